@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Makes the images that stand for hosts: a minimal Debian with systemd, Python and SSH, nothing else.
+#
+#   lab/images.sh [bookworm] [trixie] [bookworm-docker] [trixie-docker]
+#
+# NAME-docker holds the engine already, for tests that are not about installing it. Needs root, mmdebstrap and an
+# engine; no image registry. The root file systems are kept in .cache, so that a removed image comes back in seconds.
+# WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+base=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,iptables,ca-certificates,sudo,procps,openssh-server
+# All that the roles would install, so that a host without any network needs nothing more.
+engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl,python3-cryptography,python3-requests
+
+build() {
+    local name=$1 suite=${1%-docker} include=$base recipe tar
+    if [[ $name == *-docker ]]; then
+        include+=,$engine
+        # Debian 12 has the command line client inside docker.io.
+        [[ $suite == bookworm ]] && include=${include/docker-cli,/}
+    fi
+    local make=(
+        mmdebstrap --quiet --variant=minbase --include="$include"
+        # systemd-modules-load has no modules to load in a container and would fail on Debian 13.
+        --customize-hook='ln -sf /dev/null "$1/etc/systemd/system/systemd-modules-load.service"'
+        --customize-hook='upload lab/lab-host.service /etc/systemd/system/lab-host.service'
+        --customize-hook='chroot "$1" systemctl enable --quiet lab-host.service'
+        --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*; : >"$1/etc/machine-id"'
+        "$suite"
+    )
+    recipe=$({ echo "${make[*]}"; cat lab/lab-host.service; } | sha256sum | cut -c1-16)
+    tar=.cache/host-$name-$recipe.tar
+    [[ $(docker image inspect --format '{{ index .Config.Labels "wharf.recipe" }}' "wharf-host:$name" 2>/dev/null) == "$recipe" ]] && return
+    if [[ ! -s $tar ]]; then
+        mkdir -p .cache
+        rm -f ".cache/host-$name"-[0-9a-f]*.tar
+        "${make[@]}" "${tar%.tar}.part.tar" ${WHARF_DEBIAN_MIRROR:+"$WHARF_DEBIAN_MIRROR"} >".cache/host-$name.log" 2>&1 ||
+            { cat ".cache/host-$name.log" >&2; echo "images: $name could not be made, see .cache/host-$name.log" >&2; return 1; }
+        mv "${tar%.tar}.part.tar" "$tar"
+    fi
+    docker import --change "LABEL wharf.recipe=$recipe" --change 'CMD ["/sbin/init"]' "$tar" "wharf-host:$name" >/dev/null
+    echo "images: wharf-host:$name is ready"
+}
+
+# Two at a time: the machine may be small.
+status=0
+while (($#)); do
+    pids=()
+    for name in "${@:1:2}"; do build "$name" & pids+=($!); done
+    for pid in "${pids[@]}"; do wait "$pid" || status=1; done
+    shift "$(($# > 1 ? 2 : 1))"
+done
+exit "$status"

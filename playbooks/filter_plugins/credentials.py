@@ -1,0 +1,60 @@
+"""Filters of the plays that log in, and the table of the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def wharf_users(users: Sequence[Mapping[str, str]], directory: str) -> list[dict[str, str]]:
+    """Return the registry's users, each with a password.
+
+    Args:
+        users: wharf_registry_users, a list of {name, password}; a user without a password got a generated one.
+        directory: where the generated passwords lie on the controller, a file for each user.
+
+    Raises:
+        OSError: the password is not there: it was generated elsewhere, or not yet.
+    """
+    return [
+        {"name": u["name"], "password": u.get("password") or Path(directory, u["name"]).read_text("utf-8").strip()}
+        for u in users
+    ]
+
+
+def wharf_logins(logins: Sequence[Mapping[str, str]], users: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return wharf_registry_logins, a list of {user, name}, as the role registry_client wants it: with passwords.
+
+    Args:
+        logins: system users, each with the name of one of the registry's users.
+        users: what wharf_users returns.
+    """
+    passwords = {user["name"]: user["password"] for user in users}
+    return [{"user": item["user"], "name": item["name"], "password": passwords[item["name"]]} for item in logins]
+
+
+def wharf_proof_table(hostvars: Mapping[str, Any], pusher: str, pullers: Sequence[str]) -> list[str]:
+    """Return the lines of the proof's table: host, pushed or pulled, digest, seconds.
+
+    Args:
+        hostvars: holds what push and pull said in __wharf_pushed.stdout and __wharf_pulled.stdout, lines of YAML.
+        pusher: the host that pushed.
+        pullers: the hosts that pulled.
+    """
+    pushed = yaml.safe_load(hostvars[pusher]["__wharf_pushed"]["stdout"])
+    rows = [(pusher, "pushed", pushed["milliseconds"])]
+    for host in pullers:
+        rows.append((host, "pulled", yaml.safe_load(hostvars[host]["__wharf_pulled"]["stdout"])["milliseconds"]))
+    width = max(len(host) for host, _, _ in rows)
+    return [f"{host:<{width}}  {verb}  {pushed['digest']}  {ms / 1000:6.2f} s" for host, verb, ms in rows]
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name the filters."""
+        return {"wharf_users": wharf_users, "wharf_logins": wharf_logins, "wharf_proof_table": wharf_proof_table}

@@ -1,0 +1,177 @@
+"""The filter that judges a landscape: what the inventory says once, for the registry and for all its clients."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+TRUST_MODES = ("private_ca", "provided", "insecure")
+IMAGE_SOURCES = ("pull", "archive", "distro")
+
+# The key in the filter's input, and the variable that its messages name.
+VARIABLES = {
+    "name": "wharf_registry_name",
+    "port": "wharf_registry_port",
+    "trust": "wharf_registry_trust",
+    "certificate": "wharf_registry_certificate",
+    "key": "wharf_registry_key",
+    "ca": "wharf_registry_ca",
+    "aliases": "wharf_registry_aliases",
+    "users": "wharf_registry_users",
+    "logins": "wharf_registry_logins",
+    "anonymous": "wharf_registry_anonymous",
+    "cost": "registry_server_bcrypt_cost",
+    "image_source": "wharf_registry_image_source",
+    "image": "wharf_registry_image",
+    "image_archive": "wharf_registry_image_archive",
+    "data": "wharf_registry_data",
+    "address": "wharf_registry_address",
+    "manage_hosts_file": "wharf_manage_hosts_file",
+    "servers": "registry_servers",
+}
+
+
+def _sibling(name: str) -> ModuleType:
+    """Return the Python file of this name beside this one as a module.
+
+    Ansible loads a filter file by its path, with no package around it: an import statement cannot find the other.
+    """
+    spec = importlib.util.spec_from_file_location(f"wharf_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_checks = _sibling("registry_checks")
+
+
+def wharf_landscape_problems(facts: Mapping[str, Any]) -> list[str]:
+    """Judge the whole landscape on the controller, before any host changes.
+
+    :param facts: mapping with the keys of ``VARIABLES``. A key that is missing or null means the variable's default;
+        ``name`` and ``servers`` (the hosts in the group registry_servers, a list of names) have none.
+    :returns: one line for each problem, in the order of ``VARIABLES``; empty when the landscape is good. No line holds
+        a password or a key.
+    :raises TypeError: ``facts`` is not a mapping.
+    :raises ValueError: ``facts`` has a key that is not judged here: a mistake in the playbook, which would otherwise
+        switch a check off in silence.
+    """
+    if not isinstance(facts, Mapping):
+        raise TypeError("wharf_landscape_problems takes a mapping")
+    if unknown := sorted(str(key) for key in facts if key not in VARIABLES):
+        raise ValueError(f"wharf_landscape_problems does not know {', '.join(unknown)}")
+
+    given = {key: facts.get(key) for key in VARIABLES}
+    trust = "private_ca" if given["trust"] is None else given["trust"]
+    source = "pull" if given["image_source"] is None else given["image_source"]
+    return [
+        *_checks.registry_name_problems(given["name"], VARIABLES["name"]),
+        *_checks.registry_port_problems(given["port"], VARIABLES["port"]),
+        *_choice_problems(trust, TRUST_MODES, VARIABLES["trust"]),
+        *_pem_problems(given, trust),
+        *_checks.registry_aliases_problems(given["aliases"], VARIABLES["aliases"]),
+        *_user_problems(given, trust),
+        *_login_problems(given),
+        *_checks.registry_boolean_problems(given["anonymous"], VARIABLES["anonymous"]),
+        *_checks.registry_cost_problems(given["cost"], VARIABLES["cost"]),
+        *_choice_problems(source, IMAGE_SOURCES, VARIABLES["image_source"]),
+        *_checks.registry_image_problems(given["image"], VARIABLES["image"]),
+        *_archive_problems(given["image_archive"], source),
+        *_checks.registry_data_problems(given["data"], VARIABLES["data"]),
+        *_address_problems(given["address"]),
+        *_checks.registry_boolean_problems(given["manage_hosts_file"], VARIABLES["manage_hosts_file"]),
+        *_server_problems(given["servers"]),
+    ]
+
+
+def _choice_problems(value: object, choices: tuple[str, ...], variable: str) -> list[str]:
+    """Judge a value that must be one of a few words."""
+    if isinstance(value, str) and value in choices:
+        return []
+    return [f"{variable}: {_checks.shown(value)} is unknown: use {', '.join(choices[:-1])} or {choices[-1]}"]
+
+
+def _pem_problems(given: Mapping[str, Any], trust: object) -> list[str]:
+    """Judge the certificate, the key and the CA: needed with ``provided``, in vain with any other mode."""
+    problems = []
+    for key in ("certificate", "key", "ca"):
+        value, variable = given[key], VARIABLES[key]
+        if trust == "provided":
+            if _checks.absent(value):
+                problems.append(
+                    f"{variable}: is missing, and {VARIABLES['trust']} is provided:"
+                    " set it to PEM text or the absolute path of a PEM file on the controller"
+                )
+            else:
+                problems += _checks.registry_pem_problems(value, variable, "key" if key == "key" else "certificate")
+        elif trust in TRUST_MODES and not _checks.absent(value):
+            problems.append(
+                f"{variable}: is set, but {VARIABLES['trust']} is {trust} and would ignore it:"
+                f" remove it, or set {VARIABLES['trust']} to provided"
+            )
+    return problems
+
+
+def _user_problems(given: Mapping[str, Any], trust: object) -> list[str]:
+    """Judge the users, and that they do not meet a registry without TLS."""
+    users, variable = given["users"], VARIABLES["users"]
+    anonymous = False if given["anonymous"] is None else given["anonymous"]
+    problems = list(_checks.registry_user_problems(users, variable, anonymous, True, given["cost"]))
+    if users and trust == "insecure":
+        problems.append(
+            f"{variable}: users do not go with {VARIABLES['trust']}: insecure, because clients send no password over"
+            f" plain HTTP, where anyone could read it: use another mode, or remove the users and set"
+            f" {VARIABLES['anonymous']} to true"
+        )
+    return problems
+
+
+def _login_problems(given: Mapping[str, Any]) -> list[str]:
+    """Judge who logs in on the clients, and that the registry has a user of that name."""
+    users = given["users"] if isinstance(given["users"], (list, tuple)) else []
+    names = [user.get("name") for user in users if isinstance(user, Mapping)]
+    return list(_checks.registry_login_problems(given["logins"], VARIABLES["logins"], names))
+
+
+def _archive_problems(path: object, source: object) -> list[str]:
+    """Judge the saved image: needed with the source ``archive``, in vain with any other."""
+    variable = VARIABLES["image_archive"]
+    if source == "archive":
+        return list(_checks.registry_archive_problems(path, variable))
+    if source in IMAGE_SOURCES and not _checks.absent(path):
+        use = f"remove it, or set {VARIABLES['image_source']} to archive"
+        return [f"{variable}: is set, but {VARIABLES['image_source']} is {source} and would ignore it: {use}"]
+    return []
+
+
+def _address_problems(address: object) -> list[str]:
+    """Judge the address that goes into /etc/hosts."""
+    if _checks.absent(address):
+        return []
+    try:
+        ipaddress.ip_address(address if isinstance(address, str) else "")
+    except ValueError:
+        shown = _checks.shown(address)
+        return [f"{VARIABLES['address']}: {shown} is not an IP address: use one such as 192.0.2.10"]
+    return []
+
+
+def _server_problems(servers: object) -> list[str]:
+    """Judge that some host shall run the registry."""
+    if isinstance(servers, (list, tuple)) and servers:
+        return []
+    group = VARIABLES["servers"]
+    return [f"{group}: no host is in this group: put the host that shall run the registry into the group {group}"]
+
+
+class FilterModule:
+    """The filter of this file, under the name that templates use."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return a mapping of filter name to function."""
+        return {"wharf_landscape_problems": wharf_landscape_problems}

@@ -1,0 +1,1 @@
+../../roles/registry_server/filter_plugins/registry_checks.py

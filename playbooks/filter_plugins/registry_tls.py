@@ -1,0 +1,1 @@
+../../roles/registry_tls/filter_plugins/registry_tls.py

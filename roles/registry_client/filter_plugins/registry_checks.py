@@ -1,0 +1,1 @@
+../../registry_server/filter_plugins/registry_checks.py

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Builds a minimal image around the distribution's docker-registry, without any image registry: about 40 MB.
+#
+#   build-image.sh IMAGE
+#
+# Holds the registry, the libraries that it is linked with, the CA certificates, and a busybox for the health check.
+set -eu
+image=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+apt-get update -qq
+# _apt may not read a directory of root's.
+apt-get download -qq -o APT::Sandbox::User=root docker-registry busybox-static ca-certificates >/dev/null
+version=$(dpkg-deb --field docker-registry_*.deb Version)
+for package in *.deb; do dpkg-deb --extract "$package" unpacked; done
+
+mkdir -p root/bin root/etc/ssl/certs root/var/lib/registry root/tmp
+install -D unpacked/usr/bin/docker-registry root/usr/bin/docker-registry
+for path in unpacked/bin/busybox unpacked/usr/bin/busybox; do
+    if [ -f "$path" ]; then cp "$path" root/bin/busybox; fi
+done
+for applet in sh cat chown ls rm wget; do ln -s busybox "root/bin/$applet"; done
+ldd unpacked/usr/bin/docker-registry | grep -o '/[^ ]*' | while read -r library; do
+    mkdir -p "root$(dirname "$library")"
+    cp --dereference "$library" "root$library"
+done
+find unpacked/usr/share/ca-certificates/mozilla -name '*.crt' -exec cat {} + >root/etc/ssl/certs/ca-certificates.crt
+echo 'root:x:0:0:root:/:/bin/sh' >root/etc/passwd
+
+tar --create --directory root . | docker import \
+    --change 'ENTRYPOINT ["/usr/bin/docker-registry"]' \
+    --change 'CMD ["serve", "/wharf/config/config.yml"]' \
+    --change "LABEL org.opencontainers.image.title=docker-registry" \
+    --change "LABEL org.opencontainers.image.version=$version" \
+    - "$image"
