@@ -19,7 +19,8 @@ for user in $3; do
 done
 
 pid=$(cat /run/docker.pid 2>/dev/null)
-if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]; then
+# The command line of a zombie is empty.
+if [ -n "$pid" ] && grep -q dockerd "/proc/$pid/cmdline" 2>/dev/null; then
   echo "running $pid"
 fi
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 DOCUMENTATION = r"""
 name: docker_engine_problems
@@ -57,11 +58,11 @@ def docker_engine_problems(variables: dict[str, Any], systems: dict, distributio
         problems.append(f"This host runs {distribution} {version}. The role knows {known or 'no system'} only.")
 
     for user in variables.get("docker_engine_users", []):
-        if not USER_NAME.fullmatch(user):
+        if not USER_NAME.fullmatch(str(user)):
             problems.append(f"docker_engine_users holds {user!r}. It must be the name of a user of the host.")
 
     size = variables.get("docker_engine_log_max_size", "10m")
-    if not LOG_SIZE.fullmatch(size):
+    if not LOG_SIZE.fullmatch(str(size)):
         problems.append(
             f"docker_engine_log_max_size is {size!r}. It must be a whole number followed by k, m or g, such as 10m."
         )
@@ -72,8 +73,8 @@ def docker_engine_problems(variables: dict[str, Any], systems: dict, distributio
     options = variables.get("docker_engine_options", {})
     if "hosts" in options:
         problems.append(
-            "docker_engine_options holds hosts. The service's command line sets it already (-H), and the engine does not "
-            "start with both: set it in a drop-in of the service."
+            "docker_engine_options holds hosts. The service's command line sets it already (-H), and the engine does "
+            "not start with both: set it in a drop-in of the service."
         )
     log_options = options.get("log-opts", {})
     if isinstance(log_options, dict):

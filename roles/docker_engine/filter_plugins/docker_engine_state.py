@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 DOCUMENTATION = r"""
 name: docker_engine_state
@@ -44,8 +45,8 @@ RETURN = r"""
 _value:
   description:
     - C(missing), the packages to install; C(outsiders), the users to put into the group; C(running), whether the engine
-      runs; C(managed), whether the service manager runs it; C(enabled), whether it starts at boot; C(problems), messages
-      about what makes the host unfit.
+      runs; C(managed), whether the service manager runs it; C(enabled), whether it starts at boot; C(problems), what
+      makes the host unfit, in words.
   type: dict
 """
 
@@ -77,8 +78,8 @@ def docker_engine_state(
     own = packages[0]
     if found:
         problems.append(
-            f"docker_engine_source is distro, but {', '.join(found)} is installed here, and {own} would replace it. Remove "
-            "it first, or leave this host out: engines from elsewhere (docker_ce, none) are not supported yet."
+            f"docker_engine_source is distro, but {', '.join(found)} is installed here, and {own} would replace it. "
+            "Remove it first, or leave this host out: engines from elsewhere (docker_ce, none) are not supported yet."
         )
     elif engine and own not in installed:
         problems.append(

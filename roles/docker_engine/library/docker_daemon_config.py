@@ -129,6 +129,7 @@ import signal
 import socket
 import tempfile
 import time
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -207,6 +208,7 @@ HELP_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "list": ((list,), "a list"),
     "map": ((dict,), "an object"),
 }
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
 class Problem(Exception):
@@ -780,6 +782,9 @@ def check_against_help(wanted: dict, types: dict[str, str]) -> None:
             continue
         if key not in types and key not in HIDDEN_KEYS:
             raise Problem(f"the installed engine knows no key {key}. Correct or remove it. Nothing was changed.")
+        if key == "log-level" and value not in LOG_LEVELS:
+            # It is reloaded without a word, and stops the engine at its next start.
+            raise Problem(f"log-level is {value!r}; it must be one of {', '.join(LOG_LEVELS)}. Nothing was changed.")
         right, words = HELP_TYPES.get(types.get(key, "other"), ((object,), ""))
         if not isinstance(value, right) or (isinstance(value, bool) and bool not in right and object not in right):
             raise Problem(f"{key} is {describe(value)}; the installed engine wants {words}. Nothing was changed.")
@@ -803,14 +808,15 @@ class Engine:
                 if file.read().strip() != "dockerd":
                     return None
             with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-                started = file.read().rpartition(")")[2].split()[19]
+                state = file.read().rpartition(")")[2].split()
             with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
                 boot = file.read().strip()
             with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
                 argv = file.read().rstrip("\0").split("\0")
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError):
             return None
-        return cls(pid, argv[1:], f"{boot} {pid} {started}")
+        # A zombie has ended, whatever its name says.
+        return cls(pid, argv[1:], f"{boot} {pid} {state[19]}") if state[0] != "Z" else None
 
     def socket_path(self, document: dict) -> str | None:
         """The Unix socket of its API; None when it has none."""
@@ -821,6 +827,22 @@ class Engine:
             if host.startswith("fd://"):
                 return "/run/docker.sock"
         return None
+
+
+def last_error_in(log: str, since: float) -> str:
+    """The message of the last error in an engine's log that is not older than `since` (seconds since 1970)."""
+    message = ""
+    for line in log.splitlines():
+        found = re.search(r'time="([^"]+)" level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"', line)
+        if found:
+            # Python before 3.11 reads neither nanoseconds nor Z.
+            moment = re.sub(r"\.\d+", "", found.group(1)).replace("Z", "+00:00")
+            try:
+                if datetime.fromisoformat(moment).timestamp() >= int(since):
+                    message = found.group(2).replace('\\"', '"')
+            except ValueError:
+                continue
+    return message
 
 
 def idle_argv(module: AnsibleModule) -> list[str]:
@@ -928,6 +950,7 @@ class Run:
         self.options: dict = params["options"] if present else {}
         self.groups: list[dict] = params["defaults"] if present else []
         self.engine = Engine.find(params["pid_file"])
+        self.began = time.time()
 
     def main(self) -> dict:
         """Do it. Returns the module's result; raises Problem when there is nothing to be done about it here."""
@@ -1047,7 +1070,7 @@ class Run:
 
     def validate(self, text: str) -> bool:
         """Let the installed engine judge the new file. Returns whether it could; raises Problem when it refuses."""
-        dockerd = self.module.get_bin_path("dockerd", opt_dirs=["/usr/local/sbin", "/usr/sbin", "/sbin"])
+        dockerd = self.module.get_bin_path("dockerd")
         if dockerd is None:
             return True
         _rc, out, err = self.module.run_command([dockerd, "--help"])
@@ -1119,10 +1142,22 @@ class Run:
                 os.unlink(self.record_path)
         else:
             self.replace(self.record_path, record_raw, 0o600)
+        words = self.last_error()
         raise Problem(
-            f"the engine did not take over the new {self.path} within {self.module.params['reload_timeout']} seconds. "
-            "Its log says why (journalctl -u docker, or /var/log/docker.log). The file is as it was before."
+            f"the engine did not take over the new {self.path} within {self.module.params['reload_timeout']} seconds"
+            f"{': ' + words if words else '; its log should say why'}. The file is as it was before."
         )
+
+    def last_error(self) -> str:
+        """The last error in the engine's log since this run began; empty where none can be found."""
+        journalctl = self.module.get_bin_path("journalctl")
+        if journalctl and os.path.isdir("/run/systemd/system"):
+            command = [journalctl, "--unit=docker.service", f"--since=@{int(self.began)}", "--output=cat", "--no-pager"]
+            _rc, log, _err = self.module.run_command(command)
+        else:
+            # Where Debian's init script sends it.
+            log = (read_bytes("/var/log/docker.log") or b"")[-16384:].decode("utf-8", "replace")
+        return last_error_in(log, self.began)
 
     def write_outcome(self, outcome: Merge, text: str) -> None:
         if outcome.document is None:

@@ -49,12 +49,12 @@ status:
   type: int
 """
 
-import http.client  # noqa: E402
-import socket  # noqa: E402
-import ssl  # noqa: E402
-import time  # noqa: E402
+import http.client
+import socket
+import ssl
+import time
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
 
 def ask(name: str, port: int, ca: str | None, host: str) -> int:
@@ -105,9 +105,7 @@ def main() -> None:
         except (OSError, ValueError) as error:
             # Waiting does not make a certificate right.
             if time.monotonic() > deadline or isinstance(error, ssl.SSLCertVerificationError):
-                module.fail_json(
-                    msg=f"the registry does not answer as {p['name']}:{p['port']}: {error}"
-                )
+                module.fail_json(msg=f"the registry does not answer as {p['name']}:{p['port']}: {error}")
         time.sleep(0.2)
 
 

@@ -1,0 +1,96 @@
+"""Fixtures that all scenarios share: the hosts, and ansible-playbook with the scenario's inventory."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+PROJECT = Path(__file__).resolve().parents[1]
+SCENARIO = os.environ["MOLECULE_SCENARIO_NAME"]
+REGISTRY = "registry.wharf.test:5000"
+
+
+class Hosts(dict):
+    """The scenario's hosts by their inventory names, each connected when it is first asked for."""
+
+    def __missing__(self, name: str) -> Host:
+        """Connect to a host."""
+        self[name] = testinfra.get_host(f"docker://wharf-{SCENARIO}-{name}")
+        return self[name]
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Hosts:
+    """Return the hosts; hosts["client1"].run("...") runs a command on one, as root."""
+    return Hosts()
+
+
+@pytest.fixture(scope="session")
+def ansible():
+    """Return a function that runs ansible-playbook with this scenario's inventory.
+
+    It returns the finished process, with all that was said in stdout, line breaks and runs of spaces folded.
+    """
+
+    def run(playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], playbook, *arguments],
+            cwd=PROJECT,
+            env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        result.stdout = " ".join(result.stdout.split())
+        return result
+
+    return run
+
+
+@pytest.fixture
+def image(hosts: Hosts) -> Iterator[str]:
+    """Return the reference of an image with fresh random content on client1, named for the registry, not pushed."""
+    reference = f"{REGISTRY}/test/{secrets.token_hex(6)}:1"
+    hosts["client1"].check_output(
+        f"head -c 200000 /dev/urandom >/tmp/content && tar -C /tmp -c content | docker import - {reference}"
+    )
+    yield reference
+    hosts["client1"].run(f"docker image rm {reference}")
+
+
+@pytest.fixture(scope="session")
+def password() -> str:
+    """Return the password that was generated for the registry's user "ci"."""
+    return (Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / "credentials" / "ci").read_text().strip()
+
+
+def log_in(host: Host, password: str, user: str = "ci") -> None:
+    """Log root in to the registry, with the password on standard input."""
+    command = f"echo '{password}' | docker login --username {user} --password-stdin {REGISTRY}"
+    assert host.run(command).rc == 0
+
+
+def push(host: Host, reference: str) -> str:
+    """Push an image and return its digest, sha256:..."""
+    return host.check_output(f"docker push {reference}").rpartition("digest: ")[2].split()[0]
+
+
+def pull(host: Host, reference: str, digest: str) -> None:
+    """Pull an image by its digest; the client itself compares the content with it."""
+    by_digest = f"{reference.rpartition(':')[0]}@{digest}"
+    host.check_output(f"docker pull {by_digest} && docker image rm {by_digest}")
+
+
+def snapshot(host: Host) -> str:
+    """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine."""
+    return host.check_output(
+        "find /etc /var/lib/wharf -xdev -type f -printf '%p %m %U:%G ' -exec sha256sum {} \\; 2>/dev/null | sort;"
+        " docker ps --all --format '{{.ID}} {{.Names}}' 2>/dev/null; cat /run/docker.pid 2>/dev/null; dpkg-query -W"
+    )

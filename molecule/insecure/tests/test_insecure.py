@@ -1,0 +1,55 @@
+"""Plain HTTP: the image moves, and neither the engine nor a container was restarted for it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import REGISTRY, pull, push
+
+HOSTS = ["server", "client1"]
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_engine_was_not_restarted(hosts, name):
+    assert hosts[name].check_output("cat /run/docker.pid") == hosts[name].check_output("cat /root/engine-pid")
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_container_was_not_restarted(hosts, name):
+    started = hosts[name].check_output("docker inspect --format '{{.State.StartedAt}}' sleeper")
+    assert started == hosts[name].check_output("cat /root/sleeper-started")
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_engine_knows_the_registry(hosts, name):
+    assert REGISTRY in hosts[name].check_output("docker info --format '{{json .RegistryConfig.IndexConfigs}}'")
+
+
+def test_image_moves(hosts, image):
+    pull(hosts["server"], image, push(hosts["client1"], image))
+
+
+def test_registry_speaks_plain_http_without_users(hosts):
+    assert not hosts["server"].file("/etc/wharf/registry/htpasswd").exists
+    assert not hosts["server"].file("/etc/wharf/tls").exists
+
+
+def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image):
+    """Leaves the mode, and comes back to it; other people's entries stay."""
+    client = hosts["client1"]
+    config = json.loads(client.file("/etc/docker/daemon.json").content_string)
+    config["insecure-registries"].append("10.0.0.0/8")
+    client.check_output(f"echo '{json.dumps(config)}' >/etc/docker/daemon.json")
+
+    result = ansible("site.yml", "-e", "wharf_registry_trust=private_ca", "--skip-tags", "prove")
+    assert result.returncode == 0, result.stdout
+    config = json.loads(client.file("/etc/docker/daemon.json").content_string)
+    assert config["insecure-registries"] == ["10.0.0.0/8"]
+    pull(hosts["server"], image, push(client, image))
+
+    assert ansible("site.yml", "--skip-tags", "prove").returncode == 0
+    config = json.loads(client.file("/etc/docker/daemon.json").content_string)
+    assert sorted(config["insecure-registries"]) == ["10.0.0.0/8", REGISTRY]
+    assert not client.file(f"/etc/docker/certs.d/{REGISTRY}").exists
+    pull(hosts["server"], image, push(client, image))

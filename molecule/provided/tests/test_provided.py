@@ -1,0 +1,98 @@
+"""The user's own certificate: it serves, and each wrong one is refused before anything changes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from conftest import snapshot
+
+PKI = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki"
+REGISTRY = "registry.corp.test:443"
+
+
+@pytest.mark.parametrize(
+    ("facts", "variable", "message"),
+    [
+        ({"key": "expired.key"}, "wharf_registry_key", "belong"),
+        ({"certificate": "no-intermediate.crt"}, "wharf_registry_certificate", "intermediate"),
+        ({"certificate": "other-issuer.crt", "key": "other-issuer.key"}, "wharf_registry_certificate", "CA"),
+        ({"certificate": "other-name.crt", "key": "other-name.key"}, "wharf_registry_certificate", "registry.corp.test"),
+        ({"certificate": "expired.crt", "key": "expired.key"}, "wharf_registry_certificate", "expired"),
+        ({"certificate": "garbage.crt"}, "wharf_registry_certificate", "PEM"),
+        ({"ca": "missing.crt"}, "wharf_registry_ca", "missing.crt"),
+        ({"key": "good.crt"}, "wharf_registry_key", "key"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_wrong_certificate_is_refused_before_anything_changes(hosts, ansible, facts, variable, message):
+    before = {name: snapshot(hosts[name]) for name in ("server", "client1")}
+    extra = {f"wharf_registry_{fact}": str(PKI / file) for fact, file in facts.items()}
+    result = ansible("site.yml", "-e", json.dumps(extra))
+    assert result.returncode != 0
+    assert f"{variable}: " in result.stdout
+    assert message in result.stdout
+    assert "PRIVATE KEY" not in result.stdout
+    assert before == {name: snapshot(hosts[name]) for name in before}
+
+
+def test_certificate_is_served_with_its_intermediate(hosts):
+    chain = hosts["server"].check_output(
+        "openssl s_client -connect 127.0.0.1:443 -servername registry.corp.test -showcerts -verify_return_error"
+        " -verify_hostname registry.corp.test -CAfile /etc/wharf/tls/ca.crt </dev/null 2>&1"
+    )
+    assert chain.count("BEGIN CERTIFICATE") == 2
+    assert "Verify return code: 0 (ok)" in chain
+
+
+def test_no_ca_was_made(hosts):
+    assert not hosts["server"].file("/etc/wharf/ca").exists
+
+
+def test_name_comes_from_the_hosts_file(hosts):
+    address = hosts["server"].check_output("hostname --ip-address")
+    assert f"{address} registry.corp.test" in hosts["client1"].file("/etc/hosts").content_string.splitlines()
+
+
+def test_named_user_is_logged_in(hosts):
+    config = hosts["client1"].file("/root/.docker/config.json")
+    assert config.mode == 0o600
+    assert REGISTRY in json.loads(config.content_string)["auths"]
+
+
+def test_image_moves_without_another_login(hosts):
+    reference = f"{REGISTRY}/test/provided:1"
+    hosts["client1"].check_output(f"echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - {reference}")
+    hosts["client1"].check_output(f"docker push {reference}")
+    hosts["client2"].check_output(f"docker pull {reference}")
+
+
+def test_login_goes_through_the_credential_store(hosts, ansible):
+    """A store that the user has set is used, and other registries' entries stay."""
+    client = hosts["client2"]
+    store = (
+        '#!/bin/sh\ncase $1 in store) cat >/root/store.json ;; get) cat /root/store.json 2>/dev/null || exit 1 ;;'
+        " erase) rm -f /root/store.json ;; list) echo '{}' ;; esac\n"
+    )
+    client.check_output(f"printf '%s' \"$1\" >/usr/local/bin/docker-credential-test" .replace("$1", store.replace('"', '\\"').replace("$", "\\$")))
+    client.check_output("chmod +x /usr/local/bin/docker-credential-test; docker logout " + REGISTRY)
+    config = {"auths": {"other.test:5000": {"auth": "b3RoZXI6b3RoZXI="}}, "credsStore": "test"}
+    client.check_output(f"echo '{json.dumps(config)}' >/root/.docker/config.json")
+
+    result = ansible("playbooks/trust-registry.yml", "--limit", "client2")
+    assert result.returncode == 0, result.stdout
+    after = json.loads(client.file("/root/.docker/config.json").content_string)
+    assert after["auths"]["other.test:5000"] == {"auth": "b3RoZXI6b3RoZXI="}
+    assert "auth" not in after["auths"].get(REGISTRY, {})
+    assert json.loads(client.file("/root/store.json").content_string)["Username"] == "ci"
+    assert "changed=0" in ansible("playbooks/trust-registry.yml", "--limit", "client2").stdout
+
+
+def test_name_that_resolves_to_nothing_is_named_with_the_remedy(hosts, ansible):
+    result = ansible("playbooks/trust-registry.yml", "-e", '{"wharf_manage_hosts_file": false}', "--limit", "client1")
+    assert result.returncode != 0
+    assert "registry.corp.test resolves to nothing on client1" in result.stdout
+    assert "wharf_manage_hosts_file: true" in result.stdout
+    assert ansible("playbooks/trust-registry.yml", "--limit", "client1").returncode == 0

@@ -1,0 +1,54 @@
+"""Over SSH as an ordinary user: the same result, and each role alone does its part."""
+
+from __future__ import annotations
+
+from conftest import REGISTRY, pull, push
+
+ALONE = "alone.wharf.test:8443"
+
+
+def test_hosts_were_reached_over_ssh(hosts):
+    for name in ("server", "client1", "client2", "alone"):
+        assert "session opened for user ops" in hosts[name].check_output("journalctl --unit ssh --no-pager")
+        assert hosts[name].run("sudo -n -u ops sudo -n true").rc != 0, "sudo must ask for a password"
+
+
+def test_ordinary_user_pushes_and_another_pulls(hosts):
+    reference = f"{REGISTRY}/test/ssh:1"
+    as_ops = "runuser -l ops -c"
+    hosts["client1"].check_output(
+        f"{as_ops} 'echo hello >hello && tar -c hello | docker import - {reference} && docker push {reference}'"
+    )
+    hosts["client2"].check_output(f"{as_ops} 'docker pull {reference}'")
+
+
+def test_login_is_the_users_own(hosts):
+    config = hosts["client1"].file("/home/ops/.docker/config.json")
+    assert (config.mode, config.user) == (0o600, "ops")
+
+
+def test_roles_alone_serve_a_registry(hosts):
+    alone = hosts["alone"]
+    reference = f"{ALONE}/test/alone:1"
+    alone.check_output(f"echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - {reference}")
+    pull(alone, reference, push(alone, reference))
+    assert alone.file("/srv/registry-data/docker/registry/v2/repositories/test/alone").exists
+
+
+def test_second_registry_leaves_the_first_alone(hosts, ansible, tmp_path):
+    """Two registries on one client, one of them insecure: neither takes the other's entries away."""
+    play = tmp_path / "second.yml"
+    play.write_text(
+        "- hosts: alone\n  become: true\n  gather_facts: false\n  roles:\n"
+        "    - role: registry_client\n      vars: {registry_client_name: second.wharf.test, registry_client_address: 192.0.2.1,"
+        " registry_client_trust: insecure}\n"
+        "    - role: registry_client\n      vars: {registry_client_name: third.wharf.test, registry_client_address: 192.0.2.2,"
+        " registry_client_trust: insecure}\n"
+    )
+    assert ansible(str(play)).returncode == 0
+    again = ansible(str(play))
+    assert "changed=0" in again.stdout, again.stdout
+    config = hosts["alone"].file("/etc/docker/daemon.json").content_string
+    assert "second.wharf.test:5000" in config
+    assert "third.wharf.test:5000" in config
+    assert hosts["alone"].file(f"/etc/docker/certs.d/{ALONE}").exists

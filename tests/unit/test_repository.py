@@ -1,0 +1,247 @@
+"""The rules of the repository: what is said twice agrees, and names and files are as the style wants them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jinja2
+import jinja2.nativetypes
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
+LANDSCAPE = ROOT / "playbooks/vars/landscape.yml"
+NOT_OURS = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", "credentials"}
+
+
+def module(path: str) -> ModuleType:
+    """Return a Python file of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+variables = module("tests/variables.py")
+
+FACTS = variables.options(ROOT / "playbooks/meta/argument_specs.yml", "landscape")
+
+
+def load(path: Path) -> Any:
+    """Return what a YAML file holds; None where there is no file."""
+    return yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
+
+
+def specs(role: str) -> dict[str, dict[str, Any]]:
+    """Return the options of a role."""
+    return variables.options(ROLES[role] / "meta/argument_specs.yml", "main")
+
+
+def files(*endings: str, under: tuple[str, ...] = (".",)) -> list[Path]:
+    """Return the repository's files and links to files, those with these endings or all."""
+    found = []
+    for start in under:
+        for directory, below, names in os.walk(ROOT / start):
+            below[:] = [name for name in below if name not in NOT_OURS]
+            found += [Path(directory, name) for name in names if not endings or name.endswith(endings)]
+    return sorted(found)
+
+
+def tasks_of(role: str) -> Iterator[dict[str, Any]]:
+    """Yield all tasks and handlers of a role, blocks before what is in them."""
+    places = (f"roles/{role}/tasks", f"roles/{role}/handlers")
+    waiting = [task for file in files(".yml", under=places) for task in load(file)]
+    while waiting:
+        yield (task := waiting.pop(0))
+        for part in ("block", "rescue", "always"):
+            waiting += task.get(part, [])
+
+
+def rendered(value: Any, **known: Any) -> Any:
+    """Return a value as Ansible would template it, with nothing said but what is known."""
+    environment = jinja2.nativetypes.NativeEnvironment()
+    # They need what a real run has; no default goes through them.
+    environment.filters |= {"wharf_users": lambda *_: None, "wharf_logins": lambda *_: None}
+    return environment.from_string(value).render(known) if isinstance(value, str) else value
+
+
+def exactly(values: dict[str, Any]) -> dict[str, str]:
+    """Return values in a form in which true, 1 and "1" differ."""
+    return {name: f"{type(value).__name__} {value!r}" for name, value in values.items()}
+
+
+# What is said twice -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_are_those_of_the_argument_specs(role: str) -> None:
+    """A required variable has no default, or an empty one, so that the role's own message can speak."""
+    defaults = load(ROLES[role] / "defaults/main.yml")
+    required = {name for name, spec in specs(role).items() if spec.get("required")}
+    optional = {name: spec["default"] for name, spec in specs(role).items() if name not in required}
+    assert exactly({k: v for k, v in defaults.items() if k not in required}) == exactly(optional)
+    assert all(defaults[name] in ("", [], {}) for name in required & defaults.keys())
+
+
+def landscape() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a landscape with nothing said becomes: the mapping __wharf, and what the roles are told."""
+    text = load(LANDSCAPE)
+    known = {"groups": {}, "inventory_dir": "inventory", "__wharf_image": text["__wharf_image"]}
+    known["__wharf"] = {key: rendered(value, **known) for key, value in text["__wharf"].items()}
+    known["__wharf_insecure"] = rendered(text["__wharf_insecure"], **known)
+    return known["__wharf"], {k: rendered(v, **known) for k, v in text.items() if not k.startswith("__")}
+
+
+def test_the_landscapes_defaults_are_those_of_its_argument_specs() -> None:
+    wharf, _ = landscape()
+    reads = {key: re.match(r"{{ (wharf_\w+) \|", text) for key, text in load(LANDSCAPE)["__wharf"].items()}
+    facts = {match[1]: wharf[key] for key, match in reads.items() if match}
+    assert exactly(facts) == exactly({name: spec.get("default") for name, spec in FACTS.items()})
+    assert [name for name, spec in FACTS.items() if spec.get("required")] == ["wharf_registry_name"]
+
+
+def test_every_fact_of_the_landscape_is_judged_under_its_name() -> None:
+    judged = module("playbooks/filter_plugins/landscape.py").VARIABLES
+    read = load(LANDSCAPE)["__wharf"]
+    assert judged.keys() == read.keys()
+    assert [key for key, text in read.items() if not re.search(rf"\b{judged[key]}\b", text)] == []
+
+
+def test_a_landscape_with_nothing_said_tells_the_roles_their_own_defaults() -> None:
+    known = {name: spec for role in ROLES for name, spec in specs(role).items()}
+    _, told = landscape()
+    assert told.keys() <= known.keys()
+    told = {name: value for name, value in told.items() if not known[name].get("required")}
+    assert exactly(told) == exactly({name: known[name]["default"] for name in told})
+
+
+def test_a_roles_default_that_a_playbook_repeats_is_the_same() -> None:
+    """Playbooks read some variables of roles outside of the roles, where their defaults do not reach."""
+    places = {"inventory_dir": "inventory", "playbook_dir": "playbooks"}
+    defaults = {name: spec.get("default") for role in ROLES for name, spec in specs(role).items()}
+    uses = [
+        (name, rendered(f"{{{{ {expression} }}}}", **places))
+        for file in files(".yml", under=("playbooks",))
+        for name, expression in re.findall(r"\b(\w+) \| default\(([^()]*)\)", file.read_text("utf-8"))
+        if name in defaults
+    ]
+    assert uses
+    assert [use for use in uses if use[1] != rendered(defaults[use[0]], **places)] == []
+
+
+def test_no_inventory_says_a_fact_that_nobody_reads() -> None:
+    text = "\n".join(file.read_text("utf-8") for file in files(".yml", under=("inventories", "molecule", ".config")))
+    assert set(re.findall(r"^[\s#-]*(wharf_\w+):", text, re.MULTILINE)) <= FACTS.keys()
+
+
+def test_the_tables_in_the_readmes_are_up_to_date() -> None:
+    assert variables.run(check=True) == []
+
+
+# Requirements -------------------------------------------------------------------------------------
+
+
+def used_collections() -> set[str]:
+    """Return the collections whose modules, filters, tests, lookups and connections are named anywhere."""
+    name = r"([a-z_0-9]+\.[a-z_0-9]+)\.[a-z_0-9]+"
+    module = rf"^[\s-]*{name}:(?=\s|$)"
+    plugin = rf"(?:\|\s*|\bis (?:not )?|\b(?:lookup|query|q)\(\s*['\"]|connection: ){name}\b"
+    found = set()
+    for file in files(".yml", ".j2", under=("roles", "playbooks", "lab", "molecule", ".config")):
+        found |= set(re.findall(rf"{module}|{plugin}", file.read_text("utf-8"), re.MULTILINE))
+    return {collection for pair in found for collection in pair if collection} - {"ansible.builtin"}
+
+
+def test_the_collections_that_are_used_are_required_and_no_others() -> None:
+    assert {item["name"] for item in load(ROOT / "requirements.yml")["collections"]} == used_collections()
+
+
+@pytest.mark.parametrize("item", load(ROOT / "requirements.yml")["collections"], ids=lambda item: item["name"])
+def test_the_installed_collection_is_one_that_is_required(item: dict[str, str]) -> None:
+    path = Path(sysconfig.get_path("purelib"), "ansible_collections", *item["name"].split("."), "MANIFEST.json")
+    assert json.loads(path.read_text("utf-8"))["collection_info"]["version"] in SpecifierSet(item["version"])
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_python_packages_are_pinned_and_installed_as_pinned(name: str) -> None:
+    for line in (ROOT / name).read_text("utf-8").splitlines():
+        if line and not line.startswith(("#", "-r ")):
+            package, pinned, version = line.partition("==")
+            assert pinned, line
+            assert importlib.metadata.version(package) == version
+
+
+# Names --------------------------------------------------------------------------------------------
+
+
+def test_no_roles_name_begins_with_anothers() -> None:
+    assert [(a, b) for a in ROLES for b in ROLES if a != b and a.startswith(b)] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_variables_bear_their_roles_name(role: str) -> None:
+    """Public ones are in the defaults. Results for the play, set by set_fact, are public but no input."""
+    private, public = f"__{role}_", f"{role}_"
+    names, facts = set(load(ROLES[role] / "vars/main.yml") or {}), set()
+    for task in tasks_of(role):
+        names |= set(task.get("vars", {})) | {task.get("register"), task.get("loop_control", {}).get("loop_var")}
+        facts |= set(task.get("ansible.builtin.set_fact", {})) - {"cacheable"}
+    assert [name for name in load(ROLES[role] / "defaults/main.yml") if not name.startswith(public)] == []
+    assert sorted(name for name in names - {None} if not name.startswith(private)) == []
+    assert sorted(name for name in facts if not name.startswith((private, public)) or name in specs(role)) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_two_tasks_of_a_role_have_the_same_name(role: str) -> None:
+    names = [task["name"] for task in tasks_of(role)]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_knows_no_groups_no_other_role_and_no_landscape(role: str) -> None:
+    """A message may name a fact of the landscape as the remedy, with its value: `wharf_x: true`."""
+    for file in files(".yml", ".j2", under=(f"roles/{role}",)):
+        text = file.read_text("utf-8")
+        assert not re.search(r"\bgroups\b[.\[]|\bhostvars\b|\b(?:include|import)_role\b", text), file
+        assert not re.search(r"\bwharf_\w+\b(?!:)", text), file
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_what_every_role_has(role: str) -> None:
+    parts = ["README.md", "defaults/main.yml", "meta/main.yml", "meta/argument_specs.yml"]
+    parts += ["tasks/main.yml", "tasks/validate.yml", "vars/main.yml"]
+    assert [part for part in parts if not (ROLES[role] / part).is_file()] == []
+
+
+def test_task_files_are_short() -> None:
+    task_files = [file for role in ROLES for file in files(".yml", under=(f"roles/{role}/tasks",))]
+    assert [file for file in task_files if len(file.read_text("utf-8").splitlines()) > 100] == []
+
+
+def test_links_end_in_the_repository() -> None:
+    links = [path for path in ROOT.glob("*/**/*") if path.is_symlink()]
+    links = [path for path in links if not NOT_OURS & set(path.relative_to(ROOT).parts)]
+    assert links
+    for link in links:
+        assert not os.path.isabs(link.readlink()), link
+        assert link.exists() and link.resolve().is_relative_to(ROOT), link
+
+
+def test_no_file_names_a_place_on_a_developers_machine() -> None:
+    """The homes of people, except that of the lab's user, and the place of this very clone."""
+    place = re.compile(rf"/(?:home|Users)/(?!ops\b)\w+/|{re.escape(str(ROOT))}/")
+    assert [file for file in files() if place.search(file.read_text("utf-8", errors="replace"))] == []
