@@ -9,20 +9,35 @@ from typing import Any
 import yaml
 
 
-def wharf_users(users: Sequence[Mapping[str, str]], directory: str) -> list[dict[str, str]]:
+def wharf_users(
+    users: Sequence[Mapping[str, str]], directory: str, placeholder: str | None = None
+) -> list[dict[str, str]]:
     """Return the registry's users, each with a password.
 
     Args:
         users: wharf_registry_users, a list of {name, password}; a user without a password got a generated one.
         directory: where the generated passwords lie on the controller, a file for each user.
+        placeholder: stands for a password that is still to be generated (in check mode).
 
     Raises:
-        OSError: the password is not there: it was generated elsewhere, or not yet.
+        ValueError: a password is not there: it was generated elsewhere, or not yet.
     """
     return [
-        {"name": u["name"], "password": u.get("password") or Path(directory, u["name"]).read_text("utf-8").strip()}
+        {"name": u["name"], "password": u.get("password") or _generated(u["name"], directory, placeholder)}
         for u in users
     ]
+
+
+def _generated(name: str, directory: str, placeholder: str | None) -> str:
+    file = Path(directory, name)
+    if file.is_file():
+        return file.read_text("utf-8").strip()
+    if placeholder is not None:
+        return placeholder
+    raise ValueError(
+        f"wharf_registry_users: {name} has no password, and none was generated into {file}:"
+        " run playbooks/deploy-registry.yml from here, or bring the file from where it was run"
+    )
 
 
 def wharf_logins(logins: Sequence[Mapping[str, str]], users: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

@@ -497,6 +497,25 @@ while True:
 """
 
 
+# Runs the module and kills it before the n-th change: a file replaced, a file removed or a signal sent.
+KILLED = """
+import os, runpy, signal, sys
+path, left = sys.argv[1], int(sys.argv[2])
+def counted(function):
+    def call(*arguments, **keywords):
+        global left
+        left -= 1
+        if not left:
+            kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **keywords)
+    return call
+kill = os.kill
+os.rename, os.unlink, os.kill = counted(os.rename), counted(os.unlink), counted(os.kill)
+sys.argv = [path]
+runpy.run_path(path, run_name="__main__")
+"""
+
+
 class Sandbox:
     """A directory that stands for a host, with the module's files and an engine that can be started."""
 
@@ -540,8 +559,8 @@ class Sandbox:
         log = self.home / "reloads"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
-    def run(self, check: bool = False, **params) -> dict:
-        """Run the module; returns its result."""
+    def run(self, check: bool = False, killed_at: int = 0, **params) -> dict:
+        """Run the module; returns its result. killed_at: kill it before the n-th thing that it does, empty result."""
         arguments = {
             "path": str(self.file),
             "record": str(self.record),
@@ -554,7 +573,7 @@ class Sandbox:
             "_ansible_remote_tmp": str(self.home / "tmp"),
         }
         done = subprocess.run(
-            [sys.executable, MODULE],
+            [sys.executable, "-c", KILLED, MODULE, str(killed_at)] if killed_at else [sys.executable, MODULE],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
             env={**os.environ, "PATH": f"{self.bin}:/usr/bin:/bin"},
             capture_output=True,
@@ -562,6 +581,8 @@ class Sandbox:
             check=False,
             timeout=60,
         )
+        if killed_at and done.returncode == -signal.SIGKILL:
+            return {}
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
@@ -727,6 +748,34 @@ def test_a_stand_in_that_an_interrupted_run_left_goes(host):
     assert host.run(state="absent")["action"] == "reloaded"
     assert host.reloads()[-1] == {"live-restore": False}
     assert not host.file.exists()
+
+
+@pytest.mark.parametrize("killed_at", range(1, 7))
+@pytest.mark.parametrize("original", [None, {"debug": False, "labels": ["a=1"]}])
+@pytest.mark.parametrize("task", ["write", "withdraw"])
+def test_a_run_killed_at_any_moment_is_made_up_for_by_the_next(host, killed_at, original, task):
+    host.install()
+    if original is not None:
+        host.file.parent.mkdir(parents=True)
+        host.file.write_text(json.dumps(original))
+    host.start()
+    options = {"labels": ["b=1"], "live-restore": True, "max-concurrent-uploads": 2}
+    wanted = {**(original or {}), **options, "labels": [*(original or {"labels": []})["labels"], "b=1"]}
+    if task == "write":
+        # Temporary file for the engine's judgement (some Pythons), record, file, signal, record.
+        assert not host.run(options=options, killed_at=killed_at) or killed_at > 4
+        host.run(options=options)
+        assert json.loads(host.file.read_text()) == wanted
+        assert host.reloads()[-1] == wanted
+    else:
+        host.run(options=options)
+        # The same, with the file twice: first with stand-ins.
+        assert not host.run(state="absent", killed_at=killed_at) or killed_at > 5
+    host.run(state="absent")
+    assert (json.loads(host.file.read_text()) if host.file.exists() else None) == original
+    assert not host.record.exists()
+    assert host.reloads()[-1] == {**(original or {"labels": []}), "live-restore": False}
+    assert not host.run(state="absent")["changed"]
 
 
 def test_the_engines_own_refusal_is_passed_on_and_changes_nothing(host):

@@ -1,0 +1,132 @@
+"""site.yml itself refuses bad input, in one clear line for each mistake, before it talks to any host.
+
+One run for all: each host of the inventory makes one mistake, and the hosts do not exist, so that a run that reached
+for one would say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
+GOOD = {"wharf_registry_name": "registry.example.com", "wharf_registry_users": [{"name": "ci", "password": STRONG}]}
+PROVIDED = {"wharf_registry_trust": "provided"}
+
+# What is said in the inventory (None takes a fact away), and what the line must hold.
+MISTAKES = {
+    "no-name": ({"wharf_registry_name": None}, "wharf_registry_name: is missing"),
+    "scheme": ({"wharf_registry_name": "https://reg.test"}, "wharf_registry_name: 'https://reg.test' has a scheme"),
+    "path": ({"wharf_registry_name": "reg.test/team"}, "wharf_registry_name: 'reg.test/team' has a path"),
+    "port-in-name": ({"wharf_registry_name": "reg.test:5000"}, "wharf_registry_name: 'reg.test:5000' has a port"),
+    "upper-case": ({"wharf_registry_name": "Reg.test"}, "wharf_registry_name: 'Reg.test' has upper case letters"),
+    "port-0": ({"wharf_registry_port": 0}, "wharf_registry_port: 0 is not a TCP port"),
+    "port-70000": ({"wharf_registry_port": 70000}, "wharf_registry_port: 70000 is not a TCP port"),
+    "port-text": ({"wharf_registry_port": "http"}, "wharf_registry_port: 'http' is not a TCP port"),
+    "trust": ({"wharf_registry_trust": "letsencrypt"}, "wharf_registry_trust: 'letsencrypt' is unknown"),
+    "users-insecure": ({"wharf_registry_trust": "insecure"}, "wharf_registry_users: users do not go with"),
+    "colon": ({"wharf_registry_users": [{"name": "a:b", "password": STRONG}]}, "has a colon"),
+    "empty-user": ({"wharf_registry_users": [{"name": "", "password": STRONG}]}, "wharf_registry_users: user 1"),
+    "double-user": ({"wharf_registry_users": [{"name": "a"}, {"name": "a"}]}, "twice"),
+    "empty-password": ({"wharf_registry_users": [{"name": "a", "password": ""}]}, "empty"),
+    "long-password": ({"wharf_registry_users": [{"name": "a", "password": "kD8xQ2vLm4" * 8}]}, "72"),
+    "weak-password": ({"wharf_registry_users": [{"name": "a", "password": "secret"}]}, "20 characters"),
+    "nobody": ({"wharf_registry_users": []}, "wharf_registry_anonymous"),
+    "no-certificate": (PROVIDED, "wharf_registry_certificate: is missing"),
+    "missing-file": (
+        PROVIDED | dict.fromkeys(["wharf_registry_certificate", "wharf_registry_key", "wharf_registry_ca"], "/no/file"),
+        "wharf_registry_certificate: '/no/file'",
+    ),
+    "no-pem": (PROVIDED | {"wharf_registry_ca": str(PROJECT / "site.yml")}, "wharf_registry_ca: "),
+    "no-archive": ({"wharf_registry_image_source": "archive"}, "wharf_registry_image_archive: is missing"),
+    "bad-archive": (
+        {"wharf_registry_image_source": "archive", "wharf_registry_image_archive": str(PROJECT / "site.yml")},
+        "wharf_registry_image_archive: ",
+    ),
+    "image-source": ({"wharf_registry_image_source": "hub"}, "wharf_registry_image_source: 'hub' is unknown"),
+    "unpinned": ({"wharf_registry_image": "registry:latest"}, "wharf_registry_image: 'registry:latest' is not pinned"),
+    "data": ({"wharf_registry_data": "/var/lib"}, "wharf_registry_data: '/var/lib' is a directory of the system"),
+    "hosts-file": ({"wharf_manage_hosts_file": "perhaps"}, "wharf_manage_hosts_file: "),
+}
+
+
+def run(tmp_path: Path, inventory: dict) -> str:
+    """Run site.yml with an inventory and return what it said, line breaks and runs of spaces folded."""
+    file = tmp_path / "inventory.yml"
+    file.write_text(yaml.safe_dump(inventory))
+    result = subprocess.run(
+        ["ansible-playbook", "-i", str(file), "site.yml"],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode != 0
+    return " ".join(result.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return what a run with all the mistakes said of each host."""
+    hosts = {
+        name: {k: v for k, v in (GOOD | facts).items() if v is not None} | {"ansible_host": "192.0.2.1"}
+        for name, (facts, _) in MISTAKES.items()
+    }
+    inventory = {"registry_servers": {"hosts": {"server": GOOD}}, "registry_clients": {"hosts": hosts}}
+    output = run(tmp_path_factory.mktemp("refusals"), inventory)
+    for trace in ("UNREACHABLE", "Gathering Facts", "changed: ["):
+        assert trace not in output
+    assert STRONG not in output
+    recap = output.index("PLAY RECAP")
+    parts = output[:recap].split("fatal: [")[1:]
+    return {part.partition("]")[0]: part for part in parts}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_named(said: dict[str, str], name: str) -> None:
+    assert MISTAKES[name][1] in said[name].replace("''", "'")
+
+
+def test_host_without_a_mistake_is_stopped_too_but_not_blamed(said: dict[str, str]) -> None:
+    assert set(said) == set(MISTAKES)
+
+
+def test_landscape_without_a_server_is_refused(tmp_path: Path) -> None:
+    output = run(tmp_path, {"registry_clients": {"hosts": {"client": GOOD | {"ansible_host": "192.0.2.1"}}}})
+    assert "registry_servers: the group is empty" in output
+    assert "UNREACHABLE" not in output
+
+
+@pytest.mark.parametrize("inventory", ["example", "lab", "local"])
+def test_the_inventories_that_we_ship_are_accepted(tmp_path: Path, inventory: str) -> None:
+    play = tmp_path / "play.yml"
+    task = {"ansible.builtin.debug": {"msg": "{{ 'problems=' ~ (__wharf | wharf_landscape_problems) | to_json }}"}}
+    play.write_text(
+        json.dumps(
+            [
+                {
+                    "hosts": "registry_servers:registry_clients",
+                    "gather_facts": False,
+                    "vars_files": [str(PROJECT / "playbooks/vars/landscape.yml")],
+                    "tasks": [task],
+                }
+            ]
+        )
+    )
+    result = subprocess.run(
+        ["ansible-playbook", "-i", f"inventories/{inventory}", str(play)],
+        cwd=PROJECT,
+        env={"ANSIBLE_FILTER_PLUGINS": "playbooks/filter_plugins", "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "problems=[]" in result.stdout
+    assert result.stdout.count("problems=") == result.stdout.count("problems=[]")
