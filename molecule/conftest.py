@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import subprocess
@@ -69,6 +70,11 @@ def image(hosts: Hosts) -> Iterator[str]:
 def password() -> str:
     """Return the password that was generated for the registry's user "ci"."""
     return (Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / "credentials" / "ci").read_text().strip()
+
+
+def write(host: Host, path: str, content: str) -> None:
+    """Write a file, whatever its content."""
+    host.check_output(f"echo {base64.b64encode(content.encode()).decode()} | base64 --decode >{path}")
 
 
 def log_in(host: Host, password: str, user: str = "ci") -> None:

@@ -42,7 +42,7 @@ def test_image_moves_by_digest(hosts, password, image):
 
 
 def test_new_client_alone_gets_trust_and_loses_it_again(hosts, ansible, password):
-    new_client = ["-i", f"{PROJECT}/molecule/default/new-client.yml", "--limit", "stranger"]
+    new_client = ["-i", f"{PROJECT}/molecule/default/inventory/new-client.yml", "--limit", "stranger"]
     stranger = hosts["stranger"]
     before = stranger.check_output("ls -R /etc/docker; cat /etc/hosts")
 

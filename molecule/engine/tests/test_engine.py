@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import snapshot
+from conftest import snapshot, write
 
 CONVERGE = "molecule/engine/converge.yml"
 SYSTEMD = ["debian12", "debian13"]
@@ -77,7 +77,7 @@ def test_restart_where_it_must(hosts, ansible, name):
 def test_unreadable_configuration_is_named_and_left_alone(hosts, ansible, content, place):
     host = hosts["debian13"]
     host.check_output("cp -p /etc/docker/daemon.json /root/daemon.json")
-    host.check_output(f"printf '%s' '{content}' >/etc/docker/daemon.json")
+    write(host, "/etc/docker/daemon.json", content)
     before = snapshot(host)
     result = ansible(CONVERGE, "--limit", "debian13")
     assert result.returncode != 0
@@ -99,10 +99,10 @@ def test_option_that_the_engine_does_not_know_is_refused_in_its_own_words(hosts,
 def test_system_that_is_not_supported_is_refused(hosts, ansible):
     host = hosts["debian12"]
     before = snapshot(host)
-    host.check_output("cp /etc/os-release /root/os-release; sed -i 's/12/10/; s/bookworm/buster/' /etc/os-release")
+    host.check_output("cp /usr/lib/os-release /root; sed -i 's/12/10/; s/bookworm/buster/' /usr/lib/os-release")
     host.check_output("cp /etc/debian_version /root/debian_version; echo 10.13 >/etc/debian_version")
     result = ansible(CONVERGE, "--limit", "debian12")
-    host.check_output("cat /root/os-release >/etc/os-release; cat /root/debian_version >/etc/debian_version")
+    host.check_output("cat /root/os-release >/usr/lib/os-release; cat /root/debian_version >/etc/debian_version")
     assert result.returncode != 0
     assert "Debian 10" in result.stdout
     assert snapshot(host) == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import REGISTRY, pull, push
+from conftest import REGISTRY, pull, push, write
 
 HOSTS = ["server", "client1"]
 
@@ -40,7 +40,7 @@ def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image)
     client = hosts["client1"]
     config = json.loads(client.file("/etc/docker/daemon.json").content_string)
     config["insecure-registries"].append("10.0.0.0/8")
-    client.check_output(f"echo '{json.dumps(config)}' >/etc/docker/daemon.json")
+    write(client, "/etc/docker/daemon.json", json.dumps(config))
 
     result = ansible("site.yml", "-e", "wharf_registry_trust=private_ca", "--skip-tags", "prove")
     assert result.returncode == 0, result.stdout
@@ -53,3 +53,8 @@ def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image)
     assert sorted(config["insecure-registries"]) == ["10.0.0.0/8", REGISTRY]
     assert not client.file(f"/etc/docker/certs.d/{REGISTRY}").exists
     pull(hosts["server"], image, push(client, image))
+
+    # As it was, for the next verification on the same hosts.
+    config["insecure-registries"].remove("10.0.0.0/8")
+    write(client, "/etc/docker/daemon.json", json.dumps(config))
+    hosts["server"].check_output("rm -r /etc/wharf/tls /etc/wharf/ca")

@@ -7,10 +7,20 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import snapshot
+from conftest import snapshot, write
 
 PKI = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki"
 REGISTRY = "registry.corp.test:443"
+
+# Speaks the protocol of Docker's credential helpers, with a file for a store.
+CREDENTIAL_STORE = """#!/bin/sh
+case $1 in
+    store) cat >/root/store.json ;;
+    get) cat /root/store.json 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; } ;;
+    erase) rm -f /root/store.json ;;
+    list) echo '{}' ;;
+esac
+"""
 
 
 @pytest.mark.parametrize(
@@ -19,7 +29,11 @@ REGISTRY = "registry.corp.test:443"
         ({"key": "expired.key"}, "wharf_registry_key", "belong"),
         ({"certificate": "no-intermediate.crt"}, "wharf_registry_certificate", "intermediate"),
         ({"certificate": "other-issuer.crt", "key": "other-issuer.key"}, "wharf_registry_certificate", "CA"),
-        ({"certificate": "other-name.crt", "key": "other-name.key"}, "wharf_registry_certificate", "registry.corp.test"),
+        (
+            {"certificate": "other-name.crt", "key": "other-name.key"},
+            "wharf_registry_certificate",
+            "registry.corp.test",
+        ),
         ({"certificate": "expired.crt", "key": "expired.key"}, "wharf_registry_certificate", "expired"),
         ({"certificate": "garbage.crt"}, "wharf_registry_certificate", "PEM"),
         ({"ca": "missing.crt"}, "wharf_registry_ca", "missing.crt"),
@@ -72,14 +86,10 @@ def test_image_moves_without_another_login(hosts):
 def test_login_goes_through_the_credential_store(hosts, ansible):
     """A store that the user has set is used, and other registries' entries stay."""
     client = hosts["client2"]
-    store = (
-        '#!/bin/sh\ncase $1 in store) cat >/root/store.json ;; get) cat /root/store.json 2>/dev/null || exit 1 ;;'
-        " erase) rm -f /root/store.json ;; list) echo '{}' ;; esac\n"
-    )
-    client.check_output(f"printf '%s' \"$1\" >/usr/local/bin/docker-credential-test" .replace("$1", store.replace('"', '\\"').replace("$", "\\$")))
-    client.check_output("chmod +x /usr/local/bin/docker-credential-test; docker logout " + REGISTRY)
+    write(client, "/usr/local/bin/docker-credential-test", CREDENTIAL_STORE)
+    client.check_output(f"chmod +x /usr/local/bin/docker-credential-test; docker logout {REGISTRY}")
     config = {"auths": {"other.test:5000": {"auth": "b3RoZXI6b3RoZXI="}}, "credsStore": "test"}
-    client.check_output(f"echo '{json.dumps(config)}' >/root/.docker/config.json")
+    write(client, "/root/.docker/config.json", json.dumps(config))
 
     result = ansible("playbooks/trust-registry.yml", "--limit", "client2")
     assert result.returncode == 0, result.stdout

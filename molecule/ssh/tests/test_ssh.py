@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from conftest import REGISTRY, pull, push
 
 ALONE = "alone.wharf.test:8443"
@@ -37,18 +39,23 @@ def test_roles_alone_serve_a_registry(hosts):
 
 def test_second_registry_leaves_the_first_alone(hosts, ansible, tmp_path):
     """Two registries on one client, one of them insecure: neither takes the other's entries away."""
+    names = ["second.wharf.test", "third.wharf.test"]
+    roles = [
+        {
+            "role": "registry_client",
+            "vars": {
+                "registry_client_name": name,
+                "registry_client_address": "192.0.2.1",
+                "registry_client_trust": "insecure",
+            },
+        }
+        for name in names
+    ]
     play = tmp_path / "second.yml"
-    play.write_text(
-        "- hosts: alone\n  become: true\n  gather_facts: false\n  roles:\n"
-        "    - role: registry_client\n      vars: {registry_client_name: second.wharf.test, registry_client_address: 192.0.2.1,"
-        " registry_client_trust: insecure}\n"
-        "    - role: registry_client\n      vars: {registry_client_name: third.wharf.test, registry_client_address: 192.0.2.2,"
-        " registry_client_trust: insecure}\n"
-    )
+    play.write_text(json.dumps([{"hosts": "alone", "become": True, "gather_facts": False, "roles": roles}]))
     assert ansible(str(play)).returncode == 0
     again = ansible(str(play))
     assert "changed=0" in again.stdout, again.stdout
-    config = hosts["alone"].file("/etc/docker/daemon.json").content_string
-    assert "second.wharf.test:5000" in config
-    assert "third.wharf.test:5000" in config
+    config = json.loads(hosts["alone"].file("/etc/docker/daemon.json").content_string)
+    assert sorted(config["insecure-registries"]) == [f"{name}:5000" for name in names]
     assert hosts["alone"].file(f"/etc/docker/certs.d/{ALONE}").exists

@@ -1,0 +1,233 @@
+#!/usr/bin/env bash
+# Measures the speed of Wharf against something that the same machine does in the same minutes, and prints one table.
+#
+#   benchmarks/run.sh        the landscape, on three hosts of its own (wharf-bench-*); `make bench` calls this
+#   benchmarks/run.sh lab    `make lab` from a clean clone of the last commit, and again when all is there
+#
+# Ends with 1 if a limit is not kept. Leaves nothing behind but the logs in .cache/bench. Needs root, or an engine that
+# the user may use. BENCH_ROUNDS says how often what is short is measured, BENCH_TRANSPORT gives transport.py options.
+# shellcheck disable=SC2317  # some functions are only called by trap and timed
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+export PATH=$root/.venv/bin:$PATH
+bench=$root/.cache/bench
+rounds=${BENCH_ROUNDS:-5}
+rows=()
+failed=0
+
+say() { printf 'bench: %s\n' "$*" >&2; }
+die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
+
+# timed VARIABLE LOG COMMAND...: sets the variable to the seconds; the output goes to the log only.
+timed() {
+    local -n __seconds=$1
+    local log=$bench/$2.log start=$EPOCHREALTIME
+    shift 2
+    "$@" >"$log" 2>&1 </dev/null || { tail -n 30 "$log" >&2; die "$1 failed, see $log"; }
+    __seconds=$(calc 2 "$EPOCHREALTIME - $start")
+}
+
+# calc DIGITS EXPRESSION
+calc() { LC_ALL=C awk "BEGIN { printf \"%.$1f\", $2 }"; }
+median() { printf '%s\n' "$@" | sort -g | sed -n "$((($# + 1) / 2))p"; }
+
+# row WHAT MEASURED REFERENCE RATIO most|least LIMIT
+row() {
+    local sign='<=' verdict=ok
+    [[ $5 == most ]] || sign='>='
+    LC_ALL=C awk "BEGIN { exit !($4 $sign $6) }" || { verdict='NOT OK'; failed=1; }
+    rows+=("$1|$2|$3|$4|at $5 $6|$verdict")
+}
+
+table() {
+    local what measured reference ratio limit verdict
+    echo
+    while IFS='|' read -r what measured reference ratio limit verdict; do
+        printf '%-44s %12s %12s %8s  %-13s  %s\n' "$what" "$measured" "$reference" "$ratio" "$limit" "$verdict"
+    done < <(printf '%s\n' 'what|measured|reference|ratio|limit|' "${rows[@]}")
+}
+
+finish() {
+    local status=$? socket
+    trap - EXIT INT TERM
+    for socket in "$control"/*; do
+        [[ ! -S $socket ]] || ssh -o ControlPath="$socket" -O exit nobody 2>/dev/null || true
+    done
+    rm -rf "$control"
+    say "removing the hosts"
+    hosts destroy || true
+    # Made through sudo, but the user's.
+    [[ -z ${SUDO_UID:-} ]] || chown -R "$SUDO_UID:${SUDO_GID:-}" "$root/.cache"
+    exit "$status"
+}
+
+# hosts create|destroy
+hosts() {
+    MOLECULE_SCENARIO_NAME=bench ansible-playbook -i inventories/lab "lab/$1.yml" --extra-vars "@$bench/hosts.json" \
+        >"$bench/$1.log" 2>&1 </dev/null
+}
+
+address_of() { docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "wharf-bench-$1"; }
+
+# Bare hosts, and how Ansible and the script reach them.
+fresh_hosts() {
+    hosts destroy || die "the old hosts stay, see $bench/destroy.log"
+    rm -rf "${control:?}"/* "$bench/inventory"
+    hosts create || die "no hosts, see $bench/create.log"
+    server=$(address_of server) client1=$(address_of client1) client2=$(address_of client2)
+    mkdir -p "$bench/inventory"
+    (umask 077 && cat >"$bench/inventory/hosts.yml" <<YAML
+all:
+  vars:
+    ansible_user: ops
+    ansible_become_password: lab
+    ansible_ssh_private_key_file: $bench/id_ed25519
+    ansible_ssh_common_args: >-
+      -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR
+    wharf_registry_name: ${registry%:*}
+    wharf_registry_port: ${registry#*:}
+    wharf_registry_image_source: distro
+    wharf_registry_users: [{name: bench, password: $password}]
+  children:
+    registry_servers:
+      hosts: {server: {ansible_host: $server}}
+    registry_clients:
+      hosts: {client1: {ansible_host: $client1}, client2: {ansible_host: $client2}}
+YAML
+    )
+}
+
+site() { ansible-playbook -i "$bench/inventory/hosts.yml" site.yml "$@"; }
+ping() { ansible -i "$bench/inventory/hosts.yml" all -m ping; }
+by_hand() {
+    env SSH_KEY="$bench/id_ed25519" SUDO_PASSWORD=lab CONTROL_PATH="$control" REGISTRY="$registry" \
+        REGISTRY_PASSWORD="$password" benchmarks/by-hand.sh "$server" "$client1" "$client2"
+}
+
+measure_moved() {
+    local script wharf
+    say "bare hosts to image moved, by hand"
+    fresh_hosts
+    timed script by-hand by_hand
+    say "bare hosts to image moved, site.yml"
+    fresh_hosts
+    ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks timed wharf site site
+    row 'bare hosts to image moved (script by hand)' "$wharf s" "$script s" "$(calc 2 "$wharf / $script")" most 1.5
+}
+
+measure_unchanged() {
+    local seconds runs=() pings=() counts="$bench/host-tasks.json"
+    say "a run that changes nothing"
+    # Warms the connections as well. The log shows where the time goes.
+    ANSIBLE_CALLBACK_PLUGINS=benchmarks/callback_plugins HOST_TASKS_FILE=$counts \
+        ANSIBLE_CALLBACKS_ENABLED=host_tasks,ansible.posix.profile_tasks timed seconds unchanged site --skip-tags prove
+    for ((round = 0; round < rounds; round++)); do
+        timed seconds ping ping
+        pings+=("$seconds")
+        timed seconds unchanged-again site --skip-tags prove
+        runs+=("$seconds")
+    done
+    row 'no-change run (one ping)' "$(median "${runs[@]}") s" "$(median "${pings[@]}") s" \
+        "$(calc 2 "$(median "${runs[@]}") / $(median "${pings[@]}")")" most 10
+    # host by host: tasks and changes
+    read -r server_tasks client_tasks changed < <(python3 - "$counts" <<'PYTHON'
+import json, sys
+hosts = json.load(open(sys.argv[1]))
+tasks = {host: counted["tasks"] for host, counted in hosts.items()}
+print(tasks["server"], max(tasks["client1"], tasks["client2"]), sum(counted["changed"] for counted in hosts.values()))
+PYTHON
+    )
+    row 'tasks that reach a client in it' "$client_tasks" - "$client_tasks" most 12
+    row 'tasks that reach a server in it' "$server_tasks" - "$server_tasks" most 25
+    row 'tasks that change something in it' "$changed" - "$changed" most 0
+}
+
+# The registry as a package, without a container: Debian's configuration, but for where it listens and keeps its data.
+start_bare_registry() {
+    docker exec --interactive "$in" sh -eu >/dev/null <<'SH'
+mkdir -p /srv/bare/data
+cd /srv/bare
+apt-get download -qq -o APT::Sandbox::User=root docker-registry
+dpkg-deb --extract docker-registry_*.deb unpacked
+sed -e 's|:5000|:5099|' -e 's|/var/lib/docker-registry|/srv/bare/data|' -e '/^auth:/,/^health:/{/^health:/!d}' \
+    unpacked/etc/docker/registry/config.yml >config.yml
+SH
+    docker exec --detach --workdir /srv/bare "$in" \
+        sh -c 'exec unpacked/usr/bin/docker-registry serve config.yml >/dev/null 2>&1'
+    docker exec "$in" python3 -c '
+import socket, time
+for _ in range(100):
+    try:
+        socket.create_connection(("127.0.0.1", 5099), 1)
+        break
+    except OSError:
+        time.sleep(0.1)
+'
+}
+
+measure_transport() {
+    local in=wharf-bench-server load unit ratio deployed bare seconds
+    local -A least=([manifests]=0.3 ["blob GETs"]=0.4 [pushes]=0.9)
+    say "transport: the registry as deployed against the bare one"
+    start_bare_registry
+    docker cp -q benchmarks/transport.py "$in:/srv/bare/"
+    # shellcheck disable=SC2086
+    timed seconds transport timeout 900 docker exec --env REGISTRY_PASSWORD="$password" "$in" \
+        python3 /srv/bare/transport.py --bare "http://$server:5099" --bare-data /srv/bare/data --user bench \
+        --deployed "https://$server:${registry#*:}" --deployed-data /var/lib/wharf/registry --ca /etc/wharf/tls/ca.crt \
+        --rounds "$rounds" ${BENCH_TRANSPORT:-}
+    while IFS='|' read -r load deployed bare unit ratio; do
+        row "registry, $load (bare binary)" "$deployed $unit" "$bare $unit" "$ratio" least "${least[$load]}"
+    done < <(python3 - "$bench/transport.log" <<'PYTHON'
+import json, sys
+for load, result in json.loads(open(sys.argv[1]).readlines()[-1]).items():
+    medians = [round(result["medians"][side]) for side in ("deployed", "bare")]
+    print(load, *medians, result["unit"], result["ratio"], sep="|")
+PYTHON
+    )
+}
+
+measure_lab() {
+    local clone first again left
+    left=$(docker ps --all --quiet --filter label=wharf.lab=wharf-lab
+        docker images --quiet --filter label=wharf.recipe)
+    [[ -z $left ]] || die "this is no fresh machine, the lab or its images are there: remove them with make lab-down"
+    clone=$(mktemp -d)
+    trap 'make -C "$clone" lab-down >/dev/null 2>&1 || true; rm -rf "$clone"' EXIT
+    git clone --quiet . "$clone"
+    say "make lab, from a clean clone of $(git describe --always)"
+    timed first lab make -C "$clone" lab
+    say "make lab, again"
+    timed again lab-again make -C "$clone" lab
+    row 'make lab (limit 360 s)' "$first s" '360 s' "$(calc 2 "$first / 360")" most 1
+    row 'make lab, again (limit 60 s)' "$again s" '60 s' "$(calc 2 "$again / 60")" most 1
+}
+
+mkdir -p "$bench"
+if [[ ${1:-} == lab ]]; then
+    measure_lab
+else
+    # Not in .cache: the path of a socket has about 100 characters at most.
+    control=$(mktemp -d)
+    export ANSIBLE_SSH_CONTROL_PATH_DIR=$control ANSIBLE_FORCE_COLOR=false
+    registry=registry.wharf.test:5000
+    password=$(openssl rand -hex 16)
+    cat >"$bench/hosts.json" <<JSON
+{
+  "molecule_ephemeral_directory": "$bench",
+  "lab_hosts": [
+    {"name": "server", "image": "trixie", "ssh": true, "aliases": ["${registry%:*}"]},
+    {"name": "client1", "image": "bookworm", "ssh": true},
+    {"name": "client2", "image": "trixie", "ssh": true}
+  ]
+}
+JSON
+    trap finish EXIT
+    trap 'exit 130' INT TERM
+    measure_moved
+    measure_unchanged
+    measure_transport
+fi
+table
+exit "$failed"

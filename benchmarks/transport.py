@@ -1,0 +1,387 @@
+"""Puts the same load on two registries in turn, and compares what they bear.
+
+Run on the registries' own host, with their own address, so that no network and no proxy is measured. The load comes
+from processes with one kept connection each, on plain sockets: what the client itself costs lies on both sides alike,
+and makes the ratio better than it is, so it has to be small.
+
+Prints one JSON object: for each load the unit, the rates of both registries in all rounds, their medians, and the
+ratio of these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import collections
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import socket
+import ssl
+import statistics
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable
+
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+REPOSITORY = "benchmark"
+# The processes are copies of this one: they find the content of the blobs in its memory.
+PROCESSES = multiprocessing.get_context("fork")
+# No single wait on a socket lasts longer, in seconds.
+TIMEOUT = 60
+
+
+class TransportError(Exception):
+    """A registry answered otherwise than it must."""
+
+
+@dataclasses.dataclass
+class Registry:
+    """Where a registry is, and how it lets us in.
+
+    Attributes:
+        url: Scheme, address and port.
+        data: Its storage on this host; what was pushed is removed from there.
+        authorization: The value of the header of that name, or "".
+        context: For TLS, with the CA to trust.
+    """
+
+    url: str
+    data: pathlib.Path
+    authorization: str = ""
+    context: ssl.SSLContext | None = None
+
+
+class Connection:
+    """A kept HTTP/1.1 connection to a registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Connects, with a check of the certificate where there is TLS."""
+        parts = urllib.parse.urlsplit(registry.url)
+        self.socket: socket.socket = socket.create_connection((parts.hostname, parts.port), TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if registry.context:
+            self.socket = registry.context.wrap_socket(self.socket, server_hostname=parts.hostname)
+        self.fixed = f"Host: {parts.netloc}\r\n"
+        if registry.authorization:
+            self.fixed += f"Authorization: {registry.authorization}\r\n"
+        self.buffer = memoryview(bytearray(1 << 20))
+
+    def head(self, method: str, path: str, *headers: str) -> bytes:
+        """The bytes of a request up to its body."""
+        lines = "".join(f"{header}\r\n" for header in headers)
+        return f"{method} {path} HTTP/1.1\r\n{self.fixed}{lines}\r\n".encode()
+
+    def exchange(
+        self,
+        head: bytes,
+        status: int,
+        body: tuple[bytes | memoryview, ...] = (),
+        sink: Callable[[memoryview], object] | None = None,
+    ) -> tuple[dict[str, str], int]:
+        """Sends a request and reads the whole response.
+
+        Args:
+            head: What head() made.
+            status: The status that must come.
+            body: The request's body, in pieces.
+            sink: Is given the response's body, in pieces.
+
+        Returns:
+            The response's headers, with names in lower case, and the length of its body in bytes.
+
+        Raises:
+            TransportError: Another status, or a connection that ended early.
+        """
+        self.socket.sendall(head)
+        for piece in body:
+            self.socket.sendall(piece)
+        filled, end = 0, -1
+        while end < 0:
+            got = self.socket.recv_into(self.buffer[filled:])
+            if not got:
+                raise TransportError(f"{head.split(b' HTTP')[0].decode()}: the connection ended")
+            filled += got
+            end = self.buffer.obj.find(b"\r\n\r\n", 0, filled)
+        first, *lines = bytes(self.buffer[:end]).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        length = 0 if head.startswith(b"HEAD") else int(headers["content-length"])
+        pending = self.buffer[end + 4 : filled]
+        left = length - len(pending)
+        if sink:
+            sink(pending)
+        if int(first.split(" ")[1]) != status:
+            raise TransportError(f"{head.split(b' HTTP')[0].decode()}: {first} {bytes(pending).decode('latin-1')}")
+        while left:
+            got = self.socket.recv_into(self.buffer[: min(left, len(self.buffer))])
+            if not got:
+                raise TransportError(f"{head.split(b' HTTP')[0].decode()}: the connection ended")
+            if sink:
+                sink(self.buffer[:got])
+            left -= got
+        return headers, length
+
+
+def digest_of(*pieces: bytes | memoryview) -> str:
+    """The digest of content in pieces, as the registry writes it."""
+    checksum = hashlib.sha256()
+    for piece in pieces:
+        checksum.update(piece)
+    return f"sha256:{checksum.hexdigest()}"
+
+
+def push(connection: Connection, digest: str, *pieces: bytes | memoryview) -> int:
+    """Pushes a blob in one piece, as Docker does, and returns its size in bytes."""
+    headers, _ = connection.exchange(
+        connection.head("POST", f"/v2/{REPOSITORY}/blobs/uploads/", "Content-Length: 0"), 202
+    )
+    target = urllib.parse.urlsplit(headers["location"])
+    size = sum(len(piece) for piece in pieces)
+    path = f"{target.path}?{target.query}&digest={digest}"
+    length = f"Content-Length: {size}"
+    stream = "Content-Type: application/octet-stream"
+    headers, _ = connection.exchange(connection.head("PUT", path, length, stream), 201, pieces)
+    if headers["docker-content-digest"] != digest:
+        raise TransportError(f"{digest} became {headers['docker-content-digest']}")
+    return size
+
+
+def fetch(connection: Connection, head: bytes, digest: str) -> int:
+    """Reads a blob or manifest, compares its digest, and returns its size in bytes."""
+    checksum = hashlib.sha256()
+    _, size = connection.exchange(head, 200, sink=checksum.update)
+    if f"sha256:{checksum.hexdigest()}" != digest:
+        raise TransportError(f"{digest} came as sha256:{checksum.hexdigest()}")
+    return size
+
+
+def push_image(registry: Registry, blobs: list[tuple[str, bytes]]) -> str:
+    """Pushes an image of these layers under the tag "latest", and returns its manifest's digest."""
+    connection = Connection(registry)
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [name for name, _ in blobs]}}
+    ).encode()
+    for content in (config, *(blob for _, blob in blobs)):
+        push(connection, digest_of(content), content)
+    layer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "size": len(config),
+                "digest": digest_of(config),
+            },
+            "layers": [{"mediaType": layer, "size": len(blob), "digest": name} for name, blob in blobs],
+        }
+    ).encode()
+    head = connection.head(
+        "PUT",
+        f"/v2/{REPOSITORY}/manifests/latest",
+        f"Content-Type: {MANIFEST_TYPE}",
+        f"Content-Length: {len(manifest)}",
+    )
+    headers, _ = connection.exchange(head, 201, (manifest,))
+    if headers["docker-content-digest"] != digest_of(manifest):
+        raise TransportError("the manifest's digest has changed")
+    return digest_of(manifest)
+
+
+Work = Callable[[Connection, int, float], int]
+Prepare = Callable[[Connection, int], Work]
+
+
+def in_parallel(registry: Registry, workers: int, seconds: float, prepare: Prepare) -> float:
+    """Runs the same load in several processes at once.
+
+    Args:
+        registry: Whom to load.
+        workers: How many processes, each with a connection of its own.
+        seconds: After this time nobody begins anything new.
+        prepare: Is given the connection and the process's number; what it does is not measured. Returns the work,
+            which is given the connection, the number and the time.monotonic() of the end, and returns how much it did.
+
+    Returns:
+        The rate of all together, in what the work counts per second, from the first one's start to the last one's end.
+
+    Raises:
+        TransportError: One of them failed.
+    """
+    barrier = PROCESSES.Barrier(workers)
+    results = PROCESSES.SimpleQueue()
+
+    def run(number: int) -> None:
+        try:
+            connection = Connection(registry)
+            work = prepare(connection, number)
+            barrier.wait(TIMEOUT)
+            start = time.monotonic()
+            amount = work(connection, number, start + seconds)
+            results.put((start, time.monotonic(), amount, ""))
+        except Exception as error:
+            barrier.abort()
+            results.put((0, 0, 0, f"{type(error).__name__}: {error}"))
+
+    processes = [PROCESSES.Process(target=run, args=(number,)) for number in range(workers)]
+    for process in processes:
+        process.start()
+    outcomes = [results.get() for _ in processes]
+    for process in processes:
+        process.join()
+    # Those who only waited for the one that failed know nothing of the reason.
+    errors = sorted((error for *_, error in outcomes if error), key=lambda error: error.startswith("BrokenBarrier"))
+    if errors:
+        raise TransportError(f"{registry.url}: {errors[0]}")
+    starts, ends, amounts, _ = zip(*outcomes, strict=True)
+    return sum(amounts) / (max(ends) - min(starts))
+
+
+def manifests(registry: Registry, digest: str, workers: int, seconds: float) -> float:
+    """GETs of one manifest by its tag, per second."""
+
+    def prepare(connection: Connection, number: int) -> Work:
+        head = connection.head("GET", f"/v2/{REPOSITORY}/manifests/latest", f"Accept: {MANIFEST_TYPE}")
+        size = fetch(connection, head, digest)
+
+        def work(connection: Connection, number: int, end: float) -> int:
+            count = 0
+            while time.monotonic() < end:
+                headers, length = connection.exchange(head, 200)
+                if length != size or headers["docker-content-digest"] != digest:
+                    raise TransportError(f"the manifest came as {headers['docker-content-digest']}, {length} bytes")
+                count += 1
+            return count
+
+        return work
+
+    return in_parallel(registry, workers, seconds, prepare)
+
+
+def blob_gets(registry: Registry, blobs: list[tuple[str, bytes]], seconds: float) -> float:
+    """GETs of blobs, each process one of its own, in MB/s; digests are compared before the measured time."""
+
+    def prepare(connection: Connection, number: int) -> Work:
+        digest, _ = blobs[number]
+        head = connection.head("GET", f"/v2/{REPOSITORY}/blobs/{digest}")
+        size = fetch(connection, head, digest)
+
+        def work(connection: Connection, number: int, end: float) -> int:
+            count = 0
+            while time.monotonic() < end:
+                _, length = connection.exchange(head, 200)
+                if length != size:
+                    raise TransportError(f"{digest} came with {length} of {size} bytes")
+                count += 1
+            return count * size
+
+        return work
+
+    return in_parallel(registry, len(blobs), seconds, prepare) / 1e6
+
+
+def blob_pushes(registry: Registry, blobs: list[tuple[str, bytes]], count: int, seconds: float) -> float:
+    """Pushes of blobs that the registry does not have, in MB/s; digests are made before the measured time."""
+    run = os.urandom(16)
+    pushed = PROCESSES.SimpleQueue()
+
+    def prepare(connection: Connection, number: int) -> Work:
+        # Random content that begins otherwise is new content.
+        rest = memoryview(blobs[number][1])[32:]
+        starts = [run + bytes([number, turn]) + bytes(14) for turn in range(count)]
+        todo = [(digest_of(start, rest), start, rest) for start in starts]
+        pushed.put([digest for digest, *_ in todo])
+
+        def work(connection: Connection, number: int, end: float) -> int:
+            amount = 0
+            for digest, *pieces in todo:
+                if time.monotonic() < end:
+                    amount += push(connection, digest, *pieces)
+            return amount
+
+        return work
+
+    try:
+        return in_parallel(registry, len(blobs), seconds, prepare) / 1e6
+    finally:
+        # Else the next measurement would compete with the writing of this one to the disk.
+        while not pushed.empty():
+            remove(registry, pushed.get())
+
+
+def remove(registry: Registry, digests: list[str]) -> None:
+    """Removes pushed blobs from the registry's storage."""
+    root = registry.data / "docker/registry/v2"
+    for digest in digests:
+        name = digest.removeprefix("sha256:")
+        shutil.rmtree(root / "blobs/sha256" / name[:2] / name, ignore_errors=True)
+        shutil.rmtree(root / "repositories" / REPOSITORY / "_layers/sha256" / name, ignore_errors=True)
+
+
+def measure(sides: dict[str, Registry], options: argparse.Namespace) -> dict[str, dict[str, object]]:
+    """Measures all loads on both registries, alternating, so that both see the same moods of the machine.
+
+    Args:
+        sides: The registries "deployed" and "bare".
+        options: Of the command line: rounds, seconds, workers, size, pushes.
+
+    Returns:
+        For each load {"unit", "deployed": [rates], "bare": [rates], "ratio"}.
+    """
+    contents = [os.urandom(options.size << 20) for _ in range(options.workers)]
+    blobs = [(digest_of(content), content) for content in contents]
+    manifest = {side: push_image(registry, blobs) for side, registry in sides.items()}
+    loads: dict[str, tuple[str, Callable[[str], float]]] = {
+        "manifests": ("/s", lambda side: manifests(sides[side], manifest[side], options.workers, options.seconds)),
+        "blob GETs": ("MB/s", lambda side: blob_gets(sides[side], blobs, options.seconds)),
+        "pushes": ("MB/s", lambda side: blob_pushes(sides[side], blobs, options.pushes, TIMEOUT)),
+    }
+    rates: dict[str, dict[str, list[float]]] = {}
+    for load, (unit, rate) in loads.items():
+        rates[load] = collections.defaultdict(list)
+        for turn in range(options.rounds):
+            # Who comes first changes too.
+            for side in sorted(sides, reverse=bool(turn % 2)):
+                os.sync()
+                rates[load][side].append(round(rate(side), 1))
+                print(f"{load}, {side}: {rates[load][side][-1]} {unit}", file=sys.stderr)
+    result = {}
+    for load, (unit, _) in loads.items():
+        medians = {side: statistics.median(values) for side, values in rates[load].items()}
+        ratio = round(medians["deployed"] / medians["bare"], 3)
+        result[load] = {"unit": unit, **rates[load], "medians": medians, "ratio": ratio}
+    return result
+
+
+def main() -> None:
+    """Reads the command line, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--deployed", required=True, metavar="URL", help="the registry in question")
+    parser.add_argument("--deployed-data", required=True, type=pathlib.Path, help="its storage on this host")
+    parser.add_argument("--ca", required=True, help="the CA that signed its certificate")
+    parser.add_argument("--user", required=True, help="a user of it; the password is in $REGISTRY_PASSWORD")
+    parser.add_argument("--bare", required=True, metavar="URL", help="the registry to compare with")
+    parser.add_argument("--bare-data", required=True, type=pathlib.Path, help="its storage on this host")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each load on each registry")
+    parser.add_argument("--seconds", type=float, default=3, help="length of one measurement")
+    parser.add_argument("--workers", type=int, default=16, help="parallel connections")
+    parser.add_argument("--size", type=int, default=32, help="of a blob, in MiB")
+    parser.add_argument("--pushes", type=int, default=2, help="blobs that each worker pushes in one measurement")
+    options = parser.parse_args()
+    login = base64.b64encode(f"{options.user}:{os.environ['REGISTRY_PASSWORD']}".encode()).decode()
+    sides = {
+        "deployed": Registry(
+            options.deployed, options.deployed_data, f"Basic {login}", ssl.create_default_context(cafile=options.ca)
+        ),
+        "bare": Registry(options.bare, options.bare_data),
+    }
+    print(json.dumps(measure(sides, options)))
+
+
+if __name__ == "__main__":
+    main()
