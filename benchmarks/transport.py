@@ -26,12 +26,15 @@ import statistics
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 REPOSITORY = "benchmark"
 # The processes are copies of this one: they find the content of the blobs in its memory.
 PROCESSES = multiprocessing.get_context("fork")
+# What is hashed and sent at a time: it stays in the processor's cache.
+CHUNK = 1 << 18
+LOADS = ("manifests", "blob GETs", "pushes")
 # No single wait on a socket lasts longer, in seconds.
 TIMEOUT = 60
 
@@ -81,7 +84,7 @@ class Connection:
         self,
         head: bytes,
         status: int,
-        body: tuple[bytes | memoryview, ...] = (),
+        body: Iterable[bytes | memoryview] = (),
         sink: Callable[[memoryview], object] | None = None,
     ) -> tuple[dict[str, str], int]:
         """Sends a request and reads the whole response.
@@ -135,20 +138,43 @@ def digest_of(*pieces: bytes | memoryview) -> str:
     return f"sha256:{checksum.hexdigest()}"
 
 
-def push(connection: Connection, digest: str, *pieces: bytes | memoryview) -> int:
-    """Pushes a blob in one piece, as Docker does, and returns its size in bytes."""
-    headers, _ = connection.exchange(
-        connection.head("POST", f"/v2/{REPOSITORY}/blobs/uploads/", "Content-Length: 0"), 202
-    )
-    target = urllib.parse.urlsplit(headers["location"])
+def push(connection: Connection, *pieces: bytes | memoryview) -> tuple[str, int]:
+    """Pushes a blob with the requests of the Docker client, and like it makes the digest while the content is sent.
+
+    Args:
+        connection: Where to.
+        pieces: The content.
+
+    Returns:
+        The digest, and the size in bytes.
+
+    Raises:
+        TransportError: The registry refused it, or came to another digest.
+    """
+    blobs = f"/v2/{REPOSITORY}/blobs"
     size = sum(len(piece) for piece in pieces)
-    path = f"{target.path}?{target.query}&digest={digest}"
-    length = f"Content-Length: {size}"
-    stream = "Content-Type: application/octet-stream"
-    headers, _ = connection.exchange(connection.head("PUT", path, length, stream), 201, pieces)
+    checksum = hashlib.sha256()
+
+    def content() -> Iterator[memoryview]:
+        for piece in pieces:
+            view = memoryview(piece)
+            for start in range(0, len(view), CHUNK):
+                checksum.update(view[start : start + CHUNK])
+                yield view[start : start + CHUNK]
+
+    def target(headers: dict[str, str]) -> str:
+        parts = urllib.parse.urlsplit(headers["location"])
+        return f"{parts.path}?{parts.query}"
+
+    headers, _ = connection.exchange(connection.head("POST", f"{blobs}/uploads/", "Content-Length: 0"), 202)
+    fields = ("Content-Type: application/octet-stream", f"Content-Length: {size}")
+    headers, _ = connection.exchange(connection.head("PATCH", target(headers), *fields), 202, content())
+    digest = f"sha256:{checksum.hexdigest()}"
+    head = connection.head("PUT", f"{target(headers)}&digest={digest}", "Content-Length: 0")
+    headers, _ = connection.exchange(head, 201)
     if headers["docker-content-digest"] != digest:
         raise TransportError(f"{digest} became {headers['docker-content-digest']}")
-    return size
+    return digest, size
 
 
 def fetch(connection: Connection, head: bytes, digest: str) -> int:
@@ -167,7 +193,7 @@ def push_image(registry: Registry, blobs: list[tuple[str, bytes]]) -> str:
         {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [name for name, _ in blobs]}}
     ).encode()
     for content in (config, *(blob for _, blob in blobs)):
-        push(connection, digest_of(content), content)
+        push(connection, content)
     layer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
     manifest = json.dumps(
         {
@@ -286,22 +312,22 @@ def blob_gets(registry: Registry, blobs: list[tuple[str, bytes]], seconds: float
 
 
 def blob_pushes(registry: Registry, blobs: list[tuple[str, bytes]], count: int, seconds: float) -> float:
-    """Pushes of blobs that the registry does not have, in MB/s; digests are made before the measured time."""
+    """Pushes of blobs that the registry does not have, in MB/s."""
     run = os.urandom(16)
     pushed = PROCESSES.SimpleQueue()
 
     def prepare(connection: Connection, number: int) -> Work:
         # Random content that begins otherwise is new content.
         rest = memoryview(blobs[number][1])[32:]
-        starts = [run + bytes([number, turn]) + bytes(14) for turn in range(count)]
-        todo = [(digest_of(start, rest), start, rest) for start in starts]
-        pushed.put([digest for digest, *_ in todo])
 
         def work(connection: Connection, number: int, end: float) -> int:
-            amount = 0
-            for digest, *pieces in todo:
+            amount, digests = 0, []
+            for turn in range(count):
                 if time.monotonic() < end:
-                    amount += push(connection, digest, *pieces)
+                    digest, size = push(connection, run + bytes([number, turn]) + bytes(14), rest)
+                    amount += size
+                    digests.append(digest)
+            pushed.put(digests)
             return amount
 
         return work
@@ -328,7 +354,7 @@ def measure(sides: dict[str, Registry], options: argparse.Namespace) -> dict[str
 
     Args:
         sides: The registries "deployed" and "bare".
-        options: Of the command line: rounds, seconds, workers, size, pushes.
+        options: Of the command line: load, rounds, seconds, workers, size, pushes.
 
     Returns:
         For each load {"unit", "deployed": [rates], "bare": [rates], "ratio"}.
@@ -342,7 +368,8 @@ def measure(sides: dict[str, Registry], options: argparse.Namespace) -> dict[str
         "pushes": ("MB/s", lambda side: blob_pushes(sides[side], blobs, options.pushes, TIMEOUT)),
     }
     rates: dict[str, dict[str, list[float]]] = {}
-    for load, (unit, rate) in loads.items():
+    for load in options.load or loads:
+        unit, rate = loads[load]
         rates[load] = collections.defaultdict(list)
         for turn in range(options.rounds):
             # Who comes first changes too.
@@ -351,10 +378,10 @@ def measure(sides: dict[str, Registry], options: argparse.Namespace) -> dict[str
                 rates[load][side].append(round(rate(side), 1))
                 print(f"{load}, {side}: {rates[load][side][-1]} {unit}", file=sys.stderr)
     result = {}
-    for load, (unit, _) in loads.items():
-        medians = {side: statistics.median(values) for side, values in rates[load].items()}
+    for load, both in rates.items():
+        medians = {side: statistics.median(values) for side, values in both.items()}
         ratio = round(medians["deployed"] / medians["bare"], 3)
-        result[load] = {"unit": unit, **rates[load], "medians": medians, "ratio": ratio}
+        result[load] = {"unit": loads[load][0], **both, "medians": medians, "ratio": ratio}
     return result
 
 
@@ -367,6 +394,7 @@ def main() -> None:
     parser.add_argument("--user", required=True, help="a user of it; the password is in $REGISTRY_PASSWORD")
     parser.add_argument("--bare", required=True, metavar="URL", help="the registry to compare with")
     parser.add_argument("--bare-data", required=True, type=pathlib.Path, help="its storage on this host")
+    parser.add_argument("--load", action="append", choices=LOADS, help="only this one (or several)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each load on each registry")
     parser.add_argument("--seconds", type=float, default=3, help="length of one measurement")
     parser.add_argument("--workers", type=int, default=16, help="parallel connections")

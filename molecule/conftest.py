@@ -40,11 +40,11 @@ def ansible():
     It returns the finished process, with all that was said in stdout, line breaks and runs of spaces folded.
     """
 
-    def run(playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
             ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], playbook, *arguments],
             cwd=PROJECT,
-            env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
+            env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

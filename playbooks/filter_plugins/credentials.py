@@ -52,7 +52,7 @@ def wharf_logins(logins: Sequence[Mapping[str, str]], users: Sequence[Mapping[st
 
 
 def wharf_proof_table(hostvars: Mapping[str, Any], pusher: str, pullers: Sequence[str]) -> list[str]:
-    """Return the lines of the proof's table: host, pushed or pulled, digest, seconds.
+    """Return the lines of the proof's table: host, pushed or pulled, digest (its first 12 digits), seconds.
 
     Args:
         hostvars: holds what push and pull said in __wharf_pushed.stdout and __wharf_pulled.stdout, lines of YAML.
@@ -64,7 +64,8 @@ def wharf_proof_table(hostvars: Mapping[str, Any], pusher: str, pullers: Sequenc
     for host in pullers:
         rows.append((host, "pulled", yaml.safe_load(hostvars[host]["__wharf_pulled"]["stdout"])["milliseconds"]))
     width = max(len(host) for host, _, _ in rows)
-    return [f"{host:<{width}}  {verb}  {pushed['digest']}  {ms / 1000:6.2f} s" for host, verb, ms in rows]
+    digest = pushed["digest"][: len("sha256:") + 12]
+    return [f"{host:<{width}}  {verb}  {digest}  {ms / 1000:6.2f} s" for host, verb, ms in rows]
 
 
 class FilterModule:

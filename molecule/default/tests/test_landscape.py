@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 
@@ -74,7 +75,8 @@ def test_secrets_show_nowhere(hosts, ansible, password):
     # The last line of a key is public: it is in the public key as well.
     keys = hosts["server"].check_output("cd /etc/wharf; sed -n 2p tls/registry.key; sed -n 2p ca/ca.key").splitlines()
     assert len(keys) == 2
-    for secret in [password, "$2b$", *keys]:
+    basic = base64.b64encode(f"ci:{password}".encode()).decode()
+    for secret in [password, basic, "$2b$", *keys]:
         assert secret not in result.stdout
     assert ansible("site.yml", "--skip-tags", "prove").returncode == 0  # back to the usual cost
 
@@ -166,6 +168,74 @@ def test_changed_configuration_takes_effect_and_a_bad_one_does_not(hosts, ansibl
     assert good.returncode == 0, good.stdout
     assert "level=debug" in server.run("docker logs registry").stderr
     assert ansible("playbooks/deploy-registry.yml").returncode == 0
+
+
+def test_check_mode_on_finished_hosts_finds_nothing_to_do(ansible):
+    result = ansible("site.yml", "--check", "--diff")
+    assert result.returncode == 0, result.stdout
+    assert "changed: [" not in result.stdout
+
+
+def test_user_id_that_belongs_to_somebody_is_refused(ansible):
+    result = ansible("site.yml", "-e", '{"registry_server_uid": 1}')
+    assert result.returncode != 0
+    assert "registry_server_uid: 1 belongs to the user daemon on server" in result.stdout
+
+
+def served_certificate(host) -> str:
+    """Return the fingerprint of the certificate that the registry itself serves."""
+    return host.check_output(
+        "openssl s_client -connect 127.0.0.1:5000 -servername registry.wharf.test </dev/null 2>/dev/null"
+        " | openssl x509 -noout -fingerprint -sha256"
+    )
+
+
+def test_certificate_with_little_life_left_is_renewed_by_the_same_ca(hosts, ansible, image, password):
+    server = hosts["server"]
+    ca = server.file("/etc/wharf/ca/ca.crt").content_string
+    # Signed with the CA that lies there: 300 days of 397 are over.
+    server.check_output(
+        "cd /etc/wharf/tls && openssl x509 -copy_extensions copyall -x509toreq -in registry.crt -key registry.key"
+        " -out /tmp/request.pem && openssl x509 -req -copy_extensions copyall -in /tmp/request.pem"
+        " -CA ca.crt -CAkey ../ca/ca.key -not_before $(date -u -d '-300 days' +%Y%m%d%H%M%SZ)"
+        " -not_after $(date -u -d '+97 days' +%Y%m%d%H%M%SZ) -out registry.crt && docker restart registry"
+    )
+    old = served_certificate(server)
+
+    result = ansible("playbooks/deploy-registry.yml")
+    assert result.returncode == 0, result.stdout
+    assert served_certificate(server) != old
+    assert server.run("openssl x509 -noout -checkend $((390 * 86400)) -in /etc/wharf/tls/registry.crt").rc == 0
+    assert server.file("/etc/wharf/ca/ca.crt").content_string == ca
+    # The clients, which have only the CA, need nothing.
+    log_in(hosts["client1"], password)
+    push(hosts["client1"], image)
+
+
+def test_new_alias_gets_into_the_certificate(hosts, ansible):
+    result = ansible("playbooks/deploy-registry.yml", "-e", '{"wharf_registry_aliases": ["other.wharf.test"]}')
+    assert result.returncode == 0, result.stdout
+    hosts["server"].check_output(
+        "openssl s_client -connect 127.0.0.1:5000 -verify_hostname other.wharf.test -verify_return_error"
+        " -CAfile /etc/wharf/tls/ca.crt </dev/null"
+    )
+
+
+def test_run_without_changes_costs_few_tasks(ansible, tmp_path):
+    """Counts what reached a host: the budget of a client and of the server."""
+    counted = tmp_path / "tasks.json"
+    result = ansible(
+        "site.yml",
+        "--skip-tags=prove",
+        ANSIBLE_CALLBACK_PLUGINS=str(PROJECT / "benchmarks/callback_plugins"),
+        ANSIBLE_CALLBACKS_ENABLED="host_tasks",
+        HOST_TASKS_FILE=str(counted),
+    )
+    assert result.returncode == 0, result.stdout
+    tasks = json.loads(counted.read_text())
+    assert {name: host["changed"] for name, host in tasks.items()} == {"server": 0, "client1": 0, "client2": 0}
+    assert tasks["client1"]["tasks"] <= 12, tasks["client1"]["names"]
+    assert tasks["server"]["tasks"] <= 25, tasks["server"]["names"]
 
 
 def test_data_survives_a_reboot_of_the_host(hosts, image, password):

@@ -58,3 +58,20 @@ def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image)
     config["insecure-registries"].remove("10.0.0.0/8")
     write(client, "/etc/docker/daemon.json", json.dumps(config))
     hosts["server"].check_output("rm -r /etc/wharf/tls /etc/wharf/ca")
+
+
+def test_local_inventory_makes_one_machine_server_and_client(hosts, ansible):
+    """The easy start of the README, on a host that stands for the user's machine."""
+    here = {
+        "ansible_connection": "community.docker.docker",
+        "ansible_host": "wharf-insecure-client1",
+        "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "registry_server_container": "local",
+    }
+    result = ansible("site.yml", "-i", "inventories/local", "--limit", "localhost", "-e", json.dumps(here))
+    assert result.returncode == 0, result.stdout
+    assert "localhost pushed sha256:" in result.stdout
+    assert "localhost pulled sha256:" in result.stdout
+    client = hosts["client1"]
+    client.check_output("docker tag sleeper localhost:5000/sleeper && docker push localhost:5000/sleeper")

@@ -1,0 +1,45 @@
+"""Users and logins with their passwords, and the table of the proof."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).resolve().parents[2] / "playbooks/filter_plugins/credentials.py"
+_spec = importlib.util.spec_from_file_location("credentials", FILE)
+module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(module)
+
+
+def test_given_and_generated_passwords(tmp_path: Path):
+    (tmp_path / "ci").write_text("generated\n")
+    users = module.wharf_users([{"name": "ci"}, {"name": "dev", "password": "given"}], str(tmp_path))
+    assert users == [{"name": "ci", "password": "generated"}, {"name": "dev", "password": "given"}]
+
+
+def test_password_that_was_generated_elsewhere_is_named_with_the_remedy(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"wharf_registry_users: ci has no password.*deploy-registry\.yml"):
+        module.wharf_users([{"name": "ci"}], str(tmp_path))
+
+
+def test_check_mode_has_a_placeholder(tmp_path: Path):
+    assert module.wharf_users([{"name": "ci"}], str(tmp_path), "later")[0]["password"] == "later"
+
+
+def test_logins_get_the_password_of_their_name():
+    logins = module.wharf_logins([{"user": "root", "name": "ci"}], [{"name": "ci", "password": "p"}])
+    assert logins == [{"user": "root", "name": "ci", "password": "p"}]
+
+
+def test_table_of_the_proof():
+    digest = "sha256:" + "a" * 64
+    hostvars = {
+        "one": {"__wharf_pushed": {"stdout": f"digest: {digest}\nmilliseconds: 1234\nlayers: '[]'"}},
+        "second": {"__wharf_pulled": {"stdout": "milliseconds: 56"}},
+    }
+    assert module.wharf_proof_table(hostvars, "one", ["second"]) == [
+        "one     pushed  sha256:aaaaaaaaaaaa    1.23 s",
+        "second  pulled  sha256:aaaaaaaaaaaa    0.06 s",
+    ]

@@ -1,0 +1,43 @@
+"""The registry's configuration: merged, with one storage driver."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+FILE = Path(__file__).resolve().parents[2] / "roles/registry_server/filter_plugins/registry_config.py"
+_spec = importlib.util.spec_from_file_location("registry_config", FILE)
+module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(module)
+
+BASE = {
+    "log": {"level": "error", "accesslog": {"disabled": True}},
+    "storage": {"filesystem": {"rootdirectory": "/data"}, "cache": {"blobdescriptor": "inmemory"}},
+}
+
+
+def test_dicts_are_merged_and_values_replaced():
+    merged = module.registry_config(BASE, {"log": {"level": "debug"}}, {"http": {"addr": ":5000"}})
+    assert merged["log"] == {"level": "debug", "accesslog": {"disabled": True}}
+    assert merged["http"] == {"addr": ":5000"}
+    assert merged["storage"] == BASE["storage"]
+
+
+def test_null_takes_a_key_away():
+    assert module.registry_config(BASE, {"log": {"accesslog": None}})["log"] == {"level": "error"}
+
+
+def test_another_driver_replaces_the_file_system():
+    merged = module.registry_config(BASE, {"storage": {"s3": {"bucket": "images"}}})
+    assert merged["storage"] == {"s3": {"bucket": "images"}, "cache": {"blobdescriptor": "inmemory"}}
+
+
+def test_an_option_of_the_storage_is_no_driver():
+    merged = module.registry_config(BASE, {"storage": {"delete": {"enabled": True}}})
+    assert set(merged["storage"]) == {"filesystem", "cache", "delete"}
+
+
+def test_arguments_stay_as_they_are():
+    before = repr(BASE)
+    module.registry_config(BASE, {"log": {"level": "debug"}, "storage": {"s3": {}}})
+    assert repr(BASE) == before
