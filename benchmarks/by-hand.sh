@@ -140,15 +140,22 @@ pull_image() {
 clean_registry() { rm -rf /var/lib/registry/docker; }
 # The end of what runs on the hosts.
 
+stage() { printf '%3d s  %s\n' "$SECONDS" "$*"; }
+
+stage "install the engine"
 everywhere install_engine -- "${clients[@]}" &
 installing=$!
 on "$server" install_engine
+stage "deploy the registry"
 on "$server" deploy_registry "${REGISTRY%:*}" "${REGISTRY#*:}" "$user" "$REGISTRY_PASSWORD" "$(<"$builder")"
 ca=$(on "$server" show_ca)
+stage "wait for the clients"
 wait "$installing"
+stage "trust the registry"
 everywhere trust_registry "$REGISTRY" "$ca" "$user" "$REGISTRY_PASSWORD" -- "${clients[@]}"
+stage "move an image"
 pushed=$(on "${clients[0]}" push_image "$REGISTRY/proof/image:1")
 { read -r digest; read -r layers; } <<<"$pushed"
 everywhere pull_image "$REGISTRY/proof/image@$digest" "$layers" -- "${clients[@]:1}"
 on "$server" clean_registry
-echo "moved: $REGISTRY/proof/image@$digest"
+stage "moved: $REGISTRY/proof/image@$digest"

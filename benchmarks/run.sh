@@ -182,8 +182,8 @@ measure_transport() {
     done < <(python3 - "$bench/transport.log" <<'PYTHON'
 import json, sys
 for load, result in json.loads(open(sys.argv[1]).readlines()[-1]).items():
-    medians = [round(result["medians"][side]) for side in ("deployed", "bare")]
-    print(load, *medians, result["unit"], result["ratio"], sep="|")
+    best = [round(result["best"][side]) for side in ("deployed", "bare")]
+    print(load, *best, result["unit"], result["ratio"], sep="|")
 PYTHON
     )
 }

@@ -62,6 +62,8 @@ start_engine() {
     if [[ -d /run/systemd/system ]]; then
         as_root systemctl start docker
     else
+        # A machine that went down hard left the file behind, and its number may be another process's by now.
+        as_root sh -c '[ "$(cat "/proc/$(cat /run/docker.pid)/comm")" = dockerd ] || rm -f /run/docker.pid' 2>/dev/null
         # The init script of some machines fails at a limit that they may not raise; the engine itself does not.
         as_root service docker start >/dev/null 2>&1 ||
             as_root sh -c 'setsid dockerd >/var/log/dockerd-wharf.log 2>&1 </dev/null &'

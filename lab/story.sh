@@ -180,7 +180,7 @@ stranger  Debian 12, in no group, trusts nothing of ours
 The catalogue, from this machine (the CA's certificate is in $ca):
   curl --cacert $ca --user "lab:\$(cat $credentials)" https://$address/v2/_catalog
 Into a host:
-  docker exec -it $lab-client1 bash
+  ${SUDO_USER:+sudo }docker exec -it $lab-client1 bash
 Repair it, or play the story again:
   make lab
 Remove everything:

@@ -155,6 +155,20 @@ def test_data_survives_removal_of_the_container(hosts, ansible, image, password)
     pull(hosts["client2"], image, digest)
 
 
+def test_user_comes_and_goes_without_a_restart(hosts, ansible):
+    started = hosts["server"].check_output("docker inspect --format '{{.State.StartedAt}}' registry")
+    secret = "a-passphrase-of-nobody-0123456789"
+    users = {"wharf_registry_users": [{"name": "ci"}, {"name": "dev", "password": secret}]}
+    result = ansible("playbooks/deploy-registry.yml", "-e", json.dumps(users))
+    assert result.returncode == 0, result.stdout
+    log_in(hosts["client2"], secret, "dev")
+
+    assert ansible("playbooks/deploy-registry.yml").returncode == 0
+    refused = hosts["client2"].run(f"echo {secret} | docker login --username dev --password-stdin {REGISTRY}")
+    assert "401 Unauthorized" in refused.stderr
+    assert hosts["server"].check_output("docker inspect --format '{{.State.StartedAt}}' registry") == started
+
+
 def test_changed_configuration_takes_effect_and_a_bad_one_does_not(hosts, ansible):
     server = hosts["server"]
     started = server.check_output("docker inspect --format '{{.Id}}' registry")
