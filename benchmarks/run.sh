@@ -189,12 +189,14 @@ PYTHON
 }
 
 measure_lab() {
-    local clone first again left
+    local first again left
     left=$(docker ps --all --quiet --filter label=wharf.lab=wharf-lab
         docker images --quiet --filter label=wharf.recipe)
     [[ -z $left ]] || die "this is no fresh machine, the lab or its images are there: remove them with make lab-down"
     clone=$(mktemp -d)
-    trap 'make -C "$clone" lab-down >/dev/null 2>&1 || true; rm -rf "$clone"' EXIT
+    # Not local: the trap comes when the function has ended.
+    trap 'say "removing the lab"; make -C "$clone" lab-down >/dev/null 2>&1 || true; rm -rf "$clone"' EXIT
+    trap 'exit 130' INT TERM
     git clone --quiet . "$clone"
     say "make lab, from a clean clone of $(git describe --always)"
     timed first lab make -C "$clone" lab
@@ -205,6 +207,8 @@ measure_lab() {
 }
 
 mkdir -p "$bench"
+read -r load _ </proc/loadavg
+[[ $(calc 0 "$load") -lt 1 ]] || say "the machine is busy already (load $load): the ratios will be worse than they are"
 if [[ ${1:-} == lab ]]; then
     measure_lab
 else
