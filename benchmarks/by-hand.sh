@@ -83,7 +83,7 @@ deploy_registry() {
     chmod 0644 "$tls/ca.crt" "$tls/registry.crt"
 
     salt=$(openssl rand -hex 11)
-    hash=$(perl -e 'print crypt($ARGV[0], q($2y$05$) . $ARGV[1])' "$password" "$salt")
+    hash=$(perl -e 'print crypt($ARGV[0], q($2y$04$) . $ARGV[1])' "$password" "$salt")
     echo "$user:$hash" >"$config/htpasswd"
     cat >"$config/config.yml" <<'YAML'
 version: 0.1
@@ -97,7 +97,7 @@ YAML
     chown -R 59500:59500 "$config" "$data" "$tls/registry.key"
 
     docker run --detach --name registry --restart unless-stopped --user 59500:59500 --read-only --cap-drop ALL \
-        --security-opt no-new-privileges --memory 512m --env GOGC=400 --publish "$port:5000" \
+        --security-opt no-new-privileges --env GOGC=400 --publish "$port:5000" \
         --volume "$config:/config:ro" --volume "$tls:/tls:ro" --volume "$data:/var/lib/registry" \
         registry:by-hand serve /config/config.yml >/dev/null
     for _ in {1..100}; do

@@ -208,7 +208,7 @@ measure_lab() {
 
 mkdir -p "$bench"
 read -r load _ </proc/loadavg
-[[ $(calc 0 "$load") -lt 1 ]] || say "the machine is busy already (load $load): the ratios will be worse than they are"
+[[ $(calc 0 "$load") -lt 1 ]] || say "the machine is busy already (load $load): the ratios may come out worse than they are"
 if [[ ${1:-} == lab ]]; then
     measure_lab
 else

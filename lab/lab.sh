@@ -20,7 +20,7 @@ step() {
 down() {
     # Where nothing was ever set up, nothing was created.
     [[ -x .venv/bin/ansible-playbook ]] || return 0
-    ansible-playbook -i localhost, lab/destroy.yml
+    ansible-playbook -i inventories/lab lab/destroy.yml
     docker images --quiet --filter label=wharf.recipe | sort -u | xargs --no-run-if-empty docker image rm --force
     rm -rf "$logs" inventories/lab/credentials
 }

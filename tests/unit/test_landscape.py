@@ -128,7 +128,7 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
         ),
         (
             {"users": [{"name": "a", "password": SECRET}]},
-            "wharf_registry_users: user 1 ('a') has a password that is too weak for bcrypt cost 5: use at least 20",
+            "wharf_registry_users: user 1 ('a') has a password that is too weak for bcrypt cost 4: use at least 20",
         ),
         ({"users": SECRET}, "wharf_registry_users: text is not a list: use a list of mappings with name and password"),
         (

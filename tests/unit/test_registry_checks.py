@@ -365,11 +365,11 @@ WEAK_HIGH = "use at least 8 characters, 5 of them different, or leave password o
         ({"name": "alice", "password": STRONG + "\ud800"}, "has a password that is not valid Unicode"),
         (
             {"name": "alice", "password": STRONG[:19]},
-            f"user 2 ('alice') has a password that is too weak for bcrypt cost 5: {WEAK_LOW}",
+            f"user 2 ('alice') has a password that is too weak for bcrypt cost 4: {WEAK_LOW}",
         ),
         (
             {"name": "alice", "password": "abcdefg" * 3},
-            f"has a password that is too weak for bcrypt cost 5: {WEAK_LOW}",
+            f"has a password that is too weak for bcrypt cost 4: {WEAK_LOW}",
         ),
     ],
 )
@@ -387,7 +387,7 @@ def test_a_bad_user_gets_one_clear_line(user: object, line: str) -> None:
     [
         (4, STRONG[:19], f"cost 4: {WEAK_LOW}"),
         (9, STRONG[:19], f"cost 9: {WEAK_LOW}"),
-        (None, STRONG[:19], f"cost 5: {WEAK_LOW}"),
+        (None, STRONG[:19], f"cost 4: {WEAK_LOW}"),
         (10, "abcdefg", f"cost 10: {WEAK_HIGH}"),
         (14, "abcdabcd", f"cost 14: {WEAK_HIGH}"),
     ],

@@ -70,7 +70,7 @@ def test_one_tag_alone(ansible):
 
 def test_secrets_show_nowhere(hosts, ansible, password):
     # A changed password makes every task run that handles it.
-    result = ansible("site.yml", "-vvv", "--diff", "-e", '{"registry_server_bcrypt_cost": 6}')
+    result = ansible("site.yml", "-vvv", "--diff", "-e", '{"registry_server_bcrypt_cost": 5}')
     assert result.returncode == 0, result.stdout
     # The last line of a key is public: it is in the public key as well.
     keys = hosts["server"].check_output("cd /etc/wharf; sed -n 2p tls/registry.key; sed -n 2p ca/ca.key").splitlines()
@@ -119,7 +119,6 @@ def test_container_is_hardened(hosts):
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges:true"]
-    assert host["Memory"] == 512 * 1024**2
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
 

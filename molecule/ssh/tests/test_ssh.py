@@ -37,6 +37,10 @@ def test_roles_alone_serve_a_registry(hosts):
     assert alone.file("/srv/registry-data/docker/registry/v2/repositories/test/alone").exists
 
 
+def test_memory_limit_of_a_container(hosts):
+    assert hosts["alone"].check_output("docker inspect --format '{{.HostConfig.Memory}}' alone") == str(256 * 1024**2)
+
+
 def test_second_registry_leaves_the_first_alone(hosts, ansible, tmp_path):
     """Two registries on one client, one of them insecure: neither takes the other's entries away."""
     names = ["second.wharf.test", "third.wharf.test"]

@@ -25,7 +25,7 @@ NAME_EXAMPLE = "registry.example.com"
 
 COST_LOWEST = 4  # bcrypt's own limit
 COST_HIGHEST = 14  # about a second for every request
-COST_DEFAULT = 5
+COST_DEFAULT = 4
 COST_SLOW = 10  # from here on guessing is slow enough for passwords that people make up
 
 PASSWORD_BYTES = 72  # bcrypt ignores what follows
