@@ -135,7 +135,15 @@ def _login_problems(given: Mapping[str, Any]) -> list[str]:
     """Judge who logs in on the clients, and that the registry has a user of that name."""
     users = given["users"] if isinstance(given["users"], (list, tuple)) else []
     names = [user.get("name") for user in users if isinstance(user, Mapping)]
-    return list(_checks.registry_login_problems(given["logins"], VARIABLES["logins"], names))
+    problems = list(_checks.registry_login_problems(given["logins"], VARIABLES["logins"], names))
+    logins = given["logins"] if isinstance(given["logins"], (list, tuple)) else []
+    for position, login in enumerate(logins, start=1):
+        if isinstance(login, Mapping) and "password" in login:
+            problems.append(
+                f"{VARIABLES['logins']}: login {position} has a password, which would be ignored:"
+                f" remove it, the user of that name in {VARIABLES['users']} has one"
+            )
+    return problems
 
 
 def _archive_problems(path: object, source: object) -> list[str]:

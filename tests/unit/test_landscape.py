@@ -60,7 +60,7 @@ def archive(tmp_path: Path) -> str:
         {"image_source": "pull", "image": "mirror.example/registry:3.0.0"},
         {"image_source": "distro"},
         {"manage_hosts_file": True},
-        {"logins": [{"user": "root", "name": "alice", "password": STRONG}]},
+        {"logins": [{"user": "root", "name": "alice"}]},
         {"servers": ["one", "two"]},
     ],
 )
@@ -132,8 +132,12 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
         ),
         ({"users": SECRET}, "wharf_registry_users: text is not a list: use a list of mappings with name and password"),
         (
-            {"logins": [{"user": "root", "name": "bob", "password": SECRET}]},
+            {"logins": [{"user": "root", "name": "bob"}]},
             "wharf_registry_logins: login 1 ('root') logs in as 'bob', whom the registry does not know: use one",
+        ),
+        (
+            {"logins": [{"user": "root", "name": "alice", "password": SECRET}]},
+            "wharf_registry_logins: login 1 has a password, which would be ignored: remove it",
         ),
         (
             {**OPEN, "logins": [{"user": "root", "name": "alice"}]},
