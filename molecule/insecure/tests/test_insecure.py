@@ -35,6 +35,32 @@ def test_registry_speaks_plain_http_without_users(hosts):
     assert not hosts["server"].file("/etc/wharf/tls").exists
 
 
+def test_registrys_own_image_is_pulled_by_its_digest(hosts, ansible, tmp_path):
+    """As the default does from Docker Hub: here the registry that is there already is the source."""
+    source = f"{REGISTRY}/test/registry:2.8.3"
+    hosts["server"].check_output(f"docker tag wharf-registry:distro {source}")
+    variables = {
+        "registry_server_name": "localhost",
+        "registry_server_port": 5005,
+        "registry_server_tls": False,
+        "registry_server_anonymous": True,
+        "registry_server_image": f"{source}@{push(hosts['server'], source)}",
+        "registry_server_container": "pulled",
+        "registry_server_directory": "/srv/pulled",
+        "registry_server_data": "/srv/pulled-data",
+    }
+    play = tmp_path / "pulled.yml"
+    role = {"role": "registry_server", "vars": variables}
+    play.write_text(json.dumps([{"hosts": "client1", "become": True, "gather_facts": False, "roles": [role]}]))
+
+    result = ansible(str(play))
+    assert result.returncode == 0, result.stdout
+    assert "changed=0" in ansible(str(play)).stdout
+    client = hosts["client1"]
+    client.check_output("docker tag sleeper localhost:5005/sleeper && docker push localhost:5005/sleeper")
+    client.check_output("docker rm --force pulled && rm -r /srv/pulled /srv/pulled-data")
+
+
 def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image):
     """Leaves the mode, and comes back to it; other people's entries stay."""
     client = hosts["client1"]
