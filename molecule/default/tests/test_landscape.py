@@ -42,17 +42,27 @@ def test_image_moves_by_digest(hosts, password, image):
     pull(hosts["client2"], image, push(hosts["client1"], image))
 
 
+NEW_CLIENT = ["-i", f"{PROJECT}/molecule/default/inventory/new-client.yml", "--limit", "stranger"]
+
+
+def test_check_mode_announces_and_changes_nothing(hosts, ansible):
+    before = snapshot(hosts["stranger"])
+    result = ansible("site.yml", *NEW_CLIENT, "--check", "--diff")
+    assert result.returncode == 0, result.stdout
+    assert "changed: [stranger]" in result.stdout
+    assert snapshot(hosts["stranger"]) == before
+
+
 def test_new_client_alone_gets_trust_and_loses_it_again(hosts, ansible, password):
-    new_client = ["-i", f"{PROJECT}/molecule/default/inventory/new-client.yml", "--limit", "stranger"]
     stranger = hosts["stranger"]
     before = stranger.check_output("ls -R /etc/docker; cat /etc/hosts")
 
-    result = ansible("site.yml", *new_client, "--skip-tags", "prove")
+    result = ansible("site.yml", *NEW_CLIENT, "--skip-tags", "prove")
     assert result.returncode == 0, result.stdout
     log_in(stranger, password)
     stranger.check_output(f"docker logout {REGISTRY}")
 
-    result = ansible("playbooks/trust-registry.yml", *new_client, "-e", "registry_client_state=absent")
+    result = ansible("playbooks/trust-registry.yml", *NEW_CLIENT, "-e", "registry_client_state=absent")
     assert result.returncode == 0, result.stdout
     assert "unknown authority" in stranger.run(f"docker pull {REGISTRY}/test/any:1").stderr
     # The engine's own options stay: they are not the client's.
