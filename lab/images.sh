@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Makes the images that stand for hosts: a minimal Debian with systemd, Python and SSH, nothing else.
 #
-#   lab/images.sh [bookworm] [trixie] [bookworm-docker] [trixie-docker]
+#   lab/images.sh SUITE[-docker | -tools | -containerd]...      SUITE is bookworm, trixie or forky
 #
-# NAME-docker holds the engine already, for tests that are not about installing it. Needs root, mmdebstrap and an
-# engine; no image registry. The root file systems are kept in .cache, so that a removed image comes back in seconds.
+# SUITE-docker holds the engine already, for tests that are not about installing it; SUITE-tools the engine and the
+# other client tools; SUITE-containerd only containerd. Needs root, mmdebstrap and an engine; no image registry. The root file systems are kept in .cache, so that a removed image comes back in seconds.
 # WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,15 +13,30 @@ base=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,iptables,ca-certific
 # All that the roles would install, so that a host without any network needs nothing more.
 engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl,python3-cryptography,python3-requests
 
+# uidmap, passt and fuse-overlayfs are what podman and buildah need to work for a user without root.
+tools=podman,buildah,skopeo,uidmap,passt,fuse-overlayfs,curl
+
 build() {
-    local name=$1 suite=${1%-docker} include=$base recipe tar
-    if [[ $name == *-docker ]]; then
-        include+=,$engine
-        # Debian 12 has the command line client inside docker.io.
-        [[ $suite == bookworm ]] && include=${include/docker-cli,/}
-    fi
+    local name=$1 suite=${1%%-*} include=$base options=() recipe tar
+    case $name in
+        *-docker) include+=,$engine ;;
+        *-tools) include+=,$engine,$tools ;;
+        *-containerd) include+=,containerd,curl ;;
+    esac
+    case $suite in
+        # Debian 12 has the command line client inside docker.io, and no passt.
+        bookworm) include=${include/docker-cli,/} include=${include/passt/slirp4netns} ;;
+        forky)
+            [[ $name != *-tools ]] || include+=,docker-buildx
+            # A mirror's copy of testing can be weeks old, past the date until which it counts as valid.
+            options=(
+                --aptopt='Acquire::Check-Valid-Until "false"'
+                --customize-hook='echo "Acquire::Check-Valid-Until \"false\";" >"$1/etc/apt/apt.conf.d/90lab"'
+            )
+            ;;
+    esac
     local make=(
-        mmdebstrap --quiet --variant=minbase --include="$include"
+        mmdebstrap --quiet --variant=minbase --include="$include" "${options[@]}"
         # systemd-modules-load has no modules to load in a container and would fail on Debian 13.
         --customize-hook='ln -sf /dev/null "$1/etc/systemd/system/systemd-modules-load.service"'
         --customize-hook='upload lab/lab-host.service /etc/systemd/system/lab-host.service'
