@@ -94,6 +94,17 @@ def pull(host: Host, reference: str, digest: str) -> None:
     host.check_output(f"docker pull {by_digest} && docker image rm {by_digest}")
 
 
+def replace_container(hosts: Hosts, ansible, password: str, image: str) -> None:
+    """Push an image, remove the registry's container, deploy again, and pull the image on another host."""
+    log_in(hosts["client1"], password)
+    digest = push(hosts["client1"], image)
+    hosts["server"].check_output("docker rm --force --volumes registry")
+    result = ansible("playbooks/deploy-registry.yml")
+    assert result.returncode == 0, result.stdout
+    log_in(hosts["client2"], password)
+    pull(hosts["client2"], image, digest)
+
+
 def snapshot(host: Host) -> str:
     """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine."""
     return host.check_output(

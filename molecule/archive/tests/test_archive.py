@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import log_in, pull, push, snapshot
+from conftest import log_in, pull, push, replace_container, snapshot
 
 
 def test_image_moves(hosts, password, image):
@@ -21,13 +21,7 @@ def test_container_runs_the_image_of_the_file(hosts):
 
 
 def test_data_on_the_volume_survives_the_container(hosts, ansible, password, image):
-    log_in(hosts["client1"], password)
-    digest = push(hosts["client1"], image)
-    hosts["server"].check_output("docker rm --force --volumes registry")
-    result = ansible("playbooks/deploy-registry.yml")
-    assert result.returncode == 0, result.stdout
-    log_in(hosts["client2"], password)
-    pull(hosts["client2"], image, digest)
+    replace_container(hosts, ansible, password, image)
     mounts = hosts["server"].check_output("docker inspect --format '{{range .Mounts}}{{.Name}} {{end}}' registry")
     assert "registry-data" in mounts.split()
 

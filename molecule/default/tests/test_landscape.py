@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from conftest import PROJECT, REGISTRY, log_in, pull, push, snapshot
+from conftest import PROJECT, REGISTRY, log_in, pull, push, replace_container, snapshot
 
 
 def test_stranger_cannot_pull(hosts):
@@ -155,13 +155,7 @@ def test_engine_restart_keeps_the_registry_running(hosts, image, password):
 
 
 def test_data_survives_removal_of_the_container(hosts, ansible, image, password):
-    log_in(hosts["client1"], password)
-    digest = push(hosts["client1"], image)
-    hosts["server"].check_output("docker rm --force --volumes registry")
-    result = ansible("playbooks/deploy-registry.yml")
-    assert result.returncode == 0, result.stdout
-    log_in(hosts["client2"], password)
-    pull(hosts["client2"], image, digest)
+    replace_container(hosts, ansible, password, image)
 
 
 def test_user_comes_and_goes_without_a_restart(hosts, ansible):
