@@ -22,7 +22,7 @@ down() {
     [[ -x .venv/bin/ansible-playbook ]] || return 0
     ansible-playbook -i inventories/lab lab/destroy.yml
     docker images --quiet --filter label=wharf.recipe | sort -u | xargs --no-run-if-empty docker image rm --force
-    rm -rf "$logs" inventories/lab/credentials
+    rm -rf "$logs" inventories/lab/.credentials
 }
 
 mkdir -p "$logs"

@@ -22,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
 LANDSCAPE = ROOT / "playbooks/vars/landscape.yml"
-NOT_OURS = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", "credentials"}
+NOT_OURS = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", ".credentials"}
 
 
 def module(path: str) -> ModuleType:

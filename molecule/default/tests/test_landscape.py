@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT, REGISTRY, log_in, pull, push, replace_container, snapshot
@@ -89,6 +92,16 @@ def test_secrets_show_nowhere(hosts, ansible, password):
     for secret in [password, basic, "$2b$", *keys]:
         assert secret not in result.stdout
     assert ansible("site.yml", "--skip-tags", "prove").returncode == 0  # back to the usual cost
+
+
+def test_generated_password_is_not_read_as_inventory(password):
+    """Ansible takes every file in an inventory's directory for hosts, but for those that it does not see."""
+    inventory = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
+    listed = subprocess.run(
+        ["ansible-inventory", "-i", inventory, "--list"], check=True, capture_output=True, text=True
+    )
+    assert "client1" in listed.stdout
+    assert password not in listed.stdout + listed.stderr
 
 
 @pytest.mark.parametrize(
