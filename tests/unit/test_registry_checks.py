@@ -742,7 +742,7 @@ def test_a_bad_image_gets_one_clear_line(image: object, line: str) -> None:
 
 # Saved images -------------------------------------------------------------------------------------
 
-CONFIGURATION = b'{"architecture":"amd64","os":"linux"}'
+CONFIGURATION = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:aa","sha256:bb"]}}'
 HEX = hashlib.sha256(CONFIGURATION).hexdigest()
 LEGACY = {"Config": f"{HEX}.json", "RepoTags": ["registry:2.8.3", "registry:2"], "Layers": []}
 OCI = {"Config": f"blobs/sha256/{HEX}", "RepoTags": None, "Layers": []}
@@ -772,7 +772,14 @@ def test_a_saved_image_passes_and_tells_its_id(tmp_path: Path, image: dict, tags
     files = [("layer.tar", b"\0" * 9000), (image["Config"], CONFIGURATION), manifest(image)]
     path = saved(tmp_path / "a.tar", *files, packed=packed)
     assert checks.registry_archive_problems(path, "wharf_registry_image_archive") == []
-    assert checks.registry_archive_image(path) == {"id": f"sha256:{HEX}", "tags": tags}
+    layers = ["sha256:aa", "sha256:bb"]
+    assert checks.registry_archive_image(path) == {"id": f"sha256:{HEX}", "tags": tags, "layers": layers}
+
+
+def test_an_archive_whose_configuration_names_no_layers_passes(tmp_path: Path) -> None:
+    """Then only the id can tell whether an engine has the image."""
+    path = saved(tmp_path / "a.tar", manifest(LEGACY), (LEGACY["Config"], b"{}"))
+    assert checks.registry_archive_image(path)["layers"] == []
 
 
 def test_the_first_of_several_images_counts(tmp_path: Path) -> None:

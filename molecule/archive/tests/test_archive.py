@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -36,6 +37,21 @@ def test_file_without_an_image_is_refused_before_anything_changes(hosts, ansible
     assert result.returncode != 0
     assert "wharf_registry_image_archive" in result.stdout
     assert snapshot(hosts["server"]) == before
+
+
+def test_engine_with_the_containerd_image_store_loads_the_archive_once(hosts, ansible, password, image):
+    """An image has another id there, and what the engine had before is out of sight: all but the data."""
+    log_in(hosts["client1"], password)
+    digest = push(hosts["client1"], image)
+    hosts["server"].check_output("docker rm --force --volumes registry")
+    store = json.dumps({"docker_engine_options": {"features": {"containerd-snapshotter": True}}})
+    first = ansible("site.yml", "--limit", "server", "-e", store)
+    assert first.returncode == 0, first.stdout
+    assert "io.containerd.snapshotter" in hosts["server"].check_output("docker info --format '{{.DriverStatus}}'")
+    pull(hosts["client1"], image, digest)
+    second = ansible("site.yml", "--limit", "server", "-e", store)
+    assert second.returncode == 0, second.stdout
+    assert "changed=0" in second.stdout, second.stdout
 
 
 def test_archive_is_still_there_for_the_next_server():

@@ -632,7 +632,8 @@ def registry_archive_image(path: str) -> dict[str, Any]:
     save up to 24) and ``blobs/sha256/<hex>`` (25 and newer). Source: moby, image/tarexport/load.go.
 
     :param path: absolute path on the controller of a tar archive, plain or packed with gzip.
-    :returns: ``{'id': 'sha256:<64 hex>', 'tags': [text, ...]}`` of the first image.
+    :returns: ``{'id': 'sha256:<64 hex>', 'tags': [text, ...], 'layers': ['sha256:<64 hex>', ...]}`` of the first image;
+        the layers are the digests of their unpacked content, the lowest first.
     :raises ValueError: the file cannot be read or holds no image.
     """
     if problems := registry_archive_problems(path, "image archive"):
@@ -669,7 +670,16 @@ def _read_archive(file: Any) -> dict[str, Any]:
     return {
         "id": "sha256:" + hashlib.sha256(configuration).hexdigest(),
         "tags": [tag for tag in image.get("RepoTags") or [] if isinstance(tag, str)],
+        "layers": _layers(configuration),
     }
+
+
+def _layers(configuration: bytes) -> list[str]:
+    """Return the diff ids of an image's configuration; empty when it is none that an engine would take."""
+    try:
+        return [str(layer) for layer in json.loads(configuration)["rootfs"]["diff_ids"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _member_bytes(archive: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo], name: str) -> bytes | None:
