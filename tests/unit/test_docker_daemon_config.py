@@ -447,6 +447,34 @@ def test_what_can_be_reloaded(key, before, after, reload):
     assert ddc.can_reload(key, before, after) is reload
 
 
+CLASSIC = {"Driver": "overlay2", "DockerRootDir": "/var/lib/docker", "DriverStatus": [["a", "b"]]}
+CONTAINERD = CLASSIC | {"Driver": "overlayfs", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
+
+
+@pytest.mark.parametrize(
+    ("info", "version", "after", "found"),
+    [
+        (CLASSIC, "26.1.5+dfsg1", {"features": {"containerd-snapshotter": True}}, ["features.containerd-snapshotter"]),
+        (CLASSIC, "26.1.5+dfsg1", {"features": {"buildkit": False}}, []),
+        (CLASSIC, "29.0.1", {"features": {}}, []),
+        (CONTAINERD, "26.1.5", {"features": {"containerd-snapshotter": True}}, []),
+        (CONTAINERD, "26.1.5", {}, ["features.containerd-snapshotter"]),
+        (CONTAINERD, "29.0.1", {}, []),
+        (CONTAINERD, "29.0.1", {"features": {"containerd-snapshotter": False}}, ["features.containerd-snapshotter"]),
+        (CLASSIC, "20.10.24", {"storage-driver": "overlay2", "data-root": "/var/lib/docker"}, []),
+        (CLASSIC, "20.10.24", {"storage-driver": "vfs", "data-root": "/srv"}, ["data-root", "storage-driver"]),
+        (CLASSIC | {"DockerRootDir": "/srv"}, "20.10.24", {}, ["data-root"]),
+    ],
+)
+def test_settings_that_hide_containers_are_found(info, version, after, found):
+    keys = ["data-root", "features", "storage-driver"]
+    assert ddc.out_of_sight(info | {"ServerVersion": version}, after, keys) == found
+
+
+def test_a_setting_that_did_not_change_hides_nothing():
+    assert ddc.out_of_sight(CLASSIC | {"ServerVersion": "26.1.5"}, {"storage-driver": "vfs"}, ["log-level"]) == []
+
+
 def test_only_keys_that_leave_the_file_need_a_stand_in():
     keys = ["insecure-registries", "live-restore", "max-concurrent-uploads", "labels"]
     assert ddc.stand_ins({"labels": ["a=b"]}, keys) == {"insecure-registries": [], "live-restore": False}

@@ -96,6 +96,26 @@ def test_option_that_the_engine_does_not_know_is_refused_in_its_own_words(hosts,
     assert snapshot(hosts[name]) == before
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("features", {"containerd-snapshotter": True}), ("data-root", "/srv/docker"), ("storage-driver", "vfs")],
+)
+def test_engine_does_not_lose_sight_of_running_containers(hosts, ansible, key, value):
+    host = hosts["debian13"]
+    before = snapshot(host)
+    result = ansible(CONVERGE, "--limit", "debian13", *options(**{key: value}))
+    assert result.returncode != 0
+    assert f"{key}" in result.stdout
+    assert "would no longer see the containers that run now (sleeper)" in result.stdout
+    assert snapshot(host) == before
+
+
+def test_setting_that_names_the_store_in_use_is_no_move(hosts, ansible):
+    result = ansible(CONVERGE, "--limit", "debian13", *options(**{"storage-driver": "overlay2"}))
+    assert result.returncode == 0, result.stdout
+    assert hosts["debian13"].check_output("docker info --format '{{.Driver}}'") == "overlay2"
+
+
 def test_system_that_is_not_supported_is_refused(hosts, ansible):
     host = hosts["debian12"]
     before = snapshot(host)

@@ -15,7 +15,8 @@ description:
   - Objects are merged key by key, at every depth. The lists C(insecure-registries), C(registry-mirrors),
     C(allow-nondistributable-artifacts) and C(labels) are owned item by item. Every other list is one value.
   - A file that cannot be read (broken JSON, no object, not UTF-8, a key twice) is an error that names line and column.
-    A setting that the engine would refuse is an error, too. In both cases nothing is changed.
+    A setting that the engine would refuse is an error, too. So is another image store or data directory while
+    containers run, which the engine would no longer see. In all these cases nothing is changed.
   - When the engine runs and can take the change over while it runs, the module reloads it (SIGHUP) and waits for the
     engine's own word. What needs a restart is only reported, on every run until the engine has been restarted.
 options:
@@ -130,6 +131,7 @@ import socket
 import tempfile
 import time
 from datetime import datetime
+from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -160,6 +162,8 @@ RELOADABLE: dict[str, Any] = {
     "shutdown-timeout": 15,
 }
 RELOADABLE_FEATURES = ("buildkit",)
+# Keys by which the engine looks for its containers and images elsewhere.
+HIDING_KEYS = ("data-root", "features", "graph", "storage-driver")
 
 # Flags whose key in the file has another name (moby cmd/dockerd/config*.go: shorthands and named options).
 FLAG_KEYS = {
@@ -729,6 +733,26 @@ def stand_ins(document: dict, keys: list[str]) -> dict:
     return {key: RELOADABLE[key] for key in keys if key not in document and RELOADABLE[key] is not None}
 
 
+def out_of_sight(info: dict, after: dict, keys: list[str]) -> list[str]:
+    """Settings of `after`, out of the changed `keys`, under which the engine sees none of its containers and images.
+
+    info: what the engine says of itself (its API's /info).
+    """
+    found = []
+    root = after.get("data-root", after.get("graph"))
+    if {"data-root", "graph"} & set(keys) and os.path.realpath(root or "/var/lib/docker") != info["DockerRootDir"]:
+        found.append("data-root")
+    uses_containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or [])
+    if "storage-driver" in keys and after.get("storage-driver", info["Driver"]) != info["Driver"]:
+        found.append("storage-driver")
+    # Left out, it means what the engine has been using: since version 29 a fresh one uses containerd's.
+    features = after.get("features") or {}
+    without = uses_containerd and int(info["ServerVersion"].split(".")[0]) >= 29
+    if "features" in keys and features.get("containerd-snapshotter", without) is not uses_containerd:
+        found.append("features.containerd-snapshotter")
+    return found
+
+
 def flags_of(argv: list[str]) -> dict[str, str]:
     """Keys of daemon.json that a dockerd command line (without the program) sets, with the flag that does."""
     found: dict[str, str] = {}
@@ -866,6 +890,30 @@ def idle_argv(module: AnsibleModule) -> list[str]:
     return [word for word in argv if not word.startswith("$")]
 
 
+class ApiConnection(HTTPConnection):
+    """A connection to the engine's API."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("docker", timeout=30)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a port."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def ask(path: str, url: str) -> Any:
+    """What the engine's API answers to a GET, as JSON data. Raises OSError, HTTPException and ValueError."""
+    connection = ApiConnection(path)
+    try:
+        connection.request("GET", url)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
 class ReloadWatch:
     """Listens for the engine's event that says it has reloaded its configuration."""
 
@@ -980,6 +1028,9 @@ class Run:
             self.check_flags()
         knows_validate = self.validate(new_text) if changed and outcome.document is not None else True
 
+        if self.engine and restart_keys:
+            self.check_containers(before, after, restart_keys)
+
         final = outcome.record
         final.pending = self.pending(engine_has, restart_keys) if self.engine else {}
         # An engine that cannot validate a file still judges it when it reloads.
@@ -1067,6 +1118,23 @@ class Run:
                     f"the file sets it, too. Take the flag off the command line, or {key} out of the options. "
                     "Nothing was changed."
                 )
+
+    def check_containers(self, before: dict, after: dict, restart_keys: list[str]) -> None:
+        """Refuse to put running containers out of the engine's sight. Raises Problem."""
+        path = self.engine.socket_path(before)
+        if path is None or not set(restart_keys) & set(HIDING_KEYS):
+            return
+        try:
+            settings = out_of_sight(ask(path, "/info"), after, restart_keys)
+            names = [container["Names"][0].lstrip("/") for container in ask(path, "/containers/json")]
+        except (OSError, ValueError, HTTPException) as error:
+            raise Problem(f"the engine does not answer on {path}: {error}. Nothing was changed.") from error
+        if settings and names:
+            raise Problem(
+                f"{' and '.join(settings)}: the restarted engine would no longer see the containers that run now "
+                f"({', '.join(sorted(names))}), and nobody could stop them. Stop them first (docker stop), or leave "
+                "the setting as it is. Nothing was changed."
+            )
 
     def validate(self, text: str) -> bool:
         """Let the installed engine judge the new file. Returns whether it could; raises Problem when it refuses."""
