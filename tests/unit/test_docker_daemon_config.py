@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The role docker_engine's Python: who owns which key of daemon.json, what the engine is told, what a host lacks."""
+"""The module docker_daemon_config: who owns which key of daemon.json, and what the engine is told."""
 
 from __future__ import annotations
 
@@ -31,8 +31,6 @@ def load(path: Path) -> ModuleType:
 
 
 ddc = load(MODULE)
-state_of = load(ROLE / "filter_plugins" / "docker_engine_state.py").docker_engine_state
-problems_of = load(ROLE / "filter_plugins" / "docker_engine_problems.py").docker_engine_problems
 
 LOG_GROUP = {"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}}
 LIVE_GROUP = {"live-restore": True}
@@ -874,111 +872,3 @@ def test_two_owners_keep_out_of_each_others_way(host):
     host.run(owner="registry_client", options={"insecure-registries": ["a:5000", "b:5000"]})
     host.run(owner="docker_engine", state="absent")
     assert json.loads(host.file.read_text()) == {"insecure-registries": ["a:5000", "b:5000"]}
-
-
-# The filters ----------------------------------------------------------------------------------------------------------
-
-PACKAGES = ["docker.io", "pigz"]
-CONFLICTS = ["docker-ce", "containerd.io"]
-FINISHED = [
-    "package docker.io installed",
-    "package pigz installed",
-    "engine /usr/sbin/dockerd docker.io",
-    "user alice alice docker",
-    "running 7",
-    "unit ActiveState active",
-    "unit UnitFileState enabled",
-]
-
-
-def test_nothing_is_due_on_a_finished_host():
-    assert state_of(FINISHED, PACKAGES, CONFLICTS, ["alice"]) == {
-        "missing": [],
-        "outsiders": [],
-        "running": True,
-        "managed": True,
-        "enabled": True,
-        "problems": [],
-    }
-
-
-def test_everything_is_due_on_a_bare_host():
-    lines = ["user alice alice", "unit ActiveState inactive", "unit UnitFileState"]
-    assert state_of(lines, PACKAGES, CONFLICTS, ["alice", "alice"]) == {
-        "missing": PACKAGES,
-        "outsiders": ["alice"],
-        "running": False,
-        "managed": False,
-        "enabled": False,
-        "problems": [],
-    }
-
-
-def test_a_package_that_was_removed_is_missing():
-    assert state_of(["package docker.io config-files"], PACKAGES, CONFLICTS, [])["missing"] == PACKAGES
-
-
-def test_an_engine_that_nobody_manages_runs_all_the_same():
-    state = state_of(["package docker.io installed", "running 7"], PACKAGES, CONFLICTS, [])
-    assert (state["running"], state["managed"]) == (True, False)
-
-
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        (["package docker-ce installed", "engine /usr/bin/dockerd docker-ce"], "docker-ce is installed"),
-        (["package containerd.io installed"], "containerd.io is installed"),
-        (["engine /usr/local/bin/dockerd"], "/usr/local/bin/dockerd is here already, from no package"),
-    ],
-)
-def test_an_engine_from_elsewhere_is_named(lines, words):
-    problems = state_of(lines, PACKAGES, CONFLICTS, [])["problems"]
-    assert len(problems) == 1
-    assert words in problems[0]
-
-
-def test_an_unknown_user_is_named():
-    problems = state_of(FINISHED, PACKAGES, CONFLICTS, ["alice", "bob"])["problems"]
-    assert len(problems) == 1
-    assert "bob" in problems[0]
-
-
-SYSTEMS = {"Debian": {"12": {}, "13": {}}}
-GOOD = {
-    "docker_engine_users": ["alice"],
-    "docker_engine_options": {"log-opts": {"max-size": "1m"}},
-    "docker_engine_log_max_size": "10m",
-    "docker_engine_log_max_file": 3,
-}
-
-
-def test_good_variables_have_no_problems():
-    assert problems_of(GOOD, SYSTEMS, "Debian", "12") == []
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"docker_engine_users": ["a b"]}, "docker_engine_users"),
-        ({"docker_engine_users": [""]}, "docker_engine_users"),
-        ({"docker_engine_users": ["$(reboot)"]}, "docker_engine_users"),
-        ({"docker_engine_options": {"hosts": ["tcp://0.0.0.0"]}}, "hosts"),
-        ({"docker_engine_options": {"log-opts": {"max-file": 3}}}, "log-opts.max-file"),
-        ({"docker_engine_log_max_size": "10 MB"}, "docker_engine_log_max_size"),
-        ({"docker_engine_log_max_size": "0m"}, "docker_engine_log_max_size"),
-        ({"docker_engine_log_max_size": 10}, "docker_engine_log_max_size"),
-        ({"docker_engine_log_max_file": 0}, "docker_engine_log_max_file"),
-    ],
-)
-def test_each_wrong_variable_is_named(change, words):
-    problems = problems_of({**GOOD, **change}, SYSTEMS, "Debian", "13")
-    assert len(problems) == 1
-    assert words in problems[0]
-
-
-@pytest.mark.parametrize(("distribution", "version"), [("Ubuntu", "24"), ("Debian", "11")])
-def test_an_unsupported_system_is_named_with_the_supported_ones(distribution, version):
-    problems = problems_of(GOOD, SYSTEMS, distribution, version)
-    assert len(problems) == 1
-    assert f"{distribution} {version}" in problems[0]
-    assert "Debian 12, Debian 13" in problems[0]

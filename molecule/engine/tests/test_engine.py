@@ -9,7 +9,7 @@ from conftest import snapshot, write
 
 CONVERGE = "molecule/engine/converge.yml"
 SYSTEMD = ["debian12", "debian13"]
-ALL = [*SYSTEMD, "sysv"]
+ALL = [*SYSTEMD, "testing", "sysv"]
 
 
 def config(host) -> dict:
@@ -114,6 +114,146 @@ def test_setting_that_names_the_store_in_use_is_no_move(hosts, ansible):
     result = ansible(CONVERGE, "--limit", "debian13", *options(**{"storage-driver": "overlay2"}))
     assert result.returncode == 0, result.stdout
     assert hosts["debian13"].check_output("docker info --format '{{.Driver}}'") == "overlay2"
+
+
+# Proxies --------------------------------------------------------------------------------------------------------------
+
+PROXIES = {
+    "docker_engine_http_proxy": "http://proxy.test:3128",
+    "docker_engine_https_proxy": "http://ops:Pa55%40proxy@proxy.test:3128",
+    "docker_engine_no_proxy": [".corp.test"],
+    "docker_engine_direct_hosts": ["registry.wharf.test"],
+}
+HIDDEN = "Pa55%40proxy"
+
+
+def given(tmp_path, **variables) -> list[str]:
+    """Return the arguments that hand variables over in a file, which -vvv does not tell."""
+    file = tmp_path / "variables.json"
+    file.write_text(json.dumps(variables))
+    return ["-e", f"@{file}"]
+
+
+def environment(host) -> dict[str, str]:
+    """Return the proxies in the environment of the engine that runs."""
+    lines = host.check_output(r"tr '\0' '\n' </proc/$(cat /run/docker.pid)/environ").splitlines()
+    return dict(line.split("=", 1) for line in lines if "PROXY=" in line)
+
+
+def test_check_mode_says_who_would_reload_and_who_restart_and_why(hosts, ansible, tmp_path):
+    before = {name: snapshot(hosts[name]) for name in ALL}
+    result = ansible(CONVERGE, "--check", *given(tmp_path, **PROXIES, docker_engine_log_max_size="11m"))
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("The engine would be restarted for log-opts, proxies") == len(ALL)
+    result = ansible(CONVERGE, "--check", "--limit", "debian12", *options(debug=True))
+    assert "The engine would be reloaded for" in result.stdout
+    assert before == {name: snapshot(hosts[name]) for name in ALL}
+
+
+def test_proxies_come_one_engine_at_a_time_and_no_password_shows(hosts, ansible, tmp_path):
+    result = ansible(CONVERGE, "-vvv", "--diff", *given(tmp_path, **PROXIES))
+    assert result.returncode == 0, result.stdout
+    assert HIDDEN not in result.stdout
+    for name in ALL:
+        host = hosts[name]
+        seen = environment(host)
+        assert seen["HTTP_PROXY"] == "http://proxy.test:3128"
+        assert seen["HTTPS_PROXY"] == f"http://ops:{HIDDEN}@proxy.test:3128"
+        assert seen["NO_PROXY"].split(",") == ["localhost", "127.0.0.0/8", "::1", "registry.wharf.test", ".corp.test"]
+        assert HIDDEN not in host.check_output("cat /proc/[0-9]*/cmdline; systemctl show docker 2>/dev/null || true")
+        found = host.check_output(f"grep -rlF '{HIDDEN}' /etc /var/lib/wharf /run /tmp /root 2>/dev/null || true")
+        assert found == "/etc/default/wharf-docker"
+        assert (host.file(found).mode, host.file(found).user) == (0o600, "root")
+    # Each engine was stopped only when the one before was ready again.
+    show = "systemctl show docker --property=InactiveEnterTimestampMonotonic,ActiveEnterTimestampMonotonic --value"
+    first, second, third = sorted(sorted(map(int, hosts[name].check_output(show).split())) for name in ALL[:3])
+    assert first[0] < first[1] < second[0] < second[1] < third[0] < third[1]
+    again = ansible(CONVERGE, *given(tmp_path, **PROXIES))
+    assert again.stdout.count("changed=0") == len(ALL), again.stdout
+
+
+def test_engine_uses_the_proxy_but_not_for_the_registry(hosts):
+    host = hosts["debian13"]
+    through = host.run("docker pull elsewhere.test/x:1").stderr
+    assert "proxyconnect" in through
+    assert "proxy.test" in through
+    direct = host.run("docker pull registry.wharf.test/x:1").stderr
+    assert "registry.wharf.test" in direct
+    assert "proxyconnect" not in direct
+
+
+def test_restart_that_a_run_was_cut_off_before_is_made_up_for(hosts, ansible, tmp_path):
+    host = hosts["debian13"]
+    pid = host.file("/run/docker.pid").content_string
+    changed = ["--limit", "debian13", *given(tmp_path, **PROXIES | {"docker_engine_no_proxy": [".new.test"]})]
+    # Nobody lets an option in that the engine refuses, and the run ends before its handlers.
+    result = ansible(CONVERGE, *changed, *options(**{"no-such-key": 1}))
+    assert result.returncode != 0
+    assert host.file("/run/docker.pid").content_string == pid
+    assert ".new.test" in host.file("/etc/default/wharf-docker").content_string
+
+    assert "The engine would be restarted for proxies" in ansible(CONVERGE, *changed, "--check").stdout
+    result = ansible(CONVERGE, *changed)
+    assert result.returncode == 0, result.stdout
+    assert ".new.test" in environment(host)["NO_PROXY"]
+    assert "changed=0" in ansible(CONVERGE, *changed).stdout
+
+
+def test_proxies_go_again(hosts, ansible):
+    result = ansible(CONVERGE, "-e", '{"docker_engine_restart_throttle": 0}')
+    assert result.returncode == 0, result.stdout
+    for name in ALL:
+        assert environment(hosts[name]) == {}
+        left = "/etc/default/wharf-docker /etc/systemd/system/docker.service.d/wharf-proxies.conf"
+        assert hosts[name].run(f"ls {left}; grep wharf /etc/default/docker").stdout == ""
+
+
+def test_proxies_of_somebody_else_in_daemon_json_are_not_overruled_in_silence(hosts, ansible, tmp_path):
+    host = hosts["debian13"]
+    host.check_output("cp -p /etc/docker/daemon.json /root/daemon.json")
+    write(host, "/etc/docker/daemon.json", json.dumps(config(host) | {"proxies": {"http-proxy": "http://other.test"}}))
+    before = snapshot(host)
+    result = ansible(CONVERGE, "--limit", "debian13", *given(tmp_path, **PROXIES))
+    assert result.returncode != 0
+    assert "/etc/docker/daemon.json holds proxies" in result.stdout
+    assert HIDDEN not in result.stdout
+    assert snapshot(host) == before
+    host.check_output("cp -p /root/daemon.json /etc/docker/daemon.json")
+
+
+# An engine that is somebody else's ------------------------------------------------------------------------------------
+
+
+def test_engine_from_nowhere_is_refused_or_only_configured(hosts, ansible):
+    """A binary that no package knows, as from an archive."""
+    host = hosts["debian12"]
+    host.check_output(
+        "cp -a /var/lib/dpkg/status /root/status && sed -i '/^Package: docker.io$/,/^$/d' /var/lib/dpkg/status"
+    )
+    try:
+        before = snapshot(host)
+        result = ansible(CONVERGE, "--limit", "debian12")
+        assert result.returncode != 0
+        assert "/usr/sbin/dockerd is here already, from" in result.stdout
+        assert "docker_engine_source: none" in result.stdout
+        assert snapshot(host) == before
+        none = ["--limit", "debian12", "-e", "docker_engine_source=none"]
+        result = ansible(CONVERGE, *none, *options(debug=True))
+        assert result.returncode == 0, result.stdout
+        assert config(host)["debug"] is True
+        assert ansible(CONVERGE, *none).returncode == 0
+        assert "docker.io" not in host.check_output("dpkg-query --show")
+    finally:
+        host.check_output("cp -a /root/status /var/lib/dpkg/status")
+
+
+def test_none_without_an_engine_is_refused(hosts, ansible):
+    host = hosts["debian12"]
+    host.check_output("mv /usr/sbin/dockerd /usr/sbin/dockerd.away")
+    result = ansible(CONVERGE, "--limit", "debian12", "-e", "docker_engine_source=none")
+    host.check_output("mv /usr/sbin/dockerd.away /usr/sbin/dockerd")
+    assert result.returncode != 0
+    assert "no engine (dockerd) is on this host" in result.stdout
 
 
 def test_system_that_is_not_supported_is_refused(hosts, ansible):

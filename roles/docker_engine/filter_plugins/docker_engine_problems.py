@@ -6,19 +6,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 DOCUMENTATION = r"""
 name: docker_engine_problems
 short_description: Find variables of the role docker_engine that cannot be right
 description: Says what the types of the argument specification cannot say, one message for each mistake.
-positional: systems, distribution, version
+positional: systems, distribution, version, release
 options:
   _input:
     description: The role's variables by name.
     type: dict
     required: true
   systems:
-    description: The systems for which there are packages, a dict of dicts by distribution and major version.
+    description: The systems for which there are packages, a dict of dicts by distribution and release.
     type: dict
     required: true
   distribution:
@@ -26,7 +27,11 @@ options:
     type: str
     required: true
   version:
-    description: The host's major version.
+    description: The host's major version, for the message.
+    type: str
+    required: true
+  release:
+    description: The name of the host's release.
     type: str
     required: true
 author:
@@ -34,7 +39,9 @@ author:
 """
 
 EXAMPLES = r"""
-problems: "{{ {'docker_engine_log_max_size': 'big'} | docker_engine_problems({'Debian': {'12': {}}}, 'Debian', '12') }}"
+problems: >-
+  {{ {'docker_engine_log_max_size': 'big'}
+     | docker_engine_problems({'Debian': {'bookworm': {}}}, 'Debian', '12', 'bookworm') }}
 # => ["docker_engine_log_max_size is 'big'. It must be a whole number followed by k, m or g, such as 10m."]
 """
 
@@ -48,14 +55,29 @@ _value:
 # useradd(8) of Debian.
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?")
 LOG_SIZE = re.compile(r"[1-9][0-9]*[kmg]")
+SOURCES = ("distro", "docker_ce", "none")
+CHANNELS = ("stable", "test")
+VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}(~(rc|beta|alpha)\.?[0-9]+)?")
+FINGERPRINT = re.compile(r"[0-9A-F]{40}([0-9A-F]{24})?")
+# What may stand in a file that systemd and a shell read alike, in single quotes.
+PROXY = re.compile(r"(https?|socks5)://[^\s'\"\\/?#]+/?", re.ASCII)
+NO_PROXY = re.compile(r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?")
 
 
-def docker_engine_problems(variables: dict[str, Any], systems: dict, distribution: str, version: str) -> list[str]:
+def docker_engine_problems(
+    variables: dict[str, Any], systems: dict, distribution: str, version: str, release: str
+) -> list[str]:
     """Messages about the role's variables and the host's system; see DOCUMENTATION."""
+    source = variables.get("docker_engine_source", "distro")
+    if source not in SOURCES:
+        return [f"docker_engine_source is {source!r}. It must be one of {', '.join(SOURCES)}."]
     problems = []
-    if version not in systems.get(distribution, {}):
-        known = ", ".join(f"{name} {major}" for name, majors in systems.items() for major in majors)
-        problems.append(f"This host runs {distribution} {version}. The role knows {known or 'no system'} only.")
+    if release not in systems.get(distribution, {}):
+        known = ", ".join(f"{name} {suite}" for name, suites in systems.items() for suite in suites)
+        problems.append(
+            f"This host runs {distribution} {version} ({release}). The role knows {known or 'no system'} only."
+        )
+    problems += source_problems(variables, source) + proxy_problems(variables)
 
     for user in variables.get("docker_engine_users", []):
         if not USER_NAME.fullmatch(str(user)):
@@ -82,6 +104,80 @@ def docker_engine_problems(variables: dict[str, Any], systems: dict, distributio
             f"docker_engine_options.log-opts.{name} is {value!r}. The engine wants text: write it in quotes."
             for name, value in log_options.items()
             if not isinstance(value, str)
+        )
+    return problems
+
+
+def source_problems(variables: dict[str, Any], source: str) -> list[str]:
+    """Messages about where the engine shall come from, and which."""
+    problems = []
+    version = variables.get("docker_engine_version", "")
+    if not isinstance(version, str):
+        problems.append(
+            f"docker_engine_version is {version!r}, a number, in which 28.10 and 28.1 are the same. Write it in quotes."
+        )
+    elif version and not VERSION.fullmatch(version):
+        problems.append(
+            f"docker_engine_version is {version!r}. It must be a version of Docker or its beginning, without an epoch "
+            "and a revision, such as 28.5.2 or 28.5."
+        )
+    elif version and source == "none":
+        problems.append(
+            f"docker_engine_version is {version!r}, but docker_engine_source is none, which installs no engine. "
+            "Leave the version out, or choose distro or docker_ce."
+        )
+    channel = variables.get("docker_engine_channel", CHANNELS[0])
+    if channel not in CHANNELS:
+        problems.append(f"docker_engine_channel is {channel!r}. It must be one of {', '.join(CHANNELS)}.")
+    url = urlsplit(str(variables.get("docker_engine_repository_url", "https://repository.example/")))
+    if "@" in url.netloc:
+        problems.append(
+            "docker_engine_repository_url holds a user or a password, which everybody on the host could read. Put it "
+            "into a file in /etc/apt/auth.conf.d."
+        )
+    elif url.scheme not in ("http", "https") or not url.netloc or re.search(r"\s", url.geturl()):
+        problems.append(
+            f"docker_engine_repository_url is {url.geturl()!r}. It must be the address of a repository as Docker's, "
+            "such as https://download.docker.com/linux/debian."
+        )
+    fingerprint = str(variables.get("docker_engine_repository_key_fingerprint", "0" * 40))
+    if not FINGERPRINT.fullmatch(fingerprint.replace(" ", "").upper()):
+        problems.append(
+            f"docker_engine_repository_key_fingerprint is {fingerprint!r}. It must be the whole fingerprint, 40 "
+            "hexadecimal digits, of the repository's primary key."
+        )
+    return problems
+
+
+def proxy_problems(variables: dict[str, Any]) -> list[str]:
+    """Messages about proxies, without their values: these can hold passwords."""
+    problems = []
+    names = [name for name in ("docker_engine_http_proxy", "docker_engine_https_proxy") if variables.get(name)]
+    for name in names:
+        value = str(variables[name])
+        if "://" not in value:
+            problems.append(f"{name} has no scheme. It must be an address such as http://proxy.example:3128.")
+        elif not PROXY.fullmatch(value):
+            problems.append(
+                f"{name} is not an address such as http://proxy.example:3128. A quote, a blank or a backslash in a "
+                "password is written with its code, such as %20; the scheme is http, https or socks5."
+            )
+    if names and "proxies" in variables.get("docker_engine_options", {}):
+        problems.append(
+            f"docker_engine_options holds proxies, and the engine takes them instead of {' and '.join(names)}. Leave "
+            "one of the two out; everybody on the host can read daemon.json."
+        )
+    for name in ("docker_engine_no_proxy", "docker_engine_direct_hosts"):
+        problems += [
+            f"{name} holds {host!r}. It must be a name, a domain (.example.com), an address or a network (10.0.0.0/8)."
+            for host in variables.get(name, [])
+            if not NO_PROXY.fullmatch(str(host))
+        ]
+    throttle = variables.get("docker_engine_restart_throttle", 1)
+    if int(throttle) < 0:
+        problems.append(
+            f"docker_engine_restart_throttle is {throttle}. It must be the number of engines that may restart at the "
+            "same time, or 0 for all."
         )
     return problems
 
