@@ -1,6 +1,6 @@
 """site.yml itself refuses bad input, in one clear line for each mistake, before it talks to any host.
 
-One run for all: each host of the inventory makes one mistake, and the hosts do not exist, so that a run that reached
+One run for many: each host of the inventory makes one mistake, and the hosts do not exist, so that a run that reached
 for one would say so.
 """
 
@@ -55,6 +55,25 @@ MISTAKES = {
     "hosts-file": ({"wharf_manage_hosts_file": "perhaps"}, "wharf_manage_hosts_file: "),
 }
 
+# What is wrong with the engine is told once the landscape is right.
+ENGINE_MISTAKES = {
+    "engine-source": ({"docker_engine_source": "snap"}, "docker_engine_source is 'snap'"),
+    "engine-channel": ({"docker_engine_channel": "nightly"}, "docker_engine_channel is 'nightly'"),
+    "engine-version": ({"docker_engine_version": "latest"}, "docker_engine_version is 'latest'"),
+    "engine-repository": (
+        {"docker_engine_repository_url": "mirror.test"},
+        "docker_engine_repository_url is 'mirror.test'",
+    ),
+    "engine-key": (
+        {"docker_engine_repository_key_fingerprint": "0EBFCD88"},
+        "docker_engine_repository_key_fingerprint",
+    ),
+    "engine-proxy": (
+        {"docker_engine_http_proxy": f"ops:{STRONG}@proxy.test:3128"},
+        "docker_engine_http_proxy has no scheme",
+    ),
+}
+
 
 def run(tmp_path: Path, inventory: dict) -> str:
     """Run site.yml with an inventory and return what it said, line breaks and runs of spaces folded."""
@@ -72,15 +91,14 @@ def run(tmp_path: Path, inventory: dict) -> str:
     return " ".join(result.stdout.split())
 
 
-@pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return what a run with all the mistakes said of each host."""
+def answers(tmp_path: Path, mistakes: dict[str, tuple[dict, str]]) -> dict[str, str]:
+    """Return what a run with these mistakes said of each host."""
     hosts = {
         name: {k: v for k, v in (GOOD | facts).items() if v is not None} | {"ansible_host": "192.0.2.1"}
-        for name, (facts, _) in MISTAKES.items()
+        for name, (facts, _) in mistakes.items()
     }
     inventory = {"registry_servers": {"hosts": {"server": GOOD}}, "registry_clients": {"hosts": hosts}}
-    output = run(tmp_path_factory.mktemp("refusals"), inventory)
+    output = run(tmp_path, inventory)
     for trace in ("UNREACHABLE", "Gathering Facts", "changed: ["):
         assert trace not in output
     assert STRONG not in output
@@ -89,13 +107,20 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {part.partition("]")[0]: part for part in parts}
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return what was said of each host that makes a mistake."""
+    rounds = (answers(tmp_path_factory.mktemp("refusals"), mistakes) for mistakes in (MISTAKES, ENGINE_MISTAKES))
+    return {host: words for answer in rounds for host, words in answer.items()}
+
+
+@pytest.mark.parametrize("name", [*MISTAKES, *ENGINE_MISTAKES])
 def test_mistake_is_named(said: dict[str, str], name: str) -> None:
-    assert MISTAKES[name][1] in said[name].replace("''", "'")
+    assert (MISTAKES | ENGINE_MISTAKES)[name][1] in said[name].replace("''", "'")
 
 
 def test_host_without_a_mistake_is_stopped_too_but_not_blamed(said: dict[str, str]) -> None:
-    assert set(said) == set(MISTAKES)
+    assert set(said) == {*MISTAKES, *ENGINE_MISTAKES}
 
 
 def test_landscape_without_a_server_is_refused(tmp_path: Path) -> None:

@@ -12,36 +12,17 @@ DOCUMENTATION = r"""
 name: docker_engine_problems
 short_description: Find variables of the role docker_engine that cannot be right
 description: Says what the types of the argument specification cannot say, one message for each mistake.
-positional: systems, distribution, version, release
 options:
   _input:
     description: The role's variables by name.
     type: dict
-    required: true
-  systems:
-    description: The systems for which there are packages, a dict of dicts by distribution and release.
-    type: dict
-    required: true
-  distribution:
-    description: The host's distribution.
-    type: str
-    required: true
-  version:
-    description: The host's major version, for the message.
-    type: str
-    required: true
-  release:
-    description: The name of the host's release.
-    type: str
     required: true
 author:
   - Wharf maintainers
 """
 
 EXAMPLES = r"""
-problems: >-
-  {{ {'docker_engine_log_max_size': 'big'}
-     | docker_engine_problems({'Debian': {'bookworm': {}}}, 'Debian', '12', 'bookworm') }}
+problems: "{{ {'docker_engine_log_max_size': 'big'} | docker_engine_problems }}"
 # => ["docker_engine_log_max_size is 'big'. It must be a whole number followed by k, m or g, such as 10m."]
 """
 
@@ -64,19 +45,12 @@ PROXY = re.compile(r"(https?|socks5)://[^\s'\"\\/?#]+/?", re.ASCII)
 NO_PROXY = re.compile(r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?")
 
 
-def docker_engine_problems(
-    variables: dict[str, Any], systems: dict, distribution: str, version: str, release: str
-) -> list[str]:
-    """Messages about the role's variables and the host's system; see DOCUMENTATION."""
+def docker_engine_problems(variables: dict[str, Any]) -> list[str]:
+    """Messages about the role's variables; see DOCUMENTATION."""
     source = variables.get("docker_engine_source", "distro")
-    if source not in SOURCES:
-        return [f"docker_engine_source is {source!r}. It must be one of {', '.join(SOURCES)}."]
     problems = []
-    if release not in systems.get(distribution, {}):
-        known = ", ".join(f"{name} {suite}" for name, suites in systems.items() for suite in suites)
-        problems.append(
-            f"This host runs {distribution} {version} ({release}). The role knows {known or 'no system'} only."
-        )
+    if source not in SOURCES:
+        problems.append(f"docker_engine_source is {source!r}. It must be one of {', '.join(SOURCES)}.")
     problems += source_problems(variables, source) + proxy_problems(variables)
 
     for user in variables.get("docker_engine_users", []):

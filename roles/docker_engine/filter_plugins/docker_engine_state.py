@@ -38,6 +38,7 @@ state: "{{ look.stdout_lines | docker_engine_state(wanted) }}"
 RETURN = r"""
 _value:
   description:
+    - C(due), whether packages, files for apt, holds or proxies are to come or to go; the next ones say which.
     - C(missing), the packages to install; C(installed), the version of each package that is there; C(remove), what is
       in the engine's way and may go; C(preflight), whether the change is one that is tried first.
     - C(source_due), whether the role's files for apt are to be written or removed, or old entries go; C(entries), the
@@ -116,21 +117,23 @@ def docker_engine_state(lines: list[str], wanted: dict[str, Any]) -> dict[str, A
     hook_due = not wanted["systemd"] and bool(found["hook"]) != bool(texts["proxies"])
     hook_due |= wanted["systemd"] and not is_right(seen["drop_in"], texts["drop_in"], "644")
     held = found["held"]
-    return {
+    state = {
         "missing": missing,
-        "installed": installed,
         "remove": in_the_way and in_the_way + [package for package in wanted["leftovers"] if package in installed],
         # What Debian offers is known to be there; everything else is tried before anything changes.
         "preflight": (is_upstream and (core_due or source_due)) or pin_due or bool(in_the_way and core),
         "source_due": source_due,
-        "entries": found["entry"],
         "hold": [package for package in wanted["engine"] if pin and not held.get(package, False)],
         "release": [package for package in found["hold"] if not pin or package not in wanted["engine"]],
-        "held": found["hold"],
         "proxies_due": hook_due or not is_right(seen["proxies"], texts["proxies"], "600"),
-        "outsiders": list(
-            dict.fromkeys(user for user in wanted["users"] if "docker" not in found["user"].get(user, ["docker"]))
-        ),
+    }
+    outsiders = [user for user in wanted["users"] if "docker" not in found["user"].get(user, ["docker"])]
+    return state | {
+        "due": any(state.values()),
+        "installed": installed,
+        "entries": found["entry"],
+        "held": found["hold"],
+        "outsiders": list(dict.fromkeys(outsiders)),
         "running": bool(found["running"]) or managed,
         "identity": " ".join(map(str, found["running"])),
         "owed": found["owed"],
