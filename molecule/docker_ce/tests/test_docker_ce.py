@@ -210,9 +210,10 @@ def test_and_back(hosts, ansible):
     assert result.returncode != 0
     assert "docker-ce, docker-ce-cli, containerd.io are installed here" in result.stdout
 
-    result = ansible(CONVERGE, *MOVER, *REPLACE)
+    result = ansible(CONVERGE, *MOVER, *REPLACE, "-e", "docker_engine_version=20.10")
     assert result.returncode == 0, result.stdout
     assert version(host, "docker.io") == "20.10.24"
+    assert holds(host) == ["docker.io"]
     for package in ("docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin"):
         assert not version(host, package)
     assert treasure(host) == before
@@ -239,3 +240,22 @@ def test_restart_that_a_run_was_cut_off_before_is_made_up_for_in_a_downgrade_tha
     assert result.returncode == 0, result.stdout
     assert "(deleted)" not in host.check_output("readlink /proc/$(cat /run/docker.pid)/exe")
     assert "changed=0" in ansible(CONVERGE, *older).stdout
+
+
+def test_a_move_after_which_images_would_be_out_of_sight_is_refused(hosts, ansible):
+    """The images are in containerd's store because of an option, and the option does not come along."""
+    host = hosts["testing"]
+    here = ["--limit", "testing", "-e", "docker_engine_version="]
+    store = {"docker_engine_options": {"features": {"containerd-snapshotter": True}}}
+    result = ansible(CONVERGE, *here, "-e", json.dumps(store))
+    assert result.returncode == 0, result.stdout
+    assert "io.containerd.snapshotter" in host.check_output("docker info --format '{{json .DriverStatus}}'")
+    before = snapshot(host)
+    move = ["-e", "docker_engine_source=distro", *REPLACE]
+    result = ansible(CONVERGE, *here, *move)
+    assert result.returncode != 0
+    assert "keeps its images in containerd's store" in result.stdout.replace("''", "'")
+    assert "features: {containerd-snapshotter: true}" in result.stdout
+    result = ansible(CONVERGE, *here, *move, "-e", json.dumps(store), "--check")
+    assert result.returncode == 0, result.stdout
+    assert snapshot(host) == before

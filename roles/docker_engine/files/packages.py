@@ -170,7 +170,7 @@ class Preflight:
         self.conf.write_text(
             "".join(f"#clear APT::{hook};\n" for hook in hooks)
             + f'Dir::State::lists "{self.lists}"; Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";\n'
-            'APT::Get::List-Cleanup "false";\n'
+            'APT::Get::List-Cleanup "false"; Acquire::Languages "none";\n'
         )
         shutil.copytree("/etc/apt/sources.list.d", self.apt / "sources.list.d", dirs_exist_ok=True)
         if Path("/etc/apt/sources.list").exists():
@@ -319,16 +319,26 @@ class Preflight:
                 f"the engine here keeps its images in containerd's store, which {upstream(version)} does not know: "
                 "images and containers would be out of sight. Choose an engine from 24 on."
             )
-        try:
-            features = json.loads(Path("/etc/docker/daemon.json").read_text("utf-8")).get("features", {})
-        except (OSError, ValueError, AttributeError):
-            features = {}
-        if (features | self.wanted["features"]).get("containerd-snapshotter") is not True:
+        if self.wanted["features"].get("containerd-snapshotter", self.others_want_store()) is not True:
             raise Problem(
                 "the engine here keeps its images in containerd's store, and the other one might not: images and "
                 "containers would be out of sight. Put features: {containerd-snapshotter: true} into "
                 "docker_engine_options."
             )
+
+    def others_want_store(self) -> bool:
+        """Whether daemon.json says so by somebody else's hand: what the role wrote goes when the option goes."""
+        try:
+            features = json.loads(Path("/etc/docker/daemon.json").read_text("utf-8"))["features"]
+            is_wanted = features["containerd-snapshotter"] is True
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+        try:
+            claims = json.loads(Path(self.wanted["record"]).read_text("utf-8"))["claims"]
+        except (OSError, ValueError, LookupError):
+            return is_wanted
+        ours = [claim["owners"] for claim in claims if claim["path"] == ["features", "containerd-snapshotter"]]
+        return is_wanted and not any("docker_engine" in owners for owners in ours)
 
     def simulate(self, arguments: list[str], options: list[str]) -> None:
         """Let apt try the change. Raises Problem when it would fail, or remove more than was named."""
