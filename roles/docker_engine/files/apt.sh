@@ -10,9 +10,12 @@ put_back() {
   rm -f "$policy"
   if [ -e "$policy.wharf" ]; then mv "$policy.wharf" "$policy"; fi
 }
+# One that was killed has left its own behind.
+if grep -qsxF '# wharf' "$policy"; then put_back; fi
 trap put_back EXIT
+trap 'exit 1' HUP INT TERM
 if [ -e "$policy" ]; then mv "$policy" "$policy.wharf"; fi
-printf '#!/bin/sh\nexit 101\n' >"$policy"
+printf '#!/bin/sh\n# wharf\nexit 101\n' >"$policy"
 chmod 755 "$policy"
 apt-get --quiet --option DPkg::Lock::Timeout=300 update
 apt-get --quiet --yes --option DPkg::Lock::Timeout=300 --option Dpkg::Options::=--force-confdef \

@@ -234,8 +234,14 @@ class Preflight:
         self.complaints = updated.stdout
 
     def update(self) -> None:
-        """Fetch the lists of the host's own sources; what is wrong with them is told only if something is missing."""
-        self.complaints += self.apt_get("apt-get", "update").stdout
+        """Fetch the lists of the host's own sources. Raises Problem when apt would stop at one of them."""
+        updated = self.apt_get("apt-get", "update")
+        self.complaints += updated.stdout
+        if updated.returncode != 0:
+            raise Problem(
+                f"apt-get update fails on this host: {said(updated.stdout, updated.stdout)} Mend the sources in /etc/apt "
+                "first."
+            )
 
     def offered(self, package: str) -> list[str]:
         """The versions of a package that the repositories hold, newest first."""
