@@ -1,0 +1,1 @@
+../../roles/docker_engine/library/docker_daemon_config.py
