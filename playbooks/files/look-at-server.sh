@@ -49,7 +49,7 @@ fi
 if [ "$status" = running ]; then
     pid=$(field pid)
     place=/proc/$pid/root$store
-    # access(2), as the registry's own user.
+    # Judged by owner and mode: not every shell's test knows of a mount that is read-only.
     say unwritable "$(docker exec "$container" sh -c '
         for directory in "$0" "$0/docker/registry/v2/repositories" "$0/docker/registry/v2/blobs"; do
             [ -w "$directory" ] || [ ! -e "$directory" ] || { echo "$directory"; exit; }

@@ -239,13 +239,15 @@ VERDICTS = {
     "digest": Verdict(
         "a digest does not match",
         "{image}: a {what} in the registry is damaged: expected {expected}, found {found}",
-        "push {image} again from a host that has it, after removing the damaged blob on {server}; or restore the data "
-        "from a backup",
+        # As long as the blob is there a push leaves it out.
+        "`rm -r {blob}; docker restart {container}` on {server}, then push {image} again from a host that has it; or "
+        "restore the data from a backup",
     ),
     "blob_missing": Verdict(
         "content is missing",
         "{image}: the registry has lost the {what}",
-        "push {image} again from a host that has it, and restart the registry before; or restore the data from a backup",
+        "`docker restart {container}` on {server}, which remembers it still, then push {image} again from a host that "
+        "has it; or restore the data from a backup",
     ),
     "unreadable": Verdict(
         "content cannot be read",
@@ -411,7 +413,7 @@ def _server_fault(host: str, look: Mapping[str, Any], facts: Mapping[str, Any]) 
     published = [binding["HostPort"] for binding in bindings]
     if published and str(facts["port"]) not in published:
         return "port_other", {"published": ", ".join(published)}
-    if look["unwritable"]:
+    if look["unwritable"] or look["read_only"]:
         return "not_writable", _not_writable(host, look, facts)
     code, fields = _space(look["space"])
     if code in ("ok", "disk_low") and look.get("health") == "unhealthy":
@@ -474,7 +476,11 @@ def _client_finding(
     if server.clock is None and code == "ok" and 0 < fields.get("ends", 0) - time.time() < SOON:
         warnings.append(("certificate_soon", fields))
 
-    fields["there"] = VERDICTS[code].short
+    fields.update(addresses=result["addresses"], there=VERDICTS[code].short)
+    if code == "digest":
+        place = server.finding.fields.get("place") or f"({facts['container']}'s data)"
+        digest = fields["expected"].removeprefix("sha256:")
+        fields["blob"] = f"{place}/docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}"
     went_wrong = code in _NO_CONNECTION | _ANOTHER_ANSWERS | _CERTIFICATE
     if went_wrong and _leads_elsewhere(host, result["addresses"], servers):
         code = "other_host"
@@ -520,11 +526,10 @@ def _clock_or_certificate(code: str, fields: dict[str, Any], skew: float) -> str
 
 def _missed(result: Mapping[str, Any]) -> Finding | None:
     """Return the finding for a host that could not be looked at, None for one that was."""
+    reason = {"reason": _one_line(result.get("msg") or "no result").removeprefix("Task failed: ")}
     if result.get("unreachable"):
-        return Finding("unreachable", {"reason": _one_line(result.get("msg", ""))}, [])
-    if "stdout" in result or "code" in result:
-        return None
-    return Finding("look_failed", {"reason": _one_line(result.get("msg") or "no result")}, [])
+        return Finding("unreachable", reason, [])
+    return None if "stdout" in result or "code" in result else Finding("look_failed", reason, [])
 
 
 def _verdict(host: str, finding: Finding, server: Server, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -549,12 +554,12 @@ def _words(code: str, fields: Mapping[str, Any]) -> dict[str, str]:
     return {"short": verdict.short, "what": _one_line(what, 600), "do": _one_line(do, 600)}
 
 
-def _fields(
-    host: str, fields: Mapping[str, Any], server: Server, facts: Mapping[str, Any]
-) -> Mapping[str, Any]:
+def _fields(host: str, fields: Mapping[str, Any], server: Server, facts: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return all that the words of a verdict may name."""
     private = facts["trust"] == "private_ca"
     found = {key: ", ".join(value) if isinstance(value, list) else value for key, value in fields.items()}
+    if "otherwise" in found:  # a code, which the engine found a way around
+        found["otherwise"] = VERDICTS[found["otherwise"]].short
     log = found.get("log")
     return _Known(
         {
@@ -562,15 +567,17 @@ def _fields(
             "host": host,
             "server": server.host,
             "server_addresses": ", ".join(server.addresses),
-            "renew": f"{_DEPLOY}, which renews it" if private else "put a new certificate into "
+            "renew": f"{_DEPLOY}, which renews it"
+            if private
+            else "put a new certificate into "
             f"wharf_registry_certificate (and its key into wharf_registry_key), then {_DEPLOY}",
-            "rename": f"{_DEPLOY}, which makes one for wharf_registry_name and wharf_registry_aliases" if private
+            "rename": f"{_DEPLOY}, which makes one for wharf_registry_name and wharf_registry_aliases"
+            if private
             else "get a certificate that holds the name, put it into wharf_registry_certificate (and its key into "
             f"wharf_registry_key), then {_DEPLOY}",
             "trust_again": _TRUST_AGAIN.format(host=host),
             "log_words": f": {log}" if log else "",
             "source": "the engine's environment",
-            "otherwise": VERDICTS[found["code"]].short if found.get("code") in VERDICTS else "",
             **{key: value for key, value in found.items() if value not in (None, "")},
         }
     )
@@ -655,7 +662,7 @@ def wharf_diagnosis_line(verdicts: Sequence[Mapping[str, Any]], host: str) -> st
 
 def _sentences(words: Mapping[str, str]) -> str:
     do = words["do"]
-    return f"{words['what']}." + (f" To do: {do}." if do else "")
+    return f"{words['what'].rstrip('.')}." + (f" To do: {do}." if do else "")
 
 
 def wharf_diagnosis_table(verdicts: Sequence[Mapping[str, Any]]) -> str:

@@ -155,6 +155,7 @@ OTHER_CERTS = ("/etc/containers/certs.d", DOCKER_CERTS, "/etc/containerd/certs.d
 # Go, and so every container tool, looks into the first of these that is there.
 SYSTEM_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
+MOST_DIRECTORIES = 50  # each costs a handshake
 MOST_BYTES = 16 * 1024 * 1024  # of a manifest or another answer that is kept in memory
 MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
@@ -264,7 +265,17 @@ class Diagnosis:
         """Go the way. Returns the module's result."""
         code, details = "ok", {}
         try:
-            for link in ("docker", "resolve", "connect", "speak", "trust", "let_in", "logged_in", "ask_engine", "compare"):
+            for link in (
+                "docker",
+                "resolve",
+                "connect",
+                "speak",
+                "trust",
+                "let_in",
+                "logged_in",
+                "ask_engine",
+                "compare",
+            ):
                 self.try_link(link)
         except Broken as broken:
             code, details = broken.code, broken.details
@@ -292,7 +303,7 @@ class Diagnosis:
             goes_another_way = link == "trust" or (self.proxy and link in ("resolve", "connect", "speak"))
             if not (self.engine and goes_another_way and self.engine_gets_through()):
                 raise
-            self.warn("engine_gets_through", code=broken.code)
+            self.warn("engine_gets_through", otherwise=broken.code)
             raise Broken("ok") from broken
         self.held.append(link)
 
@@ -393,6 +404,9 @@ class Diagnosis:
         status, answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json")
         message = str(answer.get("message", ""))
         if status == 200 or re.search(r"(manifest|name) unknown|repository name not known|not found$", message):
+            return ""
+        # An engine that may speak plain HTTP there (insecure-registries, localhost) tries that after such an answer.
+        if self.tls and "Client sent an HTTP request to an HTTPS server" in message:
             return ""
         return short(message or f"status {status}")
 
@@ -501,9 +515,8 @@ class Diagnosis:
 
     def greeting(self) -> str:
         """What a server says by itself (SSH, mail, databases); empty when it waits to be asked."""
-        with contextlib.suppress(OSError):
-            with socket.create_connection((self.address, self.port), timeout=1) as raw:
-                return short(raw.recv(100).decode("utf-8", "replace"), 80)
+        with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), timeout=1) as raw:
+            return short(raw.recv(100).decode("utf-8", "replace"), 80)
         return ""
 
     # Certificates -----------------------------------------------------------------------------------------------------
@@ -556,12 +569,14 @@ class Diagnosis:
 
     def misplaced(self, right: list[str]) -> str:
         """A directory whose CA would do, were it spelled as the registry is; empty where there is none."""
-        for base in self.bases():
-            for directory in sorted(glob.glob(f"{glob.escape(base)}/**/", recursive=True))[:100]:
-                files = ca_files(directory)
-                if directory.rstrip("/") not in right and files:
-                    if not self.is_unknown_issuer(self.verify(verifying(files, system=False))):
-                        return directory.rstrip("/")
+        directories = [
+            directory.rstrip("/")
+            for base in self.bases()
+            for directory in sorted(glob.glob(f"{glob.escape(base)}/**/", recursive=True))
+        ]
+        for directory in [one for one in directories if one not in right and ca_files(one)][:MOST_DIRECTORIES]:
+            if not self.is_unknown_issuer(self.verify(verifying(ca_files(directory), system=False))):
+                return directory
         return ""
 
     # Users ------------------------------------------------------------------------------------------------------------
@@ -723,6 +738,8 @@ class Comparison:
                 break
             checksum.update(chunk)
             length += len(chunk)
+        if size and not length:  # the registry remembers its size, but it is not there
+            raise Broken("blob_missing", image=self.image, what=self.what)
         self.same(digest, checksum.hexdigest(), length)
 
     def same(self, digest: str, found: str, length: int) -> None:
