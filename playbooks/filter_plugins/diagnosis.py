@@ -526,7 +526,8 @@ def _clock_or_certificate(code: str, fields: dict[str, Any], skew: float) -> str
 
 def _missed(result: Mapping[str, Any]) -> Finding | None:
     """Return the finding for a host that could not be looked at, None for one that was."""
-    reason = {"reason": _one_line(result.get("msg") or "no result").removeprefix("Task failed: ")}
+    words = f"{result.get('msg') or 'no result'} {result.get('module_stderr', '')}"
+    reason = {"reason": _one_line(words).removeprefix("Task failed: ")}
     if result.get("unreachable"):
         return Finding("unreachable", reason, [])
     return None if "stdout" in result or "code" in result else Finding("look_failed", reason, [])

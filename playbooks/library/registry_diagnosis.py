@@ -143,7 +143,6 @@ from ansible.module_utils.docker_daemon_config import (
     flag_values,
     flags_of,
     idle_argv,
-    last_error_in,
     parse,
     read_bytes,
 )
@@ -343,14 +342,19 @@ class Diagnosis:
         self.find_proxy()
 
     def last_words(self) -> str:
-        """The last error in the engine's log; empty where there is none."""
+        """Why the engine did not start the last time, in its own words; empty where its log does not say."""
         journalctl = self.module.get_bin_path("journalctl")
         if not journalctl:
             return ""
-        command = [journalctl, "--unit=docker.service", "--lines=50", "--output=cat", "--no-pager"]
+        command = [journalctl, "--unit=docker.service", "--lines=100", "--output=cat", "--no-pager"]
         _rc, log, _err = self.module.run_command(command)
-        lines = [line for line in log.splitlines() if "unable to" in line or "failed to start daemon" in line]
-        return short(last_error_in(log, 0) or (lines or [""])[-1])
+        words = ""
+        for line in log.splitlines():
+            if "API listen on" in line:
+                words = ""  # then it did start
+            elif "failed to start daemon" in line or "unable to configure the Docker daemon" in line:
+                words = line
+        return short(words)
 
     def ask(self, path: str) -> tuple[int, Any]:
         """Ask the engine. Returns status and document; a document with "message" alone is an error."""
