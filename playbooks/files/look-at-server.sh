@@ -14,7 +14,7 @@ say holder "$(ss -Hltnp "sport = :$2" 2>/dev/null | sed -n 's/.*(("\([^"]*\)".*/
 
 # An engine that does not run must not be asked: its socket would start it.
 pid=$(cat /run/docker.pid 2>/dev/null)
-if grep -qx dockerd "/proc/${pid:-none}/comm" 2>/dev/null; then
+if grep -qx dockerd "/proc/${pid:-none}/comm" 2>/dev/null || systemctl --quiet is-active docker 2>/dev/null; then
     say engine running
 elif command -v dockerd >/dev/null; then
     say engine stopped

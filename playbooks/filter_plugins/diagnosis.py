@@ -85,7 +85,8 @@ VERDICTS = {
     "other_host": Verdict(
         "the name leads to another host",
         "{name} resolves to {addresses} here, but the registry is on {server} ({server_addresses}); there: {there}",
-        "correct the DNS that this host uses, or the line in its /etc/hosts (`getent ahosts {name}` shows the effect)",
+        "correct the DNS that this host uses, or the line in its /etc/hosts; if that address leads to {server} by NAT or "
+        "a load balancer, look there, and name it in wharf_registry_address",
     ),
     "refused": Verdict(
         "the port is closed",
@@ -253,6 +254,12 @@ VERDICTS = {
         "content cannot be read",
         "{image}: the registry does not give out the {what}: {said}",
         "`docker logs --tail 20 {container}` on {server} says why; or restore the data from a backup",
+    ),
+    "slow": Verdict(
+        "the registry is slow",
+        "the contents were not compared: for {seconds} s nothing came of the {what}",
+        "run this again, with -e wharf_diagnose_image=REPOSITORY:TAG for one image; if it stays so, look at the load and "
+        "the disk of {server}",
     ),
     "image_missing": Verdict(
         "no such image",

@@ -154,6 +154,7 @@ OTHER_CERTS = ("/etc/containers/certs.d", DOCKER_CERTS, "/etc/containerd/certs.d
 # Go, and so every container tool, looks into the first of these that is there.
 SYSTEM_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
+CONTENTS_TIMEOUT = 30  # seconds without a byte
 MOST_DIRECTORIES = 50  # each costs a handshake
 MOST_BYTES = 16 * 1024 * 1024  # of a manifest or another answer that is kept in memory
 MANIFESTS = (
@@ -640,9 +641,14 @@ class Diagnosis:
         comparison = Comparison(self, f"{user['name']}:{user['password']}" if user else "")
         try:
             with self.connection(self.tls, self.context) as connection:
+                connection.sock.settimeout(CONTENTS_TIMEOUT)
                 comparison.run(connection)
+        except socket.timeout:
+            # A large catalogue, or a slow disk: slow is not broken.
+            self.warn("slow", what=comparison.what, seconds=CONTENTS_TIMEOUT)
         except (OSError, http.client.HTTPException) as error:
-            raise Broken("unreadable", what=comparison.what, image=comparison.image, said=short(error)) from error
+            image = comparison.image or self.registry
+            raise Broken("unreadable", what=comparison.what, image=image, said=short(error)) from error
 
 
 class Comparison:
@@ -654,7 +660,7 @@ class Comparison:
         self.left: float = float("inf") if self.wanted else diagnosis.params["limit"]
         self.compared = diagnosis.compared
         self.image = self.wanted
-        self.what = "the catalogue"
+        self.what = "catalogue"
         self.seen: set[str] = set()
 
     def run(self, connection: http.client.HTTPConnection) -> None:
