@@ -36,6 +36,7 @@ pid: {{.State.Pid}}
 data: {{range .Mounts}}{{if eq .Destination "/var/lib/registry"}}{{json .Source}}{{end}}{{end}}' "$container" 2>/dev/null)
 field() { printf '%s\n' "$inspected" | sed -n "s/^$1: \"\{0,1\}\([^\"]*\)\"\{0,1\}$/\1/p"; }
 
+say publishers "$(docker ps --filter "publish=$2" --format '{{.Names}}' | paste -sd ' ')"
 status=$(field status)
 data=$3
 if [ -n "$status" ]; then

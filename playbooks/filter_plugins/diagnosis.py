@@ -85,8 +85,8 @@ VERDICTS = {
     "other_host": Verdict(
         "the name leads to another host",
         "{name} resolves to {addresses} here, but the registry is on {server} ({server_addresses}); there: {there}",
-        "correct the DNS that this host uses, or the line in its /etc/hosts; if that address leads to {server} by NAT or "
-        "a load balancer, look there, and name it in wharf_registry_address",
+        "correct the DNS that this host uses, or the line in its /etc/hosts; if that address leads to {server} by NAT "
+        "or a load balancer, look there, and name it in wharf_registry_address",
     ),
     "refused": Verdict(
         "the port is closed",
@@ -102,6 +102,11 @@ VERDICTS = {
         "the connection breaks off",
         "the connection to {address}, port {port} breaks off: {said}",
         "run this again; if it stays so, look at what stands between this host and {server}",
+    ),
+    "silent": Verdict(
+        "nothing is said on the port",
+        "{address}, port {port} takes the connection, but says nothing to TLS or HTTP within {timeout} s{server_words}",
+        "`docker logs --tail 20 {container}` on {server} may say why; `docker restart {container}` there",
     ),
     "port_taken": Verdict(
         "something else has the port",
@@ -258,8 +263,8 @@ VERDICTS = {
     "slow": Verdict(
         "the registry is slow",
         "the contents were not compared: for {seconds} s nothing came of the {what}",
-        "run this again, with -e wharf_diagnose_image=REPOSITORY:TAG for one image; if it stays so, look at the load and "
-        "the disk of {server}",
+        "run this again, with -e wharf_diagnose_image=REPOSITORY:TAG for one image; if it stays so, look at the load "
+        "and the disk of {server}",
     ),
     "image_missing": Verdict(
         "no such image",
@@ -273,7 +278,7 @@ VERDICTS = {
     "container_stopped": Verdict(
         "the container does not run",
         "the registry's container {container} on {server} does not run ({status}{log_words})",
-        "`docker start {container}` on {server}; if it stops again, `docker logs {container}` says why",
+        "`docker {start} {container}` on {server}; if it stops again, `docker logs {container}` says why",
     ),
     "port_other": Verdict(
         "another port is published",
@@ -309,7 +314,7 @@ VERDICTS = {
 
 # Where the connection itself went wrong: the server's visit may know why, or the name led to another host.
 _CERTIFICATE = {"expired", "not_yet_valid", "wrong_name", "ca_misplaced", "ca_missing", "ca_wrong", "ca_foreign"}
-_NO_CONNECTION = {"refused", "filtered", "broke_off"}
+_NO_CONNECTION = {"refused", "filtered", "broke_off", "silent"}
 _ANOTHER_ANSWERS = {"not_http", "not_registry", "http_for_https", "https_for_http"}
 _REGISTRY_DOWN = {"engine_absent", "engine_stopped", "container_absent", "container_stopped", "port_other"}
 _PUSHES_FAIL = {"not_writable", "disk_full"}
@@ -403,7 +408,16 @@ def _server(host: str, result: Mapping[str, Any], facts: Mapping[str, Any]) -> S
         code = "ok"
     if code == "ok" and certificate and fields["ends"] < clock:
         code = "expired"
-    return Server(host, Finding(code, fields, warnings), addresses, clock, look.get("holder") or "")
+    return Server(host, Finding(code, fields, warnings), addresses, clock, _holder(look, facts))
+
+
+def _holder(look: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Return who has the registry's port; "" for the registry itself, or where that is not known."""
+    others = [name for name in (look.get("publishers") or "").split() if name != facts["container"]]
+    if others:
+        return f"the container {others[0]}"
+    # That is how the engine publishes a port.
+    return "" if look["holder"] == "docker-proxy" else look["holder"]
 
 
 def _server_fault(host: str, look: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -415,7 +429,10 @@ def _server_fault(host: str, look: Mapping[str, Any], facts: Mapping[str, Any]) 
         return "container_absent", {}
     if status != "running":
         words = look.get("error") or (_decoded(look.get("log")) if look.get("exit_code") else "")
-        return "container_stopped", {"log_words": f": {_one_line(words)}" if words else ""}
+        return "container_stopped", {
+            "log_words": f": {_one_line(words)}" if words else "",
+            "start": "unpause" if status == "paused" else "start",
+        }
     bindings = [binding for entry in (look["ports"] or {}).values() for binding in entry or []]
     published = [binding["HostPort"] for binding in bindings]
     if published and str(facts["port"]) not in published:
@@ -491,10 +508,10 @@ def _client_finding(
     went_wrong = code in _NO_CONNECTION | _ANOTHER_ANSWERS | _CERTIFICATE
     if went_wrong and _leads_elsewhere(host, result["addresses"], servers):
         code = "other_host"
-    elif server.finding.code in _REGISTRY_DOWN and code in _ANOTHER_ANSWERS | _CERTIFICATE:
+    elif server.finding.code in _REGISTRY_DOWN and code in _ANOTHER_ANSWERS | _CERTIFICATE and server.holder:
         code = "port_taken"
-        fields["holder"] = server.holder or "something"
-    elif (server.finding.code in _REGISTRY_DOWN and code in _NO_CONNECTION) or (
+        fields["holder"] = server.holder
+    elif (server.finding.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS) or (
         server.finding.code in _PUSHES_FAIL and code in ("ok", "unhealthy")
     ):
         code, fields = server.finding.code, {**server.finding.fields, "host": server.host}

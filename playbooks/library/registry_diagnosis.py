@@ -511,7 +511,10 @@ class Diagnosis:
             if not answer.is_registry() and not (self.tls and answer.status == 400 and b"HTTPS" in answer.body):
                 self.not_a_registry(answer)
             raise Broken("http_for_https" if self.tls else "https_for_http", address=self.address)
-        raise Broken("not_http", address=self.address, said=self.greeting() or short(error)) from error
+        said = self.greeting()
+        if not said and isinstance(error, socket.timeout):
+            raise Broken("silent", address=self.address, timeout=self.timeout) from error
+        raise Broken("not_http", address=self.address, said=said or short(error)) from error
 
     def not_a_registry(self, answer: Answer) -> None:
         """Say what is there instead. Raises Broken."""
