@@ -51,21 +51,46 @@ def wharf_logins(logins: Sequence[Mapping[str, str]], users: Sequence[Mapping[st
     return [{"user": item["user"], "name": item["name"], "password": passwords[item["name"]]} for item in logins]
 
 
-def wharf_proof_table(hostvars: Mapping[str, Any], pusher: str, pullers: Sequence[str]) -> list[str]:
+def wharf_proof_cast(hostvars: Mapping[str, Any], hosts: Sequence[str], servers: Sequence[str]) -> dict[str, Any]:
+    """Return who does what in the proof: docker where a host has it, otherwise podman, otherwise nothing.
+
+    Args:
+        hostvars: holds registry_client_tools of the hosts that do not take what is found.
+        hosts: the hosts of the proof.
+        servers: the registry's servers, which have docker whatever they trust.
+
+    Returns:
+        pusher (a host, empty when none can), pullers (hosts; the pusher itself when there is no other), and tools, a
+        mapping of each host to docker, podman, or nothing.
+    """
+    tools = {}
+    for host in hosts:
+        said = hostvars[host].get("registry_client_tools", "auto")
+        has = ["docker"] if said == "auto" or host in servers else said
+        tools[host] = next((tool for tool in ("docker", "podman") if tool in has), "")
+    able = [host for tool in ("docker", "podman") for host in hosts if tools[host] == tool]
+    pusher = able[0] if able else ""
+    return {"pusher": pusher, "pullers": [host for host in hosts if host in able[1:]] or able, "tools": tools}
+
+
+def wharf_proof_table(hostvars: Mapping[str, Any], cast: Mapping[str, Any]) -> list[str]:
     """Return the lines of the proof's table: host, pushed or pulled, digest (its first 12 digits), seconds.
 
     Args:
         hostvars: holds what push and pull said in __wharf_pushed.stdout and __wharf_pulled.stdout, lines of YAML.
-        pusher: the host that pushed.
-        pullers: the hosts that pulled.
+        cast: who did what, from wharf_proof_cast. Hosts that could do neither have a line that says so.
     """
-    pushed = yaml.safe_load(hostvars[pusher]["__wharf_pushed"]["stdout"])
-    rows = [(pusher, "pushed", pushed["milliseconds"])]
-    for host in pullers:
+    pushed = yaml.safe_load(hostvars[cast["pusher"]]["__wharf_pushed"]["stdout"])
+    rows = [(cast["pusher"], "pushed", pushed["milliseconds"])]
+    for host in cast["pullers"]:
         rows.append((host, "pulled", yaml.safe_load(hostvars[host]["__wharf_pulled"]["stdout"])["milliseconds"]))
-    width = max(len(host) for host, _, _ in rows)
+    width = max(len(host) for host in cast["tools"])
     digest = pushed["digest"][: len("sha256:") + 12]
-    return [f"{host:<{width}}  {verb}  {digest}  {ms / 1000:6.2f} s" for host, verb, ms in rows]
+    return [f"{host:<{width}}  {verb}  {digest}  {ms / 1000:6.2f} s" for host, verb, ms in rows] + [
+        f"{host:<{width}}  not proved: it has neither docker nor podman"
+        for host, tool in cast["tools"].items()
+        if not tool
+    ]
 
 
 class FilterModule:
@@ -73,4 +98,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Name the filters."""
-        return {"wharf_users": wharf_users, "wharf_logins": wharf_logins, "wharf_proof_table": wharf_proof_table}
+        return {
+            "wharf_logins": wharf_logins,
+            "wharf_proof_cast": wharf_proof_cast,
+            "wharf_proof_table": wharf_proof_table,
+            "wharf_users": wharf_users,
+        }

@@ -23,6 +23,8 @@ VARIABLES = {
     "aliases": "wharf_registry_aliases",
     "users": "wharf_registry_users",
     "logins": "wharf_registry_logins",
+    "tools": "registry_client_tools",
+    "system_store": "registry_client_system_store",
     "anonymous": "wharf_registry_anonymous",
     "cost": "registry_server_bcrypt_cost",
     "image_source": "wharf_registry_image_source",
@@ -48,6 +50,7 @@ def _sibling(name: str) -> ModuleType:
 
 
 _checks = _sibling("registry_checks")
+_client = _sibling("registry_client_plan")
 
 
 def wharf_landscape_problems(facts: Mapping[str, Any]) -> list[str]:
@@ -77,6 +80,10 @@ def wharf_landscape_problems(facts: Mapping[str, Any]) -> list[str]:
         *_checks.registry_aliases_problems(given["aliases"], VARIABLES["aliases"]),
         *_user_problems(given, trust),
         *_login_problems(given),
+        *_client.registry_client_tools_problems(given["tools"], VARIABLES["tools"]),
+        *_client.registry_client_system_store_problems(
+            given["system_store"], VARIABLES["system_store"], VARIABLES["trust"], trust
+        ),
         *_checks.registry_boolean_problems(given["anonymous"], VARIABLES["anonymous"]),
         *_checks.registry_cost_problems(given["cost"], VARIABLES["cost"]),
         *_choice_problems(source, IMAGE_SOURCES, VARIABLES["image_source"]),

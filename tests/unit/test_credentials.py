@@ -33,13 +33,35 @@ def test_logins_get_the_password_of_their_name():
     assert logins == [{"user": "root", "name": "ci", "password": "p"}]
 
 
-def test_table_of_the_proof():
+CAST = {"pusher": "one", "pullers": ["second"], "tools": {"one": "docker", "second": "podman", "node": ""}}
+
+
+def test_table_of_the_proof_names_every_host():
     digest = "sha256:" + "a" * 64
     hostvars = {
         "one": {"__wharf_pushed": {"stdout": f"digest: {digest}\nmilliseconds: 1234\nlayers: '[]'"}},
         "second": {"__wharf_pulled": {"stdout": "milliseconds: 56"}},
     }
-    assert module.wharf_proof_table(hostvars, "one", ["second"]) == [
+    assert module.wharf_proof_table(hostvars, CAST) == [
         "one     pushed  sha256:aaaaaaaaaaaa    1.23 s",
         "second  pulled  sha256:aaaaaaaaaaaa    0.06 s",
+        "node    not proved: it has neither docker nor podman",
     ]
+
+
+@pytest.mark.parametrize(
+    ("tools", "pusher", "pullers", "used"),
+    [
+        ({"a": "auto", "b": "auto", "c": "auto"}, "a", ["b", "c"], ["docker", "docker", "docker"]),
+        ({"a": "auto"}, "a", ["a"], ["docker"]),
+        ({"a": ["podman"], "b": "auto", "c": ["containerd"]}, "b", ["a"], ["podman", "docker", ""]),
+        ({"a": ["skopeo", "podman"], "b": ["containerd"]}, "a", ["a"], ["podman", ""]),
+        ({"a": ["containerd"]}, "", [], [""]),
+        # The registry's server has docker whatever it trusts.
+        ({"server": ["podman"], "b": "auto"}, "server", ["b"], ["docker", "docker"]),
+    ],
+)
+def test_cast_of_the_proof(tools: dict, pusher: str, pullers: list, used: list):
+    hostvars = {host: {} if said == "auto" else {"registry_client_tools": said} for host, said in tools.items()}
+    cast = module.wharf_proof_cast(hostvars, list(tools), ["server"])
+    assert (cast["pusher"], cast["pullers"], list(cast["tools"].values())) == (pusher, pullers, used)

@@ -61,6 +61,7 @@ def archive(tmp_path: Path) -> str:
         {"image_source": "distro"},
         {"manage_hosts_file": True},
         {"logins": [{"user": "root", "name": "alice"}]},
+        {"tools": ["podman", "containerd"], "system_store": True},
         {"servers": ["one", "two"]},
     ],
 )

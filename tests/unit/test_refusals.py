@@ -17,6 +17,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
 GOOD = {"wharf_registry_name": "registry.example.com", "wharf_registry_users": [{"name": "ci", "password": STRONG}]}
+OPEN = {"wharf_registry_trust": "insecure", "wharf_registry_users": [], "wharf_registry_anonymous": True}
 PROVIDED = {"wharf_registry_trust": "provided"}
 
 # What is said in the inventory (None takes a fact away), and what the line must hold.
@@ -52,6 +53,17 @@ MISTAKES = {
     "image-source": ({"wharf_registry_image_source": "hub"}, "wharf_registry_image_source: 'hub' is unknown"),
     "unpinned": ({"wharf_registry_image": "registry:latest"}, "wharf_registry_image: 'registry:latest' is not pinned"),
     "data": ({"wharf_registry_data": "/var/lib"}, "wharf_registry_data: '/var/lib' is a directory of the system"),
+    "login-of-nobody": (
+        {"wharf_registry_logins": [{"user": "root", "name": "x"}]},
+        "wharf_registry_logins: login 1 ('root') logs in as 'x', whom the registry does not know",
+    ),
+    "tool": ({"registry_client_tools": ["docker", "rkt"]}, "registry_client_tools: 'rkt' is unknown: use auto, or"),
+    "tools-text": ({"registry_client_tools": "docker"}, "registry_client_tools: 'docker' is not a list: use auto, or"),
+    "tools-none": ({"registry_client_tools": []}, "registry_client_tools: is an empty list"),
+    "insecure-store": (
+        OPEN | {"registry_client_system_store": True},
+        "registry_client_system_store: is true, but wharf_registry_trust is insecure",
+    ),
     "hosts-file": ({"wharf_manage_hosts_file": "perhaps"}, "wharf_manage_hosts_file: "),
 }
 

@@ -1,0 +1,1 @@
+../../roles/registry_client/filter_plugins/registry_client_plan.py
