@@ -1,0 +1,448 @@
+"""Each tool pushes and pulls, as root and as an ordinary user, and does not where the registry is not trusted."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+from conftest import REGISTRY, snapshot, write
+
+CREDENTIALS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / "credentials/ci"
+DOCKER = ["debian13", "testing"]
+CONTAINERS = ["debian12", "debian13", "testing"]
+NODES = ["node13", "nodetesting"]
+CLIENTS = [*CONTAINERS, *NODES]
+USERS = ["root", "dev"]
+UNKNOWN = "certificate signed by unknown authority"
+PLAIN = "server gave HTTP response to HTTPS client"
+IMAGE = f"{REGISTRY}/test/tools:1"
+CA_FILE = f"{REGISTRY}/wharf-ca.crt"
+
+# Speaks the protocol of credential helpers, with a file for a store.
+CREDENTIAL_HELPER = """#!/bin/sh
+case $1 in
+    store) cat >"$HOME/store.json" ;;
+    get) cat "$HOME/store.json" 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; } ;;
+    erase) rm -f "$HOME/store.json" ;;
+    list) echo '{}' ;;
+esac
+"""
+
+# Notes down the command lines of all processes, and goes on as the tool itself.
+WITNESS = """#!/bin/sh
+cat /proc/[0-9]*/cmdline >>/tmp/witness 2>/dev/null
+chmod 0666 /tmp/witness 2>/dev/null
+exec /usr/bin/TOOL "$@"
+"""
+
+
+def as_user(host, user: str, command: str):
+    """Run a command as a user in a session, with storage that needs no device of the kernel's."""
+    variables = "HOME=$(getent passwd $user | cut -d: -f6) PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    variables += " STORAGE_DRIVER=vfs"
+    if user != "root":
+        variables += " XDG_RUNTIME_DIR=/run/user/$(id -u $user)"
+    return host.run(f"user={user}; cd /; exec runuser -u $user -- env -i {variables} sh -ec '{command}'")
+
+
+def moves(tool: str) -> str:
+    """Return the commands with which a tool pushes an image of fresh random content, and pulls it back."""
+    image = f"{REGISTRY}/test/{secrets.token_hex(6)}:1"
+    content = f"directory=$(mktemp -d); head -c 100000 /dev/urandom >$directory/content; image={image}; "
+    return (
+        content
+        + {
+            "docker": "tar -C $directory -c content | docker import - $image; docker push $image;"
+            " docker image rm $image; docker pull $image; docker image rm $image",
+            "podman": "tar -C $directory -c content | podman import - $image; podman push $image;"
+            " podman image rm $image; podman pull $image; podman image rm $image",
+            "buildah": "container=$(buildah from scratch); buildah copy $container $directory/content /;"
+            " buildah commit --rm $container $image; buildah push $image; buildah rmi $image; buildah pull $image;"
+            " buildah rmi $image",
+            "skopeo": "tar -C $directory -c -f $directory/layer.tar content; mkdir $directory/image;"
+            " skopeo copy docker://$source dir:$directory/image; skopeo copy dir:$directory/image docker://$image;"
+            " skopeo inspect docker://$image".replace("$source", IMAGE),
+            "buildx": 'printf "FROM scratch\\nCOPY content /\\n" >$directory/Dockerfile;'
+            " docker buildx build --push --tag $image $directory; docker pull $image; docker image rm $image",
+        }[tool]
+    )
+
+
+def cri_pull(host, image: str, password: str | None) -> str:
+    """Ask containerd for an image as Kubernetes does, and return the trailers of the answer.
+
+    There is no such client in Debian, so curl speaks gRPC: PullImageRequest {image {image}, auth {username, password}}.
+    """
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    message = field(1, field(1, image.encode()))
+    if password:
+        message += field(2, field(1, b"ci") + field(2, password.encode()))
+    request = base64.b64encode(b"\0" + len(message).to_bytes(4, "big") + message).decode()
+    host.check_output(f"echo {request} | base64 --decode >/tmp/request")
+    return host.check_output(
+        "curl --silent --show-error --output /dev/null --dump-header - --http2-prior-knowledge"
+        " --unix-socket /run/containerd/containerd.sock --request POST --header 'content-type: application/grpc'"
+        " --header 'te: trailers' --data-binary @/tmp/request http://x/runtime.v1.ImageService/PullImage"
+    )
+
+
+def ctr_pull(host, password: str | None):
+    """Pull with ctr, which asks for its directory each time."""
+    login = f"--user ci:{password}" if password else ""
+    return host.run(f"ctr images pull --hosts-dir /etc/containerd/certs.d {login} {IMAGE} 2>&1")
+
+
+@pytest.fixture
+def password() -> str:
+    """Return the password as it is now: a test changes it."""
+    return CREDENTIALS.read_text().strip()
+
+
+@pytest.fixture
+def image_is_there(hosts, password) -> None:
+    """Have an image in the registry that the tools can pull; the server itself is no client."""
+    push = "echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - localhost:5000/test/tools:1"
+    server = hosts["server"]
+    server.check_output(
+        f"{push} && echo '{password}' | docker login --username ci --password-stdin localhost:5000"
+        " && docker push localhost:5000/test/tools:1 && docker logout localhost:5000"
+    )
+
+
+def test_docker_is_not_installed_where_it_is_not_wanted(hosts):
+    for name in ["debian12", *NODES]:
+        assert hosts[name].run("command -v dockerd docker").rc != 0
+
+
+def test_proof_names_who_took_no_part(ansible):
+    """Pushed with docker, pulled with docker and podman."""
+    result = ansible("playbooks/prove-registry.yml")
+    assert result.returncode == 0, result.stdout
+    for line in ("debian13 pushed", "debian12 pulled", "testing pulled"):
+        assert line in result.stdout
+    for name in NODES:
+        assert f"{name} not proved: it has neither docker nor podman" in result.stdout
+
+
+def test_absent_takes_trust_and_logins_away_and_nothing_of_others(hosts, ansible, password, image_is_there):
+    """The negative of all that follows. What others have in the same places stays."""
+    other = {"auths": {"other.test:5000": {"auth": "b3RoZXI6b3RoZXI="}}}
+    for name in CONTAINERS:
+        document = json.loads(hosts[name].file("/root/.config/containers/auth.json").content_string)
+        document["auths"] |= other["auths"]
+        write(hosts[name], "/root/.config/containers/auth.json", json.dumps(document))
+    hosts["debian13"].check_output(f"touch /etc/docker/certs.d/{REGISTRY}/client.cert")
+
+    result = ansible("playbooks/trust-registry.yml", "-e", "registry_client_state=absent")
+    assert result.returncode == 0, result.stdout
+
+    try:
+        # A client certificate is broken without its key: it would hide what is to be seen.
+        assert hosts["debian13"].check_output(f"ls /etc/docker/certs.d/{REGISTRY}") == "client.cert"
+        hosts["debian13"].check_output(f"rm -r /etc/docker/certs.d/{REGISTRY}")
+        for name in CLIENTS:
+            left = hosts[name].check_output("find /etc /usr/local /root /home -name '*wharf*' -not -path /etc/wharf")
+            assert left == ""
+        for name in CONTAINERS:
+            assert json.loads(hosts[name].file("/root/.config/containers/auth.json").content_string) == other
+            for user in USERS:
+                for tool in ("podman", "buildah"):
+                    assert UNKNOWN in as_user(hosts[name], user, f"{tool} pull {IMAGE}").stderr
+                assert UNKNOWN in as_user(hosts[name], user, f"skopeo inspect docker://{IMAGE}").stderr
+        # An engine that runs knows the system's store as it was when it first asked.
+        hosts["debian13"].check_output("systemctl restart docker")
+        for name in DOCKER:
+            assert UNKNOWN in hosts[name].run(f"docker pull {IMAGE}").stderr
+        for name in NODES:
+            assert UNKNOWN in ctr_pull(hosts[name], password).stdout
+            assert UNKNOWN in cri_pull(hosts[name], IMAGE, password)
+        assert hosts["debian13"].run(f"curl --silent --show-error https://{REGISTRY}/v2/").rc == 60
+    finally:
+        result = ansible("playbooks/trust-registry.yml")
+        assert result.returncode == 0, result.stdout
+
+
+def test_engine_has_the_store_that_is_meant(hosts):
+    stores = [hosts[name].check_output("docker info --format '{{.Driver}}'") for name in DOCKER]
+    assert stores == ["overlayfs", "overlay2"]
+
+
+@pytest.mark.parametrize("name", DOCKER)
+def test_docker_pushes_and_pulls(hosts, name):
+    result = as_user(hosts[name], "root", moves("docker"))
+    assert result.rc == 0, result.stderr
+
+
+def test_buildx_builds_and_pushes(hosts):
+    result = as_user(hosts["testing"], "root", moves("buildx"))
+    assert result.rc == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("tool", ["podman", "buildah", "skopeo"])
+def test_podman_and_its_sisters_push_and_pull(hosts, name, user, tool):
+    result = as_user(hosts[name], user, moves(tool))
+    assert result.rc == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_containerd_pulls(hosts, name, password):
+    result = ctr_pull(hosts[name], password)
+    assert result.rc == 0, result.stdout
+    assert "grpc-status: 0" in cri_pull(hosts[name], IMAGE, password)
+    assert IMAGE in hosts[name].check_output("ctr --namespace k8s.io images ls --quiet")
+    hosts[name].check_output(f"ctr --namespace k8s.io images rm {IMAGE}")
+
+
+def test_system_store_is_for_every_program(hosts, password):
+    command = f"printf 'user = ci:{password}' | curl --fail --silent --show-error --config - https://{REGISTRY}/v2/"
+    assert hosts["debian13"].run(command).rc == 0
+    assert hosts["testing"].run(command).rc == 60  # not asked for there
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("user", USERS)
+def test_login_files_are_their_users_own(hosts, name, user):
+    home = hosts[name].user(user).home
+    files = [f"{home}/.config/containers/auth.json"]
+    if name in DOCKER and user == "root":
+        files.append(f"{home}/.docker/config.json")
+    for path in files:
+        file = hosts[name].file(path)
+        assert (file.mode, file.user) == (0o600, user)
+        assert REGISTRY in json.loads(file.content_string)["auths"]
+    # Who may not use the engine is not logged in with it.
+    assert not hosts[name].file(f"{hosts[name].user('dev').home}/.docker").exists
+
+
+def test_changed_password_is_noticed_and_renewed_and_shows_nowhere(hosts, ansible, password):
+    new = secrets.token_urlsafe(24)
+    CREDENTIALS.write_text(f"{new}\n")
+    assert ansible("playbooks/deploy-registry.yml").returncode == 0
+    # A session kept the old password, in the file that podman reads first.
+    runtime = "/run/user/$(id -u dev)/containers"
+    other = {"other.test": {"auth": "b3RoZXI6b3RoZXI="}}
+    stale = json.dumps({"auths": {REGISTRY: {"auth": base64.b64encode(f"ci:{password}".encode()).decode()}} | other})
+    hosts["testing"].check_output(
+        f"install --directory --owner dev --mode 0700 {runtime}; echo '{stale}' >{runtime}/auth.json;"
+        f" chown dev {runtime}/auth.json"
+    )
+    for name in CONTAINERS:
+        assert "authentication required" in as_user(hosts[name], "dev", f"skopeo inspect docker://{IMAGE}").stderr
+    for name, tool in (("debian12", "skopeo"), ("debian13", "docker"), ("debian13", "skopeo")):
+        write(hosts[name], f"/usr/local/bin/{tool}", WITNESS.replace("TOOL", tool))
+        hosts[name].check_output(f"chmod 0755 /usr/local/bin/{tool}")
+
+    result = ansible("playbooks/trust-registry.yml", "-vvv", "--diff")
+    assert result.returncode == 0, result.stdout
+    assert new not in result.stdout
+    assert base64.b64encode(f"ci:{new}".encode()).decode() not in result.stdout
+    for name in ("debian12", "debian13"):
+        seen = hosts[name].check_output("tr '\\0' ' ' </tmp/witness; rm /tmp/witness /usr/local/bin/*")
+        assert "login" in seen and "--password-stdin" in seen
+        assert new not in seen
+    for name in CONTAINERS:
+        for user in USERS:
+            result = as_user(hosts[name], user, f"skopeo inspect docker://{IMAGE}")
+            assert result.rc == 0, result.stderr
+    for name in DOCKER:
+        assert hosts[name].run(f"docker pull {IMAGE} && docker image rm {IMAGE}").rc == 0
+    assert json.loads(hosts["testing"].check_output(f"cat {runtime}/auth.json"))["auths"] == other
+
+
+def test_wrong_password_is_named_and_not_shown(hosts, ansible, tmp_path):
+    play = tmp_path / "wrong.yml"
+    variables = {
+        "registry_client_name": "registry.wharf.test",
+        "registry_client_ca": hosts["server"].file("/etc/wharf/tls/ca.crt").content_string,
+        "registry_client_logins": [{"user": "root", "name": "ci", "password": "a-wrong-password"}],
+    }
+    role = {"role": "registry_client", "vars": variables}
+    play.write_text(json.dumps([{"hosts": "debian12,testing", "gather_facts": False, "roles": [role]}]))
+    result = ansible(str(play), "-vvv")
+    assert result.returncode != 0
+    assert "registry_client_logins: root cannot log in as ci with skopeo: " in result.stdout
+    assert "registry_client_logins: root cannot log in as ci with docker: " in result.stdout
+    assert "a-wrong-password" not in result.stdout
+
+
+def test_credential_helper_of_podman_is_used(hosts, ansible):
+    """One that the user has set for this registry, and one for all registries."""
+    client = hosts["debian12"]
+    write(client, "/usr/local/bin/docker-credential-test", CREDENTIAL_HELPER)
+    client.check_output("chmod 0755 /usr/local/bin/docker-credential-test")
+    settings = client.file("/etc/containers/registries.conf").content_string
+    auth = "/root/.config/containers/auth.json"
+    before = client.file(auth).content_string
+    dev = client.check_output("getent passwd dev | cut -d: -f6")
+    dev_before = client.file(f"{dev}/.config/containers/auth.json").content_string
+    for config, helpers in ((settings, {REGISTRY: "test"}), ('credential-helpers = ["test"]\n' + settings, {})):
+        write(client, "/etc/containers/registries.conf", config)
+        write(client, auth, json.dumps({"auths": {"other.test": {"auth": "b3RoZXI6b3RoZXI="}}, "credHelpers": helpers}))
+        result = ansible("playbooks/trust-registry.yml", "--limit", "debian12")
+        assert result.returncode == 0, result.stdout
+        after = json.loads(client.file(auth).content_string)
+        assert after["auths"] == {"other.test": {"auth": "b3RoZXI6b3RoZXI="}}
+        assert json.loads(client.file("/root/store.json").content_string)["Username"] == "ci"
+        client.check_output("mv /root/store.json /root/store")
+    client.check_output("mv /root/store /root/store.json")
+    assert "changed=0" in ansible("playbooks/trust-registry.yml", "--limit", "debian12").stdout
+    write(client, "/etc/containers/registries.conf", settings)
+    write(client, auth, before)
+    write(client, f"{dev}/.config/containers/auth.json", dev_before)
+    client.check_output(f"rm /usr/local/bin/docker-credential-test /root/store.json {dev}/store.json")
+
+
+def test_tool_that_is_no_longer_in_the_list_loses_trust(hosts, ansible):
+    """And one that is not there yet gets it ahead."""
+    client = hosts["testing"]
+    tools = {"registry_client_tools": ["docker", "containerd"], "wharf_registry_logins": []}
+    result = ansible("playbooks/trust-registry.yml", "--limit", "testing", "-e", json.dumps(tools))
+    assert result.returncode == 0, result.stdout
+    assert not client.file("/etc/containers/certs.d").exists
+    assert client.file(f"/etc/containerd/certs.d/{CA_FILE}").exists
+    assert "# BEGIN wharf" in client.file("/etc/containerd/config.toml").content_string
+    assert client.file(f"/etc/docker/certs.d/{CA_FILE}").exists
+    tools["registry_client_tools"] = ["skopeo"]
+    assert ansible("playbooks/trust-registry.yml", "--limit", "node13", "-e", json.dumps(tools)).returncode == 0
+    assert hosts["node13"].file(f"/etc/containers/certs.d/{CA_FILE}").exists
+    assert not hosts["node13"].file("/etc/containerd/certs.d").exists
+    assert "wharf" not in hosts["node13"].file("/etc/containerd/config.toml").content_string
+
+    assert ansible("playbooks/trust-registry.yml", "--limit", "testing,node13").returncode == 0
+    assert not client.file("/etc/containerd/certs.d").exists
+    assert "# BEGIN wharf" not in client.file("/etc/containerd/config.toml").content_string
+    assert not hosts["node13"].file("/etc/containers/certs.d").exists
+
+
+def without_our_block(host) -> str:
+    """Return containerd's configuration as it was before Wharf came."""
+    text = host.file("/etc/containerd/config.toml").content_string
+    assert "# BEGIN wharf" in text
+    return text.partition("# BEGIN wharf")[0]
+
+
+def test_directory_that_somebody_chose_for_containerd_is_used(hosts, ansible, password):
+    node = hosts["nodetesting"]
+    bare = without_our_block(node)
+    table = '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/srv/registries"\n'
+    write(node, "/etc/containerd/config.toml", bare + table)
+    node.check_output("systemctl restart containerd")
+    assert ansible("playbooks/trust-registry.yml", "--limit", "nodetesting").returncode == 0
+    assert node.file("/etc/containerd/config.toml").content_string == bare + table
+    assert node.file(f"/srv/registries/{CA_FILE}").exists
+    assert not node.file(f"/etc/containerd/certs.d/{REGISTRY}").exists
+    assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
+
+    write(node, "/etc/containerd/config.toml", bare)
+    node.check_output("systemctl restart containerd; rm -r /srv/registries")
+    assert ansible("playbooks/trust-registry.yml", "--limit", "nodetesting").returncode == 0
+    assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
+
+
+REFUSED = [
+    ("nodetesting", f"mkdir -p /etc/containerd/certs.d/{REGISTRY}; echo 'server = \"https://other.test\"'"
+     f" >/etc/containerd/certs.d/{REGISTRY}/hosts.toml", "hosts.toml is not Wharf's, and containerd reads it instead"),
+    ("debian13", f"echo 'server = \"https://other.test\"' >/etc/docker/certs.d/{REGISTRY}/hosts.toml",
+     "hosts.toml is not Wharf's, and an engine with the containerd image store reads it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "command", "message"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_file_of_others_that_hides_ours_is_named_and_left_alone(hosts, ansible, name, command, message):
+    root = "/etc/containerd" if name in NODES else "/etc/docker"
+    hosts[name].check_output(command)
+    before = snapshot(hosts[name])
+    result = ansible("playbooks/trust-registry.yml", "--limit", name)
+    assert result.returncode != 0
+    assert message in result.stdout
+    assert snapshot(hosts[name]) == before
+    hosts[name].check_output(f"rm {root}/certs.d/{REGISTRY}/hosts.toml")
+
+
+def test_containerd_that_was_configured_otherwise_is_refused_before_anything_changes(hosts, ansible):
+    node = hosts["node13"]
+    before = node.file("/etc/containerd/config.toml").content_string
+    mirrors = (
+        '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]\n  endpoint = ["https://mirror.test"]\n'
+    )
+    write(node, "/etc/containerd/config.toml", without_our_block(node) + mirrors)
+    seen = {name: snapshot(hosts[name]) for name in ("server", "debian12", "node13")}
+    result = ansible("site.yml", "-e", "wharf_registry_port=5005")
+    assert result.returncode != 0
+    assert "has registry.mirrors or registry.configs, which do not go with config_path" in result.stdout
+    assert {name: snapshot(hosts[name]) for name in seen} == seen
+    write(node, "/etc/containerd/config.toml", before)
+
+
+def test_system_user_that_does_not_exist_is_named_before_anything_changes(hosts, ansible):
+    seen = {name: snapshot(hosts[name]) for name in ("server", "debian12")}
+    logins = {"wharf_registry_logins": [{"user": "nobody-here", "name": "ci"}], "wharf_registry_port": 5005}
+    result = ansible("site.yml", "-e", json.dumps(logins))
+    assert result.returncode != 0
+    assert "registry_client_logins: there is no system user 'nobody-here' on this host" in result.stdout.replace(
+        "''", "'"
+    )
+    assert {name: snapshot(hosts[name]) for name in seen} == seen
+
+
+def test_login_without_a_program_for_it_is_named(hosts, ansible):
+    tools = {"registry_client_tools": ["docker", "podman"], "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
+    result = ansible("playbooks/trust-registry.yml", "--limit", "node13", "-e", json.dumps(tools))
+    assert result.returncode != 0
+    assert "a login with docker needs the command docker" in result.stdout
+    assert "a login with podman needs podman, buildah or skopeo" in result.stdout
+
+
+def test_check_mode_on_finished_hosts_finds_nothing_to_do(ansible):
+    result = ansible("playbooks/trust-registry.yml", "--check", "--diff")
+    assert result.returncode == 0, result.stdout
+    assert "changed: [" not in result.stdout
+
+
+def test_plain_http_instead_and_back(hosts, ansible):
+    """Every tool changes over to plain HTTP, and nothing of the CA is left; and the other way round."""
+    facts = {
+        "wharf_registry_trust": "insecure",
+        "wharf_registry_anonymous": True,
+        "wharf_registry_users": [],
+        "wharf_registry_logins": [],
+        "registry_client_system_store": False,
+    }
+    plain = ["-e", json.dumps(facts)]
+    result = ansible("playbooks/trust-registry.yml", "--check", "--limit", "debian13", *plain)
+    assert "The engine would be reloaded for insecure-registries" in result.stdout
+    result = ansible("playbooks/deploy-registry.yml", *plain)
+    assert result.returncode == 0, result.stdout
+    assert PLAIN in hosts["debian13"].run(f"docker pull {IMAGE}").stderr
+    assert PLAIN in as_user(hosts["debian12"], "dev", f"podman pull {IMAGE}").stderr
+    assert PLAIN in cri_pull(hosts["node13"], IMAGE, None)
+
+    result = ansible("playbooks/trust-registry.yml", *plain)
+    assert result.returncode == 0, result.stdout
+    for name in CLIENTS:
+        assert hosts[name].check_output("find /etc /usr/local -name 'wharf*.crt'") == ""
+    for name in DOCKER:
+        assert as_user(hosts[name], "root", moves("docker")).rc == 0
+    for tool in ("podman", "buildah", "skopeo"):
+        result = as_user(hosts["debian12"], "dev", moves(tool))
+        assert result.rc == 0, result.stderr
+    for name in NODES:
+        assert ctr_pull(hosts[name], None).rc == 0
+        assert "grpc-status: 0" in cri_pull(hosts[name], IMAGE, None)
+    # Asked again, they have nothing to do.
+    assert ansible("playbooks/trust-registry.yml", *plain).stdout.count("changed=0") == len(CLIENTS)
+
+    result = ansible("site.yml", "--tags", "deploy,trust")
+    assert result.returncode == 0, result.stdout
+    places = "/etc/docker /etc/containers/registries.conf.d /etc/containerd"
+    for name in CLIENTS:
+        assert hosts[name].run(f"grep -rlE 'insecure-registries|insecure = true|http:' {places}").stdout == ""
