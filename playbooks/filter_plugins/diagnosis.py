@@ -186,12 +186,12 @@ VERDICTS = {
     "password": Verdict(
         "the password is refused",
         "the registry refuses the password of {user}",
-        f"{_DEPLOY}, which gives the registry the users of wharf_registry_users and of credentials/ beside the "
+        f"{_DEPLOY}, which gives the registry the users of wharf_registry_users and of .credentials/ beside the "
         "inventory; or correct the password there",
     ),
     "password_unknown": Verdict(
         "no password",
-        "wharf_registry_users gives {user} no password, and none was generated into credentials/{user} beside the "
+        "wharf_registry_users gives {user} no password, and none was generated into .credentials/{user} beside the "
         "inventory",
         f"{_DEPLOY} from here, or bring that file from where it was run",
     ),
