@@ -316,7 +316,8 @@ VERDICTS = {
 _CERTIFICATE = {"expired", "not_yet_valid", "wrong_name", "ca_misplaced", "ca_missing", "ca_wrong", "ca_foreign"}
 _NO_CONNECTION = {"refused", "filtered", "broke_off", "silent"}
 _ANOTHER_ANSWERS = {"not_http", "not_registry", "http_for_https", "https_for_http"}
-_REGISTRY_DOWN = {"engine_absent", "engine_stopped", "container_absent", "container_stopped", "port_other"}
+_NOT_RUNNING = {"engine_absent", "engine_stopped", "container_absent", "container_stopped"}
+_REGISTRY_DOWN = _NOT_RUNNING | {"port_other"}
 _PUSHES_FAIL = {"not_writable", "disk_full"}
 
 
@@ -508,7 +509,7 @@ def _client_finding(
     went_wrong = code in _NO_CONNECTION | _ANOTHER_ANSWERS | _CERTIFICATE
     if went_wrong and _leads_elsewhere(host, result["addresses"], servers):
         code = "other_host"
-    elif server.finding.code in _REGISTRY_DOWN and code in _ANOTHER_ANSWERS | _CERTIFICATE and server.holder:
+    elif server.finding.code in _NOT_RUNNING and code in _ANOTHER_ANSWERS | _CERTIFICATE and server.holder:
         code = "port_taken"
         fields["holder"] = server.holder
     elif (server.finding.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS) or (

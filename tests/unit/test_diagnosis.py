@@ -188,6 +188,15 @@ def test_all_is_well():
             "port_other",
             "publishes port 5001, but wharf_registry_port is 5000",
         ),
+        (
+            server(ports={"5000/tcp": [{"HostPort": "5001"}]}, holder="nginx"),
+            client("not_registry"),
+            "port_other",
+            "publishes port 5001",
+        ),
+        # An engine that is stopped may leave the registry running (live-restore).
+        (server(engine="stopped", holder=""), client("ca_missing"), "ca_missing", "trust-registry.yml"),
+        (server(engine="stopped", holder=""), client(), "ok", "all is well"),
         # Only the client knows.
         (
             server(),
