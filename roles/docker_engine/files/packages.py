@@ -239,8 +239,8 @@ class Preflight:
         self.complaints += updated.stdout
         if updated.returncode != 0:
             raise Problem(
-                f"apt-get update fails on this host: {said(updated.stdout, updated.stdout)} Mend the "
-                "sources in /etc/apt first."
+                f"apt-get update fails on this host: {said(updated.stdout, updated.stdout)} Mend the sources in "
+                "/etc/apt first."
             )
 
     def offered(self, package: str) -> list[str]:
