@@ -4,7 +4,8 @@
 #   lab/images.sh SUITE[-docker | -tools | -containerd]...      SUITE is bookworm, trixie or forky
 #
 # SUITE-docker holds the engine already, for tests that are not about installing it; SUITE-tools the engine and the
-# other client tools; SUITE-containerd only containerd. Needs root, mmdebstrap and an engine; no image registry. The root file systems are kept in .cache, so that a removed image comes back in seconds.
+# other client tools; SUITE-containerd only containerd. Needs root, mmdebstrap and an engine; no image registry. The
+# root file systems are kept in .cache, so that a removed image comes back in seconds.
 # WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -86,6 +86,12 @@ def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image)
     hosts["server"].check_output("rm -r /etc/wharf/tls /etc/wharf/ca")
 
 
+def test_diagnosis_finds_all_well(ansible):
+    result = ansible("playbooks/diagnose-registry.yml")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("all is well") >= 2 * 2  # a line and a row for each
+
+
 def test_local_inventory_makes_one_machine_server_and_client(hosts, ansible):
     """The easy start of the README, on a host that stands for the user's machine."""
     here = {

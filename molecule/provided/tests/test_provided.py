@@ -100,6 +100,12 @@ def test_login_goes_through_the_credential_store(hosts, ansible):
     assert "changed=0" in ansible("playbooks/trust-registry.yml", "--limit", "client2").stdout
 
 
+def test_diagnosis_finds_all_well(ansible):
+    result = ansible("playbooks/diagnose-registry.yml")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("all is well") >= 2 * 3  # a line and a row for each
+
+
 def test_name_that_resolves_to_nothing_is_named_with_the_remedy(hosts, ansible):
     result = ansible("playbooks/trust-registry.yml", "-e", '{"wharf_manage_hosts_file": false}', "--limit", "client1")
     assert result.returncode != 0

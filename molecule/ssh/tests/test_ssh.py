@@ -63,3 +63,9 @@ def test_second_registry_leaves_the_first_alone(hosts, ansible, tmp_path):
     config = json.loads(hosts["alone"].file("/etc/docker/daemon.json").content_string)
     assert sorted(config["insecure-registries"]) == [f"{name}:5000" for name in names]
     assert hosts["alone"].file(f"/etc/docker/certs.d/{ALONE}").exists
+
+
+def test_diagnosis_finds_all_well(ansible):
+    result = ansible("playbooks/diagnose-registry.yml")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("all is well") >= 2 * 3  # a line and a row for each

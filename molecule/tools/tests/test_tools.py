@@ -402,6 +402,12 @@ def test_login_without_a_program_for_it_is_named(hosts, ansible):
     assert "a login with podman needs podman, buildah or skopeo" in result.stdout
 
 
+def test_diagnosis_finds_all_well(ansible):
+    result = ansible("playbooks/diagnose-registry.yml")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("all is well") >= 2 * 6  # a line and a row for each
+
+
 def test_check_mode_on_finished_hosts_finds_nothing_to_do(ansible):
     result = ansible("playbooks/trust-registry.yml", "--check", "--diff")
     assert result.returncode == 0, result.stdout
