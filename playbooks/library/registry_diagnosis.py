@@ -129,6 +129,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import socket
 import ssl
 import time
@@ -157,6 +158,7 @@ ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
 CONTENTS_TIMEOUT = 30  # seconds without a byte
 MOST_DIRECTORIES = 50  # each costs a handshake
 MOST_BYTES = 16 * 1024 * 1024  # of a manifest or another answer that is kept in memory
+LOGINS = (".docker/config.json", ".config/containers/auth.json")  # of a user's home, as registry_client writes them
 MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -616,23 +618,30 @@ class Diagnosis:
 
     def logged_in(self) -> None:
         """The system users who are to be logged in are, with passwords that are good."""
-        for user in self.params["logins"] if self.engine else []:
+        tools = [tool for tool in ("podman", "buildah", "skopeo") if shutil.which(tool)]
+        for user in self.params["logins"] if self.engine or tools else []:
             try:
-                path = os.path.join(pwd.getpwnam(user).pw_dir, ".docker/config.json")
+                home = pwd.getpwnam(user).pw_dir
             except KeyError as error:
                 raise Broken("login_missing", user=user) from error
-            try:
-                with open(path, encoding="utf-8") as file:
-                    config = json.load(file)
-            except (OSError, ValueError):
-                config = {}
-            if config.get("credsStore") or self.registry in (config.get("credHelpers") or {}):
-                continue  # a store of the user's own, which is not for us to open
-            entry = ((config.get("auths") or {}).get(self.registry) or {}).get("auth")
-            if not entry:
+            # A user without the right to use the engine has only the second, a host with Docker alone only the first.
+            found = [self.logged_in_by(os.path.join(home, file), user) for file in LOGINS]
+            if not any(found) and not has_helper(home):
                 raise Broken("login_missing", user=user)
-            if not self.accepts(base64.b64decode(entry).decode("utf-8", "replace")):
-                raise Broken("login_refused", user=user, path=path)
+
+    def logged_in_by(self, path: str, user: str) -> bool:
+        """Whether a file of a system user has a login for the registry. Raises Broken where it is no good."""
+        try:
+            with open(path, encoding="utf-8") as file:
+                config = json.load(file)
+        except (OSError, ValueError):
+            return False
+        if config.get("credsStore") or self.registry in (config.get("credHelpers") or {}):
+            return True  # a store of the user's own, which is not for us to open
+        entry = ((config.get("auths") or {}).get(self.registry) or {}).get("auth")
+        if entry and not self.accepts(base64.b64decode(entry).decode("utf-8", "replace")):
+            raise Broken("login_refused", user=user, path=path)
+        return bool(entry)
 
     # Contents ---------------------------------------------------------------------------------------------------------
 
@@ -794,6 +803,16 @@ def ca_files(directory: str) -> list[str]:
         for line in re.findall(r"^\s*ca\s*=\s*(.+)$", file.read(), re.MULTILINE):
             files += [os.path.join(directory, path) for path in re.findall(r'"([^"]+)"', line)]
     return list(dict.fromkeys(file for file in files if os.path.isfile(file)))
+
+
+def has_helper(home: str) -> bool:
+    """Whether podman, buildah and skopeo keep logins elsewhere than in a file, for all or for the user of a home."""
+    for place in ("/etc/containers", os.path.join(home, ".config/containers")):
+        for path in (f"{place}/registries.conf", *glob.glob(f"{glob.escape(place)}/registries.conf.d/*.conf")):
+            with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
+                if re.search(r"^\s*credential-helpers", file.read(), re.MULTILINE):
+                    return True
+    return False
 
 
 def unverified() -> ssl.SSLContext:

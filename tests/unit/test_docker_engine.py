@@ -96,6 +96,13 @@ def state_of(lines: list[str], wanted: dict) -> dict:
     return state
 
 
+def test_a_broken_file_is_refused_before_the_packages_come() -> None:
+    state = state_of(["user alice alice", "broken Expecting value: line 2 column 9 (char 10)"], DISTRO)
+    assert state["problems"] == [
+        "/etc/docker/daemon.json cannot be read: Expecting value: line 2 column 9 (char 10). Mend it, or remove it."
+    ]
+
+
 def due(state: dict) -> set[str]:
     """Return the names of what is due."""
     names = ("missing", "remove", "preflight", "source_due", "hold", "release", "proxies_due", "outsiders", "owed")

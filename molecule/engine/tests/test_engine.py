@@ -273,6 +273,19 @@ def test_system_that_is_not_supported_is_refused(hosts, ansible):
     assert snapshot(host) == before
 
 
+def test_broken_file_on_a_bare_host_is_refused_before_the_packages_come(hosts, ansible):
+    host = hosts["testing"]
+    host.check_output("apt-get remove --yes --quiet docker.io docker-cli && cp /etc/docker/daemon.json /root")
+    write(host, "/etc/docker/daemon.json", '{"debug": true,\n "dns": [}\n')
+    before = snapshot(host)
+    result = ansible(CONVERGE, "--limit", "testing")
+    assert result.returncode != 0
+    assert "/etc/docker/daemon.json cannot be read: Expecting value: line 2 column 10" in result.stdout
+    assert snapshot(host) == before
+    host.check_output("cp /root/daemon.json /etc/docker/daemon.json")
+    assert ansible(CONVERGE, "--limit", "testing").returncode == 0
+
+
 @pytest.mark.parametrize("name", SYSTEMD)
 def test_container_ran_on_through_it_all(hosts, name):
     started = hosts[name].check_output("docker inspect --format '{{.State.StartedAt}}' sleeper")

@@ -408,6 +408,17 @@ def test_diagnosis_finds_all_well(ansible):
     assert result.stdout.count("all is well") >= 2 * 6  # a line and a row for each
 
 
+@pytest.mark.parametrize(("name", "user"), [("debian12", "root"), ("debian13", "dev")])
+def test_diagnosis_finds_a_login_that_is_missing(hosts, ansible, name, user):
+    """On a machine with podman alone, and of a user who may not use the engine."""
+    file = f"~{user}/.config/containers/auth.json"
+    hosts[name].check_output(f"mv {file} {file}.away")
+    result = ansible("playbooks/diagnose-registry.yml", "--limit", name)
+    hosts[name].check_output(f"mv {file}.away {file}")
+    assert result.returncode != 0
+    assert f"the system user {user} is not logged in" in result.stdout
+
+
 def test_check_mode_on_finished_hosts_finds_nothing_to_do(ansible):
     result = ansible("playbooks/trust-registry.yml", "--check", "--diff")
     assert result.returncode == 0, result.stdout

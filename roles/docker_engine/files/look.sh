@@ -15,6 +15,11 @@ if [ -n "$engine" ]; then
   echo "engine $engine $(dpkg-query --search "$(readlink -f "$engine")" 2>/dev/null | cut -d: -f1)"
 fi
 
+# Where no engine is, nobody else would judge the file before the packages come.
+if [ -z "$engine" ] && [ -s /etc/docker/daemon.json ]; then
+  python3 -c 'import json; json.load(open("/etc/docker/daemon.json"))' 2>&1 | sed -n '$s/^[^:]*: /broken /p'
+fi
+
 for user in $2; do
   groups=$(id -Gn "$user" 2>/dev/null) && echo "user $user $groups"
 done

@@ -71,7 +71,7 @@ def matches(version: str, pin: str) -> bool:
 def found_on(lines: list[str]) -> dict[str, Any]:
     """What the lines of the look say, by their first words."""
     found: dict[str, Any] = {word: {} for word in ("package", "held", "user", "unit", "file")} | {
-        word: [] for word in ("engine", "entry", "hold", "running", "owed", "option", "hook", "group")
+        word: [] for word in ("engine", "entry", "hold", "running", "owed", "option", "hook", "group", "broken")
     }
     for line in lines:
         word, *rest = line.split()
@@ -83,7 +83,7 @@ def found_on(lines: list[str]) -> dict[str, Any]:
             found[word][rest[0]] = rest[1:]
         elif word == "unit" and len(rest) == 2:
             found["unit"][rest[0]] = rest[1]
-        elif word in ("entry", "hold", "owed", "option"):
+        elif word in ("entry", "hold", "owed", "option", "broken"):
             found[word].append(" ".join(rest))
         elif word in ("engine", "running", "hook", "group"):
             found[word] = rest or [True]
@@ -177,6 +177,9 @@ def host_problems(found: dict[str, Any], wanted: dict[str, Any], in_the_way: lis
             "docker_engine_http_proxy or docker_engine_https_proxy is set, but /etc/docker/daemon.json holds proxies, "
             "and the engine would take those instead. Take them out of the file, or leave the variables out."
         )
+    problems.extend(
+        f"/etc/docker/daemon.json cannot be read: {reason}. Mend it, or remove it." for reason in found["broken"]
+    )
     problems.extend(
         f"docker_engine_users names {user}, who does not exist on this host. Make the user first, or take the name out."
         for user in wanted["users"]
