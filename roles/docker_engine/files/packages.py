@@ -273,7 +273,7 @@ class Preflight:
             same = [next((v for v in offers[package] if matches(v, upstream(version))), None) for package in engine]
             if all(same):
                 return version, [f"{package}={one}" for package, one in zip(engine, same, strict=True)] + others
-        held = ", ".join(map(upstream, offers[engine[0]])) or "none"
+        held = ", ".join(dict.fromkeys(map(upstream, offers[engine[0]]))) or "none"
         raise Problem(
             f"docker_engine_version is {pin or upstream(there)!r}, but no repository of this host holds that version "
             f"of {' and '.join(engine)}. They hold {held}.{self.asked()}"

@@ -53,7 +53,7 @@ _value:
 """
 
 REMEDY = (
-    "Take docker_engine_source: {found} to keep it, remove it first, or let the role replace it with "
+    "Set docker_engine_source: {found} to keep what is there, remove it first, or let the role replace it with "
     "docker_engine_replace: true; images, containers and volumes stay."
 )
 
@@ -169,7 +169,7 @@ def host_problems(found: dict[str, Any], wanted: dict[str, Any], in_the_way: lis
     elif engine and not in_the_way and wanted["engine"][0] not in found["package"]:
         problems.append(
             f"docker_engine_source is {source}, but {engine[0]} is here already, from "
-            f"{engine[1] if len(engine) > 1 else 'no package'}. Remove it first, or take docker_engine_source: none, "
+            f"{engine[1] if len(engine) > 1 else 'no package'}. Remove it first, or set docker_engine_source: none, "
             "which configures it and leaves it where it is."
         )
     if wanted["texts"]["proxies"] and found["option"]:
