@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from conftest import load_module
 
-FILE = Path(__file__).resolve().parents[2] / "playbooks/filter_plugins/credentials.py"
-_spec = importlib.util.spec_from_file_location("credentials", FILE)
-module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(module)
+module = load_module("playbooks/filter_plugins/credentials.py")
 
 
 def test_given_and_generated_passwords(tmp_path: Path):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import re
 import string
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from conftest import load_module
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,18 +21,9 @@ PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 MODULE = PLAYBOOKS / "library/registry_diagnosis.py"
 
 
-def load(path: Path, name: str) -> ModuleType:
-    """Import a plugin from its file, under the name by which others import it."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-load(PLAYBOOKS / "module_utils/docker_daemon_config.py", "ansible.module_utils.docker_daemon_config")
-module = load(MODULE, "registry_diagnosis")
-diagnosis = load(PLAYBOOKS / "filter_plugins/diagnosis.py", "diagnosis")
+load_module("playbooks/module_utils/docker_daemon_config.py", "ansible.module_utils.docker_daemon_config")
+module = load_module("playbooks/library/registry_diagnosis.py")
+diagnosis = load_module("playbooks/filter_plugins/diagnosis.py")
 
 FACTS = {"name": "reg.test", "port": 5000, "trust": "private_ca", "address": None, "container": "registry"}
 NOW = datetime.now(UTC)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -13,24 +12,15 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from conftest import ROOT, load_module
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "docker_engine"
+ROLE = ROOT / "roles/docker_engine"
 MODULE = ROLE / "library" / "docker_daemon_config.py"
 
 
-def load(path: Path) -> ModuleType:
-    """Import a plugin from its file."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-ddc = load(MODULE)
+ddc = load_module("roles/docker_engine/library/docker_daemon_config.py")
 
 LOG_GROUP = {"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}}
 LIVE_GROUP = {"live-restore": True}

@@ -4,29 +4,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
+from conftest import load_module
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "docker_engine"
-
-
-def load(path: Path) -> ModuleType:
-    """Import a Python file."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-states = load(ROLE / "filter_plugins" / "docker_engine_state.py")
-problems_of = load(ROLE / "filter_plugins" / "docker_engine_problems.py").docker_engine_problems
-proxy_text = load(ROLE / "filter_plugins" / "docker_engine_proxy_text.py").docker_engine_proxy_text
-packages = load(ROLE / "files" / "packages.py")
+states = load_module("roles/docker_engine/filter_plugins/docker_engine_state.py")
+problems_of = load_module("roles/docker_engine/filter_plugins/docker_engine_problems.py").docker_engine_problems
+proxy_text = load_module("roles/docker_engine/filter_plugins/docker_engine_proxy_text.py").docker_engine_proxy_text
+packages = load_module("roles/docker_engine/files/packages.py")
 
 # What the look has found ----------------------------------------------------------------------------------------------
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, load_module
 
-FILE = Path(__file__).resolve().parents[2] / "playbooks/filter_plugins/landscape.py"
-
-_spec = importlib.util.spec_from_file_location("landscape", FILE)
-landscape = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(landscape)
+FILE = ROOT / "playbooks/filter_plugins/landscape.py"
+landscape = load_module("playbooks/filter_plugins/landscape.py")
 
 SECRET = "s3cr3t-Wort"
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"

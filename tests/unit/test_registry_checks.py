@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import re
@@ -13,14 +12,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, load_module
 
-ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "roles/registry_server/filter_plugins/registry_checks.py"
 LINKS = [ROOT / "roles/registry_client/filter_plugins" / FILE.name, ROOT / "playbooks/filter_plugins" / FILE.name]
 
-_spec = importlib.util.spec_from_file_location("registry_checks", FILE)
-checks = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(checks)
+checks = load_module("roles/registry_server/filter_plugins/registry_checks.py")
 FILTERS = checks.FilterModule().filters()
 
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"  # 20 characters, the least for a low cost

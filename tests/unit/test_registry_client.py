@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import load_module
 
-ROLE = Path(__file__).resolve().parents[2] / "roles/registry_client"
 REGISTRY = "reg.test:5000"
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 DOCKER_FILE = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
@@ -24,16 +22,8 @@ STORE = "/usr/local/share/ca-certificates"
 TOML = {"containerd_file": "1", "containerd_version": "2"}
 
 
-def load(path: str) -> ModuleType:
-    """Import a plugin from its file."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROLE / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-client = load("filter_plugins/registry_client_plan.py")
-login = load("library/registry_login.py")
+client = load_module("roles/registry_client/filter_plugins/registry_client_plan.py")
+login = load_module("roles/registry_client/library/registry_login.py")
 
 
 def plan(look: dict[str, Any], **wanted: Any) -> dict[str, Any]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from conftest import load_module
 
-FILE = Path(__file__).resolve().parents[2] / "roles/registry_server/filter_plugins/registry_config.py"
-_spec = importlib.util.spec_from_file_location("registry_config", FILE)
-module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(module)
+module = load_module("roles/registry_server/filter_plugins/registry_config.py")
 
 BASE = {
     "log": {"level": "error", "accesslog": {"disabled": True}},

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import importlib.util
 import ipaddress
 import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
+from conftest import ROOT, load_module
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-ROLE = Path(__file__).parents[2] / "roles" / "registry_tls"
-_spec = importlib.util.spec_from_file_location("registry_tls_filters", ROLE / "filter_plugins" / "registry_tls.py")
-tls = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = tls
-_spec.loader.exec_module(tls)
+ROLE = ROOT / "roles/registry_tls"
+tls = load_module("roles/registry_tls/filter_plugins/registry_tls.py", "registry_tls_filters")
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 NAME = "registry.example.org"

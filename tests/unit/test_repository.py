@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jinja2
 import jinja2.nativetypes
 import pytest
 import yaml
+from conftest import ROOT, load_module
 from packaging.specifiers import SpecifierSet
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
 LANDSCAPE = ROOT / "playbooks/vars/landscape.yml"
 NOT_OURS = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", ".credentials"}
 
 
-def module(path: str) -> ModuleType:
-    """Return a Python file of the repository as a module."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-variables = module("tests/variables.py")
+variables = load_module("tests/variables.py")
 
 FACTS = variables.options(ROOT / "playbooks/meta/argument_specs.yml", "landscape")
 
@@ -112,7 +102,7 @@ def test_the_landscapes_defaults_are_those_of_its_argument_specs() -> None:
 
 
 def test_every_fact_of_the_landscape_is_judged_under_its_name() -> None:
-    judged = module("playbooks/filter_plugins/landscape.py").VARIABLES
+    judged = load_module("playbooks/filter_plugins/landscape.py").VARIABLES
     read = load(LANDSCAPE)["__wharf"]
     assert judged.keys() == read.keys()
     assert [key for key, text in read.items() if not re.search(rf"\b{judged[key]}\b", text)] == []
