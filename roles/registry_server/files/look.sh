@@ -7,8 +7,9 @@ sum() { sha256sum 2>/dev/null <"$1" | cut -d' ' -f1; }
 
 # The engine's version and what it stores images with.
 say engine "$(docker info --format '{{.ServerVersion}} {{.DriverStatus}}' 2>/dev/null | grep '^[0-9]')"
-say image "$(docker image inspect --format '{{.Id}}' "$1" 2>/dev/null)"
-say image_layers "$(docker image inspect --format '{{join .RootFS.Layers " "}}' "$1" 2>/dev/null)"
+image=$(docker image inspect --format '{{.Id}}{{range .RootFS.Layers}} {{.}}{{end}}' "$1" 2>/dev/null)
+say image "${image%% *}"
+say image_layers "${image#* }"
 say client "$(dpkg-query -W -f '${db:Status-Status}' python3-requests 2>/dev/null)"
 
 # Who has the port: a container by name, or a process by its command.
