@@ -101,6 +101,11 @@ def test_the_landscapes_defaults_are_those_of_its_argument_specs() -> None:
     assert [name for name, spec in FACTS.items() if spec.get("required")] == ["wharf_registry_name"]
 
 
+def test_the_registrys_name_never_goes_through_a_proxy() -> None:
+    said = load(LANDSCAPE)["docker_engine_direct_hosts"]
+    assert rendered(said, __wharf={"name": "registry.example"}) == ["registry.example"]
+
+
 def test_every_fact_of_the_landscape_is_judged_under_its_name() -> None:
     judged = load_module("playbooks/filter_plugins/landscape.py").VARIABLES
     read = load(LANDSCAPE)["__wharf"]
