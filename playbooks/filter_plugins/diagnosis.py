@@ -392,7 +392,7 @@ def _server(host: str, result: Mapping[str, Any], facts: Mapping[str, Any]) -> S
         return Server(host, missed, [facts["address"]] if facts.get("address") else [], None, "")
     look = yaml.safe_load(result["stdout"])
     interfaces = json.loads(_decoded(look["addresses"]) or "[]")
-    addresses = _sibling("registry_tls")._own_addresses(interfaces)
+    addresses = _sibling("registry_tls").own_addresses(interfaces)
     if facts.get("address"):
         addresses.append(facts["address"])
     clock = float(look["clock"])

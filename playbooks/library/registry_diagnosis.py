@@ -138,6 +138,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.docker_daemon_config import (
+    ApiConnection,
     Engine,
     Problem,
     engine_keys,
@@ -147,6 +148,7 @@ from ansible.module_utils.docker_daemon_config import (
     parse,
     read_bytes,
 )
+from ansible.module_utils.registry_login import Containers, Docker, in_file, read_json
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 DOCKER_CERTS = "/etc/docker/certs.d"
@@ -158,7 +160,6 @@ ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
 CONTENTS_TIMEOUT = 30  # seconds without a byte
 MOST_DIRECTORIES = 50  # each costs a handshake
 MOST_BYTES = 16 * 1024 * 1024  # of a manifest or another answer that is kept in memory
-LOGINS = (".docker/config.json", ".config/containers/auth.json")  # of a user's home, as registry_client writes them
 MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -361,11 +362,8 @@ class Diagnosis:
 
     def ask(self, path: str) -> tuple[int, Any]:
         """Ask the engine. Returns status and document; a document with "message" alone is an error."""
-        connection = http.client.HTTPConnection("docker")
-        connection.sock = socket.socket(socket.AF_UNIX)
+        connection = ApiConnection(self.engine.socket_path(self.document) or "/run/docker.sock", ENGINE_TIMEOUT)
         try:
-            connection.sock.settimeout(ENGINE_TIMEOUT)
-            connection.sock.connect(self.engine.socket_path(self.document) or "/run/docker.sock")
             headers = {}
             if path.startswith("/distribution/") and self.params["users"]:
                 user = self.params["users"][0]
@@ -625,23 +623,19 @@ class Diagnosis:
             except KeyError as error:
                 raise Broken("login_missing", user=user) from error
             # A user without the right to use the engine has only the second, a host with Docker alone only the first.
-            found = [self.logged_in_by(os.path.join(home, file), user) for file in LOGINS]
-            if not any(found) and not has_helper(home):
+            found = [self.logged_in_by(place(home, self.registry), user) for place in (Docker, Containers)]
+            if not any(found):
                 raise Broken("login_missing", user=user)
 
-    def logged_in_by(self, path: str, user: str) -> bool:
-        """Whether a file of a system user has a login for the registry. Raises Broken where it is no good."""
-        try:
-            with open(path, encoding="utf-8") as file:
-                config = json.load(file)
-        except (OSError, ValueError):
-            return False
-        if config.get("credsStore") or self.registry in (config.get("credHelpers") or {}):
+    def logged_in_by(self, place: Docker, user: str) -> bool:
+        """Whether a system user has a login for the registry there. Raises Broken where it is no good."""
+        document = read_json(place.path)
+        if document.get("credsStore") or self.registry in (document.get("credHelpers") or {}):
             return True  # a store of the user's own, which is not for us to open
-        entry = ((config.get("auths") or {}).get(self.registry) or {}).get("auth")
-        if entry and not self.accepts(base64.b64decode(entry).decode("utf-8", "replace")):
-            raise Broken("login_refused", user=user, path=path)
-        return bool(entry)
+        login = in_file(document, self.registry)
+        if login and not self.accepts(":".join(login)):
+            raise Broken("login_refused", user=user, path=place.path)
+        return bool(login or place.helpers())
 
     # Contents ---------------------------------------------------------------------------------------------------------
 
@@ -803,16 +797,6 @@ def ca_files(directory: str) -> list[str]:
         for line in re.findall(r"^\s*ca\s*=\s*(.+)$", file.read(), re.MULTILINE):
             files += [os.path.join(directory, path) for path in re.findall(r'"([^"]+)"', line)]
     return list(dict.fromkeys(file for file in files if os.path.isfile(file)))
-
-
-def has_helper(home: str) -> bool:
-    """Whether podman, buildah and skopeo keep logins elsewhere than in a file, for all or for the user of a home."""
-    for place in ("/etc/containers", os.path.join(home, ".config/containers")):
-        for path in (f"{place}/registries.conf", *glob.glob(f"{glob.escape(place)}/registries.conf.d/*.conf")):
-            with contextlib.suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
-                if re.search(r"^\s*credential-helpers", file.read(), re.MULTILINE):
-                    return True
-    return False
 
 
 def unverified() -> ssl.SSLContext:

@@ -22,6 +22,7 @@ MODULE = PLAYBOOKS / "library/registry_diagnosis.py"
 
 
 load_module("playbooks/module_utils/docker_daemon_config.py", "ansible.module_utils.docker_daemon_config")
+load_module("playbooks/module_utils/registry_login.py", "ansible.module_utils.registry_login")
 module = load_module("playbooks/library/registry_diagnosis.py")
 diagnosis = load_module("playbooks/filter_plugins/diagnosis.py")
 

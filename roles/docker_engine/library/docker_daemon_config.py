@@ -893,8 +893,8 @@ def idle_argv(module: AnsibleModule) -> list[str]:
 class ApiConnection(HTTPConnection):
     """A connection to the engine's API."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("docker", timeout=30)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("docker", timeout=timeout)
         self.path = path
 
     def connect(self) -> None:
@@ -906,7 +906,7 @@ class ApiConnection(HTTPConnection):
 
 def ask(path: str, url: str) -> Any:
     """What the engine's API answers to a GET, as JSON data. Raises OSError, HTTPException and ValueError."""
-    connection = ApiConnection(path)
+    connection = ApiConnection(path, 30)
     try:
         connection.request("GET", url)
         return json.loads(connection.getresponse().read())

@@ -537,7 +537,7 @@ def registry_tls_input_problems(inputs: Mapping[str, Any]) -> list[str]:
 # --------------------------------------------------------------------------------------------------------- the plan
 
 
-def _own_addresses(interfaces: Sequence[Mapping[str, Any]]) -> list[str]:
+def own_addresses(interfaces: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the host's lasting addresses, in the order of its interfaces, from `ip -json address show`.
 
     Loopback, link-local, temporary (IPv6 privacy) and outdated addresses and those of container bridges are left out.
@@ -575,7 +575,7 @@ def _parse_look(text: str) -> Look:
             values[word] = argument
     try:
         interfaces = json.loads(values.get("addresses") or "[]")
-        look = Look(int(values["clock"]), int(values["user"]), has, _own_addresses(interfaces), paths)
+        look = Look(int(values["clock"]), int(values["user"]), has, own_addresses(interfaces), paths)
     except (KeyError, ValueError) as error:
         raise AnsibleFilterError(f"registry_tls_plan: the look's output cannot be read: {error!r}") from error
     return look

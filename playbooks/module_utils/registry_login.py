@@ -1,0 +1,1 @@
+../../roles/registry_client/library/registry_login.py
