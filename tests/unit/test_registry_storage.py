@@ -1,0 +1,174 @@
+"""The program that reads a registry's storage: what is whole, and every kind of damage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from conftest import load_module
+
+storage = load_module("roles/registry_server/files/registry_storage.py")
+
+
+class Registry:
+    """Writes a storage as the registry does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.top = root / "docker/registry/v2"
+        self.top.mkdir(parents=True)
+
+    def blob(self, content: bytes) -> str:
+        number = hashlib.sha256(content).hexdigest()
+        self.write(self.top / "blobs/sha256" / number[:2] / number / "data", content)
+        return f"sha256:{number}"
+
+    def link(self, path: str, digest: str) -> None:
+        self.write(self.top / "repositories" / path / "link", digest.encode())
+
+    def layer(self, name: str, content: bytes) -> dict:
+        digest = self.blob(content)
+        self.link(f"{name}/_layers/{digest.replace(':', '/')}", digest)
+        return {"digest": digest, "size": len(content)}
+
+    def manifest(self, name: str, tag: str | None, manifest: dict) -> str:
+        digest = self.blob(json.dumps(manifest).encode())
+        self.link(f"{name}/_manifests/revisions/{digest.replace(':', '/')}", digest)
+        if tag:
+            self.link(f"{name}/_manifests/tags/{tag}/current", digest)
+        return digest
+
+    def image(self, name: str, tag: str | None, content: bytes = b"layer") -> str:
+        layers = [self.layer(name, content)]
+        return self.manifest(name, tag, {"config": self.layer(name, b"config of " + content), "layers": layers})
+
+    @staticmethod
+    def write(path: Path, content: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path)
+
+
+def problems(registry: Registry, **arguments) -> list[str]:
+    return list(storage.Storage(registry.root).problems(**arguments))
+
+
+def test_whole_registry_has_no_problems(registry):
+    first = registry.image("a/b", "1")
+    second = registry.image("a/b", None, b"other")
+    index = registry.manifest("a/b", "all", {"manifests": [{"digest": first}, {"digest": second}]})
+    registry.image("a", "1")  # a repository whose name is the beginning of another's
+    (registry.top / "repositories/only/_uploads/1").mkdir(parents=True)
+    read = storage.Storage(registry.root)
+    assert read.repositories() == ["a", "a/b"]
+    assert read.tags("a/b") == {"1": first, "all": index}
+    assert read.revisions("a/b") == {first, second, index}
+    assert read.closure(index) >= {first, second, index}
+    assert len(read.closure(index)) == 7
+    summary = read.summary(contents=True)
+    assert summary.pop("bytes") == sum(path.stat().st_size for path in registry.top.glob("blobs/*/*/*/data"))
+    assert summary == {"repositories": 2, "tags": 3, "manifests": 3, "blobs": 4, "problems": []}
+
+
+def test_empty_registry_has_no_problems(tmp_path, capsys):
+    assert storage.main(["verify", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["repositories"] == 0
+
+
+def test_missing_root_is_an_error(tmp_path, capsys):
+    assert storage.main(["verify", str(tmp_path / "nothing")]) == 2
+    assert "nothing is not a directory" in capsys.readouterr().err
+
+
+def test_missing_blob_is_found(registry):
+    registry.image("a", "1", b"gone")
+    storage.Storage(registry.root).blob_path(registry.blob(b"gone")).unlink()
+    (problem,) = problems(registry)
+    assert problem.endswith("which is not there")
+
+
+def test_short_blob_is_found(registry):
+    registry.image("a", "1", b"long")
+    storage.Storage(registry.root).blob_path(registry.blob(b"long")).write_bytes(b"lo")
+    (problem,) = problems(registry)
+    assert problem.endswith("which has 2 bytes instead of 4")
+
+
+def test_flipped_byte_in_a_blob_is_found_in_the_contents(registry):
+    registry.image("a", "1", b"right")
+    registry.image("b", "1", b"right")
+    storage.Storage(registry.root).blob_path(registry.blob(b"right")).write_bytes(b"wrong")
+    assert problems(registry) == []
+    assert len(problems(registry, contents=True)) == 2
+    assert len(problems(registry, names=["b"], contents=True)) == 1
+
+
+def test_blob_that_the_repository_may_not_serve_is_found(registry):
+    digest = registry.image("a", "1")
+    layer = storage.Storage(registry.root).manifest(digest)["layers"][0]["digest"]
+    (registry.top / "repositories/a/_layers" / layer.replace(":", "/") / "link").unlink()
+    (problem,) = problems(registry)
+    assert problem.endswith("which the repository does not have")
+
+
+@pytest.mark.parametrize(
+    "content, problem", [(b"{}", "has another digest"), (None, "is not there (No such file or directory)")]
+)
+def test_damaged_manifest_is_found(registry, content, problem):
+    path = storage.Storage(registry.root).blob_path(registry.image("a", "1"))
+    path.unlink() if content is None else path.write_bytes(content)
+    (found,) = problems(registry)
+    assert found.endswith(problem)
+
+
+def test_manifest_that_is_no_object_is_found(registry):
+    digest = registry.blob(b"[]")
+    registry.link(f"a/_manifests/revisions/{digest.replace(':', '/')}", digest)
+    (problem,) = problems(registry)
+    assert problem.endswith("is no JSON object")
+
+
+def test_index_without_its_child_is_found(registry):
+    digest = "sha256:" + "0" * 64
+    registry.manifest("a", "1", {"manifests": [{"digest": digest}]})
+    (problem,) = problems(registry)
+    assert f"needs the manifest {digest}" in problem
+
+
+def test_tag_that_leads_nowhere_is_found(registry):
+    registry.image("a", "1")
+    registry.link("a/_manifests/tags/2/current", "sha256:" + "0" * 64)
+    (problem,) = problems(registry)
+    assert problem.startswith("a:2: leads to sha256:0000")
+
+
+def test_tag_with_an_empty_link_is_found_and_not_listed(registry, capsys):
+    digest = registry.image("a", "1")
+    registry.link("a/_manifests/tags/2/current", "")
+    assert problems(registry) == ["a:2: its link holds no digest"]
+    storage.main(["tags", str(registry.root)])
+    assert json.loads(capsys.readouterr().out) == {"a:1": digest}
+
+
+def test_unknown_repository_is_found(registry):
+    assert problems(registry, names=["none"]) == ["none: there is no such repository"]
+
+
+def test_layer_from_elsewhere_need_not_be_there(registry):
+    layer = {"digest": "sha256:" + "0" * 64, "size": 1, "urls": ["https://example.com/layer"]}
+    registry.manifest("a", "1", {"config": registry.layer("a", b"config"), "layers": [layer]})
+    assert problems(registry, contents=True) == []
+
+
+def test_manifest_of_schema_1_needs_its_layers(registry):
+    layer = registry.layer("a", b"old")
+    registry.manifest("a", "1", {"fsLayers": [{"blobSum": layer["digest"]}]})
+    assert problems(registry) == []
+    storage.Storage(registry.root).blob_path(layer["digest"]).unlink()
+    assert len(problems(registry)) == 1
