@@ -6,7 +6,8 @@ import base64
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from testinfra.host import Host
 PROJECT = Path(__file__).resolve().parents[1]
 SCENARIO = os.environ["MOLECULE_SCENARIO_NAME"]
 REGISTRY = "registry.wharf.test:5000"
+NUMBERS: list[tuple[str, float, str]] = []
 
 
 class Hosts(dict):
@@ -70,6 +72,65 @@ def image(hosts: Hosts) -> Iterator[str]:
 def password() -> str:
     """Return the password that was generated for the registry's user "ci"."""
     return (Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials" / "ci").read_text().strip()
+
+
+@pytest.fixture(scope="session")
+def number() -> Callable[[str, float, str], None]:
+    """Return a function that notes a figure for the scenario's last lines: number("renewal, no service", 0.8, "s")."""
+    return lambda name, value, unit: NUMBERS.append((name, value, unit))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the figures that the tests have noted."""
+    if NUMBERS:
+        terminalreporter.section("figures")
+        width = max(len(name) for name, _, _ in NUMBERS)
+        for name, value, unit in NUMBERS:
+            terminalreporter.write_line(f"{name:{width}}  {value:10.2f} {unit}")
+
+
+class Watch:
+    """What a client saw that pulled all the time. Filled when `watch` ends."""
+
+    pulls = 0
+    failures = 0
+    seconds = 0.0  # the longest time without service: from the first pull that failed to the end of the next good one
+
+
+@contextmanager
+def watch(host: Host, reference: str) -> Iterator[Watch]:
+    """Pull an image and remove it again, every 200 ms, while the block runs. The host must be logged in, if need be."""
+    seen = Watch()
+    write(
+        host,
+        "/tmp/watch",
+        f"""while [ ! -e /tmp/watch.stop ]; do
+              start=$(date +%s.%N)
+              docker pull --quiet {reference} >/dev/null 2>>/tmp/watch.errors; code=$?
+              echo "$start $(date +%s.%N) $code"
+              docker image rm {reference} >/dev/null 2>&1
+              sleep 0.2
+            done >/tmp/watch.log; touch /tmp/watch.done""",
+    )
+    host.check_output("rm -f /tmp/watch.*; setsid sh /tmp/watch >/dev/null 2>&1 </dev/null &")
+    try:
+        yield seen
+    finally:
+        # One more good pull, if service is back.
+        host.check_output("sleep 0.5; touch /tmp/watch.stop")
+        host.check_output("timeout 30 sh -c 'until [ -e /tmp/watch.done ]; do sleep 0.1; done'")
+    lost = None
+    for line in host.check_output("cat /tmp/watch.log").splitlines():
+        start, end, code = line.split()
+        seen.pulls += 1
+        if code != "0":
+            seen.failures += 1
+            lost = float(start) if lost is None else lost
+            seen.seconds = max(seen.seconds, float(end) - lost)
+        elif lost is not None:
+            seen.seconds = max(seen.seconds, float(end) - lost)
+            lost = None
+    assert seen.pulls > 0, host.run("cat /tmp/watch.errors").stdout
 
 
 def write(host: Host, path: str, content: str) -> None:
