@@ -31,6 +31,9 @@ mv intermediate.leaf intermediate.crt
 sign good intermediate "$(server $names)" -days 300
 cat good.leaf intermediate.crt >good.crt
 
+sign soon intermediate "$(server $names)" -days 20
+cat soon.leaf intermediate.crt >soon.crt
+
 cp good.leaf no-intermediate.crt
 sign expired intermediate "$(server $names)" -not_before 20240101000000Z -not_after 20250101000000Z 2>/dev/null ||
     sign expired intermediate "$(server $names)" -days -1

@@ -346,6 +346,10 @@ WANTED = {
     "certificate": "",
     "key": "",
     "ca": "",
+    "rollover": "keep",
+    "endpoint": "",
+    "restart_command": "",
+    "renewal": {label: f"{label}\n" for label in tls.RENEWAL},
 }
 
 
@@ -395,6 +399,7 @@ def test_right_inputs_are_accepted(inputs):
         ("ca_directory", "/etc/wharf/tls"),
         ("ca_directory", "/etc/wharf/tls/ca/"),
         ("owner", -1),
+        ("endpoint", "127.0.0.1:5000"),
     ],
 )
 def test_wrong_inputs_are_refused_by_name(variable, value):
@@ -405,7 +410,7 @@ def test_wrong_inputs_are_refused_by_name(variable, value):
 
 # --------------------------------------------------------------------------------------------------------- the plan
 
-TOOLS = ("openssl", "apt", "cryptography", "lists")
+TOOLS = ("openssl", "apt", "cryptography", "lists", "systemd", "timer")
 HOST_ADDRESS = {"ifname": "eth0", "addr_info": [{"local": "10.0.0.5", "scope": "global"}]}
 SANS = (f"DNS:{NAME}", "IP:10.0.0.5", "DNS:localhost", "IP:127.0.0.1", "IP:::1")
 RIGHT = {
@@ -416,6 +421,13 @@ RIGHT = {
     "ca_directory": "directory,700,0,0",
     "ca_key": "regular file,600,0,0",
     "ca_certificate": "regular file,644,0,0",
+    "ca_next_key": "regular file,600,0,0",
+    "ca_next_certificate": "regular file,644,0,0",
+    "renewal_program": "regular file,755,0,0",
+    "renewal_config": "regular file,644,0,0",
+    "renewal_service": "regular file,644,0,0",
+    "renewal_timer": "regular file,644,0,0",
+    "renewal_cron": "regular file,644,0,0",
 }
 
 
@@ -429,6 +441,10 @@ class Host:
             "certificate": leaf.pem,
             "ca_key": ca.public_pem,
             "ca_certificate": ca.pem,
+            "ca_next_key": None,
+            "ca_next_certificate": None,
+            **WANTED["renewal"],
+            "renewal_cron": None,
         }
         self.stat = dict(RIGHT)
         self.tools = TOOLS
@@ -475,7 +491,7 @@ def bare() -> Host:
 
 def made(plan: dict[str, Any]) -> set[str]:
     """Return what the plan wants made."""
-    return {word for word in ("make_ca_key", "make_ca", "make_key", "make_leaf", "copy_ca") if plan[word]}
+    return {word for word in ("make_ca_key", "make_ca", "make_key", "make_leaf", "hand_out") if plan[word]}
 
 
 def test_nothing_is_due_on_a_finished_host(host):
@@ -491,7 +507,7 @@ def test_nothing_is_due_on_a_finished_host(host):
 def test_everything_is_made_on_a_bare_host(bare):
     plan = bare.plan()
     assert plan["errors"] == []
-    assert made(plan) == {"make_ca_key", "make_ca", "make_key", "make_leaf", "copy_ca"}
+    assert made(plan) == {"make_ca_key", "make_ca", "make_key", "make_leaf", "hand_out"}
     assert plan["packages"] == ["python3-cryptography"]
     assert plan["lists_valid"] == 0
     assert [directory["mode"] for directory in plan["directories"]] == ["0755", "0700"]
@@ -500,6 +516,13 @@ def test_everything_is_made_on_a_bare_host(bare):
     start, end = (datetime.datetime.strptime(plan[key], "%Y%m%d%H%M%SZ") for key in ("not_before", "not_after"))
     assert end - start == days(397)
     assert datetime.datetime.strptime(plan["ca_not_after"], "%Y%m%d%H%M%SZ") - start == days(3650)
+
+
+@pytest.mark.parametrize(("lives", "backdated"), [(397, days(2)), (10, days(1)), (1, days(0.1))])
+def test_certificates_hold_for_clocks_that_are_set_back_a_day(bare, lives, backdated):
+    plan = bare.plan(certificate_days=lives)
+    start = datetime.datetime.strptime(plan["not_before"], "%Y%m%d%H%M%SZ").replace(tzinfo=datetime.UTC)
+    assert NOW - start == backdated
 
 
 def test_names_and_addresses_are_sorted_into_their_kinds(host):
@@ -580,11 +603,11 @@ def test_renewal_comes_with_the_last_third(host, start, end, is_due):
         ({"certificate": None}, {"make_leaf"}),
         ({"certificate": ""}, {"make_leaf"}),
         ({"certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}, {"make_leaf"}),
-        ({"ca": None}, {"copy_ca"}),
-        ({"ca": ROOT.pem}, {"copy_ca"}),
-        ({"ca_certificate": None}, {"make_ca", "make_leaf", "copy_ca"}),
-        ({"ca_certificate": None, "ca_key": None}, {"make_ca_key", "make_ca", "make_leaf", "copy_ca"}),
-        ({"ca_certificate": ROOT.pem, "ca_key": ROOT.public_pem}, {"make_leaf", "copy_ca"}),
+        ({"ca": None}, {"hand_out"}),
+        ({"ca": ROOT.pem}, {"hand_out"}),
+        ({"ca_certificate": None}, {"make_ca", "make_leaf", "hand_out"}),
+        ({"ca_certificate": None, "ca_key": None}, {"make_ca_key", "make_ca", "make_leaf", "hand_out"}),
+        ({"ca_certificate": ROOT.pem, "ca_key": ROOT.public_pem}, {"make_leaf", "hand_out"}),
     ],
 )
 def test_what_is_missing_or_broken_is_made_and_nothing_else(host, content, due):
@@ -676,13 +699,13 @@ def test_tools_are_installed_only_where_they_are_missing(bare, tools, packages, 
 
 
 def test_a_finished_host_needs_no_python_package(host):
-    host.tools = ("openssl",)
+    host.tools = ("openssl", "systemd", "timer")
     assert host.plan()["packages"] == []
     assert host.plan()["errors"] == []
 
 
 def test_a_host_without_openssl_gets_it_and_keeps_its_keys(host):
-    host.tools = ("apt",)
+    host.tools = ("apt", "systemd", "timer")
     host.content.update(key="", ca_key="")
     plan = host.plan()
     assert plan["errors"] == []
@@ -713,6 +736,170 @@ def test_an_unintelligible_look_is_refused(look):
         tls.registry_tls_plan(look, WANTED, 0)
 
 
+# ------------------------------------------------------------------------------------------------------ the renewal
+
+
+def renewal_paths(*labels: str) -> list[str]:
+    """Return the paths of the renewal's files."""
+    return [tls.RENEWAL[label][0] for label in labels]
+
+
+def test_a_bare_host_gets_the_renewal_and_its_timer(bare):
+    bare.tools += ("systemd",)
+    renewal = bare.plan()["renewal"]
+    wanted = renewal_paths("renewal_program", "renewal_config", "renewal_service", "renewal_timer")
+    assert [item["path"] for item in renewal["write"]] == wanted
+    assert [item["mode"] for item in renewal["write"]] == ["0755", "0644", "0644", "0644"]
+    assert (renewal["remove"], renewal["start"]) == ([], True)
+
+
+def test_without_systemd_it_is_cron(bare):
+    renewal = bare.plan()["renewal"]
+    wanted = renewal_paths("renewal_program", "renewal_config", "renewal_cron")
+    assert [item["path"] for item in renewal["write"]] == wanted
+    assert (renewal["remove"], renewal["start"]) == ([], False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda host: host.content.update(renewal_config="other days\n"),
+        lambda host: host.stat.update(renewal_program="regular file,644,0,0"),
+        lambda host: host.content.update(renewal_cron="left\n"),
+        lambda host: setattr(host, "tools", tuple(tool for tool in TOOLS if tool != "timer")),
+    ],
+)
+def test_a_renewal_that_is_not_as_it_should_be_is_due_and_no_certificate_is(host, change):
+    change(host)
+    plan = host.plan()
+    assert plan["due"] == ["the certificate's own renewal is not set up"]
+    assert made(plan) == set()
+
+
+# ----------------------------------------------------------------------------------------------- one CA after the other
+
+NEXT = Issued("Next CA", ca=True, pathlen=0, start=-1, end=3650)
+
+
+def begun(host: Host, *, switched: bool = False, withdrawn: bool = False) -> Host:
+    """Return a host on which the next CA lies beside the first."""
+    host.content.update(ca_next_key=NEXT.public_pem, ca_next_certificate=NEXT.pem, ca=CA.pem + NEXT.pem)
+    if switched:
+        leaf = Issued("leaf", NEXT, sans=SANS, start=-1, end=396)
+        host.content.update(certificate=leaf.pem, key=leaf.public_pem)
+    if withdrawn:
+        host.content["ca"] = NEXT.pem
+    return host
+
+
+def finished(host: Host) -> Host:
+    """Return a host on which the next CA has taken the first one's place."""
+    begun(host, switched=True, withdrawn=True)
+    host.content.update(ca_key=NEXT.public_pem, ca_certificate=NEXT.pem, ca_next_key=None, ca_next_certificate=None)
+    return host
+
+
+@pytest.mark.parametrize("state", [{}, {"switched": True}, {"switched": True, "withdrawn": True}])
+def test_a_run_between_two_steps_changes_nothing_and_says_so(host, state):
+    plan = begun(host, **state).plan()
+    assert (plan["due"], plan["errors"]) == ([], [])
+    assert "another CA is about to follow" in plan["summary"]
+    assert plan["ca_pem"] == (NEXT.pem if state.get("withdrawn") else CA.pem + NEXT.pem)
+
+
+def test_the_first_step_makes_the_next_ca_and_hands_both_out(host):
+    plan = host.plan(rollover="begin")
+    assert made(plan) == {"make_ca_key", "make_ca", "hand_out"}
+    assert (plan["ca_name"], plan["handed_out"]) == ("next", "ca|next")
+    assert plan["ca_common_name"].endswith(f"{NOW:%Y-%m-%d}")
+    assert len(plan["ca_common_name"]) <= 64
+    assert len(host.plan(rollover="begin", name="a" * 63)["ca_common_name"]) <= 64
+
+
+def test_a_first_step_that_was_cut_off_after_the_key_goes_on_with_it(host):
+    host.content["ca_next_key"] = NEXT.public_pem
+    assert host.plan()["due"] == []
+    assert made(host.plan(rollover="begin")) == {"make_ca", "hand_out"}
+
+
+def test_a_first_step_is_undone_by_removing_what_it_made(host):
+    begun(host).content.update(ca_next_key=None, ca_next_certificate=None)
+    plan = host.plan()
+    assert made(plan) == {"hand_out"}
+    assert (plan["ca_pem"], plan["errors"]) == (CA.pem, [])
+
+
+def test_there_must_be_a_ca_before_another_can_follow(bare):
+    assert "that another could follow" in bare.plan(rollover="begin")["errors"][0]
+
+
+def test_the_second_step_lets_the_next_ca_sign(host):
+    plan = begun(host).plan(rollover="switch")
+    assert made(plan) == {"make_leaf"}
+    assert plan["signer"] == "next"
+    assert begun(host, switched=True).plan(rollover="switch")["due"] == []
+
+
+@pytest.mark.parametrize(("switched", "signer"), [(False, "ca"), (True, "next")])
+def test_a_new_certificate_between_two_steps_comes_from_the_ca_that_signed_the_last(host, switched, signer):
+    plan = begun(host, switched=switched).plan(aliases=["new.example.org"])
+    assert made(plan) == {"make_leaf"}
+    assert plan["signer"] == signer
+
+
+def test_when_the_old_ca_was_withdrawn_only_the_next_one_signs(host):
+    begun(host, switched=True, withdrawn=True).content["certificate"] = None
+    assert host.plan()["signer"] == "next"
+
+
+@pytest.mark.parametrize("step", ["withdraw", "finish"])
+def test_the_old_ca_is_not_taken_from_clients_while_it_still_signs(host, step):
+    plan = begun(host).plan(rollover=step)
+    assert len(plan["errors"]) == 1
+    assert "switch first" in plan["errors"][0]
+
+
+def test_the_third_step_withdraws_the_old_ca(host):
+    plan = begun(host, switched=True).plan(rollover="withdraw")
+    assert made(plan) == {"hand_out"}
+    assert (plan["handed_out"], plan["ca_pem"], plan["moves"]) == ("next", NEXT.pem, [])
+
+
+def test_the_last_step_puts_the_next_ca_in_the_old_ones_place(host):
+    plan = begun(host, switched=True, withdrawn=True).plan(rollover="finish")
+    assert made(plan) == set()
+    assert plan["moves"] == [["next.crt", "ca.crt"], ["next.key", "ca.key"]]
+
+
+def test_a_last_step_that_was_cut_off_is_finished_by_any_run(host):
+    finished(host).content.update(ca_key=CA.public_pem, ca_next_key=NEXT.public_pem)
+    plan = host.plan()
+    assert (plan["errors"], made(plan)) == ([], set())
+    assert plan["moves"] == [["next.key", "ca.key"]]
+
+
+@pytest.mark.parametrize("step", ["keep", "switch", "withdraw", "finish"])
+def test_nothing_is_due_when_it_is_over(host, step):
+    plan = finished(host).plan(rollover=step)
+    assert (plan["due"], plan["errors"], plan["warnings"]) == ([], [], [])
+
+
+def test_an_old_ca_that_expires_on_the_way_does_not_stop_the_next(host):
+    old = Issued("CA", ca=True, start=-10, end=-1)
+    begun(host, switched=True).content.update(ca=old.pem + NEXT.pem, ca_certificate=old.pem, ca_key=old.public_pem)
+    assert host.plan(rollover="withdraw")["errors"] == []
+
+
+def test_a_next_ca_without_its_key_is_an_error(host):
+    begun(host).content["ca_next_key"] = None
+    assert "/etc/wharf/ca/next.key is missing" in host.plan()["errors"][0]
+
+
+def test_a_provided_ca_is_not_rolled_over():
+    messages = tls.registry_tls_input_problems({**WANTED, "mode": "provided", "rollover": "begin"})
+    assert [message.split(":")[0] for message in messages] == ["registry_tls_rollover"]
+
+
 # ------------------------------------------------------------------------------------------- the plan, mode provided
 
 
@@ -721,8 +908,10 @@ def provided() -> tuple[Host, dict[str, Any]]:
     """A host with the provided files, and the inputs that they came from."""
     host = Host(ROOT, LEAF)
     host.content["certificate"] = LEAF.pem + MIDDLE.pem
-    for label in ("ca_directory", "ca_key", "ca_certificate"):
-        del host.stat[label]
+    for label in tls.FILES:
+        if label.startswith("ca_"):
+            del host.stat[label]
+    host.content |= dict.fromkeys(tls.RENEWAL)
     return host, {
         "mode": "provided", "certificate": LEAF.pem + MIDDLE.pem, "key": LEAF.key_pem, "ca": ROOT.pem,
     }  # fmt: skip
@@ -752,6 +941,14 @@ def test_what_differs_from_the_provided_is_due(provided, content, reason):
     assert len(plan["due"]) == 1
     assert reason in plan["due"][0]
     assert plan["fingerprint"] == hashlib.sha256(wanted["certificate"].encode()).hexdigest()
+
+
+def test_the_renewal_goes_when_others_provide_the_certificate(provided):
+    host, wanted = provided
+    host.content["renewal_program"] = "program\n"
+    plan = host.plan(**wanted)
+    assert plan["renewal"] == {"write": [], "remove": renewal_paths("renewal_program"), "start": False}
+    assert len(plan["due"]) == 1
 
 
 def test_the_plan_never_holds_the_key(provided):
@@ -801,8 +998,12 @@ def test_the_look_shows_the_plan_what_is_there_and_no_private_key(tmp_path):
 
     seen = tls._parse_look(run.stdout)
     me = (os.getuid(), os.getgid())
-    assert {label: (path.kind, path.mode, path.uid, path.gid) for label, path in seen.paths.items()} == {
-        label: (stat.split(",")[0], stat.split(",")[1], *me) for label, stat in RIGHT.items()
+    there = {label: path for label, path in seen.paths.items() if path.exists}
+    assert seen.paths.keys() == RIGHT.keys()
+    assert {label: (path.kind, path.mode, path.uid, path.gid) for label, path in there.items()} == {
+        label: (stat.split(",")[0], stat.split(",")[1], *me)
+        for label, stat in RIGHT.items()
+        if not label.startswith(("ca_next", "renewal"))
     }
     assert {"openssl", "cryptography"} <= seen.has
     assert tls._joined(seen.paths["ca_certificate"].pem) == CA.pem

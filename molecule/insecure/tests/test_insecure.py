@@ -35,6 +35,26 @@ def test_registry_speaks_plain_http_without_users(hosts):
     assert not hosts["server"].file("/etc/wharf/tls").exists
 
 
+def test_renewal_from_when_there_was_tls_goes(hosts, ansible):
+    server, unit = hosts["server"], "/etc/systemd/system/wharf-renew-certificate"
+    server.check_output(
+        f"printf '[Service]\\nExecStart=/bin/true\\n' >{unit}.service;"
+        f" printf '[Timer]\\nOnCalendar=daily\\n[Install]\\nWantedBy=timers.target\\n' >{unit}.timer;"
+        " systemctl enable --now wharf-renew-certificate.timer; touch /usr/local/sbin/wharf-renew-certificate"
+    )
+    assert ansible("playbooks/deploy-registry.yml").returncode == 0
+    assert "wharf-renew" not in server.check_output(
+        "systemctl list-timers --all; ls /usr/local/sbin /etc/systemd/system"
+    )
+    assert "changed=0" in ansible("playbooks/deploy-registry.yml").stdout
+
+
+def test_there_is_no_certificate_to_renew(ansible):
+    result = ansible("playbooks/renew-certificates.yml")
+    assert result.returncode != 0
+    assert "wharf_registry_trust: is insecure, so that there is no certificate" in result.stdout
+
+
 def test_registrys_own_image_is_pulled_by_its_digest(hosts, ansible, tmp_path):
     """As the default does from Docker Hub: here the registry that is there already is the source."""
     source = f"{REGISTRY}/test/registry:2.8.3"

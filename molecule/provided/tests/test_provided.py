@@ -61,8 +61,39 @@ def test_certificate_is_served_with_its_intermediate(hosts):
     assert "Verify return code: 0 (ok)" in chain
 
 
-def test_no_ca_was_made(hosts):
-    assert not hosts["server"].file("/etc/wharf/ca").exists
+def test_replacing_the_files_and_running_again_is_all_it_takes(hosts, ansible):
+    def served() -> str:
+        return hosts["server"].check_output(
+            "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -fingerprint"
+        )
+
+    before = served()
+    files = {
+        f"wharf_registry_{fact}": str(PKI / f"soon.{end}") for fact, end in {"certificate": "crt", "key": "key"}.items()
+    }
+    result = ansible("site.yml", "--tags", "deploy", "-e", json.dumps(files))
+    assert result.returncode == 0, result.stdout
+    assert "Warning: wharf_registry_certificate: the provided certificate ends on" in result.stdout
+    assert served() != before
+    hosts["client1"].check_output(f"docker pull {REGISTRY}/test/any:1 2>&1 | grep 'manifest unknown'")
+
+    result = ansible("site.yml", "--tags", "deploy")
+    assert result.returncode == 0, result.stdout
+    assert "the provided certificate ends on" not in result.stdout
+    assert served() == before
+
+
+@pytest.mark.parametrize("playbook", ["renew-certificates.yml", "roll-over-ca.yml"])
+def test_what_only_the_owner_can_renew_is_refused_with_the_remedy(hosts, ansible, playbook):
+    result = ansible(f"playbooks/{playbook}")
+    assert result.returncode != 0
+    assert f"wharf_registry_trust: is provided, and {playbook} knows only" in result.stdout
+    assert "put the new files where wharf_registry_certificate" in result.stdout
+
+
+def test_no_ca_was_made_and_nothing_renews(hosts):
+    for path in ("/etc/wharf/ca", "/usr/local/sbin/wharf-renew-certificate"):
+        assert not hosts["server"].file(path).exists
 
 
 def test_name_comes_from_the_hosts_file(hosts):

@@ -33,7 +33,7 @@ except ImportError:  # pragma: no cover
     x509 = None  # type: ignore[assignment]
 
 DAY = 86400
-BACKDATED = 3600  # seconds: clients whose clocks are a little slow accept a new certificate too
+BACKDATED = 2 * DAY  # seconds: clocks that are set back by a day, and clients with slow ones, accept a new certificate
 CLOCK_TOLERANCE = DAY  # seconds that host and controller may differ when certificates are made
 LISTS_VALID = 3600  # seconds for which package lists need not be fetched again
 SOON_DAYS = 30  # a provided certificate that ends sooner is worth a warning
@@ -54,7 +54,19 @@ FILES = {
     "ca_directory": "",
     "ca_key": "ca.key",
     "ca_certificate": "ca.crt",
+    "ca_next_key": "next.key",
+    "ca_next_certificate": "next.crt",
 }
+# The certificate's own renewal; the second value is the mode.
+RENEWAL = {
+    "renewal_program": ("/usr/local/sbin/wharf-renew-certificate", "755"),
+    "renewal_config": ("/etc/wharf/renew-certificate.json", "644"),
+    "renewal_service": ("/etc/systemd/system/wharf-renew-certificate.service", "644"),
+    "renewal_timer": ("/etc/systemd/system/wharf-renew-certificate.timer", "644"),
+    "renewal_cron": ("/etc/cron.d/wharf-renew-certificate", "644"),
+}
+# One CA after the other: what each step wants to be true, beyond the step before it.
+ROLLOVER = ("keep", "begin", "switch", "withdraw", "finish")
 
 # Interfaces that belong to containers or virtual machines on the host: no client reaches the registry there.
 _INNER_INTERFACE = re.compile(
@@ -462,6 +474,22 @@ def registry_tls_problems(
     return problems + _name_problems(leaf, name, aliases or [], called)
 
 
+def registry_tls_warnings(certificate: Any, variable: str = "", now: float | None = None) -> list[str]:
+    """Return what will soon be wrong with a provided certificate; [] when all is well, or when it cannot be read.
+
+    certificate: PEM text or the path of a file on the controller. variable: how the message calls it.
+    now: seconds since the epoch.
+    """
+    _require_cryptography()
+    chain = _read_certificates(certificate)[0]
+    now = time.time() if now is None else now
+    if not chain or chain[0].not_valid_after_utc.timestamp() - now >= SOON_DAYS * DAY:
+        return []
+    prefix = f"{variable}: " if variable else ""
+    ends = _day(chain[0].not_valid_after_utc)
+    return [f"{prefix}the provided certificate ends on {ends}; have it renewed and hand over the new one"]
+
+
 def registry_tls_pem(value: Any, kind: str) -> str:
     """Return the certificates or the key in `value` (PEM text or a controller file) as the text of the host's file.
 
@@ -528,6 +556,18 @@ def registry_tls_input_problems(inputs: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"registry_tls_ca_directory: {inner} lies in registry_tls_directory, which the registry's container sees; "
             "keep the CA's key outside it"
+        )
+    if bool(inputs["endpoint"]) != bool(inputs["restart_command"]):
+        problems.append(
+            "registry_tls_endpoint: goes together with registry_tls_restart_command: set both, or neither; without the "
+            "first nobody knows whether a restart is due"
+        )
+    elif inputs["endpoint"] and not re.fullmatch(r"[^\s/]+:\d{1,5}", str(inputs["endpoint"])):
+        problems.append(f"registry_tls_endpoint: '{inputs['endpoint']}' is not ADDRESS:PORT, such as 127.0.0.1:5000")
+    if inputs["mode"] != "private_ca" and inputs["rollover"] != "keep":
+        problems.append(
+            "registry_tls_rollover: is for mode private_ca; a provided CA is replaced by handing over another one, at "
+            "first together with the old one"
         )
     if int(inputs["owner"]) < 0:
         problems.append(f"registry_tls_owner: {inputs['owner']} is not a user's number; it must be 0 or more")
@@ -598,7 +638,7 @@ def _fault(label: str, path: Seen, where: str, wanted: Mapping[str, Any]) -> tup
     A missing path has no fault here: whoever makes it also sets its mode.
     """
     owner = int(wanted["owner"]) if label == "key" else 0
-    mode = {"directory": "755", "ca_directory": "700", "key": "600", "ca_key": "600"}.get(label, "644")
+    mode = {"directory": "755", "ca_directory": "700"}.get(label, "600" if label.endswith("key") else "644")
     if not path.exists or (path.mode, path.uid, path.gid) == (mode, owner, owner):
         return "", {}
     reason = f"{where} is {path.mode} {path.uid}:{path.gid} instead of {mode} {owner}:{owner}"
@@ -610,10 +650,12 @@ def _where(label: str, wanted: Mapping[str, Any]) -> str:
     return str(PurePosixPath(str(directory)) / FILES[label])
 
 
-def _judge_ca(look: Look, wanted: Mapping[str, Any]) -> tuple[x509.Certificate | None, str]:
-    """Return the private CA's certificate (None when there is none yet) and what only a person can put right, or ""."""
-    key, certificate = look.paths["ca_key"], look.paths["ca_certificate"]
-    key_at, certificate_at = _where("ca_key", wanted), _where("ca_certificate", wanted)
+def _judge_ca(
+    look: Look, wanted: Mapping[str, Any], key_label: str, certificate_label: str
+) -> tuple[x509.Certificate | None, str]:
+    """Return a private CA's certificate (None when there is none yet) and what only a person can put right, or ""."""
+    key, certificate = look.paths[key_label], look.paths[certificate_label]
+    key_at, certificate_at = _where(key_label, wanted), _where(certificate_label, wanted)
     handed_out = "which every client must then be given"
     if not certificate.exists and not key.exists:
         return None, ""
@@ -642,37 +684,55 @@ def _judge_ca(look: Look, wanted: Mapping[str, Any]) -> tuple[x509.Certificate |
     constraints = _extension(ca, x509.BasicConstraints)
     if constraints is None or not constraints.ca:
         return ca, f"{certificate_at} is not the certificate of a CA (basicConstraints lacks CA:TRUE)"
-    clock = datetime.fromtimestamp(look.clock, UTC)
-    if ca.not_valid_after_utc <= clock:
-        return ca, (
-            f"the CA in {certificate_at} expired on {_day(ca.not_valid_after_utc)}. Remove {key_at} and "
-            f"{certificate_at}, so that the next run makes a new CA, {handed_out}"
-        )
-    if ca.not_valid_before_utc > clock:
-        return ca, f"the CA in {certificate_at} is not valid yet by this host's clock; set the clock right"
     return ca, ""
 
 
+def _judge_dates(look: Look, wanted: Mapping[str, Any], ca: x509.Certificate) -> str:
+    """Return why the CA that is to sign cannot do so now, or ""."""
+    clock = datetime.fromtimestamp(look.clock, UTC)
+    if ca.not_valid_after_utc <= clock:
+        return (
+            f"the CA in {wanted['ca_directory']} expired on {_day(ca.not_valid_after_utc)}. Remove all keys and "
+            "certificates there, so that the next run makes a new CA, which every client must then be given"
+        )
+    if ca.not_valid_before_utc > clock:
+        return f"the CA in {wanted['ca_directory']} is not valid yet by this host's clock; set the clock right"
+    return ""
+
+
+def _is_half_finished(look: Look) -> bool:
+    """Tell whether the next CA's certificate has taken the old one's place, and its key has not yet."""
+    next_key = _public_key(look.paths["ca_next_key"])
+    if look.paths["ca_next_certificate"].exists or next_key is None:
+        return False
+    try:
+        ca = _certificates(look.paths["ca_certificate"].pem)[0]
+    except (ValueError, IndexError):
+        return False
+    return _spki(next_key) == _spki(ca.public_key())
+
+
 def _leaf_reasons(
-    look: Look, wanted: Mapping[str, Any], ca: x509.Certificate | None, sans: Sequence[str]
-) -> tuple[x509.Certificate | None, list[str]]:
-    """Return the certificate in registry.crt and why the private CA must sign a new one."""
+    look: Look, wanted: Mapping[str, Any], cas: Sequence[x509.Certificate], sans: Sequence[str]
+) -> tuple[x509.Certificate | None, x509.Certificate | None, list[str]]:
+    """Return the certificate in registry.crt, which of `cas` signed it, and why it must be replaced by another."""
     at = _where("certificate", wanted)
     path = look.paths["certificate"]
     if not path.exists:
-        return None, [f"{at} is missing"]
+        return None, None, [f"{at} is missing"]
     try:
         chain = _certificates(path.pem)
     except ValueError as error:
-        return None, [f"{at}: {error}"]
+        return None, None, [f"{at}: {error}"]
     if len(chain) != 1:
-        return None, [f"{at} holds {len(chain)} certificates instead of one"]
+        return None, None, [f"{at} holds {len(chain)} certificates instead of one"]
     leaf = chain[0]
+    ca = next((one for one in cas if _issued(leaf, one)), None)
     reasons = []
     key = _public_key(look.paths["key"])
     if key is not None and _spki(key) != _spki(leaf.public_key()):
         reasons.append(f"{at} does not belong to {_where('key', wanted)}")
-    if ca is None or not _issued(leaf, ca):
+    if ca is None:
         reasons.append(f"{at} was not signed by the CA in {wanted['ca_directory']}")
     missing = [san for san in sans if san not in _sans(leaf)]
     if missing:
@@ -686,7 +746,7 @@ def _leaf_reasons(
         reasons.append(f"{at} ends on {_day(end)}, and less than a third of its life is left")
     if end - start > timedelta(days=int(wanted["certificate_days"]), minutes=1):
         reasons.append(f"{at} lives longer than {wanted['certificate_days']} days")
-    return leaf, reasons
+    return leaf, ca, reasons
 
 
 def _key_reasons(look: Look, wanted: Mapping[str, Any]) -> list[str]:
@@ -708,11 +768,59 @@ def _asn1(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%SZ")
 
 
+def _plan_renewal(look: Look, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is due of the certificate's own renewal: files to write, files to remove, and the timer's start."""
+    systemd = "systemd" in look.has
+    meant = set()
+    if wanted["mode"] == "private_ca":
+        meant = {"renewal_program", "renewal_config", *(("renewal_service", "renewal_timer") if systemd else ())}
+        meant |= set() if systemd else {"renewal_cron"}
+    write, remove = [], []
+    for label, (where, mode) in RENEWAL.items():
+        path = look.paths[label]
+        if label not in meant:
+            remove += [where] if path.exists else []
+            continue
+        content = wanted["renewal"][label]
+        if path[1:5] != (mode, 0, 0, hashlib.sha256(content.encode()).hexdigest()):
+            write.append({"path": where, "mode": f"0{mode}", "content": content})
+    return {
+        "write": write,
+        "remove": remove,
+        # A unit that has changed is read anew.
+        "start": "renewal_timer" in meant and ("timer" not in look.has or bool(write)),
+    }
+
+
+def _rollover_errors(
+    look: Look, wanted: Mapping[str, Any], ca: x509.Certificate | None, following: x509.Certificate | None, issuer: Any
+) -> list[str]:
+    """Return why a step from one CA to the next cannot be taken."""
+    step = wanted["rollover"]
+    if step == "begin" and ca is None:
+        return [f"registry_tls_rollover: there is no CA in {wanted['ca_directory']} yet that another could follow"]
+    if step in ("withdraw", "finish") and following and issuer != following:
+        return [
+            f"registry_tls_rollover: {_where('certificate', wanted)} was not signed by the next CA yet; clients would "
+            "lose the CA that did sign it; switch first"
+        ]
+    return []
+
+
 def _plan_private_ca(look: Look, wanted: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Return the plan of mode private_ca, without what both modes share."""
+    """Return the plan of mode private_ca, without what both modes share.
+
+    While one CA follows another, both lie there. Which step was taken last is told by the files alone: next.crt is
+    there (begun), it signed registry.crt (switched), ca.crt for the clients holds nothing else (withdrawn).
+    """
     warnings = []
-    ca, ca_problem = _judge_ca(look, wanted)
-    errors = [ca_problem] if ca_problem else []
+    step = wanted["rollover"]
+    half = _is_half_finished(look)
+    ca, ca_problem = _judge_ca(look, wanted, "ca_next_key" if half else "ca_key", "ca_certificate")
+    following, next_problem = None, ""
+    if look.paths["ca_next_certificate"].exists:
+        following, next_problem = _judge_ca(look, wanted, "ca_next_key", "ca_next_certificate")
+    errors = [problem for problem in (ca_problem, next_problem) if problem]
     addresses = [str(address) for address in wanted["addresses"]] or look.addresses
     if not addresses:
         warnings.append(
@@ -720,60 +828,103 @@ def _plan_private_ca(look: Look, wanted: Mapping[str, Any], now: float) -> dict[
             "(registry_tls_addresses)"
         )
     sans = _unique([*map(_san, [str(wanted["name"]), *map(str, wanted["aliases"]), *addresses]), *LOCALHOST])
-    make_ca = not look.paths["ca_certificate"].exists
-    make_ca_key = not look.paths["ca_key"].exists
+    first = not look.paths["ca_certificate"].exists
+    succeed = step == "begin" and not first and following is None
+    make_ca_key = (
+        not look.paths["ca_key"].exists if first else succeed and (half or not look.paths["ca_next_key"].exists)
+    )
     key_reasons = _key_reasons(look, wanted)
-    leaf, leaf_reasons = _leaf_reasons(look, wanted, ca, sans)
-    make_leaf = bool(make_ca or key_reasons or leaf_reasons)
+    leaf, issuer, leaf_reasons = _leaf_reasons(look, wanted, [one for one in (ca, following) if one], sans)
+    errors += _rollover_errors(look, wanted, ca, following, issuer)
+    there = look.paths["ca"].pem
+    old, new = look.paths["ca_certificate"].pem, look.paths["ca_next_certificate"].pem
+    withdrawn = bool(new) and there == new
+    signer = ca
+    if following and (step == "switch" or withdrawn or issuer == following):
+        signer = following
+        if leaf and issuer != following:
+            leaf_reasons.append(f"{_where('certificate', wanted)} was not signed by the next CA yet")
+    if signer and not errors and (problem := _judge_dates(look, wanted, signer)):
+        errors.append(problem)
+    make_leaf = bool(first or key_reasons or leaf_reasons)
 
     reasons = []
-    if make_ca:
+    if first:
         reasons.append(
             f"there is no CA in {wanted['ca_directory']}"
             if make_ca_key
             else f"{_where('ca_certificate', wanted)} is missing beside the CA's key"
         )
+    if succeed:
+        reasons.append(f"there is no next CA in {wanted['ca_directory']}")
+    moves = []
+    if half or (step == "finish" and following):
+        moves = [["next.key", "ca.key"]] if half else [["next.crt", "ca.crt"], ["next.key", "ca.key"]]
+        reasons.append(f"the next CA in {wanted['ca_directory']} has not taken the old one's place")
     reasons += key_reasons + leaf_reasons
-    copy_ca = make_ca or look.paths["ca"].sha256 != look.paths["ca_certificate"].sha256
-    if copy_ca and not make_ca:
+
+    # What clients are to trust: both CAs, until the old one has been withdrawn.
+    alone = withdrawn or (bool(new) and step in ("withdraw", "finish") and issuer == following)
+    handed_out = new if alone else old + new
+    hand_out = first or succeed or there != handed_out
+    if hand_out and not first and not succeed:
         reasons.append(f"{_where('ca', wanted)} is not the CA's certificate")
+
     tools = {"openssl": "openssl", "python3-cryptography": "cryptography"}
-    making = make_leaf or make_ca
+    making = make_leaf or first or succeed
     packages = [package for package, tool in tools.items() if tool not in look.has and (making or tool == "openssl")]
     if packages and "openssl" not in look.has and not making:
         reasons.append("openssl is missing, so the keys could not be judged")
+    renewal = _plan_renewal(look, wanted)
+    if renewal["write"] or renewal["remove"] or renewal["start"]:
+        reasons.append("the certificate's own renewal is not set up")
 
-    start = look.clock - BACKDATED
-    ca_end = int(ca.not_valid_after_utc.timestamp()) if ca else start + int(wanted["ca_days"]) * DAY
-    end = min(start + int(wanted["certificate_days"]) * DAY, ca_end)
+    start = look.clock - min(BACKDATED, int(wanted["certificate_days"]) * DAY // 10)
+    signer_end = int(signer.not_valid_after_utc.timestamp()) if signer else start + int(wanted["ca_days"]) * DAY
+    end = min(start + int(wanted["certificate_days"]) * DAY, signer_end)
     if making and abs(look.clock - now) > CLOCK_TOLERANCE:
         errors.append(
             f"this host's clock says {datetime.fromtimestamp(look.clock, UTC):%Y-%m-%d %H:%M} UTC, the "
             f"controller's {datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC: certificates made now "
             "would not be valid for everybody; set the wrong one right"
         )
-    if ca and not errors and ca_end - look.clock < int(wanted["certificate_days"]) * DAY:
+    if following and step == "keep":
+        warnings.append(
+            f"another CA is about to follow the one in {wanted['ca_directory']}; finish that "
+            "(playbooks/roll-over-ca.yml, registry_tls_rollover)"
+        )
+    elif ca and step == "keep" and not errors and signer_end - look.clock < int(wanted["certificate_days"]) * DAY:
         warnings.append(
             f"the CA in {wanted['ca_directory']} ends on {_day(ca.not_valid_after_utc)}, and no certificate can "
-            "outlive it; plan a new CA in time: remove its key and certificate, run again, give it to every client"
+            "outlive it; let a new one follow in time (playbooks/roll-over-ca.yml, registry_tls_rollover)"
         )
     return {
         "errors": errors,
         "warnings": warnings,
         "due": reasons,
         "packages": packages,
+        "moves": moves,
+        "ca_name": "next" if succeed else "ca",
+        # A common name has 64 characters at most. The part of the name tells several CAs apart, the day one of them
+        # from the next.
+        "ca_common_name": f"Wharf CA {wanted['name'][:44]} {_day(datetime.fromtimestamp(look.clock, UTC))}"
+        if succeed
+        else f"Wharf CA {wanted['name'][:55]}",
         "make_ca_key": make_ca_key,
-        "make_ca": make_ca,
+        "make_ca": first or succeed,
         "make_key": bool(key_reasons),
         "make_leaf": make_leaf,
-        "copy_ca": copy_ca,
+        "signer": "next" if signer and signer == following else "ca",
+        "hand_out": hand_out,
+        "handed_out": "next" if alone and not moves else "ca|next",
+        "renewal": renewal,
         "sans": sans,
         "not_before": _asn1(start),
         "not_after": _asn1(end),
-        "ca_not_after": _asn1(ca_end),
+        "ca_not_after": _asn1(start + int(wanted["ca_days"]) * DAY),
         "ends": leaf.not_valid_after_utc if leaf and not make_leaf else datetime.fromtimestamp(end, UTC),
         "fingerprint": "" if make_leaf else look.paths["certificate"].sha256,
-        "ca_pem": "" if make_ca else _joined(look.paths["ca_certificate"].pem),
+        "ca_pem": "" if first or succeed else _joined(handed_out),
     }
 
 
@@ -799,14 +950,16 @@ def _plan_provided(look: Look, wanted: Mapping[str, Any], now: float) -> dict[st
         reasons.append(f"openssl is missing, so {_where('key', wanted)} could not be judged")
     elif there is None or _spki(there) != _spki(key.public_key()):
         reasons.append(f"{_where('key', wanted)} differs from what was provided")
+    renewal = _plan_renewal(look, wanted)
+    if renewal["remove"]:
+        reasons.append("the private CA's renewal is still there")
     ends = chain[0].not_valid_after_utc
-    warnings = []
-    if ends.timestamp() - now < SOON_DAYS * DAY:
-        warnings.append(f"the provided certificate ends on {_day(ends)}; have it renewed and hand over the new one")
+    warnings = registry_tls_warnings(wanted["certificate"], now=now)
     return {
         "errors": [],
         "warnings": warnings,
         "due": reasons,
+        "renewal": renewal,
         "packages": [] if "openssl" in look.has else ["openssl"],
         "ends": ends,
         "fingerprint": sums["certificate"],
@@ -823,15 +976,18 @@ def registry_tls_plan(look: str, wanted: Mapping[str, Any], now: float | None = 
     errors: what only a person can put right; warnings; due: one reason a line, [] when all is well; summary: one line.
     directories, repair: arguments for the file module; packages: names for apt; lists_valid: its cache_valid_time.
     fingerprint (sha256, hex, of registry.crt) and ca_pem (ca.crt): as they will be, "" where they are still to be made.
-    Mode private_ca only: make_ca_key, make_ca, make_key, make_leaf, copy_ca: what is due; sans: the whole
-    subjectAltName; not_before, not_after, ca_not_after: ASN.1 times (YYYYMMDDHHMMSSZ).
+    renewal: what is due of the certificate's own renewal: write ({path, mode, content}), remove (paths), start (bool).
+    Mode private_ca only: make_ca_key, make_ca, make_key, make_leaf, hand_out: what is due; ca_name: of which CA, "ca"
+    or "next"; ca_common_name; signer: which of them signs; handed_out: whose certificates clients are given, as a
+    regular expression; moves: [from, to] in the CA's directory; sans: the whole subjectAltName; not_before, not_after,
+    ca_not_after: ASN.1 times (YYYYMMDDHHMMSSZ).
     """
     _require_cryptography()
     seen = _parse_look(look)
     now = time.time() if now is None else now
     private = wanted["mode"] == "private_ca"
     labels = [label for label in FILES if private or not label.startswith("ca_")]
-    absent = [label for label in labels if label not in seen.paths]
+    absent = [label for label in (*labels, *RENEWAL) if label not in seen.paths]
     if absent:
         raise AnsibleFilterError(f"registry_tls_plan: the look says nothing of {', '.join(absent)}")
     plan = (_plan_private_ca if private else _plan_provided)(seen, wanted, now)
@@ -891,6 +1047,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "registry_tls_problems": registry_tls_problems,
+            "registry_tls_warnings": registry_tls_warnings,
             "registry_tls_input_problems": registry_tls_input_problems,
             "registry_tls_pem": registry_tls_pem,
             "registry_tls_plan": registry_tls_plan,

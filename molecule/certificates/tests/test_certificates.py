@@ -1,0 +1,338 @@
+"""Certificates over the years: renewed in time, by themselves or at once, and one CA after the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import PROJECT, REGISTRY, log_in, push, watch
+
+PROGRAM = "/usr/local/sbin/wharf-renew-certificate"
+CERTIFICATE = "/etc/wharf/tls/registry.crt"
+
+
+def served(host) -> str:
+    """Return the fingerprint of the certificate that the registry itself serves."""
+    return host.check_output(
+        "openssl s_client -connect 127.0.0.1:5000 -servername registry.wharf.test </dev/null 2>/dev/null"
+        " | openssl x509 -noout -fingerprint -sha256"
+    )
+
+
+def in_file(host) -> str:
+    """Return the fingerprint of the certificate in the file."""
+    return host.check_output(f"openssl x509 -noout -fingerprint -sha256 -in {CERTIFICATE}")
+
+
+def started(host) -> str:
+    """Return when the registry was started."""
+    return host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' registry")
+
+
+def traits(host) -> list[str]:
+    """Return subject, names, usage and key of the certificate."""
+    text = host.check_output(f"openssl x509 -noout -text -certopt no_serial,no_sigdump -in {CERTIFICATE}")
+    lines = [line.strip() for line in text.splitlines()]
+    kept = re.compile(
+        r"^(?:Subject:|DNS:|Digital Signature|TLS Web Server|CA:FALSE|[0-9a-f]{2}(?::[0-9a-f]{2}){4,}:?$)"
+    )
+    return sorted(line for line in lines if kept.match(line))
+
+
+def make_old(host, life: int = 397, left: int = 97) -> None:
+    """Let the registry serve a certificate from its CA that has so many days left of its life."""
+    host.check_output(
+        f"cd /etc/wharf/tls && openssl x509 -copy_extensions copyall -x509toreq -in registry.crt -key registry.key"
+        f" -out /tmp/request.pem && openssl x509 -req -copy_extensions copyall -in /tmp/request.pem"
+        f" -CA ../ca/ca.crt -CAkey ../ca/ca.key -not_before $(date -u -d '-{life - left} days' +%Y%m%d%H%M%SZ)"
+        f" -not_after $(date -u -d '+{left} days' +%Y%m%d%H%M%SZ) -out registry.crt && docker restart registry"
+    )
+
+
+@pytest.fixture(scope="module")
+def pulled(hosts, password) -> str:
+    """Return the reference of an image in the registry, on a client that is logged in."""
+    reference = f"{REGISTRY}/test/certificates:1"
+    hosts["client1"].check_output(f"echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - {reference}")
+    log_in(hosts["client1"], password)
+    push(hosts["client1"], reference)
+    return reference
+
+
+# Renewal --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_timer_waits_for_its_time(hosts):
+    timers = json.loads(
+        hosts["server"].check_output("systemctl list-timers --output json wharf-renew-certificate.timer")
+    )
+    assert [timer["activates"] for timer in timers] == ["wharf-renew-certificate.service"]
+    assert 0 < timers[0]["next"] / 1e6 - time.time() < 36 * 3600
+
+
+def test_a_certificate_with_much_life_left_stays(hosts):
+    server = hosts["server"]
+    before = started(server), in_file(server)
+    server.check_output("systemctl start wharf-renew-certificate.service")
+    assert (started(server), in_file(server)) == before
+    assert re.match(r"ok \d+ nothing is due", server.file("/var/lib/wharf/results/renew-certificate").content_string)
+
+
+def test_the_timer_renews_in_time_and_site_yml_finds_nothing_to_do(hosts, ansible, pulled, number):
+    server = hosts["server"]
+    make_old(server)
+    wanted, old = traits(server), served(server)
+    assert len(wanted) > 6, wanted
+    with watch(hosts["client1"], pulled) as seen:
+        server.check_output("systemctl start wharf-renew-certificate.service")
+    assert served(server) == in_file(server) != old
+    assert traits(server) == wanted
+    assert server.run(f"openssl x509 -noout -checkend $((390 * 86400)) -in {CERTIFICATE}").rc == 0
+    file = server.file(CERTIFICATE)
+    assert (file.mode, file.uid, file.gid) == (0o644, 0, 0)
+    assert server.check_output("ls -A /etc/wharf/tls").split() == ["ca.crt", "registry.crt", "registry.key"]
+    assert seen.seconds < 3, vars(seen)
+    number("renewal, without service", seen.seconds, "s")
+
+    before = started(server)
+    result = ansible("playbooks/deploy-registry.yml")
+    assert result.returncode == 0, result.stdout
+    assert "changed=0" in result.stdout
+    assert started(server) == before
+
+
+def test_a_renewal_that_fails_is_seen_and_made_up_for(hosts, ansible):
+    """The file is new, and the registry was not restarted: as after a run that was cut off between the two."""
+    server = hosts["server"]
+    old = served(server)
+    server.check_output("sed -i 's/docker restart registry/false/' /etc/wharf/renew-certificate.json")
+    refused = server.run(f"{PROGRAM} --now")
+    assert refused.rc == 1
+    assert "renewed, but not served: `false` fails" in refused.stderr
+    assert served(server) == old != in_file(server)
+
+    assert server.run("systemctl start wharf-renew-certificate.service").rc != 0
+    assert "failed" in server.run("systemctl is-failed wharf-renew-certificate.service").stdout
+    diagnosis = ansible("playbooks/diagnose-registry.yml")
+    assert diagnosis.returncode == 0, diagnosis.stdout
+    assert "wharf-renew-certificate failed on server" in diagnosis.stdout
+    assert "`false` fails" in diagnosis.stdout
+    assert diagnosis.stdout.count("warning: a s") == 1
+
+    # A run puts the configuration right and restarts the same container.
+    container = started(server).split()[0]
+    assert ansible("playbooks/deploy-registry.yml").returncode == 0
+    assert served(server) == in_file(server)
+    assert started(server).split()[0] == container
+    server.check_output("systemctl start wharf-renew-certificate.service")
+    assert server.run("systemctl is-failed wharf-renew-certificate.service").rc != 0
+    assert server.file("/var/lib/wharf/results/renew-certificate").content_string.startswith("ok ")
+
+
+def test_a_restart_that_was_cut_off_is_made_up_for_by_the_timer(hosts):
+    server = hosts["server"]
+    old = served(server)
+    assert (
+        server.run(
+            f"cd /tmp && sed 's/docker restart registry/false/' /etc/wharf/renew-certificate.json >c.json"
+            f" && sed 's|/etc/wharf/renew-certificate.json|/tmp/c.json|' {PROGRAM} >p && python3 p --now"
+        ).rc
+        == 1
+    )
+    assert served(server) == old
+    server.check_output("systemctl start wharf-renew-certificate.service")
+    assert served(server) == in_file(server) != old
+
+
+def test_it_waits_for_what_else_is_at_work(hosts, ansible):
+    server = hosts["server"]
+    before = in_file(server)
+    server.check_output(
+        "echo collect-garbage $(date +%s) >/run/lock/wharf-registry.lock;"
+        " setsid flock -o /run/lock/wharf-registry.lock sleep 60 >/dev/null 2>&1 & sleep 0.5; echo $! >/run/holder"
+    )
+    result = ansible("playbooks/renew-certificates.yml")
+    assert result.returncode != 0
+    assert "collect-garbage is at work on the registry: wait" in result.stdout
+    assert in_file(server) == before
+    # The timer waits.
+    server.check_output(f"(sleep 2; kill $(cat /run/holder)) & timeout 20 {PROGRAM} --now --wait 15")
+    assert in_file(server) != before
+
+
+def test_a_renewal_at_once_costs_a_second(hosts, ansible, pulled, number):
+    server = hosts["server"]
+    old = served(server)
+    with watch(hosts["client1"], pulled) as seen:
+        result = ansible("playbooks/renew-certificates.yml")
+    assert result.returncode == 0, result.stdout
+    assert "host held until holds until its CA until without service server 20" in result.stdout
+    assert served(server) == in_file(server) != old
+    assert seen.seconds < 3, vars(seen)
+    number("renew-certificates.yml, without service", seen.seconds, "s")
+
+
+def test_check_mode_renews_nothing(hosts, ansible):
+    before = in_file(hosts["server"])
+    for playbook in ("renew-certificates", "roll-over-ca"):
+        result = ansible(f"playbooks/{playbook}.yml", "--check")
+        assert result.returncode == 0, result.stdout
+    assert in_file(hosts["server"]) == before
+    assert hosts["server"].check_output("ls /etc/wharf/ca").split() == ["ca.crt", "ca.key"]
+
+
+def test_a_damaged_key_or_ca_costs_no_working_certificate(hosts):
+    server = hosts["server"]
+    before = in_file(server)
+    for file, words in (("tls/registry.key", "does not belong to"), ("ca/ca.key", "the key of /etc/wharf/ca/ca.crt")):
+        server.check_output(f"cd /etc/wharf; mv {file} /tmp/kept; openssl ecparam -name prime256v1 -genkey -out {file}")
+        result = server.run(f"{PROGRAM} --now")
+        server.check_output(f"mv /tmp/kept /etc/wharf/{file}")
+        assert result.rc == 1
+        assert words in result.stderr
+        assert in_file(server) == before
+    assert server.run(f"{PROGRAM}").rc == 0
+
+
+# One CA after the other -----------------------------------------------------------------------------------------------
+
+AWAY = ["-i", f"{PROJECT}/molecule/certificates/inventory/unreachable-client.yml"]
+TRUSTED = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
+STORED = "/usr/local/share/ca-certificates/wharf-registry.wharf.test_5000_*.crt"
+
+
+def authorities(host, path: str) -> list[str]:
+    """Return the CAs in a file, their fingerprints."""
+    count = host.check_output(f"cat {path}").count("BEGIN CERTIFICATE")
+    return [
+        host.check_output(
+            f"cat {path} | awk '/BEGIN CERT/ {{ n++ }} n == {number}' | openssl x509 -noout -fingerprint -sha256"
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+def system_trusts(host) -> bool:
+    """Tell whether the system's store takes the registry's certificate."""
+    command = (
+        "openssl s_client -connect registry.wharf.test:5000 -verify_return_error -CApath /etc/ssl/certs </dev/null"
+    )
+    return host.run(command).rc == 0
+
+
+def kill_when_signed(ansible_arguments: list[str], host, issuer: str) -> None:
+    """Roll over, and kill Ansible as soon as the next CA has signed the certificate."""
+    with open("/dev/null", "w") as nowhere:
+        process = subprocess.Popen(
+            ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], *ansible_arguments],
+            cwd=PROJECT, stdout=nowhere, stderr=nowhere, start_new_session=True,
+        )  # fmt: skip
+    try:
+        while process.poll() is None:
+            if host.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") != issuer:
+                break
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, number):
+    server, client = hosts["server"], hosts["client1"]
+    (old,) = authorities(server, "/etc/wharf/tls/ca.crt")
+    assert authorities(client, TRUSTED) == [old]
+    assert system_trusts(client)
+    issuer = server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}")
+
+    with watch(client, pulled) as seen:
+        # The first step, and then nothing for a while: the timer goes on with the old CA.
+        result = ansible("playbooks/roll-over-ca.yml", "-e", "wharf_roll_over_until=begin")
+        assert result.returncode == 0, result.stdout
+        both = authorities(server, "/etc/wharf/tls/ca.crt")
+        assert both[0] == old
+        assert len(set(both)) == 2
+        assert authorities(client, TRUSTED) == [old]
+        server.check_output(f"{PROGRAM} --now")
+        assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") == issuer
+
+        # A client that cannot be reached is not left behind in silence.
+        result = ansible("playbooks/roll-over-ca.yml", *AWAY)
+        assert result.returncode != 0
+        assert "away: not seen to trust the next CA" in result.stdout
+        assert "wharf_leave_behind=away" in result.stdout
+        assert authorities(client, TRUSTED) == both
+        assert sorted(authorities(client, STORED)) == sorted(both)
+        assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") == issuer
+
+        # Killed in the middle of the next step; a plain run makes up for the restart and keeps the state.
+        kill_when_signed(["playbooks/roll-over-ca.yml"], server, issuer)
+        result = ansible("site.yml", "--skip-tags", "prove")
+        assert result.returncode == 0, result.stdout
+        assert "another CA is about to follow" in result.stdout
+        assert served(server) == in_file(server)
+        assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") != issuer
+        assert authorities(server, "/etc/wharf/tls/ca.crt") == authorities(client, TRUSTED) == both
+        assert system_trusts(client)
+        # The timer goes on with the next CA.
+        server.check_output(f"{PROGRAM} --now")
+        assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") != issuer
+
+        # Again, to the end, without the client that is away.
+        result = ansible("playbooks/roll-over-ca.yml", *AWAY, "-e", "wharf_leave_behind=away")
+        assert result.returncode == 0, result.stdout
+    assert authorities(server, "/etc/wharf/tls/ca.crt") == authorities(client, TRUSTED) == both[1:]
+    assert authorities(client, STORED) == authorities(server, "/etc/wharf/ca/ca.crt") == both[1:]
+    assert server.check_output("ls -A /etc/wharf/ca").split() == ["ca.crt", "ca.key"]
+    assert system_trusts(client)
+    # Four restarts, none longer than a second of its own.
+    assert seen.seconds < 3, vars(seen)
+    number("roll-over-ca.yml, without service", seen.seconds, "s")
+
+    result = ansible("site.yml", "--skip-tags", "prove")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("changed=0") == 3
+    assert "about to follow" not in result.stdout
+
+
+def test_a_limit_that_leaves_the_server_out_is_refused(hosts, ansible):
+    result = ansible("playbooks/roll-over-ca.yml", "--limit", "client1")
+    assert result.returncode != 0
+    assert "--limit: leaves server out" in result.stdout
+    assert not hosts["server"].file("/etc/wharf/ca/next.key").exists
+
+
+# Without systemd, and without a CA of Wharf's own ---------------------------------------------------------------------
+
+
+def test_cron_renews_where_there_is_no_systemd(hosts, ansible):
+    sysv = hosts["sysv"]
+    result = ansible("molecule/certificates/alone.yml")
+    assert result.returncode == 0, result.stdout
+    (line,) = re.findall(
+        r"^\d+ \d+ \* \* \* root (.*)$", sysv.file("/etc/cron.d/wharf-renew-certificate").content_string, re.M
+    )
+    assert not sysv.file("/etc/systemd/system/wharf-renew-certificate.timer").exists
+    before = in_file(sysv)
+    ran = sysv.run(f"cd / && env -i PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin sh -c '{line}'")
+    assert (ran.rc, ran.stdout, ran.stderr) == (0, "", "")
+    assert sysv.file("/var/lib/wharf/results/renew-certificate").content_string.startswith("ok ")
+    # Debian 12's openssl.
+    assert sysv.run(f"{PROGRAM} --now").rc == 0
+    assert in_file(sysv) != before
+    sysv.check_output(f"openssl verify -purpose sslserver -CAfile /etc/wharf/tls/ca.crt {CERTIFICATE}")
+    assert "changed=0" in ansible("molecule/certificates/alone.yml").stdout
+
+
+def test_the_renewal_goes_when_others_provide_the_certificate(hosts, ansible):
+    sysv = hosts["sysv"]
+    files = {"certificate": CERTIFICATE, "key": "/etc/wharf/tls/registry.key", "ca": "/etc/wharf/tls/ca.crt"}
+    provided = {f"registry_tls_{name}": sysv.file(path).content_string for name, path in files.items()}
+    result = ansible("molecule/certificates/alone.yml", "-e", json.dumps(provided | {"registry_tls_mode": "provided"}))
+    assert result.returncode == 0, result.stdout
+    left = sysv.run(f"ls {PROGRAM} /etc/cron.d/wharf-renew-certificate /etc/wharf/renew-certificate.json")
+    assert left.stdout == ""
