@@ -21,6 +21,7 @@ VARIABLES = {
     "key": "wharf_registry_key",
     "ca": "wharf_registry_ca",
     "aliases": "wharf_registry_aliases",
+    "former": "wharf_registry_former",
     "users": "wharf_registry_users",
     "logins": "wharf_registry_logins",
     "tools": "registry_client_tools",
@@ -33,6 +34,16 @@ VARIABLES = {
     "data": "wharf_registry_data",
     "address": "wharf_registry_address",
     "manage_hosts_file": "wharf_manage_hosts_file",
+    "garbage_schedule": "wharf_garbage_schedule",
+    "delete_untagged": "wharf_delete_untagged",
+    "retention": "wharf_retention",
+    "backup_repository": "wharf_backup_repository",
+    "backup_host": "wharf_backup_host",
+    "backup_fetch_to": "wharf_backup_fetch_to",
+    "backup_password": "wharf_backup_password",
+    "backup_environment": "wharf_backup_environment",
+    "backup_keep": "wharf_backup_keep",
+    "backup_schedule": "wharf_backup_schedule",
     "servers": "registry_servers",
 }
 
@@ -51,6 +62,8 @@ def _sibling(name: str) -> ModuleType:
 
 _checks = _sibling("registry_checks")
 _client = _sibling("registry_client_plan")
+_retention = _sibling("retention")
+_backup = _sibling("registry_backup")
 
 
 def wharf_landscape_problems(facts: Mapping[str, Any]) -> list[str]:
@@ -78,6 +91,7 @@ def wharf_landscape_problems(facts: Mapping[str, Any]) -> list[str]:
         *_choice_problems(trust, TRUST_MODES, VARIABLES["trust"]),
         *_pem_problems(given, trust),
         *_checks.registry_aliases_problems(given["aliases"], VARIABLES["aliases"]),
+        *_former_problems(given),
         *_user_problems(given, trust),
         *_login_problems(given),
         *_client.registry_client_tools_problems(given["tools"], VARIABLES["tools"]),
@@ -92,6 +106,15 @@ def wharf_landscape_problems(facts: Mapping[str, Any]) -> list[str]:
         *_checks.registry_data_problems(given["data"], VARIABLES["data"]),
         *_address_problems(given["address"]),
         *_checks.registry_boolean_problems(given["manage_hosts_file"], VARIABLES["manage_hosts_file"]),
+        *_checks.registry_schedule_problems(given["garbage_schedule"], VARIABLES["garbage_schedule"]),
+        *_checks.registry_boolean_problems(given["delete_untagged"], VARIABLES["delete_untagged"]),
+        *_retention.wharf_retention_problems(given["retention"], VARIABLES["retention"]),
+        *_backup.registry_backup_problems(
+            {key: given["data" if key == "data" else f"backup_{key}"] for key in _backup.KEYS},
+            "wharf_backup_",
+            required=False,
+        ),
+        *_fetch_problems(given["backup_fetch_to"], given["backup_repository"], given["backup_host"]),
         *_server_problems(given["servers"]),
     ]
 
@@ -120,6 +143,30 @@ def _pem_problems(given: Mapping[str, Any], trust: object) -> list[str]:
             problems.append(
                 f"{variable}: is set, but {VARIABLES['trust']} is {trust} and would ignore it:"
                 f" remove it, or set {VARIABLES['trust']} to provided"
+            )
+    return problems
+
+
+def _former_problems(given: Mapping[str, Any]) -> list[str]:
+    """Judge what the registry was called before: NAME:PORT each, and not what it is called now."""
+    former, variable = given["former"], VARIABLES["former"]
+    if former is None:
+        return []
+    use = "use a list of NAME:PORT, such as registry.example.com:5000"
+    if not isinstance(former, (list, tuple)):
+        return [f"{variable}: {_checks.shown(former)} is not a list: {use}"]
+    problems = []
+    present = f"{given['name']}:{5000 if given['port'] is None else given['port']}"
+    for position, item in enumerate(former, start=1):
+        name, colon, port = item.rpartition(":") if isinstance(item, str) else ("", "", "")
+        if not colon:
+            problems.append(f"{variable}: item {position}, {_checks.shown(item)} is not NAME:PORT: {use}")
+        elif wrong := _checks.registry_name_problems(name, variable) + _checks.registry_port_problems(port, variable):
+            problems += wrong
+        elif item == present:
+            problems.append(
+                f"{variable}: item {position}, {_checks.shown(item)} is what the registry is called now, which the"
+                f" clients are to trust: take it out"
             )
     return problems
 
@@ -173,6 +220,21 @@ def _address_problems(address: object) -> list[str]:
     except ValueError:
         shown = _checks.shown(address)
         return [f"{VARIABLES['address']}: {shown} is not an IP address: use one such as 192.0.2.10"]
+    return []
+
+
+def _fetch_problems(value: object, repository: object, host: object) -> list[str]:
+    """Judge where on the controller a copy of the backup goes."""
+    variable = VARIABLES["backup_fetch_to"]
+    if value is None or value == "":
+        return []
+    if not isinstance(value, str) or not value.startswith("/") or ".." in value.split("/") or not value.strip("/"):
+        return [f"{variable}: {_checks.shown(value)} is not a directory: use an absolute path on the controller"]
+    if not host and not str(repository or "/").startswith("/"):
+        return [
+            f"{variable}: is set, but {VARIABLES['backup_repository']} is not a directory of a host of the inventory:"
+            " fetch it by the means of that store, or leave this out"
+        ]
     return []
 
 

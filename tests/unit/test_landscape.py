@@ -57,6 +57,7 @@ def archive(tmp_path: Path) -> str:
         {"image_source": "pull", "image": "mirror.example/registry:3.0.0"},
         {"image_source": "distro"},
         {"manage_hosts_file": True},
+        {"former": ["old.example.com:5000", "registry.example.com:5001", "192.0.2.1:443"]},
         {"logins": [{"user": "root", "name": "alice"}]},
         {"tools": ["podman", "containerd"], "system_store": True},
         {"servers": ["one", "two"]},
@@ -109,6 +110,15 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
                 "wharf_registry_users: is empty: give at least one user (a password is made where none is given),"
                 " or set wharf_registry_anonymous to true to open the registry to everyone"
             ),
+        ),
+        ({"former": "old:5000"}, "wharf_registry_former: 'old:5000' is not a list: use a list of NAME:PORT"),
+        ({"former": ["old"]}, "wharf_registry_former: item 1, 'old' is not NAME:PORT: use a list of NAME:PORT"),
+        ({"former": [5]}, "wharf_registry_former: item 1, 5 is not NAME:PORT: use"),
+        ({"former": ["Old:5000"]}, "wharf_registry_former: 'Old' has upper case letters: use 'old'"),
+        ({"former": ["old:0"]}, "wharf_registry_former: '0' is not a TCP port: use a number from 1 to 65535"),
+        (
+            {"former": ["registry.example.com:5000"]},
+            "wharf_registry_former: item 1, 'registry.example.com:5000' is what the registry is called now",
         ),
         ({"users": []}, "wharf_registry_users: is empty: give at least one user"),
         ({"users": None}, "wharf_registry_users: is empty: give at least one user"),

@@ -64,6 +64,23 @@ MISTAKES = {
         OPEN | {"registry_client_system_store": True},
         "registry_client_system_store: is true, but wharf_registry_trust is insecure",
     ),
+    "former": ({"wharf_registry_former": ["old"]}, "wharf_registry_former: item 1, 'old' is not NAME:PORT"),
+    "former-present": (
+        {"wharf_registry_former": ["registry.example.com:5000"]},
+        "wharf_registry_former: item 1, 'registry.example.com:5000' is what the registry is called now",
+    ),
+    "backup-place": (
+        {"wharf_backup_repository": "ftp://store/registry"},
+        "wharf_backup_repository: 'ftp://store/registry' is no place for a backup",
+    ),
+    "backup-inside": (
+        {"wharf_backup_repository": "/var/lib/wharf/registry/backup"},
+        "wharf_backup_repository: '/var/lib/wharf/registry/backup' lies in what is backed up",
+    ),
+    "backup-password": ({"wharf_backup_password": "short"}, "wharf_backup_password: has 5 characters"),
+    "backup-keep": ({"wharf_backup_keep": {"daily": 0}}, "wharf_backup_keep: daily: 0 cannot be kept"),
+    "backup-schedule": ({"wharf_backup_schedule": "often"}, "wharf_backup_schedule: 'often' is unknown"),
+    "backup-fetch": ({"wharf_backup_fetch_to": "copy"}, "wharf_backup_fetch_to: 'copy' is not a directory"),
     "hosts-file": ({"wharf_manage_hosts_file": "perhaps"}, "wharf_manage_hosts_file: "),
 }
 

@@ -278,6 +278,35 @@ def test_good_users_pass(users: object, arguments: dict) -> None:
     assert checks.registry_user_problems(users, "wharf_registry_users", **arguments) == []
 
 
+@pytest.mark.parametrize("value", [None, "", "daily", "weekly", "monthly"])
+def test_good_schedules_pass(value: object) -> None:
+    assert checks.registry_schedule_problems(value, "wharf_garbage_schedule") == []
+
+
+@pytest.mark.parametrize("value", ["hourly", "Daily", 1, True, ["daily"], "0 3 * * *"])
+def test_unknown_schedules_are_refused(value: object) -> None:
+    (problem,) = checks.registry_schedule_problems(value, "wharf_garbage_schedule")
+    assert problem.endswith("is unknown: use daily, weekly, monthly, or nothing at all for never")
+
+
+def test_files_are_due_that_are_missing_other_or_too_many() -> None:
+    number = hashlib.sha256(b"text").hexdigest()
+    wanted = [
+        {"path": path, "mode": "0644", "content": content}
+        for path, content in {"good": "text", "missing": "text", "other": "text", "mode": "text", "gone": ""}.items()
+    ] + [{"path": "old", "mode": "0644", "content": ""}]
+    seen = {
+        "good": f"0:0:644 {number}",
+        "missing": " ",
+        "other": f"0:0:644 {'0' * 64}",
+        "mode": f"0:0:600 {number}",
+        "gone": " ",
+        "old": f"0:0:644 {number}",
+    }
+    due = [file["path"] for file in checks.registry_files_due(wanted, seen)]
+    assert due == ["missing", "other", "mode", "old"]
+
+
 WEAK_LOW = (
     "use at least 20 characters, 8 of them different, or leave password out and one is made"
     " (the registry hashes on every request, so the cost is low and long random passwords make up for it)"
@@ -739,7 +768,10 @@ def test_a_bad_image_gets_one_clear_line(image: object, line: str) -> None:
 
 # Saved images -------------------------------------------------------------------------------------
 
-CONFIGURATION = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:aa","sha256:bb"]}}'
+CONFIGURATION = (
+    b'{"config":{"Labels":{"org.opencontainers.image.version":"2.8.3"}},'
+    b'"rootfs":{"type":"layers","diff_ids":["sha256:aa","sha256:bb"]}}'
+)
 HEX = hashlib.sha256(CONFIGURATION).hexdigest()
 LEGACY = {"Config": f"{HEX}.json", "RepoTags": ["registry:2.8.3", "registry:2"], "Layers": []}
 OCI = {"Config": f"blobs/sha256/{HEX}", "RepoTags": None, "Layers": []}
@@ -770,7 +802,12 @@ def test_a_saved_image_passes_and_tells_its_id(tmp_path: Path, image: dict, tags
     path = saved(tmp_path / "a.tar", *files, packed=packed)
     assert checks.registry_archive_problems(path, "wharf_registry_image_archive") == []
     layers = ["sha256:aa", "sha256:bb"]
-    assert checks.registry_archive_image(path) == {"id": f"sha256:{HEX}", "tags": tags, "layers": layers}
+    assert checks.registry_archive_image(path) == {
+        "id": f"sha256:{HEX}",
+        "tags": tags,
+        "layers": layers,
+        "version": "2.8.3",
+    }
 
 
 def test_an_archive_whose_configuration_names_no_layers_passes(tmp_path: Path) -> None:

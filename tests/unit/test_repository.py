@@ -62,8 +62,8 @@ def rendered(value: Any, **known: Any) -> Any:
     """Return a value as Ansible would template it, with nothing said but what is known."""
     environment = jinja2.nativetypes.NativeEnvironment()
     # They need what a real run has; no default goes through them.
-    environment.filters |= {"wharf_users": lambda *_: None, "wharf_logins": lambda *_: None}
-    return environment.from_string(value).render(known) if isinstance(value, str) else value
+    environment.filters |= {"bool": bool, "wharf_users": lambda *_: None, "wharf_logins": lambda *_: None}
+    return environment.from_string(value).render(known) if isinstance(value, str) and value else value
 
 
 def exactly(values: dict[str, Any]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 # Tells what is on the host, in lines of YAML, and changes nothing. Run as
-#   sh -s -- IMAGE PORT UID DIRECTORY DATA TLS_DIRECTORY
+#   sh -s -- IMAGE PORT UID DIRECTORY DATA TLS_DIRECTORY CONTAINER FILE...      the files are those of the programs
 export LC_ALL=C
 say() { printf '%s: "%s"\n' "$1" "$2"; }
-mode() { stat -c '%u:%g:%a' "$1" 2>/dev/null; }
+mode() { stat -Lc '%u:%g:%a' "$1" 2>/dev/null; }
 sum() { sha256sum 2>/dev/null <"$1" | cut -d' ' -f1; }
 
 # The engine's version and what it stores images with.
@@ -10,7 +10,7 @@ say engine "$(docker info --format '{{.ServerVersion}} {{.DriverStatus}}' 2>/dev
 image=$(docker image inspect --format '{{.Id}}{{range .RootFS.Layers}} {{.}}{{end}}' "$1" 2>/dev/null)
 say image "${image%% *}"
 say image_layers "${image#* }"
-say client "$(dpkg-query -W -f '${db:Status-Status}' python3-requests 2>/dev/null)"
+say client "$(command -v openssl >/dev/null && dpkg-query -W -f '${db:Status-Status}' python3-requests 2>/dev/null)"
 
 # Who has the port: a container by name, or a process by its command.
 say published_by "$(docker ps --filter "publish=$2" --format '{{.Names}}' 2>/dev/null | paste -sd ' ')"
@@ -28,4 +28,38 @@ case $5 in
 esac
 say data_path "$data"
 say data "$(mode "$data")"
-say certificate "$(sum "$6/registry.crt" 2>/dev/null)"
+# Whose the data is, whether there is any, and what was remembered of it.
+say mark "$(head -n 1 "$data/.wharf" 2>/dev/null)"
+say used "$(ls -A "$data" 2>/dev/null | grep -cvxE '\.wharf.*|lost\+found')"
+say record "$(head -n 1 "$4/data" 2>/dev/null)"
+
+# The container: its image and the hash of the configuration that it was made for; and one that was set aside.
+say container "$(docker inspect --type container --format '{{.Image}} {{index .Config.Labels "wharf.config"}}' "$7" 2>/dev/null)"
+say before "$(docker inspect --type container --format '{{.Image}}' "$7-before" 2>/dev/null)"
+
+# The certificates in the file, and those that are served: a renewed file is loaded by a restart only.
+pem() { sed -n '/^-----BEGIN CERTIFICATE/,/^-----END CERTIFICATE/p' | tr -d ' \r\n' | sha256sum | cut -d' ' -f1; }
+say certificate "$(pem 2>/dev/null <"$6/registry.crt")" 2>/dev/null
+say served "$(timeout 5 openssl s_client -connect "127.0.0.1:$2" -showcerts 2>/dev/null </dev/null | pem)"
+
+# Whoever holds the lock has written its name into it, and since when.
+lock=/run/lock/wharf-registry.lock
+if [ -e "$lock" ] && ! flock --shared --nonblock "$lock" true; then
+    say at_work "$(head -n 1 "$lock")"
+else
+    say at_work ""
+fi
+# What a program that was killed left: the registry's own container rests meanwhile.
+say left_behind "$(docker ps --all --format '{{.Names}}' 2>/dev/null | grep -x -e "$7-read-only" -e "$7-collect-garbage" | paste -sd ' ')"
+
+# A file that a full disk, a lost power or a killed process left empty, but no blob that is empty by itself. In a storage
+# so large that this takes long only wharf-mend-storage itself looks.
+say cut_off "$(timeout 5 find "$data/docker/registry/v2" -name _uploads -prune -o -type f -size 0 \
+    ! -path '*/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/data' \
+    ! -newermt '-2 seconds' -print -quit 2>/dev/null)"
+
+say timers "$([ -d /run/systemd/system ] && echo systemd || echo cron)"
+say timer "$(systemctl is-active wharf-collect-garbage.timer 2>/dev/null)"
+shift 7
+echo files:
+for file; do printf '  %s: "%s"\n' "$file" "$(mode "$file") $(sum "$file" 2>/dev/null)"; done

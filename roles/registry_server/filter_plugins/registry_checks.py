@@ -31,6 +31,7 @@ COST_SLOW = 10  # from here on guessing is slow enough for passwords that people
 PASSWORD_BYTES = 72  # bcrypt ignores what follows
 USER_NAME_BYTES = 255
 USER_KEYS = ["name", "password"]
+SCHEDULES = ("daily", "weekly", "monthly")
 LOGIN_KEYS = ["user", "name", "password"]
 
 # The grammar of image references. Source: distribution/reference, regexp.go.
@@ -263,6 +264,27 @@ def registry_boolean_problems(value: object, variable: str) -> list[str]:
     if value is None or isinstance(value, bool):
         return []
     return [f"{variable}: {shown(value)} is not a boolean: use true or false, without quotes"]
+
+
+def registry_schedule_problems(value: object, variable: str) -> list[str]:
+    """Judge how often something happens by itself: daily, weekly, monthly, or never, which is empty text or null."""
+    if absent(value) or value in SCHEDULES:
+        return []
+    return [f"{variable}: {shown(value)} is unknown: use {', '.join(SCHEDULES)}, or nothing at all for never"]
+
+
+def registry_files_due(wanted: list[dict[str, str]], seen: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the files that are not as they should be.
+
+    :param wanted: mappings ``{path, mode, content}``; a file without content is not wanted.
+    :param seen: path to what look.sh tells of it, ``UID:GID:MODE SHA256``, a space where there is no file.
+    """
+    due = []
+    for file in wanted:
+        number = hashlib.sha256(file["content"].encode()).hexdigest()
+        if seen[file["path"]].strip() != (f"0:0:{file['mode'].lstrip('0')} {number}" if file["content"] else ""):
+            due.append(file)
+    return due
 
 
 def registry_cost_problems(value: object, variable: str) -> list[str]:
@@ -632,8 +654,9 @@ def registry_archive_image(path: str) -> dict[str, Any]:
     save up to 24) and ``blobs/sha256/<hex>`` (25 and newer). Source: moby, image/tarexport/load.go.
 
     :param path: absolute path on the controller of a tar archive, plain or packed with gzip.
-    :returns: ``{'id': 'sha256:<64 hex>', 'tags': [text, ...], 'layers': ['sha256:<64 hex>', ...]}`` of the first image;
-        the layers are the digests of their unpacked content, the lowest first.
+    :returns: ``{'id': 'sha256:<64 hex>', 'tags': [text, ...], 'layers': ['sha256:<64 hex>', ...], 'version': text}`` of
+        the first image; the layers are the digests of their unpacked content, the lowest first; the version is empty
+        where no label tells it.
     :raises ValueError: the file cannot be read or holds no image.
     """
     if problems := registry_archive_problems(path, "image archive"):
@@ -671,7 +694,16 @@ def _read_archive(file: Any) -> dict[str, Any]:
         "id": "sha256:" + hashlib.sha256(configuration).hexdigest(),
         "tags": [tag for tag in image.get("RepoTags") or [] if isinstance(tag, str)],
         "layers": _layers(configuration),
+        "version": _version(configuration),
     }
+
+
+def _version(configuration: bytes) -> str:
+    """Return the version that an image's label tells; empty where it has none."""
+    try:
+        return str((json.loads(configuration)["config"]["Labels"] or {})["org.opencontainers.image.version"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _layers(configuration: bytes) -> list[str]:
@@ -791,6 +823,8 @@ class FilterModule:
             "registry_archive_problems": registry_archive_problems,
             "registry_boolean_problems": registry_boolean_problems,
             "registry_cost_problems": registry_cost_problems,
+            "registry_schedule_problems": registry_schedule_problems,
+            "registry_files_due": registry_files_due,
             "registry_data_problems": registry_data_problems,
             "registry_htpasswd": registry_htpasswd,
             "registry_image_problems": registry_image_problems,
