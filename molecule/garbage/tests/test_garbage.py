@@ -1,0 +1,506 @@
+"""Rubbish goes, images stay: what a collection and the retention rules do, and what may go wrong meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from conftest import REGISTRY, log_in, pull, push, snapshot, watch, write
+from testinfra.host import Host
+
+DATA = "/var/lib/wharf/registry"
+STORAGE = f"{DATA}/docker/registry/v2"
+READER = "python3 -B /usr/local/lib/wharf/registry_storage.py"
+COLLECT = "wharf-collect-garbage"
+
+
+@pytest.fixture(scope="module")
+def server(hosts) -> Host:
+    return hosts["server"]
+
+
+@pytest.fixture(scope="module")
+def client(hosts, password) -> Host:
+    log_in(hosts["client1"], password)
+    return hosts["client1"]
+
+
+@pytest.fixture(scope="module")
+def kept(client) -> dict[str, str]:
+    """Push images that must outlive every test of this file: a tag shared by two, one overwritten, a multi-arch one.
+
+    Reference to digest.
+    """
+    references = [f"{REGISTRY}/kept/{name}" for name in ("one:1", "one:same", "two:1")]
+    make(client, references[0])
+    make(client, references[2])
+    client.check_output(f"docker tag {references[0]} {references[1]}")
+    digests = {reference: push(client, reference) for reference in references}
+    assert digests[references[0]] == digests[references[1]]
+    digests[f"{REGISTRY}/kept/many:all"] = push_index(client, f"{REGISTRY}/kept/many")
+    return digests
+
+
+def make(host: Host, reference: str, size: int = 100_000, platform: str = "linux/amd64") -> None:
+    """Make an image with fresh random content."""
+    host.check_output(
+        f"head -c {size} /dev/urandom >/tmp/content && tar -C /tmp -c content"
+        f" | docker import --platform {platform} - {reference}"
+    )
+
+
+def push_index(host: Host, repository: str) -> str:
+    """Push a multi-arch image with the tag all, whose two parts have no tag; return its digest."""
+    parts = [f"{repository}:{name}" for name in ("amd64", "arm64")]
+    for part in parts:
+        make(host, part, platform=f"linux/{part.rpartition(':')[2]}")
+        push(host, part)
+    manifest = "export DOCKER_CLI_EXPERIMENTAL=enabled; docker manifest"
+    host.check_output(f"{manifest} create {repository}:all {' '.join(parts)}")
+    return host.check_output(f"{manifest} push --purge {repository}:all").split()[-1]
+
+
+def add_rubbish(client: Host, server: Host, name: str = "rubbish/heap") -> str:
+    """Push an image and take its repository away: its blobs are rubbish then. Return the largest one's directory."""
+    make(client, f"{REGISTRY}/{name}:1")
+    push(client, f"{REGISTRY}/{name}:1")
+    digests = server.check_output(f"ls {STORAGE}/repositories/{name}/_layers/sha256").split()
+    server.check_output(f"rm -r {STORAGE}/repositories/{name}")
+    places = [f"{STORAGE}/blobs/sha256/{digest[:2]}/{digest}" for digest in digests]
+    return max(places, key=lambda place: int(server.check_output(f"stat -c %s {place}/data")))
+
+
+def blobs(server: Host) -> str:
+    """Return the paths of all that is stored."""
+    return server.check_output(f"find {DATA} -type f | sort")
+
+
+def as_it_was(server: Host, kept: dict[str, str]) -> None:
+    """Assert that the registry runs as usual: nothing stands in for it, no image is lost, no trace is left."""
+    assert server.check_output("docker ps --all --format '{{.Names}}'") == "registry"
+    assert "wharf-proof" not in server.file("/etc/wharf/registry/htpasswd").content_string
+    assert not server.file("/etc/wharf/registry/.htpasswd.new").exists
+    assert not server.file(f"{STORAGE}/repositories/wharf-proof").exists
+    assert not server.file(f"{DATA}/.wharf-removed").exists
+    verified = json.loads(server.check_output(f"{READER} verify --contents {DATA}"))
+    assert verified["problems"] == []
+    tags = json.loads(server.check_output(f"{READER} tags {DATA}"))
+    for reference, digest in kept.items():
+        assert tags[reference.partition("/")[2]] == digest
+
+
+def serves(client: Host) -> None:
+    """Assert that a client pulls and pushes."""
+    reference = f"{REGISTRY}/kept/two:1"
+    client.check_output(f"docker image rm {reference} && docker pull {reference}")
+    make(client, f"{REGISTRY}/kept/two:2")
+    push(client, f"{REGISTRY}/kept/two:2")
+
+
+def result(server: Host) -> str:
+    """Return how the last run ended, as the diagnosis reads it."""
+    return server.file("/var/lib/wharf/results/collect-garbage").content_string
+
+
+@contextlib.contextmanager
+def docker_that(server: Host, what: str) -> Iterator[str]:
+    """Yield a PATH on which docker does its work, and something more at a certain call: `what` is a shell's case."""
+    script = (
+        f'#!/bin/sh\nreal() {{ /usr/bin/docker "$@"; }}\ncase "$*" in\n{what}\n*) exec /usr/bin/docker "$@" ;; esac\n'
+    )
+    server.check_output("mkdir -p /tmp/path")
+    write(server, "/tmp/path/docker", script)
+    server.check_output("chmod +x /tmp/path/docker")
+    try:
+        yield "PATH=/tmp/path:$PATH"
+    finally:
+        server.check_output("rm -r /tmp/path")
+
+
+# The collection -----------------------------------------------------------------------------------
+
+
+def test_dry_run_shows_what_would_go_and_changes_nothing(server, client, kept, ansible):
+    server.check_output(COLLECT)
+    place = add_rubbish(client, server)
+    before = snapshot(server)
+    shown = ansible("playbooks/collect-garbage.yml", "--check")
+    assert shown.returncode == 0, shown.stdout
+    assert "changed=0" in shown.stdout
+    assert "would be deleted: 3 blobs, " in shown.stdout
+    assert os.path.basename(place) in shown.stdout
+    assert snapshot(server) == before
+
+
+def test_collection_frees_the_rubbish_and_loses_nothing(server, client, kept, ansible, number):
+    place = add_rubbish(client, server)
+    with watch(client, f"{REGISTRY}/kept/one@{kept[f'{REGISTRY}/kept/one:1']}") as seen:
+        run = ansible("playbooks/collect-garbage.yml")
+    assert run.returncode == 0, run.stdout
+    assert "changed=1" in run.stdout
+    assert "deleted: 6 blobs" in run.stdout
+    assert "proved: an image was pushed and pulled" in run.stdout
+    assert not server.file(place).exists
+    assert result(server).startswith("ok ")
+    as_it_was(server, kept)
+    for reference, digest in kept.items():
+        client.run(f"docker image rm --force {reference}")
+        pull(client, reference, digest)
+        client.check_output(f"docker pull {reference}")
+    assert seen.seconds < 5
+    number("collection, without service as a client sees it", seen.seconds, "s")
+    told = re.search(r"refused pushes for ([0-9.]+) s; did not answer for ([0-9.]+) s", run.stdout)
+    number("collection, read-only", float(told[1]), "s")
+    number("collection, no answer, in two parts", float(told[2]), "s")
+    number("collection, images lost", 0, "")
+
+
+def test_nothing_to_collect_leaves_the_registry_alone(server, ansible):
+    before = server.check_output("docker inspect --format '{{.State.StartedAt}}' registry")
+    run = ansible("playbooks/collect-garbage.yml")
+    assert run.returncode == 0, run.stdout
+    assert "nothing to collect" in run.stdout
+    assert "changed=0" in run.stdout
+    assert server.check_output("docker inspect --format '{{.State.StartedAt}}' registry") == before
+
+
+def test_image_that_was_collected_is_pushed_again_whole(server, client, kept):
+    """A registry that remembered the blobs would say "Layer already exists" of what is gone."""
+    reference = f"{REGISTRY}/rubbish/again:1"
+    make(client, reference)
+    digest = push(client, reference)
+    server.check_output(f"rm -r {STORAGE}/repositories/rubbish/again && {COLLECT}")
+    assert push(client, reference) == digest
+    client.check_output(f"docker image rm {reference}")
+    pull(client, reference, digest)
+
+
+def test_pushes_meanwhile_are_refused_and_others_wait(server, client, kept, ansible):
+    add_rubbish(client, server)
+    reference = f"{REGISTRY}/kept/late:1"
+    make(client, reference)
+    hold = '"start --attach registry-collect-garbage") while [ -e /tmp/hold ]; do sleep 0.1; done; real "$@" ;;'
+    with docker_that(server, hold) as path:
+        server.check_output(f"touch /tmp/hold; {path} setsid {COLLECT} >/tmp/collected 2>&1 </dev/null &")
+        try:
+            wait_for(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
+            refused = client.run(f"docker push {reference}")
+            assert refused.rc != 0
+            assert "405" in refused.stderr, refused.stderr
+            digest = kept[f"{REGISTRY}/kept/two:1"]
+            client.check_output(f"docker image rm {REGISTRY}/kept/two:1")
+            client.check_output(f"docker pull {REGISTRY}/kept/two@{digest} && docker pull {REGISTRY}/kept/two:1")
+            diagnosis = ansible("playbooks/diagnose-registry.yml")
+            assert "pulls work, but pushes fail with 405: registry-read-only stands in" in diagnosis.stdout
+            busy = server.run(COLLECT)
+            assert busy.rc == 1
+            assert re.search("collect-garbage is at work on server since 20.* wait", busy.stderr), busy.stderr
+            deploy = ansible("playbooks/deploy-registry.yml")
+            assert deploy.returncode != 0
+            assert re.search("collect-garbage is at work on server since 20.* wait", deploy.stdout), deploy.stdout
+        finally:
+            server.check_output("rm /tmp/hold")
+        wait_for(server, "grep proved /tmp/collected")
+    push(client, reference)
+    as_it_was(server, kept)
+
+
+def test_push_that_is_under_way_fails_in_plain_words_or_succeeds_and_is_whole(server, client, kept):
+    add_rubbish(client, server)
+    reference = f"{REGISTRY}/kept/large:1"
+    make(client, reference, size=60_000_000)
+    done: dict[str, object] = {}
+    under_way = threading.Thread(target=lambda: done.update(first=client.run(f"docker push {reference}")))
+    under_way.start()
+    wait_for(server, f"ls {STORAGE}/repositories/kept/large/_uploads/*/data")
+    server.check_output(COLLECT)
+    under_way.join()
+    tags = json.loads(server.check_output(f"{READER} tags {DATA}"))
+    assert ("kept/large:1" in tags) == (done["first"].rc == 0), done["first"]
+    digest = push(client, reference)
+    client.check_output(f"docker image rm {reference}")
+    pull(client, reference, digest)
+    as_it_was(server, kept)
+
+
+# What is cut off ----------------------------------------------------------------------------------
+
+KILLED = {
+    "before it rests": '"create --name registry-read-only"*) real "$@"; kill -9 $PPID ;;',
+    "no registry at all": '"stop registry") real "$@"; kill -9 $PPID ;;',
+    "read-only": '"start registry-read-only") real "$@"; kill -9 $PPID ;;',
+    "the collection runs on": '"start --attach registry-collect-garbage") kill -9 $PPID; real "$@" ;;',
+    "both at rest": '"stop registry-read-only") real "$@"; kill -9 $PPID ;;',
+    "nearly done": '"rm --force registry-read-only") kill -9 $PPID ;;',
+}
+
+
+@pytest.mark.parametrize("phase", KILLED)
+def test_killed_collection_is_mended_by_the_next(server, client, kept, phase):
+    add_rubbish(client, server)
+    with docker_that(server, KILLED[phase]) as path:
+        assert server.run(f"{path} {COLLECT}").rc == 137
+    assert server.check_output("docker ps --all --format '{{.Names}}'") != "registry"  # it was in the middle
+    run = server.run(COLLECT)
+    assert run.rc == 0, run.stderr
+    assert "an earlier run was cut off: the registry is back as it was" in run.stdout
+    as_it_was(server, kept)
+
+
+def test_killed_collection_is_mended_by_a_deployment(server, client, kept, ansible):
+    add_rubbish(client, server)
+    with docker_that(server, KILLED["read-only"]) as path:
+        assert server.run(f"{path} {COLLECT}").rc == 137
+    before = snapshot(server)
+    check = ansible("playbooks/deploy-registry.yml", "--check")
+    assert check.returncode == 0, check.stdout
+    assert snapshot(server) == before
+    run = ansible("playbooks/deploy-registry.yml")
+    assert run.returncode == 0, run.stdout
+    as_it_was(server, kept)
+    serves(client)
+
+
+def test_collection_that_is_stopped_brings_the_registry_back(server, client, kept):
+    add_rubbish(client, server)
+    stop = '"start --attach registry-collect-garbage") kill -TERM $PPID; sleep 1; real "$@" ;;'
+    with docker_that(server, stop) as path:
+        run = server.run(f"{path} {COLLECT}")
+    assert run.rc == 1
+    assert "stopped by SIGTERM" in run.stderr
+    assert "stopped by SIGTERM" in result(server)
+    as_it_was(server, kept)
+    serves(client)
+
+
+def test_power_failure_in_the_middle(server, client, kept, password):
+    add_rubbish(client, server)
+    with docker_that(server, KILLED["read-only"]) as path:
+        assert server.run(f"{path} {COLLECT}").rc == 137
+    server.backend.run_local("docker kill wharf-garbage-server && docker start wharf-garbage-server")
+    wait_for(client, f"docker pull {REGISTRY}/kept/one:1", 60)
+    assert server.check_output("docker ps --format '{{.Names}}'") == "registry"
+    serves(client)
+    server.check_output(COLLECT)
+    as_it_was(server, kept)
+
+
+# What is refused ----------------------------------------------------------------------------------
+
+
+def test_collection_that_fails_brings_the_registry_back(server, client, kept):
+    place = add_rubbish(client, server)
+    server.check_output(f"mount --bind {place} {place}")  # it cannot be removed
+    try:
+        run = server.run(COLLECT)
+    finally:
+        server.check_output(f"umount {place}")
+    assert run.rc == 1
+    assert "the registry's own collection failed: " in run.stderr
+    assert result(server).startswith("failed ")
+    as_it_was(server, kept)
+    serves(client)
+    server.check_output(COLLECT)
+    assert result(server).startswith("ok ")
+
+
+def test_damaged_manifest_is_named_and_nothing_is_deleted(server, client, kept):
+    place = add_rubbish(client, server)
+    digest = kept[f"{REGISTRY}/kept/two:1"].partition(":")[2]
+    manifest = f"{STORAGE}/blobs/sha256/{digest[:2]}/{digest}/data"
+    server.check_output(f"cp -p {manifest} /root/manifest && sed -i 's/layers/lairs_/' {manifest}")
+    try:
+        run = server.run(COLLECT)
+    finally:
+        server.check_output(f"cp -p /root/manifest {manifest}")
+    assert run.rc == 1
+    assert f"kept/two:1: the manifest sha256:{digest} is damaged" in run.stderr
+    assert "Nothing was deleted" in run.stderr
+    assert server.file(f"{place}/data").exists
+    as_it_was(server, kept)
+
+
+def test_collection_that_would_eat_an_image_is_refused(server, client, kept, ansible):
+    """Without its link a part of an index counts for nothing with the registry's version 2, its layers are rubbish."""
+    index = json.loads(server.check_output(f"cat {blob(kept[f'{REGISTRY}/kept/many:all'])}"))
+    part = index["manifests"][0]["digest"].partition(":")[2]
+    link = f"{STORAGE}/repositories/kept/many/_manifests/revisions/sha256/{part}"
+    tag = f"{STORAGE}/repositories/kept/many/_manifests/tags/amd64"
+    server.check_output(f"mkdir /root/away && mv {link} /root/away/link && mv {tag} /root/away/tag")
+    before = blobs(server)
+    try:
+        run = ansible("playbooks/collect-garbage.yml")
+    finally:
+        server.check_output(f"mv /root/away/link {link} && mv /root/away/tag {tag} && rmdir /root/away")
+    assert run.returncode != 0
+    assert re.search("would delete sha256:[0-9a-f]+, which kept/many:all needs", run.stdout), run.stdout
+    assert before == server.check_output(f"find {DATA} -type f | grep -v -e {link} -e {tag}/ | sort")
+    as_it_was(server, kept)
+
+
+def test_untagged_images_stay_with_version_2_where_a_multi_arch_image_is_stored(server, client, kept, ansible):
+    reference = f"{REGISTRY}/kept/over:1"
+    for _ in range(2):
+        make(client, reference)
+        kept[reference] = push(client, reference)
+    before = blobs(server)
+    run = ansible("playbooks/collect-garbage.yml", "-e", '{"wharf_delete_untagged": true}')
+    assert run.returncode != 0
+    assert "is refused: the registry's version 2" in run.stdout
+    assert "would delete what the multi-arch image " in run.stdout
+    assert blobs(server) == before
+    # Without one they go.
+    server.check_output(f"mkdir /root/away && mv {STORAGE}/repositories/kept/many /root/away/")
+    server.check_output(f"cp -a {STORAGE}/blobs /root/away/")
+    try:
+        collected = server.run(f"{COLLECT} --delete-untagged")
+        assert collected.rc == 0, collected.stderr
+        assert len(server.check_output(f"ls {STORAGE}/repositories/kept/over/_manifests/revisions/sha256").split()) == 1
+    finally:
+        server.check_output(f"mv /root/away/many {STORAGE}/repositories/kept/ && cp -an /root/away/blobs {STORAGE}/")
+        server.check_output("rm -r /root/away")
+    as_it_was(server, kept)
+
+
+def test_full_disk_is_refused(server):
+    server.check_output(f"mount -t tmpfs -o size=8m tmpfs {DATA}")
+    try:
+        run = server.run(COLLECT)
+    finally:
+        server.check_output(f"umount {DATA}")
+    assert run.rc == 1
+    assert f"only 8.0 MiB free in {DATA}, and 16.0 MiB are needed" in run.stderr
+
+
+def test_bad_variables_are_refused(ansible):
+    bad = {"wharf_garbage_schedule": "hourly", "wharf_retention": [{"repositories": "(", "keep_newest": 1}]}
+    run = ansible("playbooks/collect-garbage.yml", "-e", json.dumps(bad))
+    assert run.returncode != 0
+    assert "wharf_garbage_schedule: 'hourly' is unknown: use daily, weekly, monthly" in run.stdout
+    assert "wharf_retention: rule 1 has repositories that is no regular expression" in run.stdout
+
+
+# By itself ----------------------------------------------------------------------------------------
+
+
+def test_schedule_works_survives_a_kill_and_goes(server, client, kept, ansible):
+    assert server.check_output("systemctl is-active wharf-collect-garbage.timer") == "active"
+    assert "Sun *-*-* 03:30" in server.check_output("systemctl cat wharf-collect-garbage.timer")
+
+    place = add_rubbish(client, server)
+    server.check_output("systemctl start wharf-collect-garbage")
+    assert not server.file(place).exists
+    assert result(server).startswith("ok ")
+
+    add_rubbish(client, server)
+    server.check_output("systemctl start --no-block wharf-collect-garbage")
+    wait_for(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
+    server.check_output("systemctl kill --kill-whom=main --signal=KILL wharf-collect-garbage")
+    wait_for(server, "systemctl is-failed wharf-collect-garbage")
+    as_it_was(server, kept)
+    serves(client)
+    server.check_output("systemctl reset-failed wharf-collect-garbage")
+
+    assert ansible("playbooks/deploy-registry.yml", "-e", "wharf_garbage_schedule=").returncode == 0
+    assert server.run("systemctl is-active wharf-collect-garbage.timer").stdout.strip() == "inactive"
+    left = server.check_output("find /etc -path '*/systemd/*' -name 'wharf-collect-garbage*'")
+    assert left == ""
+
+
+# Retention ----------------------------------------------------------------------------------------
+
+
+def test_retention_deletes_what_its_plan_says_and_nothing_else(server, client, kept, ansible):
+    server.check_output(COLLECT)
+    repository = f"{REGISTRY}/app/web"
+    digests = {}
+    for age, tags in ((9, ["old", "old-too"]), (8, ["v1"]), (7, ["older"]), (1, ["new"])):
+        make(client, f"{repository}:{tags[0]}")
+        for tag in tags:
+            client.check_output(
+                f"docker tag {repository}:{tags[0]} {repository}:{tag}",
+            )
+            digests[tag] = push(client, f"{repository}:{tag}")
+            age_tag(server, "app/web", tag, age)
+    # The same image under a tag that stays: it must not go with the tag that does.
+    client.check_output(f"docker tag {repository}:older {repository}:v2")
+    digests["v2"] = push(client, f"{repository}:v2")
+    digests["all"] = push_index(client, repository)
+    for tag in ("amd64", "arm64"):
+        age_tag(server, "app/web", tag, 30)
+    rules = json.dumps(
+        {"wharf_retention": [{"repositories": "app/.*", "keep_newest": 2, "keep_tags": "v[0-9]+", "older_than": 5}]}
+    )
+
+    before = snapshot(server)
+    # In check mode nothing goes, whatever else is said.
+    planned = ansible("playbooks/apply-retention.yml", "-e", rules, "-e", "wharf_retention_plan=any", "--check")
+    assert planned.returncode == 0, planned.stdout
+    assert snapshot(server) == before
+    assert "kept/" not in planned.stdout
+    assert "changed=0" in planned.stdout
+    # amd64 and arm64 are parts of "all": only their tags go. "older" shares its image with v2.
+    assert "5 of " in planned.stdout
+    assert "free 3 blobs" in planned.stdout
+    plan = re.search("plan: ([0-9a-f]{12})", planned.stdout)[1]
+    do = ["playbooks/apply-retention.yml", "-e", rules, "-e", f"wharf_retention_plan={plan}"]
+
+    # Something was pushed since.
+    client.check_output(f"docker tag {repository}:older {repository}:late")
+    push(client, f"{repository}:late")
+    age_tag(server, "app/web", "late", 20)
+    before = blobs(server)
+    changed = ansible(*do)
+    assert changed.returncode != 0
+    assert f"plan {plan} is not what would be deleted now, so nothing was deleted" in changed.stdout
+    assert blobs(server) == before
+    server.check_output(f"rm -r {STORAGE}/repositories/app/web/_manifests/tags/late")
+
+    done = ansible(*do)
+    assert done.returncode == 0, done.stdout
+    assert "deleted 5 tags and 1 manifest" in done.stdout
+    tags = json.loads(server.check_output(f"{READER} tags {DATA} --repository app/web"))
+    assert tags == {f"app/web:{tag}": digests[tag] for tag in ("v1", "v2", "new", "all")}
+    # What was deleted is not served any more, by its digest neither.
+    assert client.run(f"docker pull {repository}@{digests['old']}").rc != 0
+
+    collected = server.check_output(COLLECT)
+    assert "deleted: 3 blobs" in collected
+    for tag in ("v1", "v2", "new", "all"):
+        client.run(f"docker image rm --force {repository}:{tag}")
+        pull(client, f"{repository}:{tag}", digests[tag])
+    as_it_was(server, kept)
+    again = ansible(*do)
+    assert again.returncode != 0
+    assert f"there is no plan {plan} any more" in again.stdout
+
+
+def test_retention_without_rules_is_refused(ansible):
+    run = ansible("playbooks/apply-retention.yml")
+    assert run.returncode != 0
+    assert "wharf_retention: is empty" in run.stdout
+
+
+def age_tag(server: Host, name: str, tag: str, days: int) -> None:
+    """Make a tag as old as if it had been pushed so many days ago."""
+    server.check_output(f"touch -d '-{days} days' {STORAGE}/repositories/{name}/_manifests/tags/{tag}/current/link")
+
+
+def blob(digest: str) -> str:
+    """Return the file of a blob."""
+    number = digest.partition(":")[2]
+    return f"{STORAGE}/blobs/sha256/{number[:2]}/{number}/data"
+
+
+def wait_for(host: Host, command: str, seconds: float = 20) -> None:
+    """Wait until a command succeeds on a host."""
+    deadline = time.monotonic() + seconds
+    while host.run(command).rc != 0:
+        assert time.monotonic() < deadline, command
+        time.sleep(0.05)
