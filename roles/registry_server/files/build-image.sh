@@ -14,6 +14,8 @@ apt-get update -qq
 # _apt may not read a directory of root's.
 apt-get download -qq -o APT::Sandbox::User=root docker-registry busybox-static ca-certificates >/dev/null
 version=$(dpkg-deb --field docker-registry_*.deb Version)
+label='{{index .Config.Labels "org.opencontainers.image.version"}}'
+[ "$(docker image inspect --format "$label" "$image" 2>/dev/null)" != "$version" ] || exit 0  # it is there already
 for package in *.deb; do dpkg-deb --extract "$package" unpacked; done
 
 mkdir -p root/bin root/etc/ssl/certs root/var/lib/registry root/tmp
