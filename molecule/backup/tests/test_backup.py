@@ -1,0 +1,416 @@
+"""A backup while people push, what can go wrong with it, and the registry back on a fresh host after the old one died.
+
+The tests build on each other, in their order: the registry of the first is the one that comes back in the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REGISTRY, log_in, pull, push, write
+
+DATA = "/var/lib/wharf/registry"
+BACKUP = "/srv/backup/registry"  # on client1
+PUSH = """set -e
+for i in $(seq "$2" "$3"); do
+  head -c 200000 /dev/urandom >/tmp/content
+  tar -C /tmp -c content | docker import - "$1/test/image$i:1" >/dev/null
+  docker push "$1/test/image$i:1" | sed -n "s|.*digest: \\(sha256:[0-9a-f]*\\).*|$1/test/image$i:1 \\1|p"
+done
+"""
+PULL = """docker image prune --all --force >/dev/null
+while read -r reference digest; do
+  docker pull --quiet "${reference%:*}@$digest" >/dev/null || echo "$reference: not there by its digest"
+  got=$(docker pull "$reference" | sed -n 's/^Digest: //p')
+  [ "$got" = "$digest" ] || echo "$reference: leads to $got instead of $digest"
+done
+"""
+BUSY = """n=0
+while [ ! -e /tmp/busy.stop ]; do
+  n=$((n + 1)); head -c 1000000 /dev/urandom >/tmp/busy
+  tar -C /tmp -c busy | docker import - "$1/busy/image:$n" >/dev/null
+  docker push --quiet "$1/busy/image:$n" >/dev/null && touch /tmp/busy.pushed; sleep 0.3
+done
+touch /tmp/busy.done
+"""
+
+
+def backup(ansible, *arguments: str, **facts: object) -> subprocess.CompletedProcess[str]:
+    """Run the backup's playbook."""
+    return ansible("playbooks/back-up-registry.yml", *arguments, "-e", json.dumps(facts))
+
+
+def restore(ansible, *arguments: str, **facts: object) -> subprocess.CompletedProcess[str]:
+    """Run the restore's playbook."""
+    return ansible("playbooks/restore-registry.yml", *arguments, "-e", json.dumps(facts))
+
+
+def run(hosts, command: str) -> tuple[int, str]:
+    """Run a program on the server as a person there would; return its exit code and what it said."""
+    result = hosts["server"].run(command)
+    return result.rc, " ".join((result.stdout + result.stderr).split())
+
+
+def made(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Return what a backup's playbook says of the snapshot that it made."""
+    assert result.returncode == 0, result.stdout
+    found = re.search(
+        r"snapshot (?P<id>\w+): (?P<tags>\d+) tags, (?P<total>[\d.]+) MB, of them (?P<new>[\d.]+) MB new,"
+        r" in (?P<seconds>[\d.]+) s",
+        result.stdout,
+    )
+    assert found, result.stdout
+    return found.groupdict()
+
+
+def untouched(hosts, reference: str, digest: str) -> None:
+    """Tell that the registry serves an image, and that nothing of a restore lies about."""
+    pull(hosts["client2"], reference, digest)
+    assert not hosts["server"].file(f"{DATA}/.restoring").exists
+
+
+@pytest.fixture(scope="session")
+def images(hosts, password) -> dict[str, str]:
+    """Push 30 images from two hosts and a large one; return the digest of each reference."""
+    for name in ("client1", "client2"):
+        log_in(hosts[name], password)
+        write(hosts[name], "/tmp/push", PUSH)
+    large = f"{REGISTRY}/test/large:1"
+    hosts["client1"].check_output(f"setsid sh /tmp/push {REGISTRY} 1 15 >/tmp/pushed 2>&1 </dev/null &")
+    pushed = hosts["client2"].check_output(f"sh /tmp/push {REGISTRY} 16 30")
+    hosts["client2"].check_output(
+        f"head -c 60000000 /dev/urandom >/var/tmp/content && tar -C /var/tmp -c content | docker import - {large}"
+    )
+    digest = push(hosts["client2"], large)
+    hosts["client2"].check_output(f"rm /var/tmp/content; docker image rm {large}")
+    hosts["client1"].check_output("while pgrep -f '^sh /tmp/push' >/dev/null; do sleep 0.1; done")
+    pushed += "\n" + hosts["client1"].check_output("cat /tmp/pushed")
+    digests = dict(line.split() for line in pushed.splitlines()) | {large: digest}
+    assert len(digests) == 31, pushed
+    return digests
+
+
+@pytest.fixture
+def one(images) -> tuple[str, str]:
+    """Return the reference and the digest of one image."""
+    return f"{REGISTRY}/test/image1:1", images[f"{REGISTRY}/test/image1:1"]
+
+
+def test_bad_settings_are_refused_before_anything_changes(hosts, ansible):
+    result = backup(ansible, wharf_backup_repository="", wharf_backup_keep={"daily": 0}, wharf_backup_schedule="often")
+    assert result.returncode != 0
+    assert "wharf_backup_repository: is missing" in result.stdout
+    assert "wharf_backup_keep: daily: 0 cannot be kept" in result.stdout
+    assert "wharf_backup_schedule: 'often' is unknown" in result.stdout
+    assert not hosts["server"].file("/etc/wharf/backup").exists
+
+
+def test_check_mode_on_a_server_without_a_backup_changes_nothing(hosts, ansible):
+    result = backup(ansible, "--check", "--diff")
+    assert result.returncode == 0, result.stdout
+    assert "would install it first" in result.stdout
+    assert not hosts["server"].file("/etc/wharf/backup").exists
+    assert not hosts["client1"].file(BACKUP).exists
+
+
+def test_backup_is_made_while_people_push(hosts, ansible, images, number):
+    write(hosts["client2"], "/tmp/busy.sh", BUSY)
+    hosts["client2"].check_output(
+        f"setsid sh /tmp/busy.sh {REGISTRY} >/dev/null 2>&1 </dev/null &"
+        " while [ ! -e /tmp/busy.pushed ]; do sleep 0.1; done"
+    )
+    said = made(backup(ansible))
+    hosts["client2"].check_output("touch /tmp/busy.stop; while [ ! -e /tmp/busy.done ]; do sleep 0.1; done")
+    assert int(said["tags"]) > len(images)
+    number("first backup, to another host, as a whole", float(said["new"]) / float(said["seconds"]), "MB/s")
+
+    held = json.loads(hosts["server"].check_output("wharf-restore-registry --list --json"))["tags"]
+    assert {f"{REGISTRY}/{reference}": digest for reference, digest in held.items()}.items() >= images.items()
+    assert hosts["server"].file("/var/lib/wharf/results/back-up-registry").content_string.startswith("ok ")
+
+
+def test_second_backup_costs_seconds_and_no_space(hosts, number):
+    assert run(hosts, "wharf-back-up-registry")[0] == 0  # what was pushed during the first
+    said = json.loads(hosts["server"].check_output("wharf-back-up-registry --json"))
+    assert said["new"] < 20_000, said
+    assert said["seconds"] < 15, said
+    number("second backup without changes", said["seconds"], "s")
+    number("second backup without changes, new", said["new"] / 1000, "kB")
+
+
+def test_check_mode_says_what_is_new(hosts, ansible):
+    before = hosts["client1"].check_output(f"find {BACKUP} -type f | sort")
+    result = backup(ansible, "--check")
+    assert result.returncode == 0, result.stdout
+    assert "would back up" in result.stdout
+    assert "changed=0" in result.stdout, result.stdout
+    assert hosts["client1"].check_output(f"find {BACKUP} -type f | sort") == before
+
+
+def test_nobody_reads_the_secrets(hosts):
+    for path in ("backup.json", "password", "id_ed25519"):
+        assert hosts["server"].file(f"/etc/wharf/backup/{path}").mode == 0o600
+    # The backup holds the key of the CA, and nobody finds it there without the password.
+    key = hosts["server"].check_output("sed -n 2p /etc/wharf/ca/ca.key")
+    assert hosts["client1"].run(f"grep -rqF '{key}' {BACKUP}").rc == 1
+
+
+def test_user_of_the_backup_may_do_nothing_but_sftp(hosts):
+    result = hosts["server"].run("ssh -F /etc/wharf/backup/ssh_config backup id </dev/null")
+    assert "uid=" not in result.stdout
+
+
+def test_wrong_password_is_refused(ansible):
+    result = backup(ansible, wharf_backup_password="not-the-password-of-it")
+    assert result.returncode != 0
+    assert "wharf_backup_password: is not the password of the backup in" in result.stdout
+
+
+def test_upgrade_backs_up_first_and_stops_where_it_cannot(ansible):
+    refused = ansible("playbooks/upgrade-registry.yml", "-e", "wharf_backup_password=not-the-right-one")
+    assert refused.returncode != 0
+    assert "is not the password of the backup" in refused.stdout
+    assert "PLAY [Deploy the registry]" not in refused.stdout
+    upgraded = ansible("playbooks/upgrade-registry.yml")
+    made(upgraded)
+    assert upgraded.stdout.index("PLAY [Back the registry up]") < upgraded.stdout.index("PLAY [Deploy the registry]")
+
+
+def test_backup_without_room_is_refused(hosts, ansible):
+    hosts["client1"].check_output("mkdir -p /srv/small && mount -t tmpfs -o size=20m tmpfs /srv/small")
+    result = backup(ansible, wharf_backup_repository="/srv/small/registry")
+    assert result.returncode != 0
+    assert "there is no room in sftp:backup:/srv/small/registry" in result.stdout, result.stdout
+    assert hosts["client1"].check_output("ls -A /srv/small/registry") == ""
+    hosts["client1"].check_output("umount /srv/small")
+
+
+def test_schedule_makes_a_backup_by_itself(hosts, ansible):
+    made(backup(ansible, wharf_backup_schedule="daily"))  # the right password and place are back, too
+    server = hosts["server"]
+    server.check_output("rm /var/lib/wharf/results/back-up-registry; systemctl start wharf-back-up-registry.service")
+    assert server.file("/var/lib/wharf/results/back-up-registry").content_string.startswith("ok ")
+
+
+def test_somebody_else_at_work_is_named(hosts):
+    hosts["server"].check_output(
+        "setsid sh -c 'exec 9>>/run/lock/wharf-registry.lock; flock 9;"
+        " echo collect-garbage >/run/lock/wharf-registry.lock; touch /tmp/locked; sleep 600'"
+        " >/dev/null 2>&1 </dev/null & while [ ! -e /tmp/locked ]; do sleep 0.1; done"
+    )
+    code, said = run(hosts, "wharf-back-up-registry")
+    hosts["server"].check_output("pkill -f '[s]leep 600'; rm /tmp/locked")
+    assert code == 1
+    assert "collect-garbage is at work on the registry" in said
+
+
+def test_interrupted_backup_does_not_disturb_the_next(hosts):
+    server = hosts["server"]
+    # Something that takes a while, and that no repository names.
+    junk = f"{DATA}/docker/registry/v2/blobs/sha256/00/{'0' * 64}"
+    server.check_output(f"mkdir -p {junk} && head -c 200000000 /dev/urandom >{junk}/data")
+    server.check_output("setsid wharf-back-up-registry >/dev/null 2>&1 </dev/null &")
+    locks = f"ls {BACKUP}/locks"
+    deadline = time.monotonic() + 30
+    while not hosts["client1"].check_output(locks):
+        assert time.monotonic() < deadline, "no backup under way"
+        time.sleep(0.2)
+    server.check_output("pkill -KILL -f '[r]egistry_backup.py'; pkill -KILL restic")
+    assert hosts["client1"].check_output(locks)
+    server.check_output(f"rm -r {junk}")
+    assert run(hosts, "wharf-back-up-registry")[0] == 0
+    assert not hosts["client1"].check_output(locks)
+
+
+@pytest.mark.parametrize("damage", ["flipped byte", "missing file"])
+def test_damaged_backup_is_found_and_never_restored(hosts, one, damage):
+    client1, server = hosts["client1"], hosts["server"]
+    pack = client1.check_output(f"find {BACKUP}/data -type f -printf '%s %p\\n' | sort -n | tail -1").split()[1]
+    client1.check_output(f"cp -a {pack} /var/tmp/pack")
+    if damage == "flipped byte":
+        client1.check_output(
+            f"chmod u+w {pack}; printf x | dd of={pack} bs=1 seek=1000000 conv=notrunc 2>/dev/null;"
+            f" ! cmp -s {pack} /var/tmp/pack"
+        )
+    else:
+        client1.check_output(f"rm -f {pack}")
+    try:
+        code, said = run(hosts, "wharf-check-backup")
+        assert (code, "is damaged" in said, Path(pack).name[:8] in said) == (1, True, True), said
+        code, said = run(hosts, "wharf-restore-registry --confirm registry.wharf.test")
+        assert (code, "the backup is damaged, and nothing was replaced" in said) == (1, True), said
+        untouched(hosts, *one)
+        assert not server.check_output(f"find {DATA} -maxdepth 1 -name 'before-restore*'")
+    finally:
+        client1.check_output(f"rm -f {pack}; mv /var/tmp/pack {pack}")
+
+
+def test_controller_gets_a_copy_and_the_backup_is_checked(hosts, ansible, tmp_path):
+    copy = tmp_path / "copy"
+    assert hosts["server"].service("wharf-back-up-registry.timer").is_enabled
+    result = backup(ansible, wharf_backup_fetch_to=str(copy), wharf_backup_check=True)
+    assert "every byte was read" in result.stdout
+    made(result)
+    # The schedule of the last run is gone.
+    assert "wharf-back-up-registry" not in hosts["server"].check_output("systemctl list-timers --all")
+
+    listing = hosts["client1"].check_output(f"cd {BACKUP} && find . -type f -exec sha256sum {{}} + | sort")
+    lines = subprocess.run(
+        "find . -type f -exec sha256sum {} + | sort", shell=True, cwd=copy, capture_output=True, text=True, check=True
+    )
+    assert lines.stdout.strip() == listing
+
+
+def test_restore_over_a_registry_needs_its_name(hosts, one):
+    code, said = run(hosts, "wharf-restore-registry --confirm another")
+    assert (code, "there is a registry in" in said) == (1, True), said
+    assert "set wharf_restore_confirm: registry.wharf.test" in said
+    code, said = run(hosts, "wharf-restore-registry --snapshot list")
+    assert (code, "wharf_restore_snapshot: list is no snapshot" in said) == (1, True), said
+    untouched(hosts, *one)
+
+
+def test_one_repository_comes_back(hosts, ansible, one):
+    server, reference, digest = hosts["server"], *one
+    repositories = f"{DATA}/docker/registry/v2/repositories"
+    blob = f"{DATA}/docker/registry/v2/blobs/sha256/{digest[7:9]}/{digest[7:]}"
+    server.check_output(f"rm -r {repositories}/test/image1 {blob}")
+    assert hosts["client1"].run(f"docker pull {REGISTRY}/test/image1@{digest}").rc != 0
+    result = restore(ansible, wharf_restore_repository="test/image1")
+    assert result.returncode == 0, result.stdout
+    pull(hosts["client2"], reference, digest)
+
+
+def test_tag_that_leads_elsewhere_is_led_back_only_on_request(hosts, one):
+    reference, digest = one
+    client1 = hosts["client1"]
+    client1.check_output(f"docker tag {REGISTRY}/test/image2:1 {reference}")
+    other = push(client1, reference)
+    code, said = run(hosts, "wharf-restore-registry --repository test/image1")
+    assert (code, "test/image1:1. To lead them back, set wharf_restore_overwrite: true" in said) == (1, True), said
+    assert client1.check_output(f"docker pull {reference} | grep -o sha256:.*") == other
+
+    code, said = run(hosts, "wharf-restore-registry --repository test/image1 --overwrite")
+    assert code == 0, said
+    assert client1.check_output(f"docker pull {reference} | grep -o sha256:.*") == digest
+    pull(hosts["client2"], reference, other)  # what it led to is still there
+
+
+def test_interrupted_restore_leaves_the_old_registry(hosts, ansible, one):
+    server = hosts["server"]
+    start = (
+        "setsid wharf-restore-registry --confirm registry.wharf.test >/tmp/restore.log 2>&1 </dev/null &"
+        " for _ in $(seq 300); do {}; sleep 0.1; done; cat /tmp/restore.log >&2; exit 1"
+    )
+    kill = "pkill -KILL -f '[r]egistry_backup.py'; pkill -KILL restic; exit 0"
+    server.check_output(start.format(f"[ ! -d {DATA}/.restoring ] || {{ sleep 1; {kill}; }}"))
+    assert server.file(f"{DATA}/.restoring").exists
+    pull(hosts["client2"], *one)
+
+    # In the moment in which the registry is stopped: one run of the playbook that deploys it brings it back.
+    server.check_output(
+        start.format(f'pgrep -f "[d]ocker stop registry" >/dev/null && {{ {kill}; }}')
+        .replace("sleep 0.1", "sleep 0.01")
+        .replace("seq 300", "seq 6000")
+    )
+    server.check_output(
+        "while docker inspect --format '{{.State.Running}}' registry | grep -q true; do sleep 0.1; done"
+    )
+    result = ansible("playbooks/deploy-registry.yml")
+    assert result.returncode == 0, result.stdout
+    pull(hosts["client2"], *one)
+
+
+def test_restore_on_the_same_server_keeps_what_was_there(hosts, one):
+    server, client1 = hosts["server"], hosts["client1"]
+    client1.check_output(f"docker tag {REGISTRY}/test/image2:1 {REGISTRY}/later/image:1")
+    push(client1, f"{REGISTRY}/later/image:1")
+    ca = server.check_output("cat /etc/wharf/ca/ca.crt")
+    said = json.loads(server.check_output("wharf-restore-registry --confirm registry.wharf.test --json"))
+    assert client1.run(f"docker pull {REGISTRY}/later/image:1").rc != 0  # it came after the backup
+    kept = next(place for place in said["kept"] if place.startswith(DATA))
+    assert server.file(f"{kept}/docker/registry/v2/repositories/later/image").exists
+    assert server.check_output("cat /etc/wharf/ca/ca.crt") == ca
+    untouched(hosts, *one)
+
+
+def test_speed_against_a_plain_copy(hosts, number):
+    """The same data (images, and 300 MB like layers) by restic to a fresh repository and by cp; all get to the disk."""
+    server = hosts["server"]
+    seconds = {}
+    server.check_output(
+        f"rm -rf /var/tmp/speed; mkdir /var/tmp/speed; cp -a {DATA}/docker /var/tmp/speed/source;"
+        " for i in 1 2 3; do head -c 100000000 /dev/urandom >/var/tmp/speed/source/$i; done"
+    )
+    size = int(server.check_output("du -sb /var/tmp/speed/source | cut -f1"))
+    environment = "RESTIC_PASSWORD=speed RESTIC_REPOSITORY=/var/tmp/speed/repository"
+    server.check_output(f"{environment} restic init")
+    commands = {
+        "cp -a": "cp -a source copy && sync -f copy",
+        "backup": f"{environment} restic backup --compression off source",
+        "restore": f"{environment} restic restore latest --target restored && sync -f restored",
+    }
+    for name, command in commands.items():
+        start = time.monotonic()
+        server.check_output(f"cd /var/tmp/speed && {command}")
+        seconds[name] = time.monotonic() - start
+        number(f"{name} of the same {size / 1e6:.0f} MB", size / 1e6 / seconds[name], "MB/s")
+    server.check_output("rm -rf /var/tmp/speed")
+    for name in ("backup", "restore"):
+        number(f"{name} against cp -a (goal 0.5)", seconds["cp -a"] / seconds[name], "times")
+
+
+def test_registry_comes_back_on_a_fresh_host(hosts, ansible, images, number, tmp_path_factory):
+    assert run(hosts, "wharf-back-up-registry")[0] == 0
+    ca = hosts["server"].check_output("cat /etc/wharf/ca/ca.crt")
+    trust = hosts["client1"].check_output("find /etc/docker /root/.docker -type f -exec sha256sum {} +")
+    local = hosts["client1"].backend.run_local
+    assert local("docker rm --force --volumes wharf-backup-server").rc == 0
+    assert hosts["client2"].run(f"docker pull {REGISTRY}/test/image1:1").rc != 0
+    # The name leads to the new host, as DNS would.
+    assert local("docker network disconnect wharf-backup wharf-backup-spare").rc == 0
+    aliases = "--alias spare --alias registry.wharf.test"
+    assert local(f"docker network connect {aliases} wharf-backup wharf-backup-spare").rc == 0
+
+    # The group holds the new host, and nothing else changes. In a directory of its own, or Molecule would read it too.
+    old = Path(os.environ["MOLECULE_INVENTORY_FILE"])
+    inventory = yaml.safe_load(old.read_text())
+    del inventory["all"]["hosts"]["server"]
+    inventory["registry_servers"]["hosts"] = inventory.pop("ungrouped")["hosts"]
+    new = tmp_path_factory.mktemp("inventory") / "hosts.yml"
+    for name in ("group_vars", ".credentials"):
+        new.with_name(name).symlink_to(old.with_name(name))
+    new.write_text(yaml.safe_dump(inventory))
+    os.environ["MOLECULE_INVENTORY_FILE"] = str(new)
+
+    start = time.monotonic()
+    # Into a named volume this time: the backup does not mind.
+    result = restore(ansible, wharf_registry_data="registry-data")
+    assert result.returncode == 0, result.stdout
+    number("a fresh host to the registry back and proved", time.monotonic() - start, "s")
+
+    assert hosts["spare"].check_output("cat /etc/wharf/ca/ca.crt") == ca
+    lost = []
+    listed = "".join(f"{reference} {digest}\n" for reference, digest in images.items())
+    for name in ("client1", "client2"):
+        write(hosts[name], "/tmp/images", listed)
+        write(hosts[name], "/tmp/pull-all", PULL)
+        lost += hosts[name].check_output("sh /tmp/pull-all </tmp/images").splitlines()
+    number("images lost", len(lost), "")
+    assert lost == []
+    assert hosts["client1"].check_output("find /etc/docker /root/.docker -type f -exec sha256sum {} +") == trust
+    # What was pushed during the backup is listed only if it is whole.
+    storage = "$(docker volume inspect --format '{{.Mountpoint}}' registry-data)"
+    hosts["spare"].check_output(f"python3 /usr/local/lib/wharf/registry_storage.py verify --contents {storage}")
+
+
+def test_backup_goes_on_from_the_fresh_host(ansible):
+    said = made(backup(ansible, wharf_registry_data="registry-data"))
+    assert float(said["new"]) < 1, said

@@ -1,0 +1,1 @@
+../../roles/registry_backup/filter_plugins/registry_backup.py

@@ -1,0 +1,1 @@
+../../registry_server/files/registry_storage.py
