@@ -1,0 +1,129 @@
+"""A registry goes: nothing is left on the hosts but what is to stay, and it comes back on its data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from conftest import REGISTRY, pull, push
+
+HERE = Path(__file__).resolve().parents[1]
+SAVED: dict[str, str] = {}
+
+
+def look(host) -> set[str]:
+    """Return what is on a host, as lines of text."""
+    return set(host.check_output((HERE / "look.sh").read_text()).splitlines())
+
+
+def before(name: str) -> set[str]:
+    """Return what was on a host before Wharf came."""
+    return set((Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / f"{name}.before").read_text().splitlines())
+
+
+def test_image_is_there_and_the_hosts_are_logged_in(hosts, image):
+    SAVED[image] = push(hosts["client1"], image)
+    pull(hosts["server"], image, SAVED[image])
+    assert hosts["server"].file(f"/etc/ssl/certs/wharf-{REGISTRY.replace(':', '_')}_1.pem").exists
+
+
+@pytest.mark.parametrize(
+    "variables", [{"wharf_remove_data": True}, {"wharf_remove_data": True, "wharf_remove_confirm": "registry"}]
+)
+def test_deleting_without_the_name_is_refused(hosts, ansible, variables):
+    there = look(hosts["server"])
+    result = ansible("playbooks/remove-registry.yml", "-e", json.dumps(variables))
+    assert result.returncode != 0
+    assert "wharf_remove_confirm: must be the name of the registry" in result.stdout
+    assert look(hosts["server"]) == there
+
+
+def test_removal_waits_for_what_is_at_work(hosts, ansible):
+    server = hosts["server"]
+    server.check_output(
+        "setsid sh -c 'cd /run/lock; exec 9>>wharf-registry.lock; flock 9; echo collect-garbage >wharf-registry.lock;"
+        " echo $$ >/tmp/holder; exec sleep 60' >/dev/null 2>&1 & sleep 0.5"
+    )
+    result = ansible("playbooks/remove-registry.yml")
+    server.check_output("kill $(cat /tmp/holder); rm /tmp/holder")
+    assert result.returncode != 0
+    assert "collect-garbage is at work on the registry" in result.stdout
+    assert "PLAY [Trust the registry no longer]" not in result.stdout
+
+
+def test_check_mode_says_what_goes_and_changes_nothing(hosts, ansible):
+    # What other parts of Wharf put on a server.
+    hosts["server"].check_output(
+        "mkdir -p /usr/local/lib/wharf /var/lib/wharf/results; touch /usr/local/lib/wharf/x /usr/local/sbin/wharf-x"
+        " /etc/cron.d/wharf-x /var/lib/wharf/results/x; printf '[Service]\nExecStart=/bin/true\n'"
+        " >/etc/systemd/system/wharf-x.service; printf '[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=timers.target\n'"
+        " >/etc/systemd/system/wharf-x.timer; systemctl enable --now --quiet wharf-x.timer"
+    )
+    there = {name: look(hosts[name]) for name in ("server", "client1")}
+    result = ansible("playbooks/remove-registry.yml", "--check")
+    assert result.returncode == 0, result.stdout
+    for thing in ("container registry", "image wharf-registry:distro", "wharf-x.timer", "/etc/wharf/registry"):
+        assert thing in result.stdout
+    assert {name: look(hosts[name]) for name in there} == there
+
+
+def test_removal_leaves_the_hosts_as_they_were(hosts, ansible):
+    result = ansible("playbooks/remove-registry.yml")
+    assert result.returncode == 0, result.stdout
+    server = {name for name in look(hosts["server"]) if "/var/lib/wharf" not in name and "/etc/wharf" not in name}
+    assert server - before("server") == {
+        line for line in server if line.startswith(("package python3-requests ", "/root/.docker"))
+    }
+    assert before("server") - server == set()
+
+
+def test_client_keeps_the_other_registry(hosts):
+    after = look(hosts["client1"])
+    gone, new = before("client1") - after, after - before("client1")
+    assert all("/etc/docker/daemon.json" in line or "daemon.json.record" in line for line in gone), gone
+    assert all(word in "".join(new) for word in ("daemon.json", "daemon.json.record"))
+    assert {line.split()[0] for line in new} <= {
+        "/etc/docker/daemon.json", "/var/lib/wharf/daemon.json.record", "/root/.docker/", "/root/.docker/config.json"
+    }  # fmt: skip
+    config = json.loads(hosts["client1"].check_output("cat /etc/docker/daemon.json"))
+    assert config["insecure-registries"] == ["other.wharf.test:5000"]
+
+
+def test_nobody_is_logged_in_any_more(hosts):
+    for name in ("server", "client1"):
+        auths = json.loads(hosts[name].check_output("cat /root/.docker/config.json")).get("auths", {})
+        assert auths == {}
+
+
+def test_second_removal_changes_nothing(ansible):
+    result = ansible("playbooks/remove-registry.yml")
+    assert result.returncode == 0, result.stdout
+    assert "changed: [" not in result.stdout
+
+
+def test_registry_comes_back_on_its_data_with_its_ca(hosts, ansible):
+    server = hosts["server"]
+    ca = server.check_output("sha256sum </etc/wharf/ca/ca.crt")
+    result = ansible("site.yml")
+    assert result.returncode == 0, result.stdout
+    assert server.check_output("sha256sum </etc/wharf/tls/ca.crt") == ca
+    for image, digest in SAVED.items():
+        pull(hosts["client1"], image, digest)
+
+
+def test_everything_goes_when_the_name_is_given(hosts, ansible):
+    result = ansible(
+        "playbooks/remove-registry.yml",
+        "-e",
+        "wharf_remove_data=true",
+        "-e",
+        "wharf_remove_confirm=registry.wharf.test",
+    )
+    assert result.returncode == 0, result.stdout
+    server = look(hosts["server"])
+    assert {line for line in server if "wharf" in line} <= before("server")
+    assert before("server") - server == set()
+    # As it was, for the next verification on the same hosts.
+    assert ansible("site.yml", "--skip-tags", "prove").returncode == 0
