@@ -1,0 +1,1 @@
+../../roles/registry_server/files/registry_storage.py

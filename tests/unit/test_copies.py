@@ -1,0 +1,213 @@
+"""What copy-images, export-images and import-images refuse, plan and show."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from conftest import load_module
+
+copies = load_module("playbooks/filter_plugins/copies.py")
+
+REGISTRY = "registry.example.com:5000"
+DIGEST = "sha256:" + "a" * 64
+
+
+def problems(*items: object, **facts: object) -> list[str]:
+    """Return what is wrong with a list of copies."""
+    known = {"copies": list(items), "parallel": 4, "logins": [], "registry": REGISTRY, "clients": ["one"], "limit": ""}
+    return copies.wharf_copies_problems(known | facts)
+
+
+def plan(**item: str) -> dict[str, str]:
+    """Return what there is to do for an item that is good."""
+    assert problems(item) == []
+    return copies.wharf_copies_plan([item], REGISTRY, ["one"])[0]
+
+
+def archive(path: Path, files: dict[str, object]) -> str:
+    """Write a tar archive of files; content that is not bytes becomes JSON."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            content = content if isinstance(content, bytes) else json.dumps(content).encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    """Return a file as docker save writes it, of two images."""
+    entries = [{"Config": f"{n}.json", "RepoTags": [f"team/app:{n}"], "Layers": []} for n in (1, 2)]
+    return archive(tmp_path / "saved.tar", {"manifest.json": entries, "1.json": b"one", "2.json": b"two"})
+
+
+def oci(path: Path, *names: str) -> str:
+    """Write an OCI archive of images with these names."""
+    entries = [
+        {"digest": DIGEST, "size": 2, "annotations": {"org.opencontainers.image.ref.name": name} if name else {}}
+        for name in names
+    ]
+    return archive(path, {"index.json": {"manifests": entries}, f"blobs/{DIGEST.replace(':', '/')}": b"{}"})
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "skopeo", "image"),
+    [
+        ("quay.example.com/team/app:1.4", None, "docker://quay.example.com/team/app:1.4", "team/app:1.4"),
+        ("docker://quay.example.com/team/app:1.4", None, "docker://quay.example.com/team/app:1.4", "team/app:1.4"),
+        ("localhost/app:1", "other:2", "docker://localhost/app:1", "other:2"),
+        ("[::1]:5000/app:1", None, "docker://[::1]:5000/app:1", "app:1"),
+        (f"quay.example.com/app:1@{DIGEST}", None, f"docker://quay.example.com/app@{DIGEST}", "app:1"),
+        (f"quay.example.com/app@{DIGEST}", "app:x", f"docker://quay.example.com/app@{DIGEST}", "app:x"),
+    ],
+)
+def test_image_of_another_registry(source, to, skopeo, image):
+    done = plan(**({"from": source} | ({"to": to} if to else {})))
+    assert (done["source"], done["image"]) == (skopeo, image)
+    assert done["digest"] == (DIGEST if "@" in source else "")
+
+
+def test_image_of_an_engine_keeps_its_path_and_loses_its_registry():
+    assert plan(**{"from": "team/app:1", "engine": "one"})["image"] == "team/app:1"
+    done = plan(**{"from": "old.example.com:5000/team/app:1", "engine": "one"})
+    assert (done["source"], done["image"]) == ("engine:old.example.com:5000/team/app:1", "team/app:1")
+
+
+def test_archive_of_docker_save(saved):
+    done = plan(**{"from": saved, "image": "team/app:2"})
+    assert done["source"] == "docker-archive:FILE:@1"
+    assert done["image_id"] == "sha256:" + hashlib.sha256(b"two").hexdigest()
+    assert (done["image"], done["archive"], done["digest"]) == ("team/app:2", saved, "")
+
+
+def test_oci_archive(tmp_path):
+    done = plan(**{"from": oci(tmp_path / "one.tar", "team/app:1")})
+    assert (done["source"], done["digest"], done["image"]) == ("oci-archive:FILE", DIGEST, "team/app:1")
+    done = plan(**{"from": oci(tmp_path / "two.tar", "1", "2"), "image": "2", "to": "app:2"})
+    assert (done["source"], done["image"]) == ("oci-archive:FILE:2", "app:2")
+    without_a_name = {"from": oci(tmp_path / "bare.tar", "")}
+    assert "to is missing" in problems(without_a_name)[0]
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ("quay.example.com/app:1", "is not a mapping"),
+        ({"to": "app:1"}, "from is missing"),
+        ({"from": "quay.example.com/app:1", "tag": "2"}, "the key 'tag' is unknown"),
+        ({"from": 7}, "from: 7 is not text"),
+        ({"from": "app:1"}, "names no registry"),
+        ({"from": "team/app:1"}, "names no registry"),
+        ({"from": "quay.example.com/app"}, "neither tag nor digest"),
+        ({"from": "quay.example.com/App:1"}, "upper case"),
+        ({"from": "https://quay.example.com/app:1"}, "a scheme that is not known"),
+        ({"from": "docker-archive:/srv/app.tar"}, "a scheme that is not known"),
+        ({"from": "quay.example.com/app@sha256:12"}, "after the @"),
+        ({"from": "quay.example.com/app:1", "image": "x:1"}, "is for archives"),
+        ({"from": f"quay.example.com/app@{DIGEST}"}, "to is missing"),
+        ({"from": "quay.example.com/app:1", "to": f"{REGISTRY}/team/app:1"}, "leave it out, use 'team/app:1'"),
+        ({"from": "quay.example.com/app:1", "to": "docker://other/app:1"}, "has a scheme"),
+        ({"from": "quay.example.com/app:1", "to": "Team/app:1"}, "use 'team/app:1'"),
+        ({"from": "quay.example.com/app:1", "to": "team/app"}, "has no tag"),
+        ({"from": "quay.example.com/app:1", "to": f"team/app@{DIGEST}"}, "has a digest"),
+        ({"from": "quay.example.com/app:1", "to": "team//app:1"}, "is not an image's name"),
+        ({"from": "quay.example.com/app:1", "to": "a" * 250 + ":1"}, "is too long"),
+        ({"from": "app:1", "engine": "two"}, "use one of one"),
+        ({"from": "app", "engine": "one"}, "has no tag"),
+        ({"from": "/nowhere/app.tar"}, "there is no file '/nowhere/app.tar'"),
+    ],
+)
+def test_copy_that_cannot_be_is_refused_with_the_remedy(item, words):
+    (line,) = problems(item)
+    assert line.startswith("wharf_copies: item 1: ")
+    assert words in line
+
+
+def test_archives_that_cannot_be_read_are_refused(tmp_path, saved):
+    (tmp_path / "text.tar").write_text("not an archive")
+    (tmp_path / "cut.tar").write_bytes(Path(saved).read_bytes()[:1000])
+    archive(tmp_path / "other.tar", {"readme": b"no image"})
+    for name in ("text.tar", "cut.tar", "other.tar"):
+        assert "is no archive of images" in problems({"from": str(tmp_path / name)})[0]
+    assert "several images: say with image which of 'team/app:1', 'team/app:2'" in problems({"from": saved})[0]
+    assert "has no image 'x:1'" in problems({"from": saved, "image": "x:1"})[0]
+
+
+def test_two_that_become_one_are_refused():
+    first, second = {"from": "a.example.com/app:1"}, {"from": "b.example.com/app:1"}
+    (line,) = problems(first, second)
+    assert line.startswith("wharf_copies: item 2: app:1 is what item 1 becomes")
+    assert problems(first, second | {"to": "other:1"}) == []
+
+
+@pytest.mark.parametrize("value", [0, 33, -1, "many", None, True, 2.5])
+def test_number_of_copies_at_once(value):
+    assert "wharf_copies_parallel" in problems({"from": "a.example.com/app:1"}, parallel=value)[0]
+    assert problems({"from": "a.example.com/app:1"}, parallel="8") == []
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        "text",
+        {"registry": "a.example.com", "name": "me"},
+        {"registry": "a.example.com", "name": "me", "password": ""},
+        {"registry": "https://a.example.com", "name": "me", "password": "secret-word"},
+        {"registry": "a.example.com", "name": "me", "password": "secret-word", "token": "secret-word"},
+    ],
+)
+def test_bad_login_is_refused_without_its_password(login):
+    (line,) = problems({"from": "a.example.com/app:1"}, logins=[login])
+    assert line.startswith("wharf_copies_logins: item 1")
+    assert "secret-word" not in line
+
+
+def test_nothing_to_copy_and_a_limit_are_refused():
+    assert "is not a list of images" in problems()[0]
+    assert "--limit server" in problems({"from": "a.example.com/app:1"}, limit="server")[0]
+
+
+def test_export_and_import_are_judged(tmp_path):
+    bundle = str(tmp_path / "b.tar")
+    assert copies.wharf_export_problems(bundle, ["team/*", "app:1"], False) == []
+    for bad in ("b.tar", bundle[:-4], str(tmp_path / "no/b.tar"), None):
+        assert copies.wharf_export_problems(bad, ["*"], False)[0].startswith("wharf_bundle: ")
+    for bad in ([], "team/*", None, [""], ["Team/app"], [f"{REGISTRY}/app:1"], [7]):
+        assert copies.wharf_export_problems(bundle, bad, False)[0].startswith("wharf_export_images: ")
+    assert copies.wharf_export_problems(bundle, ["*"], "yes")[0].startswith("wharf_export_registry_image: ")
+    assert copies.wharf_import_problems(bundle, "", 4, "")[0].startswith("wharf_bundle: ")
+    Path(bundle).touch()
+    assert copies.wharf_import_problems(bundle, "a" * 64, 4, "") == []
+    assert copies.wharf_import_problems(bundle, "a", 4, "")[0].startswith("wharf_bundle_fingerprint: ")
+
+
+def test_table_of_copies():
+    done = {"due": True, "changed": True, "digest": DIGEST, "size": 2_500_000, "seconds": 1.25}
+    there = {"due": False, "changed": False, "digest": DIGEST, "size": 1, "seconds": 0.0}
+    steps = {
+        "one": {"__wharf_copied": done},
+        "two": {"__wharf_looked": there, "__wharf_copied": {"skipped": True, "changed": False}},
+        "three": {
+            "__wharf_copied": {"failed": True, "changed": False, "msg": "no such image, and a long reason for it"}
+        },
+        "four": {"__wharf_copied": {"unreachable": True, "msg": "host down"}},
+        "five": {"__wharf_looked": there | {"due": True}, "__wharf_brought": {"failed": True, "msg": "no room"}},
+        "six": {},
+    }
+    hostvars = {name: {"wharf_copy": {"image": f"{name}:1"}} | step for name, step in steps.items()}
+    assert copies.wharf_copies_table(hostvars, list(steps)).splitlines() == [
+        "image    digest               size           seconds",
+        "one:1    sha256:aaaaaaaaaaaa  2.5 MB         1.2",
+        "two:1    sha256:aaaaaaaaaaaa  already there",
+        "three:1                       FAILED: no such image, and a long reason for it",
+        "four:1                        FAILED: host down",
+        "five:1                        FAILED: no room",
+        "six:1                         FAILED: its host cannot be reached",
+    ]
+    assert [name for name in steps if copies.wharf_copy_problem(hostvars[name])] == ["three", "four", "five", "six"]

@@ -1,0 +1,207 @@
+"""A bundle: what is written is read again, and nothing else is."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import load_module
+
+load_module("roles/registry_server/files/registry_storage.py", "ansible.module_utils.registry_storage")
+bundle = load_module("playbooks/library/registry_bundle.py")
+
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def put(root: Path, content: bytes) -> str:
+    """Store a blob; return its digest."""
+    number = hashlib.sha256(content).hexdigest()
+    path = root / f"docker/registry/v2/blobs/sha256/{number[:2]}/{number}/data"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return f"sha256:{number}"
+
+
+def tag(root: Path, name: str, manifest: dict[str, Any]) -> str:
+    """Store a manifest and its tag; return its digest."""
+    digest = put(root, json.dumps(manifest).encode())
+    repository, _, word = name.partition(":")
+    link = root / f"docker/registry/v2/repositories/{repository}/_manifests/tags/{word}/current/link"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.write_text(digest)
+    return digest
+
+
+def blob(root: Path, content: bytes) -> dict[str, Any]:
+    """Store a blob; return its descriptor."""
+    return {"digest": put(root, content), "size": len(content)}
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the storage of a registry with two images that share a layer, and an index of both."""
+    root = tmp_path / "registry"
+    shared = blob(root, b"shared" * 1000)
+    images = []
+    for n in (1, 2):
+        config = blob(root, f"config {n}".encode())
+        manifest = {"schemaVersion": 2, "mediaType": DOCKER, "config": config, "layers": [shared]}
+        images.append({"digest": tag(root, f"team/app:{n}", manifest), "size": len(json.dumps(manifest))})
+    tag(root, "multi:1", {"schemaVersion": 2, "manifests": images})
+    monkeypatch.setattr(bundle, "storage_of", lambda _container: str(root))
+    monkeypatch.setattr(bundle, "LOCK", str(tmp_path / "lock"))
+    return root
+
+
+def write(path: Path, *images: str) -> dict[str, Any]:
+    """Write a bundle of these images."""
+    return bundle.write({"container": "registry", "path": str(path), "images": images, "registry_image": False}, False)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Return the files of an archive."""
+    with tarfile.open(path) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}
+
+
+def rewrite(path: Path, files: dict[str, bytes]) -> None:
+    """Write an archive anew."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def test_each_blob_once_and_always_the_same_bytes(registry, tmp_path):
+    written = write(tmp_path / "a.tar", "*")
+    assert list(written["images"]) == ["multi:1", "team/app:1", "team/app:2"]
+    # Two configurations, one layer, two manifests, one index.
+    assert len([name for name in contents(tmp_path / "a.tar") if name.startswith("blobs/")]) == 6
+    write(tmp_path / "b.tar", "multi", "team/app:?")
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    read = bundle.check({"path": str(tmp_path / "a.tar")})
+    assert {key: read[key] for key in ("images", "size", "fingerprint")} == {
+        key: written[key] for key in ("images", "size", "fingerprint")
+    }
+
+
+def test_media_types_are_those_of_the_manifests(registry, tmp_path):
+    write(tmp_path / "a.tar", "*")
+    kinds = [item["mediaType"] for item in json.loads(contents(tmp_path / "a.tar")["index.json"])["manifests"]]
+    assert kinds == ["application/vnd.oci.image.index.v1+json", DOCKER, DOCKER]
+
+
+def test_unpacked_as_skopeo_reads_it(registry, tmp_path):
+    index = write(tmp_path / "a.tar", "*")["images"]["multi:1"]["digest"].removeprefix("sha256:")
+    place = tmp_path / "place"
+    place.mkdir()
+    bundle.unpack({"path": str(tmp_path / "a.tar"), "directory": str(place), "images": ["multi:1"]})
+    assert sorted(path.name for path in place.iterdir()) == sorted([index, "blobs"])
+    directory = place / index
+    manifest = json.loads((directory / "manifest.json").read_bytes())
+    for child in manifest["manifests"]:
+        number = child["digest"].removeprefix("sha256:")
+        for part in json.loads((directory / f"{number}.manifest.json").read_bytes())["layers"]:
+            assert (directory / part["digest"].removeprefix("sha256:")).stat().st_size == part["size"]
+
+
+def test_damage_in_the_registry_is_not_exported(registry, tmp_path):
+    layer = hashlib.sha256(b"shared" * 1000).hexdigest()
+    data = registry / f"docker/registry/v2/blobs/sha256/{layer[:2]}/{layer}/data"
+    data.write_bytes(b"Shared" + data.read_bytes()[6:])
+    with pytest.raises(bundle.Failure, match=f"{layer} is damaged"):
+        write(tmp_path / "a.tar", "*")
+    data.unlink()
+    with pytest.raises(bundle.Failure, match="multi:1 is damaged"):
+        write(tmp_path / "a.tar", "*")
+    assert not (tmp_path / "a.tar").exists()
+
+
+def test_pattern_that_names_nothing_is_an_error(registry, tmp_path):
+    with pytest.raises(bundle.Failure, match="no image team/other"):
+        write(tmp_path / "a.tar", "multi:1", "team/other")
+
+
+def test_room_is_asked_for_first(registry, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(bundle.Failure, match="make room there"):
+        write(tmp_path / "a.tar", "*")
+    assert not (tmp_path / "a.tar").exists()
+
+
+def test_cut_anywhere_it_is_refused(registry, tmp_path):
+    write(tmp_path / "a.tar", "*")
+    whole = (tmp_path / "a.tar").read_bytes()
+    for length in [*range(0, len(whole), 512), *range(100, len(whole), 5000)]:
+        (tmp_path / "cut.tar").write_bytes(whole[:length])
+        with pytest.raises(bundle.Failure):
+            bundle.check({"path": str(tmp_path / "cut.tar")})
+
+
+def test_flipped_anywhere_it_is_refused_or_the_same(registry, tmp_path):
+    """A bit may flip where nothing is read, in the padding or in a time: then what is read is still the same."""
+    good = write(tmp_path / "a.tar", "*")
+    whole = (tmp_path / "a.tar").read_bytes()
+    refused = 0
+    for position in range(0, len(whole), 61):
+        changed = bytearray(whole)
+        changed[position] ^= 4
+        (tmp_path / "bad.tar").write_bytes(changed)
+        try:
+            assert bundle.check({"path": str(tmp_path / "bad.tar")})["images"] == good["images"]
+        except bundle.Failure:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("../../etc/passwd", "none of its images needs"), ("/etc/passwd", "none of its images needs")],
+)
+def test_what_does_not_belong_is_refused(registry, tmp_path, name, words):
+    write(tmp_path / "a.tar", "*")
+    rewrite(tmp_path / "bad.tar", contents(tmp_path / "a.tar") | {name: b"evil"})
+    with pytest.raises(bundle.Failure, match=words):
+        bundle.check({"path": str(tmp_path / "bad.tar")})
+
+
+def test_links_and_what_stands_twice_are_refused(registry, tmp_path):
+    write(tmp_path / "a.tar", "*")
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE, tarfile.REGTYPE):
+        rewrite(tmp_path / "bad.tar", contents(tmp_path / "a.tar"))
+        with tarfile.open(tmp_path / "bad.tar", "a") as tar:
+            info = tarfile.TarInfo("index.json")
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+        with pytest.raises(bundle.Failure, match="does not belong"):
+            bundle.check({"path": str(tmp_path / "bad.tar")})
+
+
+@pytest.mark.parametrize("name", ["../evil:1", "Team/app:1", "app", "/app:1", "a//b:1", "app:1 --flag"])
+def test_names_that_no_image_has_are_refused_even_with_the_right_sums(registry, tmp_path, name):
+    write(tmp_path / "a.tar", "*")
+    files = contents(tmp_path / "a.tar")
+    index = json.loads(files["index.json"])
+    index["manifests"][0]["annotations"][bundle.NAME] = name
+    files["index.json"] = json.dumps(index).encode()
+    sums = {file: hashlib.sha256(files[file]).hexdigest() for file in ("oci-layout", "index.json")}
+    files["SHA256SUMS"] = "".join(f"{value}  {file}\n" for file, value in sums.items()).encode()
+    rewrite(tmp_path / "bad.tar", files)
+    with pytest.raises(bundle.Failure, match="is not an image's name"):
+        bundle.check({"path": str(tmp_path / "bad.tar")})
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "index.json", "oci-layout"])
+def test_missing_parts_are_named(registry, tmp_path, name):
+    write(tmp_path / "a.tar", "*")
+    files = contents(tmp_path / "a.tar")
+    del files[name]
+    rewrite(tmp_path / "bad.tar", files)
+    with pytest.raises(bundle.Failure, match=name):
+        bundle.check({"path": str(tmp_path / "bad.tar")})
