@@ -1,0 +1,487 @@
+"""Faults: whatever breaks, no image that was acknowledged is lost, and nothing is listed that cannot be pulled whole.
+
+An image is acknowledged when `docker push` has ended with 0 and told its digest. The tests go in order: each checks all
+that was acknowledged so far.
+
+What cannot be shown here: hosts are containers, so that power loss kills every process at once but loses nothing of the
+kernel's page cache; and they share one clock, so that it is the certificates and files that move a day ahead instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import PROJECT, REGISTRY, push, watch, write
+
+DATA = "/var/lib/wharf/registry"
+STORE = f"{DATA}/docker/registry/v2"
+STEADY = f"{REGISTRY}/faults/steady:1"  # pulled all the time, to measure how long there is no service
+ACKNOWLEDGED: dict[str, str] = {}  # reference: digest
+LOST: set[str] = set()
+
+
+def host_command(*arguments: str) -> None:
+    """Do something to a host from outside, as its power button does."""
+    subprocess.run(["docker", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def make_images(host, sizes: list[int]) -> list[str]:
+    """Make images of random content, of these sizes in MB, not pushed; return their references."""
+    batch = secrets.token_hex(3)
+    references = [f"{REGISTRY}/faults/{batch}-{number}:1" for number in range(len(sizes))]
+    making = " ".join(f"{reference}={size}" for reference, size in zip(references, sizes, strict=True))
+    host.check_output(
+        f"""mkdir /tmp/{batch}; cd /tmp/{batch}
+        for pair in {making}; do
+            head -c ${{pair#*=}}M /dev/urandom >content && tar -c content | docker import - ${{pair%=*}} || exit
+        done; rm content"""
+    )
+    return references
+
+
+class Pushes:
+    """Pushes that run on client1 at the same time."""
+
+    def __init__(self, host, references: list[str], seconds: int = 120) -> None:
+        """Start them, each with this much time: Docker tries up to five times."""
+        self.host, self.references = host, references
+        self.directory = f"/tmp/pushes-{secrets.token_hex(3)}"
+        write(
+            host,
+            "/tmp/pushes",
+            f"mkdir {self.directory}; cd {self.directory}; number=0\n"
+            f"for reference in {' '.join(references)}; do\n"
+            "  number=$((number + 1))\n"
+            f"  (timeout {seconds} docker push $reference >$number.log 2>&1; echo $? >>$number.log;"
+            " mv $number.log $number) &\n"
+            "done; wait",
+        )
+        host.check_output("setsid sh /tmp/pushes >/dev/null 2>&1 </dev/null &")
+
+    def acknowledged(self) -> dict[str, str]:
+        """Return what has been acknowledged up to now."""
+        # Each file's last two lines are the digest, if there is one, and the exit code.
+        lines = self.host.check_output(
+            f'cd {self.directory}; for n in [0-9] [0-9][0-9]; do tail -n 2 $n 2>/dev/null | tr "\\n" " "; echo $n; done'
+        ).splitlines()
+        ends = [line.split() for line in lines]
+        return {
+            self.references[int(words[-1]) - 1]: words[words.index("digest:") + 1]
+            for words in ends
+            if words[-2:-1] == ["0"]
+        }
+
+    def wait_for(self, number: int) -> None:
+        """Wait until this many have ended, well or not."""
+        self.host.check_output(
+            f"timeout 150 sh -c 'until [ $(ls {self.directory} | grep -vc log) -ge {number} ]; do sleep 0.02; done'"
+        )
+
+    def wait(self) -> dict[str, str]:
+        """Wait until all have ended; return what was acknowledged, which counts from now on."""
+        self.wait_for(len(self.references))
+        found = self.acknowledged()
+        ACKNOWLEDGED.update(found)
+        return found
+
+
+def repository(reference: str) -> str:
+    """Return the name of an image's repository."""
+    return reference.partition("/")[2].partition(":")[0]
+
+
+def wait_for_uploads(server, number: int) -> None:
+    """Wait until this many layers are on their way."""
+    server.check_output(
+        f'timeout 60 sh -c \'until [ $(find {STORE}/repositories -path "*_uploads*" -name data -size +100k'
+        f" 2>/dev/null | wc -l) -ge {number} ]; do sleep 0.02; done'"
+    )
+
+
+def wait_for_service(hosts) -> None:
+    """Wait until a client can pull again."""
+    hosts["client2"].check_output(
+        f"timeout 90 sh -c 'until docker pull --quiet {STEADY} >/dev/null 2>&1; do sleep 0.2; done'"
+    )
+
+
+@contextmanager
+def measured(hosts, number, what: str) -> Iterator[None]:
+    """Let client2 pull all the time, and note how long it took at most from the end of one good pull to the next.
+
+    Not only from a pull that failed: Docker may also wait for a host that is away, and get through.
+    """
+    with watch(hosts["client2"], STEADY):
+        yield
+        wait_for_service(hosts)
+    lines = [line.split() for line in hosts["client2"].check_output("cat /tmp/watch.log").splitlines()]
+    ends = [float(end) for _start, end, code in lines if code == "0"]
+    assert len(ends) > 1
+    number(f"{what}, no service", max(end - before for before, end in zip(ends, ends[1:], strict=False)), "s")
+
+
+@contextmanager
+def slow(name: str) -> Iterator[None]:
+    """Let a host have a quarter of a processor, so that there is a middle to what it does."""
+    host_command("update", "--cpus", "0.25", f"wharf-faults-{name}")
+    try:
+        yield
+    finally:
+        host_command("update", "--cpus", str(os.cpu_count()), f"wharf-faults-{name}")
+
+
+def container(server, field: str) -> str:
+    """Return a field of the registry's container."""
+    return server.check_output(f"docker inspect --format '{{{{{field}}}}}' registry")
+
+
+# Asks the registry, as any client may, for everything it lists: every tag with the digest of what it leads to, or with
+# what is wrong. Reads all that belongs to it, and compares it with its digest.
+READ = """
+import base64, hashlib, json, ssl, sys, urllib.error, urllib.request
+login = base64.b64encode(f"ci:{sys.stdin.readline().strip()}".encode()).decode()
+types = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
+context = ssl.create_default_context(cafile="/etc/docker/certs.d/REGISTRY/wharf-ca.crt")
+def ask(path):
+    headers = {"Accept": types, "Authorization": f"Basic {login}"}
+    request = urllib.request.Request("https://REGISTRY" + path, headers=headers)
+    with urllib.request.urlopen(request, context=context) as answer:
+        return answer.read()
+def read(name, tag):
+    try:
+        manifest = ask(f"/v2/{name}/manifests/{tag}")
+        for blob in [json.loads(manifest)["config"], *json.loads(manifest)["layers"]]:
+            if "sha256:" + hashlib.sha256(ask(f"/v2/{name}/blobs/{blob['digest']}")).hexdigest() != blob["digest"]:
+                return f"another content than {blob['digest']}"
+        return "sha256:" + hashlib.sha256(manifest).hexdigest()
+    except urllib.error.HTTPError as error:
+        return f"HTTP status {error.code} for {error.url}"
+found = {}
+for name in json.loads(ask("/v2/_catalog?n=1000"))["repositories"]:
+    found[name] = {}
+    try:
+        for tag in json.loads(ask(f"/v2/{name}/tags/list"))["tags"] or []:
+            found[name][tag] = read(name, tag)
+    except urllib.error.HTTPError as error:
+        if error.code != 404:  # what a name in the catalogue gets that has no image
+            raise
+print(json.dumps(found))
+""".replace("REGISTRY", REGISTRY)
+
+# Pulls by tag and tells the digest that came, four at a time.
+PULL = r"""
+xargs -P 4 -I % sh -c '
+    docker pull --quiet % >/dev/null 2>/tmp/pull.$$ || { echo "% $(tr "\n" " " </tmp/pull.$$)"; exit; }
+    docker image inspect --format "% {{index .RepoDigests 0}}" %; docker image rm % >/dev/null'
+"""
+
+
+def listed(host, password: str) -> dict[str, dict[str, str]]:
+    """Return what the registry lists: repository to tag to digest, or to what is wrong."""
+    write(host, "/tmp/read.py", READ)
+    return json.loads(host.check_output(f"echo '{password}' | python3 /tmp/read.py"))
+
+
+def check_all(hosts, password: str, pulled: Iterable[str] = ()) -> None:
+    """Check that all that was acknowledged is there, and that another host can read whole whatever is listed.
+
+    Args:
+        hosts: the hosts.
+        password: that of "ci".
+        pulled: what to pull with Docker as well.
+
+    """
+    names = listed(hosts["client2"], password)
+    tags = {f"{REGISTRY}/{name}:{tag}": digest for name, tags in names.items() for tag, digest in tags.items()}
+    lost = {reference for reference, digest in ACKNOWLEDGED.items() if tags.get(reference) != digest}
+    LOST.update(lost)
+    assert not lost, {reference: (ACKNOWLEDGED[reference], tags.get(reference)) for reference in lost}
+    assert {reference: digest for reference, digest in tags.items() if not digest.startswith("sha256:")} == {}
+
+    references = {STEADY, *pulled}
+    write(hosts["client2"], "/tmp/pull", PULL)
+    write(hosts["client2"], "/tmp/references", "\n".join(references))
+    lines = hosts["client2"].check_output("sh /tmp/pull </tmp/references").splitlines()
+    wanted = {reference: f"{reference.rpartition(':')[0]}@{ACKNOWLEDGED[reference]}" for reference in references}
+    assert dict(line.split(" ", 1) for line in lines) == wanted
+
+    # And what no client asks for: whatever has no tag.
+    seen = hosts["server"].run(f"python3 /usr/local/lib/wharf/registry_storage.py verify {DATA}")
+    assert json.loads(seen.stdout)["problems"] == []
+
+
+def push_one(hosts, password: str) -> None:
+    """Push one more image, and check all."""
+    after = Pushes(hosts["client1"], make_images(hosts["client1"], [1])).wait()
+    assert len(after) == 1
+    check_all(hosts, password, after)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def steady(hosts) -> None:
+    """Have an image that was there before all faults."""
+    [reference] = make_images(hosts["client1"], [1])
+    hosts["client1"].check_output(f"docker tag {reference} {STEADY}")
+    ACKNOWLEDGED[STEADY] = push(hosts["client1"], STEADY)
+
+
+def test_power_is_lost_during_ten_pushes(hosts, password, number):
+    just_before = make_images(hosts["client1"], [1, 1])
+    pushed = make_images(hosts["client1"], [8] * 10)
+    with measured(hosts, number, "power loss"):
+        assert len(Pushes(hosts["client1"], just_before).wait()) == 2
+        with slow("client1"):
+            pushes = Pushes(hosts["client1"], pushed)
+            wait_for_uploads(hosts["server"], 2)
+            host_command("kill", "wharf-faults-server")
+        before = pushes.acknowledged()
+        assert len(before) < 10, "the power went too late"
+        host_command("start", "wharf-faults-server")
+        wait_for_service(hosts)
+        after = pushes.wait()
+    assert before.items() <= after.items()
+    check_all(hosts, password, [*just_before, *after])
+    number("power loss, acknowledged before it", len(before), "of 10 pushes")
+    number("power loss, acknowledged in the end", len(after), "of 10 pushes")
+
+    # The rest goes through afterwards.
+    rest = [reference for reference in pushed if reference not in after]
+    after = Pushes(hosts["client1"], rest).wait()
+    assert len(after) == len(rest)
+    check_all(hosts, password, after)
+
+
+def test_server_reboots(hosts, password, number):
+    with measured(hosts, number, "reboot"):
+        host_command("restart", "wharf-faults-server")
+    check_all(hosts, password)
+
+
+def test_registry_is_killed_during_a_push(hosts, password, number):
+    server = hosts["server"]
+    pushed = make_images(hosts["client1"], [4, 4])
+    with measured(hosts, number, "registry killed"):
+        with slow("client1"):
+            pushes = Pushes(hosts["client1"], pushed)
+            wait_for_uploads(server, 2)
+            pid = container(server, ".State.Pid")
+            server.check_output(f"kill -9 {pid}")
+        assert pushes.acknowledged() == {}, "it was killed too late"
+        wait_for_service(hosts)
+        after = pushes.wait()
+    assert container(server, ".State.Pid") != pid
+    check_all(hosts, password, after)
+    number("registry killed, acknowledged all the same", len(after), "of 2 pushes")
+
+
+def test_engine_is_upgraded_under_it(hosts, password, number):
+    """A package of a higher version with the same program: Debian offers only one version at a time."""
+    server = hosts["server"]
+    server.check_output(
+        """mkdir /root/upgrade; cd /root/upgrade; apt-get update -qq
+        for package in docker.io containerd; do
+            version=$(dpkg-query --show --showformat '${Version}' $package)
+            apt-get download -qq -o APT::Sandbox::User=root $package=${version%+upgrade*} 2>&1
+            dpkg-deb --raw-extract $package*.deb $package
+            sed -i "s/^Version: .*/&+upgrade$(date +%s)/" $package/DEBIAN/control
+            rm $package*.deb; dpkg-deb -Znone --build $package $package.deb
+        done"""
+    )
+    identity = "cat /run/docker.pid; pgrep -x containerd"
+    before, started = server.check_output(identity), container(server, ".State.StartedAt")
+    pushed = make_images(hosts["client1"], [2, 4])
+    with measured(hosts, number, "engine upgrade"):
+        with slow("client1"):
+            pushes = Pushes(hosts["client1"], pushed)
+            wait_for_uploads(server, 1)
+            server.check_output("DEBIAN_FRONTEND=noninteractive apt-get install -qq /root/upgrade/*.deb")
+        after = pushes.wait()
+    assert len(after) == 2
+    server.check_output("rm -r /root/upgrade")
+    assert server.check_output("dpkg-query -W docker.io containerd").count("+upgrade") == 2
+    assert not set(before.split()) & set(server.check_output(identity).split())
+    assert container(server, ".State.StartedAt") == started
+    check_all(hosts, password, after)
+
+
+def test_clock_is_set_back_a_day(hosts, ansible, password):
+    """Everything was made tomorrow: the CA, the certificate, and all files."""
+    server = hosts["server"]
+    server.check_output(
+        """set -e; cd /etc/wharf
+        ahead() { date -u -d "$(openssl x509 -noout "-$2" -in "$1" | cut -d= -f2) +1 day" +%Y%m%d%H%M%SZ; }
+        again() {  # CERTIFICATE KEY CA CA_KEY
+            openssl x509 -copy_extensions copyall -x509toreq -in "$1" -key "$2" -out /tmp/request.pem
+            openssl x509 -req -copy_extensions copyall -in /tmp/request.pem $3 $4 -out /tmp/ahead.crt \
+                -not_before "$(ahead "$1" startdate)" -not_after "$(ahead "$1" enddate)"
+            cat /tmp/ahead.crt >"$1"
+        }
+        again ca/ca.crt ca/ca.key "-key ca/ca.key"
+        again tls/registry.crt tls/registry.key "-CA ca/ca.crt" "-CAkey ca/ca.key"
+        cat ca/ca.crt >tls/ca.crt
+        find /etc/wharf /var/lib/wharf -exec touch --date tomorrow {} +"""
+    )
+    certificate = server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt")
+    result = ansible("site.yml", "--skip-tags", "prove")
+    assert result.returncode == 0, result.stdout
+    assert server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt") == certificate
+    push_one(hosts, password)
+
+
+@pytest.fixture(scope="class")
+def small_disk(hosts) -> Iterator[None]:
+    """Have the data on a file system of its own, with 16 MB of room beside what is stored."""
+    server = hosts["server"]
+    server.check_output(
+        f"""set -e; mkdir -p /mnt/disk; docker stop registry
+        mount -t tmpfs -o size=$(($(du -sm {DATA} | cut -f1) + 16))m tmpfs /mnt/disk
+        cp -a {DATA}/. /mnt/disk; chown --reference {DATA} /mnt/disk; chmod 0750 /mnt/disk
+        mount --bind /mnt/disk {DATA}; docker start registry"""
+    )
+    wait_for_service(hosts)
+    yield
+    server.check_output(
+        f"""set -e; docker stop registry; umount {DATA}; rm -rf {DATA}/docker; cp -a /mnt/disk/docker {DATA}
+        umount /mnt/disk; docker start registry"""
+    )
+    wait_for_service(hosts)
+
+
+# Pushes small images on the server itself, each on a disk that has one page more free than for the one before, so that
+# each step of a push meets the full disk once; or pushes them all again. Tells which were acknowledged.
+TIGHT = (
+    """
+import gzip, hashlib, io, json, os, sys, tarfile
+sys.path.insert(0, "/usr/local/lib/wharf")
+from registry_host import Failure, Registry
+client = Registry().client("ci", sys.stdin.readline().strip())
+sha256 = lambda content: "sha256:" + hashlib.sha256(content).hexdigest()
+acknowledged, failed = {}, {}
+for number in range(12):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo(f"BATCH-{number}"))
+    layer = gzip.compress(file.getvalue(), mtime=0)
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {
+        "type": "layers", "diff_ids": [sha256(file.getvalue())]}}).encode()
+    described = lambda kind, content: {"mediaType": kind, "size": len(content), "digest": sha256(content)}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+        "config": described("application/vnd.docker.container.image.v1+json", config),
+        "layers": [described("application/vnd.docker.image.rootfs.diff.tar.gzip", layer)]}).encode()
+    name = f"faults/BATCH-{number}"
+    if sys.argv[1] == "full":
+        os.system(f"cd DATA; rm -f filler; head -c {4096 * number} /dev/zero >spare")
+        os.system("cd DATA; cat /dev/zero >filler 2>/dev/null; rm spare")
+    try:
+        client.push_blob(name, layer)
+        client.push_blob(name, config)
+        client.push_manifest(name, "1", manifest)
+        acknowledged[f"REGISTRY/{name}:1"] = sha256(manifest)
+    except Failure as failure:
+        failed[name] = str(failure)
+os.system("rm -f DATA/filler")
+print(json.dumps([acknowledged, failed]))
+""".replace("REGISTRY", REGISTRY)
+    .replace("DATA", DATA)
+    .replace("BATCH", secrets.token_hex(3))
+)
+
+
+def push_tight(server, password: str, how: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Run TIGHT with "full" or "again"; return what was acknowledged, and why the rest failed."""
+    write(server, "/tmp/tight.py", TIGHT)
+    acknowledged, failed = json.loads(server.check_output(f"echo '{password}' | python3 /tmp/tight.py {how}"))
+    ACKNOWLEDGED.update(acknowledged)
+    return acknowledged, failed
+
+
+@pytest.mark.usefixtures("small_disk")
+class TestDisk:
+    """What a disk does to the registry."""
+
+    def test_disk_is_full_during_pushes_and_freed(self, hosts, ansible, password, number):
+        server = hosts["server"]
+        # A push that does not fit, while another does.
+        large, small = make_images(hosts["client1"], [24, 1])
+        after = Pushes(hosts["client1"], [large, small], seconds=5).wait()
+        assert large not in after
+        # What it left is not needed by anybody; the registry itself removes it after a week. It may have the file open
+        # for some minutes more, so that the room comes only with a restart.
+        upload = f"{STORE}/repositories/{repository(large)}/_uploads"
+        server.check_output(f"rm -r {upload} && docker restart registry")
+        wait_for_service(hosts)
+
+        acknowledged, failed = push_tight(server, password, "full")
+        assert acknowledged
+        assert len(failed) > 5
+        result = ansible("site.yml", "--skip-tags", "prove")
+        assert result.returncode == 0, result.stdout
+        check_all(hosts, password, [*after, *acknowledged])
+
+        acknowledged, failed_again = push_tight(server, password, "again")
+        assert failed_again == {}
+        check_all(hosts, password, acknowledged)
+        number("disk full, pushes that failed", len(failed) + 2 - len(after), "of 14 pushes")
+
+    def test_data_turns_read_only_and_back(self, hosts, password):
+        """As a disk that the kernel no longer trusts: the whole file system. Pulls go on, pushes say that they fail."""
+        [pushed] = make_images(hosts["client1"], [1])
+        started = container(hosts["server"], ".State.StartedAt")
+        hosts["server"].check_output("mount -o remount,ro /mnt/disk")
+        assert Pushes(hosts["client1"], [pushed], seconds=5).wait() == {}
+        check_all(hosts, password)
+        hosts["server"].check_output("mount -o remount,rw /mnt/disk")
+        after = Pushes(hosts["client1"], [pushed]).wait()
+        assert len(after) == 1
+        check_all(hosts, password, after)
+        assert container(hosts["server"], ".State.StartedAt") == started
+
+
+def test_run_is_killed_five_times_and_then_completes(hosts, ansible, password, number):
+    """From a server that has lost all but its data. Each run wants something else, so that each has work to do."""
+    seed = int(os.environ.get("WHARF_FAULTS_SEED") or secrets.randbelow(10**6))
+    dice = random.Random(seed)
+    number("the seed of the points where runs are killed", seed, "(WHARF_FAULTS_SEED)")
+    hosts["server"].check_output("docker rm --force registry; rm -rf /etc/wharf /etc/docker/daemon.json")
+    hosts["client2"].check_output("rm -rf /etc/docker /root/.docker")
+    killed = 0
+    for turn in range(5):
+        wanted = {
+            "docker_engine_options": {"labels": [f"turn={turn}"]},
+            "wharf_registry_aliases": [f"turn-{turn}.wharf.test"],
+            "registry_server_config": {"log": {"level": ["warn", "error"][turn % 2]}},
+            "registry_server_bcrypt_cost": 4 + turn % 2,
+        }
+        run = subprocess.Popen(
+            ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "site.yml", "-e", json.dumps(wanted)],
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            run.wait(dice.uniform(1, 10))
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            killed += 1
+    result = ansible("site.yml", "--skip-tags", "prove")
+    assert result.returncode == 0, result.stdout
+    assert killed >= 3, "most runs were over before they were to be killed"
+    push_one(hosts, password)
+
+
+def test_nothing_was_lost(hosts, password, number):
+    check_all(hosts, password, ACKNOWLEDGED)
+    number("images acknowledged", len(ACKNOWLEDGED), "")
+    number("images lost", len(LOST), "")
+    names = listed(hosts["client2"], password)
+    number("names in the catalogue without an image", len([name for name in names if not names[name]]), "")
