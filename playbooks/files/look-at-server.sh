@@ -10,6 +10,13 @@ say clock "$(date +%s)"
 say addresses "$(ip -json address show 2>/dev/null | encode)"
 say certificate "$(encode <"$4/registry.crt")" 2>/dev/null
 say ca "$(encode <"$4/ca.crt")" 2>/dev/null
+# How the programs that run by a timer ended, and the services that systemd gave up.
+printf 'results:\n'
+for file in /var/lib/wharf/results/*; do
+    [ ! -f "$file" ] || printf '  "%s": "%s"\n' "${file##*/}" "$(encode <"$file")"
+done
+say failed_units "$(systemctl list-units --failed --plain --no-legend 'wharf-*.service' 2>/dev/null |
+    cut -d' ' -f1 | paste -sd ' ')"
 say holder "$(ss -Hltnp "sport = :$2" 2>/dev/null | sed -n 's/.*(("\([^"]*\)".*/\1/p' | sort -u | paste -sd ' ')"
 
 # An engine that does not run must not be asked: its socket would start it.
@@ -33,7 +40,8 @@ health: {{if .State.Health}}{{json .State.Health.Status}}{{end}}
 ports: {{json .HostConfig.PortBindings}}
 user: {{json .Config.User}}
 pid: {{.State.Pid}}
-data: {{range .Mounts}}{{if eq .Destination "/var/lib/registry"}}{{json .Source}}{{end}}{{end}}' "$container" 2>/dev/null)
+data: {{range .Mounts}}{{if eq .Destination "/var/lib/registry"}}{{json .Source}}{{end}}{{end}}
+mark: {{range .Mounts}}{{if eq .Destination "/wharf/data"}}{{json .Source}}{{end}}{{end}}' "$container" 2>/dev/null)
 field() { printf '%s\n' "$inspected" | sed -n "s/^$1: \"\{0,1\}\([^\"]*\)\"\{0,1\}$/\1/p"; }
 
 say publishers "$(docker ps --filter "publish=$2" --format '{{.Names}}' | paste -sd ' ')"
@@ -42,6 +50,8 @@ data=$3
 if [ -n "$status" ]; then
     printf '%s\n' "$inspected"
     data=$(field data)
+    mark=$(field mark)
+    [ -z "$mark" ] || [ -e "$mark" ] || say mark_missing "$mark"
 else
     say status absent
 fi

@@ -19,6 +19,7 @@ from cryptography import x509
 
 DAY = 86400
 SOON = 30 * DAY  # a certificate that ends sooner is worth a warning
+CA_SOON = 90 * DAY  # and a CA, which every client must have in time
 CLOCKS_DIFFER = 300  # seconds; less may pass between the looks at two hosts
 LOW_SHARE, LOW_BYTES = 0.10, 1024**3  # free space that is worth a warning
 FULL_BYTES, FULL_INODES = 16 * 1024**2, 16  # so little that a push cannot be counted on
@@ -275,10 +276,22 @@ VERDICTS = {
     "container_absent": Verdict(
         "no container", "the registry's container {container} is not there on {server}", _DEPLOY
     ),
+    "data_missing": Verdict(
+        "the images are not there",
+        "the registry's container on {server} does not start, because its images are not in {place}: their mark,"
+        " {place}/.wharf, is missing",
+        "mount the disk that belongs there on {server}, then `docker start {container}`",
+    ),
     "container_stopped": Verdict(
         "the container does not run",
         "the registry's container {container} on {server} does not run ({status}{log_words})",
         "`docker {start} {container}` on {server}; if it stops again, `docker logs {container}` says why",
+    ),
+    "stands_in": Verdict(
+        "pushes are refused",
+        "pulls work, but pushes fail with 405: {container}-read-only stands in for the registry on {server}, as long as"
+        " garbage is collected",
+        "wait until that has finished; if none is under way, `wharf-collect-garbage --bring-back` on {server}",
     ),
     "port_other": Verdict(
         "another port is published",
@@ -293,7 +306,8 @@ VERDICTS = {
     "disk_full": Verdict(
         "the disk is full",
         "pulls work, but pushes fail: {place} on {server} has {free} left",
-        "make room on {server}, or give the data a larger disk (wharf_registry_data)",
+        "make room on {server}, or give the data a larger disk (wharf_registry_data); playbooks/collect-garbage.yml"
+        " --check says what a collection would free",
     ),
     "container_unhealthy": Verdict(
         "the container is unhealthy",
@@ -303,12 +317,28 @@ VERDICTS = {
     "disk_low": Verdict(
         "the disk is nearly full",
         "{place} on {server} has only {free} left",
-        "make room on {server} before pushes fail",
+        "make room on {server} before pushes fail; playbooks/collect-garbage.yml --check says what a collection would"
+        " free",
     ),
     "certificate_soon": Verdict(
         "the certificate ends soon",
         "the certificate of {registry} ends on {not_after}",
-        "{renew}",
+        "{renew_soon}",
+    ),
+    "ca_soon": Verdict(
+        "the CA ends soon",
+        "the CA that clients trust for {registry} ends on {ca_ends}, and no certificate outlives it",
+        "{renew_ca}",
+    ),
+    "program_failed": Verdict(
+        "a scheduled program failed",
+        "wharf-{program} failed on {server} ({when}): {message}",
+        "put that right, then run `wharf-{program}` on {server} to see that it works",
+    ),
+    "unit_failed": Verdict(
+        "a service failed",
+        "{unit} has failed on {server}",
+        "`journalctl -u {unit}` on {server} says why; `systemctl start {unit}` tries it again",
     ),
 }
 
@@ -316,9 +346,9 @@ VERDICTS = {
 _CERTIFICATE = {"expired", "not_yet_valid", "wrong_name", "ca_misplaced", "ca_missing", "ca_wrong", "ca_foreign"}
 _NO_CONNECTION = {"refused", "filtered", "broke_off", "silent"}
 _ANOTHER_ANSWERS = {"not_http", "not_registry", "http_for_https", "https_for_http"}
-_NOT_RUNNING = {"engine_absent", "engine_stopped", "container_absent", "container_stopped"}
+_NOT_RUNNING = {"engine_absent", "engine_stopped", "container_absent", "container_stopped", "data_missing"}
 _REGISTRY_DOWN = _NOT_RUNNING | {"port_other"}
-_PUSHES_FAIL = {"not_writable", "disk_full"}
+_PUSHES_FAIL = {"not_writable", "disk_full", "stands_in"}
 
 
 def _sibling(name: str) -> ModuleType:
@@ -402,6 +432,11 @@ def _server(host: str, result: Mapping[str, Any], facts: Mapping[str, Any]) -> S
     warnings = []
     if certificate and clock < fields["ends"] < clock + SOON:
         warnings.append(("certificate_soon", fields))
+    cas = _certificates(_decoded(look["ca"])) if facts["trust"] != "insecure" else []
+    ends = max((ca.not_valid_after_utc for ca in cas), default=None)
+    if ends and ends.timestamp() < clock + CA_SOON:
+        warnings.append(("ca_soon", {"ca_ends": _day(ends)}))
+    warnings += _programs(look)
     code, more = _server_fault(host, look, facts)
     fields.update(more)
     if code == "disk_low":
@@ -410,6 +445,21 @@ def _server(host: str, result: Mapping[str, Any], facts: Mapping[str, Any]) -> S
     if code == "ok" and certificate and fields["ends"] < clock:
         code = "expired"
     return Server(host, Finding(code, fields, warnings), addresses, clock, _holder(look, facts))
+
+
+def _programs(look: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return a warning for each program that a timer runs and that failed when it ran last."""
+    warnings, failed = [], set()
+    for program, line in (look.get("results") or {}).items():
+        word, seconds, message = [*_decoded(line).strip().split(" ", 2), "", ""][:3]
+        if word != "ok":
+            when = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M UTC") if seconds.isdigit() else ""
+            fields = {"program": program, "when": when or "time unknown", "message": message or "no word why"}
+            warnings.append(("program_failed", fields))
+            failed.add(f"wharf-{program}.service")
+    # One that was killed leaves no word of its own.
+    units = [unit for unit in (look.get("failed_units") or "").split() if unit not in failed]
+    return warnings + [("unit_failed", {"unit": unit}) for unit in units]
 
 
 def _holder(look: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -428,7 +478,11 @@ def _server_fault(host: str, look: Mapping[str, Any], facts: Mapping[str, Any]) 
     status = look["status"]
     if status == "absent":
         return "container_absent", {}
+    if status != "running" and look.get("mark_missing"):
+        return "data_missing", {}
     if status != "running":
+        if f"{facts['container']}-read-only" in (look.get("publishers") or "").split():
+            return "stands_in", {}
         words = look.get("error") or (_decoded(look.get("log")) if look.get("exit_code") else "")
         return "container_stopped", {
             "log_words": f": {_one_line(words)}" if words else "",
@@ -597,6 +651,15 @@ def _fields(host: str, fields: Mapping[str, Any], server: Server, facts: Mapping
             if private
             else "put a new certificate into "
             f"wharf_registry_certificate (and its key into wharf_registry_key), then {_DEPLOY}",
+            "renew_soon": f"run playbooks/renew-certificates.yml; {server.host} should have renewed it by itself: "
+            "`wharf-renew-certificate` there says why it did not"
+            if private
+            else "put a new certificate into wharf_registry_certificate (and its key into wharf_registry_key), then "
+            "run site.yml",
+            "renew_ca": "run playbooks/roll-over-ca.yml: clients trust old and new before the server changes"
+            if private
+            else "get a new CA, put it beside the old one into wharf_registry_ca and run site.yml; then its "
+            "certificate into wharf_registry_certificate, and again",
             "rename": f"{_DEPLOY}, which makes one for wharf_registry_name and wharf_registry_aliases"
             if private
             else "get a certificate that holds the name, put it into wharf_registry_certificate (and its key into "
@@ -617,6 +680,14 @@ def _certificate(data: bytes | str) -> x509.Certificate | None:
         return x509.load_der_x509_certificate(data) if data else None
     except ValueError:
         return None
+
+
+def _certificates(text: str) -> list[x509.Certificate]:
+    """Load all certificates of a PEM text; none where they cannot be read."""
+    try:
+        return x509.load_pem_x509_certificates(text.encode()) if text else []
+    except ValueError:
+        return []
 
 
 def _certificate_fields(certificate: x509.Certificate | None) -> dict[str, Any]:

@@ -62,6 +62,8 @@ def server(**changes: object) -> dict[str, object]:
         "addresses": encoded(json.dumps([{"ifname": "eth0", "addr_info": [address]}])),
         "certificate": encoded(GOOD.public_bytes(serialization.Encoding.PEM)),
         "ca": "",
+        "results": None,
+        "failed_units": "",
         "holder": "docker-proxy",
         "engine": "running",
         "status": "running",
@@ -155,11 +157,18 @@ def test_all_is_well():
             "bad",
         ),
         (server(status="exited"), client("filtered"), "container_stopped", "(exited)"),
+        (
+            server(status="exited", mark_missing="/data/.wharf"),
+            client("refused"),
+            "data_missing",
+            "its images are not in /data",
+        ),
         (server(status="absent"), client("refused"), "container_absent", "not there on server"),
         (server(engine="stopped"), client("refused"), "engine_stopped", "the engine of server does not run"),
         (server(engine="absent"), client("refused"), "engine_absent", "no Docker engine on server"),
         (server(status="exited", holder="nginx"), client("ca_missing"), "port_taken", "nginx answers on port 5000"),
         (server(status="exited", holder="nginx"), client("not_http"), "port_taken", "stop nginx on server"),
+        (server(status="exited", publishers="registry-read-only"), client("ok"), "stands_in", "--bring-back"),
         (server(status="exited", publishers="web"), client("not_registry"), "port_taken", "stop the container web on"),
         (
             server(status="paused", publishers="registry"),
@@ -253,6 +262,46 @@ def test_provided_certificate_is_not_renewed_by_a_playbook():
     seen = verdicts(server(), client("expired"), trust="provided")
     assert "wharf_registry_certificate" in seen["client"]["do"]
     assert "renews" not in seen["client"]["do"]
+
+
+def warned(**look: object) -> list[dict[str, str]]:
+    """Return the warnings about a server that is well otherwise."""
+    return verdicts(server(**look), client())["server"]["warnings"]
+
+
+@pytest.mark.parametrize(("trust", "remedy"), [("private_ca", "playbooks/roll-over-ca.yml"), ("provided", "new CA")])
+def test_a_ca_that_ends_soon_is_a_warning_with_the_way_to_another(trust, remedy):
+    soon, late = (certificate(ends=ends).public_bytes(serialization.Encoding.PEM) for ends in (80, 100))
+    seen = verdicts(server(ca=encoded(soon)), client(), trust=trust)["server"]["warnings"]
+    assert [one["code"] for one in seen] == ["ca_soon"]
+    assert remedy in seen[0]["do"]
+    assert warned(ca=encoded(late)) == []
+    # While one follows the other, the next one counts.
+    assert warned(ca=encoded(soon + late)) == []
+
+
+def test_a_program_that_failed_is_named_with_its_message():
+    (one,) = warned(results={"renew-certificate": encoded("failed 1700000000 the CA: it is gone\n")})
+    assert one["code"] == "program_failed"
+    assert "wharf-renew-certificate failed on server (2023-11-14 22:13 UTC): the CA: it is gone" in one["what"]
+    assert "wharf-renew-certificate" in one["do"]
+
+
+@pytest.mark.parametrize("line", ["", "failed", "failed soon", "nonsense"])
+def test_a_result_that_cannot_be_read_is_a_warning_too(line):
+    assert [one["code"] for one in warned(results={"back-up": encoded(line)})] == ["program_failed"]
+
+
+def test_programs_that_ended_well_are_no_warning():
+    assert warned(results={"renew-certificate": encoded("ok 1700000000 nothing is due\n")}) == []
+
+
+def test_a_service_that_was_killed_is_a_warning_and_one_that_left_a_word_is_no_second():
+    results = {"renew-certificate": encoded("failed 1700000000 no\n")}
+    units = "wharf-renew-certificate.service wharf-back-up.service"
+    seen = warned(results=results, failed_units=units)
+    assert [one["code"] for one in seen] == ["program_failed", "unit_failed"]
+    assert "wharf-back-up.service" in seen[1]["what"]
 
 
 @pytest.mark.parametrize("reached", [True, False])
