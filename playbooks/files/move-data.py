@@ -1,17 +1,16 @@
 #!/usr/bin/python3
 """Copies a registry's data to another place, so that the registry can go on from there. Runs on the server.
 
-    python3 - tell|copy|finish LIBRARY CONTAINER RECORD DATA OWNER      LIBRARY: the directory of registry_storage.py
+    python3 - tell|copy|finish CONTAINER RECORD DATA OWNER
 
-`tell` changes nothing and says what would be moved. `copy` does the long part while the registry runs. `finish` stops
-it, copies what has changed since, verifies the copy, and hands the mark (.wharf) over; from then on nothing starts from
-the old place, and deploying goes on with the new one. The old data stays as it is. All may be cut off at any point and
-run again.
+`tell` changes nothing, needs nothing that a deployment brings, and says what would be moved. `copy` does the long part
+while the registry runs. `finish` stops it, copies what has changed since, verifies the copy, and hands the mark
+(.wharf) over; from then on nothing starts from the old place, and deploying goes on with the new one. The old data
+stays as it is. All may be cut off at any point and run again.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,11 +18,10 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-LOCK = "/run/lock/wharf-registry.lock"
+PROGRAMS = "/usr/local/lib/wharf"  # where a deployment puts what programs share
 OURS = (".wharf", ".wharf-copy", ".wharf-moved", "lost+found")
 MARGIN = 64 * 1024**2  # what is to stay free, in bytes
 
@@ -136,21 +134,21 @@ def synchronise(old: Path, new: Path) -> int:
 
 def main() -> None:
     """Entry point."""
-    verb, library, container, record, data, owner = sys.argv[1:]
-    with open(LOCK, "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().partition(" ")[0] or "something"
-            fail(f"{holder} is at work on the registry: wait until it has finished")
-        lock.truncate(0)
-        lock.write(f"move-registry-data {int(time.time())}\n")
-        lock.flush()
-        print(json.dumps(move(verb, library, container, record, data, int(owner))))
+    verb, container, record, data, owner = sys.argv[1:]
+    if verb == "tell":
+        print(json.dumps(move(verb, container, record, data, int(owner))))
+        return
+    sys.path.insert(0, PROGRAMS)
+    from registry_lock import BusyError, lock
+
+    try:
+        with lock("move-registry-data"):
+            print(json.dumps(move(verb, container, record, data, int(owner))))
+    except BusyError as busy:
+        fail(str(busy))
 
 
-def move(verb: str, library: str, container: str, record: str, data: str, owner: int) -> dict[str, object]:
+def move(verb: str, container: str, record: str, data: str, owner: int) -> dict[str, object]:
     """Do what the verb says. Returns what was done."""
     known, _, said = (
         Path(record).read_text("utf-8").rstrip("\n").partition(" ") if os.path.exists(record) else ("",) * 3
@@ -179,7 +177,6 @@ def move(verb: str, library: str, container: str, record: str, data: str, owner:
     if verb == "copy":
         return {"old": said, "new": data, "done": False, "bytes": synchronise(old, new)}
 
-    sys.path.insert(0, library)
     from registry_storage import Storage
 
     subprocess.run(["docker", "stop", container], check=True, stdout=subprocess.DEVNULL)

@@ -80,7 +80,6 @@ registry_image:
 """
 
 import contextlib
-import fcntl
 import fnmatch
 import hashlib
 import io
@@ -92,15 +91,13 @@ import socket
 import subprocess
 import tarfile
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.registry_lock import Failure, lock
 from ansible.module_utils.registry_storage import DamageError, Storage, blobs, children
 
-LOCK = "/run/lock/wharf-registry.lock"
 NAME = "org.opencontainers.image.ref.name"
 REGISTRY_IMAGE = "wharf.registry-image"
 OWN_FILE = "registry-image.tar"
@@ -113,10 +110,6 @@ PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 IMAGE = re.compile(rf"{PART}(?:/{PART})*:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
 LARGEST_JSON = 64 * 1024 * 1024
 CHUNK = 1024 * 1024
-
-
-class Failure(Exception):
-    """What went wrong, in words for a person."""
 
 
 def run(*command: str) -> str:
@@ -136,30 +129,6 @@ def storage_of(container: str) -> str:
     """Return where the registry's data lies on this host, a directory or a volume's."""
     template = '{{range .Mounts}}{{if eq .Destination "/var/lib/registry"}}{{.Source}}{{end}}{{end}}'
     return run("docker", "inspect", "--type", "container", "--format", template, container)
-
-
-@contextlib.contextmanager
-def lock() -> Iterator[None]:
-    """Keep everything away that would take blobs or the data away.
-
-    Raises:
-        Failure: something else is at work.
-
-    """
-    with open(os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder, _, since = file.read(200).strip().rpartition(" ")
-            when = f" since {time.strftime('%H:%M:%S', time.localtime(int(since)))}" if since.isdigit() else ""
-            raise Failure(
-                f"{holder or 'something'} is at work on {socket.gethostname()}{when}: wait until it has finished"
-            ) from None
-        file.truncate(0)
-        file.write(f"export-images {int(time.time())}\n")
-        file.flush()
-        yield
-        file.truncate(0)
 
 
 def check_room(directory: str, size: int, growth: int = 0, data: str = "") -> None:
@@ -241,7 +210,7 @@ class Hashing(io.RawIOBase):
 def write(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Write a bundle from the registry's storage."""
     data = storage_of(p["container"])
-    with lock():
+    with lock("export-images"):
         storage = Storage(data)
         images = chosen(storage, p["images"])
         sizes: dict[str, int] = {}

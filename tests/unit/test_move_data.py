@@ -37,7 +37,7 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 def tell(places: tuple[Path, Path], verb: str = "tell") -> dict[str, object]:
     """Run a verb on the two places."""
     old, new = places
-    return move.move(verb, "", "registry", str(old.parent / "record"), str(new), os.getuid())
+    return move.move(verb, "registry", str(old.parent / "record"), str(new), os.getuid())
 
 
 def contents(root: Path) -> dict[str, bytes]:

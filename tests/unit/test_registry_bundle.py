@@ -13,6 +13,7 @@ import pytest
 from conftest import load_module
 
 load_module("roles/registry_server/files/registry_storage.py", "ansible.module_utils.registry_storage")
+lock = load_module("roles/host_programs/files/registry_lock.py", "ansible.module_utils.registry_lock")
 bundle = load_module("playbooks/library/registry_bundle.py")
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -54,7 +55,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         images.append({"digest": tag(root, f"team/app:{n}", manifest), "size": len(json.dumps(manifest))})
     tag(root, "multi:1", {"schemaVersion": 2, "manifests": images})
     monkeypatch.setattr(bundle, "storage_of", lambda _container: str(root))
-    monkeypatch.setattr(bundle, "LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     return root
 
 

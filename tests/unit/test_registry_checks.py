@@ -289,24 +289,6 @@ def test_unknown_schedules_are_refused(value: object) -> None:
     assert problem.endswith("is unknown: use daily, weekly, monthly, or nothing at all for never")
 
 
-def test_files_are_due_that_are_missing_other_or_too_many() -> None:
-    number = hashlib.sha256(b"text").hexdigest()
-    wanted = [
-        {"path": path, "mode": "0644", "content": content}
-        for path, content in {"good": "text", "missing": "text", "other": "text", "mode": "text", "gone": ""}.items()
-    ] + [{"path": "old", "mode": "0644", "content": ""}]
-    seen = {
-        "good": f"0:0:644 {number}",
-        "missing": " ",
-        "other": f"0:0:644 {'0' * 64}",
-        "mode": f"0:0:600 {number}",
-        "gone": " ",
-        "old": f"0:0:644 {number}",
-    }
-    due = [file["path"] for file in checks.registry_files_due(wanted, seen)]
-    assert due == ["missing", "other", "mode", "old"]
-
-
 WEAK_LOW = (
     "use at least 20 characters, 8 of them different, or leave password out and one is made"
     " (the registry hashes on every request, so the cost is low and long random passwords make up for it)"

@@ -349,7 +349,6 @@ WANTED = {
     "rollover": "keep",
     "endpoint": "",
     "restart_command": "",
-    "renewal": {label: f"{label}\n" for label in tls.RENEWAL},
 }
 
 
@@ -410,7 +409,7 @@ def test_wrong_inputs_are_refused_by_name(variable, value):
 
 # --------------------------------------------------------------------------------------------------------- the plan
 
-TOOLS = ("openssl", "apt", "cryptography", "lists", "systemd", "timer")
+TOOLS = ("openssl", "apt", "cryptography", "lists", "systemd")
 HOST_ADDRESS = {"ifname": "eth0", "addr_info": [{"local": "10.0.0.5", "scope": "global"}]}
 SANS = (f"DNS:{NAME}", "IP:10.0.0.5", "DNS:localhost", "IP:127.0.0.1", "IP:::1")
 RIGHT = {
@@ -423,11 +422,6 @@ RIGHT = {
     "ca_certificate": "regular file,644,0,0",
     "ca_next_key": "regular file,600,0,0",
     "ca_next_certificate": "regular file,644,0,0",
-    "renewal_program": "regular file,755,0,0",
-    "renewal_config": "regular file,644,0,0",
-    "renewal_service": "regular file,644,0,0",
-    "renewal_timer": "regular file,644,0,0",
-    "renewal_cron": "regular file,644,0,0",
 }
 
 
@@ -443,8 +437,6 @@ class Host:
             "ca_certificate": ca.pem,
             "ca_next_key": None,
             "ca_next_certificate": None,
-            **WANTED["renewal"],
-            "renewal_cron": None,
         }
         self.stat = dict(RIGHT)
         self.tools = TOOLS
@@ -485,7 +477,7 @@ def bare() -> Host:
     """A host with nothing on it, Python's cryptography and apt's lists included."""
     host = Host(CA, CA)
     host.content = dict.fromkeys(RIGHT)
-    host.tools = ("openssl", "apt")
+    host.tools = ("openssl", "apt", "cron")
     return host
 
 
@@ -692,7 +684,7 @@ def test_modes_and_owners_are_repaired_without_a_new_certificate(host, label, st
     ],
 )
 def test_tools_are_installed_only_where_they_are_missing(bare, tools, packages, errors):
-    bare.tools = tools
+    bare.tools = (*tools, "cron")
     plan = bare.plan()
     assert plan["packages"] == packages
     assert len(plan["errors"]) == errors
@@ -736,42 +728,8 @@ def test_an_unintelligible_look_is_refused(look):
         tls.registry_tls_plan(look, WANTED, 0)
 
 
-# ------------------------------------------------------------------------------------------------------ the renewal
-
-
-def renewal_paths(*labels: str) -> list[str]:
-    """Return the paths of the renewal's files."""
-    return [tls.RENEWAL[label][0] for label in labels]
-
-
-def test_a_bare_host_gets_the_renewal_and_its_timer(bare):
-    bare.tools += ("systemd",)
-    renewal = bare.plan()["renewal"]
-    wanted = renewal_paths("renewal_program", "renewal_config", "renewal_service", "renewal_timer")
-    assert [item["path"] for item in renewal["write"]] == wanted
-    assert [item["mode"] for item in renewal["write"]] == ["0755", "0644", "0644", "0644"]
-    assert (renewal["remove"], renewal["start"]) == ([], True)
-
-
-def test_without_systemd_it_is_cron(bare):
-    renewal = bare.plan()["renewal"]
-    wanted = renewal_paths("renewal_program", "renewal_config", "renewal_cron")
-    assert [item["path"] for item in renewal["write"]] == wanted
-    assert (renewal["remove"], renewal["start"]) == ([], False)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda host: host.content.update(renewal_config="other days\n"),
-        lambda host: host.stat.update(renewal_program="regular file,644,0,0"),
-        lambda host: host.content.update(renewal_cron="left\n"),
-        lambda host: setattr(host, "tools", tuple(tool for tool in TOOLS if tool != "timer")),
-    ],
-)
-def test_a_renewal_that_is_not_as_it_should_be_is_due_and_no_certificate_is(host, change):
-    change(host)
-    plan = host.plan()
+def test_a_renewal_that_is_not_as_it_should_be_is_due_and_no_certificate_is(host):
+    plan = tls.registry_tls_plan(host.look(), WANTED, NOW.timestamp(), renewal_due=True)
     assert plan["due"] == ["the certificate's own renewal is not set up"]
     assert made(plan) == set()
 
@@ -911,7 +869,6 @@ def provided() -> tuple[Host, dict[str, Any]]:
     for label in tls.FILES:
         if label.startswith("ca_"):
             del host.stat[label]
-    host.content |= dict.fromkeys(tls.RENEWAL)
     return host, {
         "mode": "provided", "certificate": LEAF.pem + MIDDLE.pem, "key": LEAF.key_pem, "ca": ROOT.pem,
     }  # fmt: skip
@@ -943,12 +900,10 @@ def test_what_differs_from_the_provided_is_due(provided, content, reason):
     assert plan["fingerprint"] == hashlib.sha256(wanted["certificate"].encode()).hexdigest()
 
 
-def test_the_renewal_goes_when_others_provide_the_certificate(provided):
+def test_a_renewal_goes_when_others_provide_the_certificate(provided):
     host, wanted = provided
-    host.content["renewal_program"] = "program\n"
-    plan = host.plan(**wanted)
-    assert plan["renewal"] == {"write": [], "remove": renewal_paths("renewal_program"), "start": False}
-    assert len(plan["due"]) == 1
+    plan = tls.registry_tls_plan(host.look(), {**WANTED, **wanted}, NOW.timestamp(), renewal_due=True)
+    assert plan["due"] == ["the certificate's own renewal is still there"]
 
 
 def test_the_plan_never_holds_the_key(provided):
@@ -974,7 +929,9 @@ def test_the_look_shows_the_plan_what_is_there_and_no_private_key(tmp_path):
     directory.mkdir(mode=0o755)
     ca_directory.mkdir(mode=0o700)
     leaf = Issued("leaf", CA, sans=SANS)
+    program = tmp_path / "program"
     for path, text, mode in (
+        (program, "text", 0o755),
         (directory / "ca.crt", CA.pem, 0o644),
         (directory / "registry.key", leaf.key_pem, 0o600),
         (directory / "registry.crt", leaf.pem, 0o644),
@@ -987,7 +944,13 @@ def test_the_look_shows_the_plan_what_is_there_and_no_private_key(tmp_path):
     environment = jinja2.Environment()
     environment.filters["quote"] = lambda value: "'" + str(value).replace("'", "'\"'\"'") + "'"
     script = environment.from_string(task["ansible.builtin.shell"]["cmd"]).render(
-        registry_tls_directory=directory, registry_tls_ca_directory=ca_directory, __registry_tls_python=sys.executable
+        registry_tls_directory=directory,
+        registry_tls_ca_directory=ca_directory,
+        __registry_tls_python=sys.executable,
+        host_programs_look=yaml.safe_load((ROLE.parent / "host_programs/vars/main.yml").read_text())[
+            "host_programs_look"
+        ],
+        __registry_tls_paths=[program, "/etc/systemd/system/missing.timer"],
     )
     # The host's /bin/sh is dash: nothing of bash.
     run = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
@@ -996,6 +959,8 @@ def test_the_look_shows_the_plan_what_is_there_and_no_private_key(tmp_path):
     secrets = [line for key in (leaf, CA, LEAF) for line in key.key_pem.splitlines()[1:-1]]
     assert not any(line in run.stdout for line in secrets)
 
+    number = hashlib.sha256(b"text").hexdigest()
+    assert run.stdout.startswith(f"file {program} {os.getuid()}:{os.getgid()}:755 {number}\n@clock")
     seen = tls._parse_look(run.stdout)
     me = (os.getuid(), os.getgid())
     there = {label: path for label, path in seen.paths.items() if path.exists}
@@ -1003,7 +968,7 @@ def test_the_look_shows_the_plan_what_is_there_and_no_private_key(tmp_path):
     assert {label: (path.kind, path.mode, path.uid, path.gid) for label, path in there.items()} == {
         label: (stat.split(",")[0], stat.split(",")[1], *me)
         for label, stat in RIGHT.items()
-        if not label.startswith(("ca_next", "renewal"))
+        if not label.startswith("ca_next")
     }
     assert {"openssl", "cryptography"} <= seen.has
     assert tls._joined(seen.paths["ca_certificate"].pem) == CA.pem

@@ -1,5 +1,6 @@
 # Tells what is on the host, in lines of YAML, and changes nothing. Run as
 #   sh -s -- IMAGE PORT UID DIRECTORY DATA TLS_DIRECTORY CONTAINER FILE...      the files are those of the programs
+# with the function look_at_files of the role host_programs before it
 export LC_ALL=C
 say() { printf '%s: "%s"\n' "$1" "$2"; }
 mode() { stat -Lc '%u:%g:%a' "$1" 2>/dev/null; }
@@ -34,8 +35,10 @@ say used "$(ls -A "$data" 2>/dev/null | grep -cvxE '\.wharf.*|lost\+found')"
 say record "$(head -n 1 "$4/data" 2>/dev/null)"
 
 # The container: its image and the hash of the configuration that it was made for; and one that was set aside.
-say container "$(docker inspect --type container --format '{{.Image}} {{index .Config.Labels "wharf.config"}}' "$7" 2>/dev/null)"
-say before "$(docker inspect --type container --format '{{.Image}}' "$7-before" 2>/dev/null)"
+containers=$(docker inspect --type container --format '{{.Name}} {{.Image}} {{index .Config.Labels "wharf.config"}}' \
+    "$7" "$7-before" 2>/dev/null)
+say container "$(echo "$containers" | sed -n "s|^/$7 ||p")"
+say before "$(echo "$containers" | sed -n "s|^/$7-before \\([^ ]*\\).*|\\1|p")"
 
 # The certificates in the file, and those that are served: a renewed file is loaded by a restart only.
 pem() { sed -n '/^-----BEGIN CERTIFICATE/,/^-----END CERTIFICATE/p' | tr -d ' \r\n' | sha256sum | cut -d' ' -f1; }
@@ -52,14 +55,7 @@ fi
 # What a program that was killed left: the registry's own container rests meanwhile.
 say left_behind "$(docker ps --all --format '{{.Names}}' 2>/dev/null | grep -x -e "$7-read-only" -e "$7-collect-garbage" | paste -sd ' ')"
 
-# A file that a full disk, a lost power or a killed process left empty, but no blob that is empty by itself. In a storage
-# so large that this takes long only wharf-mend-storage itself looks.
-say cut_off "$(timeout 5 find "$data/docker/registry/v2" -name _uploads -prune -o -type f -size 0 \
-    ! -path '*/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/data' \
-    ! -newermt '-2 seconds' -print -quit 2>/dev/null)"
-
-say timers "$([ -d /run/systemd/system ] && echo systemd || echo cron)"
-say timer "$(systemctl is-active wharf-collect-garbage.timer 2>/dev/null)"
+say init "$([ -d /run/systemd/system ] && echo systemd || echo cron)"
 shift 7
 echo files:
-for file; do printf '  %s: "%s"\n' "$file" "$(mode "$file") $(sum "$file" 2>/dev/null)"; done
+look_at_files "$@" | sed 's/^/  - /'

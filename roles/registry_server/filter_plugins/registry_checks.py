@@ -273,20 +273,6 @@ def registry_schedule_problems(value: object, variable: str) -> list[str]:
     return [f"{variable}: {shown(value)} is unknown: use {', '.join(SCHEDULES)}, or nothing at all for never"]
 
 
-def registry_files_due(wanted: list[dict[str, str]], seen: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the files that are not as they should be.
-
-    :param wanted: mappings ``{path, mode, content}``; a file without content is not wanted.
-    :param seen: path to what look.sh tells of it, ``UID:GID:MODE SHA256``, a space where there is no file.
-    """
-    due = []
-    for file in wanted:
-        number = hashlib.sha256(file["content"].encode()).hexdigest()
-        if seen[file["path"]].strip() != (f"0:0:{file['mode'].lstrip('0')} {number}" if file["content"] else ""):
-            due.append(file)
-    return due
-
-
 def registry_cost_problems(value: object, variable: str) -> list[str]:
     """Judge bcrypt's cost, the base-2 logarithm of its rounds: 4 to 14. Null means the default and is good."""
     if value is None or COST_LOWEST <= _whole_number(value) <= COST_HIGHEST:
@@ -818,13 +804,11 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return a mapping of filter name to function."""
         return {
-            "registry_aliases_problems": registry_aliases_problems,
             "registry_archive_image": registry_archive_image,
             "registry_archive_problems": registry_archive_problems,
             "registry_boolean_problems": registry_boolean_problems,
             "registry_cost_problems": registry_cost_problems,
             "registry_schedule_problems": registry_schedule_problems,
-            "registry_files_due": registry_files_due,
             "registry_data_problems": registry_data_problems,
             "registry_htpasswd": registry_htpasswd,
             "registry_image_problems": registry_image_problems,

@@ -57,16 +57,6 @@ FILES = {
     "ca_next_key": "next.key",
     "ca_next_certificate": "next.crt",
 }
-# The certificate's own renewal; the second value is the mode.
-RENEWAL = {
-    "renewal_program": ("/usr/local/sbin/wharf-renew-certificate", "755"),
-    "renewal_config": ("/etc/wharf/renew-certificate.json", "644"),
-    "renewal_service": ("/etc/systemd/system/wharf-renew-certificate.service", "644"),
-    "renewal_timer": ("/etc/systemd/system/wharf-renew-certificate.timer", "644"),
-    "renewal_cron": ("/etc/cron.d/wharf-renew-certificate", "644"),
-}
-# One CA after the other: what each step wants to be true, beyond the step before it.
-ROLLOVER = ("keep", "begin", "switch", "withdraw", "finish")
 
 # Interfaces that belong to containers or virtual machines on the host: no client reaches the registry there.
 _INNER_INTERFACE = re.compile(
@@ -768,30 +758,6 @@ def _asn1(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%d%H%M%SZ")
 
 
-def _plan_renewal(look: Look, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is due of the certificate's own renewal: files to write, files to remove, and the timer's start."""
-    systemd = "systemd" in look.has
-    meant = set()
-    if wanted["mode"] == "private_ca":
-        meant = {"renewal_program", "renewal_config", *(("renewal_service", "renewal_timer") if systemd else ())}
-        meant |= set() if systemd else {"renewal_cron"}
-    write, remove = [], []
-    for label, (where, mode) in RENEWAL.items():
-        path = look.paths[label]
-        if label not in meant:
-            remove += [where] if path.exists else []
-            continue
-        content = wanted["renewal"][label]
-        if path[1:5] != (mode, 0, 0, hashlib.sha256(content.encode()).hexdigest()):
-            write.append({"path": where, "mode": f"0{mode}", "content": content})
-    return {
-        "write": write,
-        "remove": remove,
-        # A unit that has changed is read anew.
-        "start": "renewal_timer" in meant and ("timer" not in look.has or bool(write)),
-    }
-
-
 def _rollover_errors(
     look: Look, wanted: Mapping[str, Any], ca: x509.Certificate | None, following: x509.Certificate | None, issuer: Any
 ) -> list[str]:
@@ -875,9 +841,6 @@ def _plan_private_ca(look: Look, wanted: Mapping[str, Any], now: float) -> dict[
     packages = [package for package, tool in tools.items() if tool not in look.has and (making or tool == "openssl")]
     if packages and "openssl" not in look.has and not making:
         reasons.append("openssl is missing, so the keys could not be judged")
-    renewal = _plan_renewal(look, wanted)
-    if renewal["write"] or renewal["remove"] or renewal["start"]:
-        reasons.append("the certificate's own renewal is not set up")
 
     start = look.clock - min(BACKDATED, int(wanted["certificate_days"]) * DAY // 10)
     signer_end = int(signer.not_valid_after_utc.timestamp()) if signer else start + int(wanted["ca_days"]) * DAY
@@ -917,7 +880,6 @@ def _plan_private_ca(look: Look, wanted: Mapping[str, Any], now: float) -> dict[
         "signer": "next" if signer and signer == following else "ca",
         "hand_out": hand_out,
         "handed_out": "next" if alone and not moves else "ca|next",
-        "renewal": renewal,
         "sans": sans,
         "not_before": _asn1(start),
         "not_after": _asn1(end),
@@ -950,16 +912,12 @@ def _plan_provided(look: Look, wanted: Mapping[str, Any], now: float) -> dict[st
         reasons.append(f"openssl is missing, so {_where('key', wanted)} could not be judged")
     elif there is None or _spki(there) != _spki(key.public_key()):
         reasons.append(f"{_where('key', wanted)} differs from what was provided")
-    renewal = _plan_renewal(look, wanted)
-    if renewal["remove"]:
-        reasons.append("the private CA's renewal is still there")
     ends = chain[0].not_valid_after_utc
     warnings = registry_tls_warnings(wanted["certificate"], now=now)
     return {
         "errors": [],
         "warnings": warnings,
         "due": reasons,
-        "renewal": renewal,
         "packages": [] if "openssl" in look.has else ["openssl"],
         "ends": ends,
         "fingerprint": sums["certificate"],
@@ -967,16 +925,18 @@ def _plan_provided(look: Look, wanted: Mapping[str, Any], now: float) -> dict[st
     }
 
 
-def registry_tls_plan(look: str, wanted: Mapping[str, Any], now: float | None = None) -> dict[str, Any]:
+def registry_tls_plan(
+    look: str, wanted: Mapping[str, Any], now: float | None = None, renewal_due: bool = False
+) -> dict[str, Any]:
     """Judge what the look found on the host. Returns what is due and all that the tasks need in order to do it.
 
     look: the output of tasks/look.yml. wanted: the dict __registry_tls_wanted of vars/main.yml.
     now: the controller's clock in seconds since the epoch. Validity is judged by the host's own clock.
+    renewal_due: whether something of the certificate's own renewal is missing, or too much.
 
     errors: what only a person can put right; warnings; due: one reason a line, [] when all is well; summary: one line.
     directories, repair: arguments for the file module; packages: names for apt; lists_valid: its cache_valid_time.
     fingerprint (sha256, hex, of registry.crt) and ca_pem (ca.crt): as they will be, "" where they are still to be made.
-    renewal: what is due of the certificate's own renewal: write ({path, mode, content}), remove (paths), start (bool).
     Mode private_ca only: make_ca_key, make_ca, make_key, make_leaf, hand_out: what is due; ca_name: of which CA, "ca"
     or "next"; ca_common_name; signer: which of them signs; handed_out: whose certificates clients are given, as a
     regular expression; moves: [from, to] in the CA's directory; sans: the whole subjectAltName; not_before, not_after,
@@ -987,10 +947,12 @@ def registry_tls_plan(look: str, wanted: Mapping[str, Any], now: float | None = 
     now = time.time() if now is None else now
     private = wanted["mode"] == "private_ca"
     labels = [label for label in FILES if private or not label.startswith("ca_")]
-    absent = [label for label in (*labels, *RENEWAL) if label not in seen.paths]
+    absent = [label for label in labels if label not in seen.paths]
     if absent:
         raise AnsibleFilterError(f"registry_tls_plan: the look says nothing of {', '.join(absent)}")
     plan = (_plan_private_ca if private else _plan_provided)(seen, wanted, now)
+    if renewal_due:
+        plan["due"].append(f"the certificate's own renewal is {'not set up' if private else 'still there'}")
     faults: dict[str, list[dict[str, Any]]] = {"directories": [], "repair": []}
     for label in labels:
         where, path = _where(label, wanted), seen.paths[label]

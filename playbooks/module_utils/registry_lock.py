@@ -1,0 +1,1 @@
+../../roles/host_programs/files/registry_lock.py
