@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -15,13 +16,14 @@ from conftest import ROOT, load_module
 from test_registry_storage import Registry
 
 storage = load_module("roles/registry_server/files/registry_storage.py")
+load_module("roles/host_programs/files/registry_lock.py")
 load_module("roles/registry_server/files/registry_host.py")
 loader = SourceFileLoader("mend_storage", str(ROOT / "roles/registry_server/files/wharf-mend-storage"))
 program = module_from_spec(spec_from_loader("mend_storage", loader))
 sys.modules["mend_storage"] = program
 loader.exec_module(program)
+program.SETTLED = 0  # nobody else writes here
 
-LATER = time.time() + 86400
 STEPS = ["layer", "config", "manifest", "revision", "index", "current"]
 
 
@@ -56,13 +58,19 @@ class Pushing(Registry):
         """Return the digest of a content."""
         return storage._hash("sha256:", [content])
 
-    def mend(self) -> tuple[list[str], list[str]]:
+    def mend(self, gone: set[str] = frozenset()) -> tuple[list[str], list[str]]:
         """Mend, and look whether all is well then."""
-        result = program.mend(storage.Storage(self.root))
+        result = self.try_to_mend(gone)
+        assert result.waits == []
         seen = storage.Storage(self.root)
         assert list(seen.problems(contents=True)) == []
-        assert program.faults(seen, LATER) == []
-        return result
+        assert program.faults(seen) == []
+        return result.done, result.lost
+
+    def try_to_mend(self, gone: set[str] = frozenset()):
+        """Mend what can be mended."""
+        found = program.faults(storage.Storage(self.root))
+        return program.mend(storage.Storage(self.root), found, set(gone), nullcontext)
 
     def tags(self, name: str) -> dict[str, str]:
         """Return where the tags lead; one that leads nowhere is an error."""
@@ -78,7 +86,7 @@ def registry(tmp_path: Path) -> Pushing:
 
 def test_a_whole_storage_needs_nothing(registry):
     digest = registry.push("team/app", "1", b"one")
-    assert program.faults(storage.Storage(registry.root), LATER) == []
+    assert program.faults(storage.Storage(registry.root)) == []
     assert registry.mend() == ([], [])
     assert registry.tags("team/app") == {"1": digest}
 
@@ -87,7 +95,7 @@ def test_a_whole_storage_needs_nothing(registry):
 def test_a_push_that_was_cut_off_is_not_listed_and_succeeds_the_next_time(registry, step):
     old = registry.push("team/app", "old", b"old")
     registry.push("team/app", "new", b"new", cut_off=step)
-    assert program.faults(storage.Storage(registry.root), LATER) != []
+    assert program.faults(storage.Storage(registry.root)) != []
     done, lost = registry.mend()
     assert done
     assert lost == []
@@ -128,21 +136,137 @@ def test_a_push_that_was_acknowledged_over_an_empty_manifest_is_told_of(registry
     assert registry.tags("team/app") == {"1": digest}
 
 
-def test_a_tag_without_the_file_that_says_where_it_leads_is_a_fault(registry):
+def test_a_push_that_ends_after_its_manifest_was_removed_is_told_of_the_next_time(registry):
+    digest = registry.push("team/app", "1", b"one", cut_off="manifest")
+    gone = registry.try_to_mend().gone
+    assert gone == {digest}
+    number = digest.replace(":", "/")
+    for link in (f"revisions/{number}", f"tags/1/index/{number}", "tags/1/current"):
+        registry.link(f"team/app/_manifests/{link}", digest)
+    assert registry.mend(gone)[1] == [f"team/app:1 ({digest}) is lost: push it again"]
+    assert registry.tags("team/app") == {}
+    registry.push("team/app", "1", b"one")
+    assert registry.mend(gone) == ([], [])
+
+
+def test_an_index_of_which_a_part_was_acknowledged_over_an_empty_manifest_is_told_of(registry):
+    registry.push("team/app", "part", b"one", cut_off="manifest")
+    part = registry.push("team/app", "part", b"one")
+    content = json.dumps({"manifests": [{"digest": part}]}).encode()
+    index = registry.blob(content)
+    number = index.replace(":", "/")
+    for link in (f"revisions/{number}", f"tags/1/index/{number}", "tags/1/current"):
+        registry.link(f"team/app/_manifests/{link}", index)
+    assert registry.try_to_mend().lost == [
+        f"team/app:part ({part}) is lost: push it again",
+        f"team/app:1 ({index}) is lost: push it again",
+    ]
+    assert not program.is_whole(storage.Storage(registry.root), "team/app", "1")
+    registry.push("team/app", "part", b"one")
+    assert program.is_whole(storage.Storage(registry.root), "team/app", "1")
+    assert registry.tags("team/app") == {"part": part, "1": index}
+
+
+@pytest.fixture
+def full_disk() -> Callable[[Path], None]:
+    """Return a function that lets the kernel refuse every write to a file."""
+
+    def fill(path: Path) -> None:
+        path.unlink()
+        path.symlink_to("/dev/full")
+
+    return fill
+
+
+@pytest.mark.parametrize("step", ["layer", "config", "revision", "index"])
+def test_without_room_nothing_that_is_needed_is_removed(registry, full_disk, step):
+    """The disk fills up under a second push of the same image; its links can be written when there is room."""
     digest = registry.push("team/app", "1", b"one")
-    (registry.top / "repositories/team/app/_manifests/tags/1/current/link").unlink()
-    assert [path.name for path in program.faults(storage.Storage(registry.root), LATER)] == ["1"]
+    registry.push("team/app", "1", b"one", cut_off=step)
+    [fault] = program.faults(storage.Storage(registry.root))
+    full_disk(fault)
+    result = program.mend(storage.Storage(registry.root), [fault], set(), nullcontext)
+    assert len(result.waits) == 1
+    assert result.done == result.lost == []
+    fault.unlink()
+    fault.touch()
     registry.mend()
     assert registry.tags("team/app") == {"1": digest}
 
 
-def test_what_is_being_written_uploads_and_a_blob_that_is_empty_by_itself_are_none(registry):
+@pytest.mark.parametrize("step", ["layer", "config", "manifest", "current"])
+def test_without_room_all_is_mended_that_needs_none(registry, full_disk, step):
+    digest = registry.push("team/app", "1", b"one", cut_off=step)
+    [fault] = program.faults(storage.Storage(registry.root))
+    full_disk(fault)
+    result = program.mend(storage.Storage(registry.root), [fault], set(), nullcontext)
+    assert result.waits == []
+    assert registry.mend() == ([], [])
+    assert registry.tags("team/app") == ({"1": digest} if step == "current" else {})
+
+
+def test_what_version_3_left_of_a_file_is_removed(registry):
+    registry.push("team/app", "1", b"one")
+    registry.write(registry.top / "repositories/team/app/_manifests/revisions/sha256/0/link.1.tmp", b"")
+    registry.write(registry.top / "blobs/sha256/00/0/data.1.tmp", b"")
+    assert len(registry.mend()[0]) == 2
+
+
+LOG = b'level=error msg="response completed with error" err.code="manifest unknown"\n'
+FULL = b'level=error msg="response completed with error" err.detail="filesystem: write /x: no space left on device"\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "more", "due"),
+    [
+        ({}, {}, b"", False),
+        ({}, {}, LOG, False),
+        ({}, {}, LOG + FULL + LOG, True),
+        ({"again": True}, {}, b"", True),
+        ({"full": True}, {}, b"", True),
+        ({}, {"full": True}, b"", True),
+        ({}, {"started": "later"}, b"", True),
+        ({"log": [0, 0]}, {}, b"", True),  # rotated
+    ],
+)
+def test_it_is_due_when_a_write_can_have_been_cut_off(registry, tmp_path, monkeypatch, before, now, more, due):
+    monkeypatch.setattr(program, "RESULTS", tmp_path / "results")
+    log = tmp_path / "log"
+    log.write_bytes(FULL)
+    state = {"again": False, "full": False, "started": "once", "log": [log.stat().st_ino, log.stat().st_size]}
+    with log.open("ab") as file:
+        file.write(more)
+    seen = type("Seen", (), {"made": {"LogPath": str(log)}, "storage": storage.Storage(registry.root)})
+    later = state | {"log": [log.stat().st_ino, log.stat().st_size]} | now
+    assert program.is_due(seen, state | before, later) is due
+    assert program.is_due(seen, {}, later)
+
+
+def test_it_is_due_when_a_lost_image_is_there_again(registry, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "RESULTS", tmp_path)
+    (tmp_path / "mend-storage").write_text("failed 1 team/app:1 (sha256:0) is lost: push it again; more\n")
+    state = {"again": False, "full": False, "started": "once", "log": []}
+    seen = type("Seen", (), {"made": {"LogPath": ""}, "storage": storage.Storage(registry.root)})
+    assert not program.is_due(seen, state, state)
+    registry.push("team/app", "1", b"one")
+    assert program.is_due(seen, state, state)
+
+
+def test_a_tag_without_the_file_that_says_where_it_leads_is_a_fault(registry):
+    digest = registry.push("team/app", "1", b"one")
+    (registry.top / "repositories/team/app/_manifests/tags/1/current/link").unlink()
+    assert [path.name for path in program.faults(storage.Storage(registry.root))] == ["1"]
+    registry.mend()
+    assert registry.tags("team/app") == {"1": digest}
+
+
+def test_what_is_being_written_uploads_and_a_blob_that_is_empty_by_itself_are_none(registry, monkeypatch):
     registry.push("team/app", "1", b"")
     registry.write(registry.top / "repositories/team/app/_uploads/1/data", b"")
-    registry.push("team/app", "2", b"two", cut_off="current")
-    seen = storage.Storage(registry.root)
-    assert program.faults(seen, time.time()) == []
-    assert [path.parent.parent.name for path in program.faults(seen, LATER)] == ["2"]
+    assert program.faults(storage.Storage(registry.root)) == []
+    digest = registry.push("team/app", "2", b"two", cut_off="current")
+    monkeypatch.setattr(program.time, "sleep", lambda _: registry.link("team/app/_manifests/tags/2/current", digest))
+    assert program.faults(storage.Storage(registry.root)) == []
 
 
 def test_links_to_what_was_collected_stay(registry):

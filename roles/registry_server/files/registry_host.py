@@ -1,4 +1,4 @@
-"""What the programs on a registry's server share: the lock, the read-only registry, a client, the proof.
+"""What the programs that work on a registry's storage share: the read-only registry, a client, the proof.
 
 They run as root, by a timer or by a person, with nothing but Python's standard library. What they must know of the
 registry is in /etc/wharf/registry.json, which the role registry_server writes, and in the container itself.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
-import datetime
-import fcntl
 import hashlib
 import http.client
 import json
@@ -27,11 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from registry_lock import BusyError, Failure, lock, write_result
 from registry_storage import DamageError, Storage
 
 CONFIGURATION = Path("/etc/wharf/registry.json")
-LOCK = Path("/run/lock/wharf-registry.lock")
-RESULTS = Path("/var/lib/wharf/results")
 ROOM = 16 * 1024**2  # bytes that the proof, the users' file and the registry's own traces must find
 MOUNT = PurePosixPath("/var/lib/registry")  # where the container has its data
 PROOF = "wharf-proof/collect-"  # how the repositories of the proof begin
@@ -50,63 +47,10 @@ MANIFESTS = (
 )
 
 
-class Failure(Exception):
-    """What a person must know, in plain words: what is wrong, and what to do."""
+# A program's run -----------------------------------------------------------------------------------
 
 
-class BusyError(Failure):
-    """Something else holds the lock."""
-
-
-# The lock, and the result -------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def lock(name: str, wait: float = 0) -> Iterator[None]:
-    """Hold the registry's data and container still: nobody else who asks for the lock changes them.
-
-    Args:
-        name: who holds it, as others will read it.
-        wait: how long to wait for it, in seconds.
-
-    Raises:
-        BusyError: it is held; the message says by whom and since when.
-
-    """
-    file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            if time.monotonic() >= deadline:
-                holder, _, since = os.pread(file, 200, 0).decode(errors="replace").strip().rpartition(" ")
-                when = f" since {local_time(float(since))}" if since.isdigit() else ""
-                os.close(file)
-                raise BusyError(
-                    f"{holder or 'something'} is at work on {socket.gethostname()}{when}: wait until it has finished"
-                ) from None
-            time.sleep(0.5)
-    try:
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{name} {int(time.time())}\n".encode(), 0)
-        yield
-        os.ftruncate(file, 0)
-    finally:
-        os.close(file)
-
-
-def write_result(name: str, good: bool, message: str) -> None:
-    """Leave a line for playbooks/diagnose-registry.yml: how the last run of a program ended."""
-    RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = RESULTS / f".{name}"
-    new.write_text(f"{'ok' if good else 'failed'} {int(time.time())} {' '.join(message.split())}\n")
-    new.chmod(0o644)
-    new.replace(RESULTS / name)
-
-
-def run(name: str, work: Any, wait: float, record: bool) -> int:
+def run(name: str, work: Any, wait: float, record: bool, another_time: bool = False) -> int:
     """Do a program's work under the lock, tell how it ended, and return the exit code.
 
     Args:
@@ -114,6 +58,7 @@ def run(name: str, work: Any, wait: float, record: bool) -> int:
         work: is called with the registry; returns the line that is kept as the result.
         wait: how long to wait for the lock, in seconds.
         record: whether to write the result for the diagnosis.
+        another_time: it is no failure that something else holds the lock.
 
     """
 
@@ -122,16 +67,19 @@ def run(name: str, work: Any, wait: float, record: bool) -> int:
     try:
         with lock(name, wait):
             message = work(Registry())
+        if record:
+            write_result(name, True, message)
+        return 0
     except (Failure, DamageError, OSError, http.client.HTTPException) as error:
+        if another_time and isinstance(error, BusyError):
+            return 0
         text = _told(error)
         print(f"wharf-{name}: {text}", file=sys.stderr)
         # A person who finds it busy sees that; a timer has waited in vain.
         if record and not (isinstance(error, BusyError) and wait == 0):
-            write_result(name, False, text)
+            with contextlib.suppress(OSError):  # the disk may be full; the exit code tells as well
+                write_result(name, False, text)
         return 1
-    if record:
-        write_result(name, True, message)
-    return 0
 
 
 def _stop(number: int, _frame: Any) -> None:
@@ -171,6 +119,7 @@ class Registry:
         self.ca: str = known["ca"]
         self.htpasswd: str = known["htpasswd"]
         self.delete_untagged: bool = known["delete_untagged"]
+        self.caches: bool = known["caches"]
         self.read_only_container = f"{self.container}-read-only"
         self.collector = f"{self.container}-collect-garbage"
         self.asked = f"{self.collector}-dry-run"
@@ -549,11 +498,6 @@ def amount(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
-
-
-def local_time(seconds: float) -> str:
-    """Return a time as a person reads it."""
-    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def counted(number: int, word: str) -> str:
