@@ -13,6 +13,7 @@ from conftest import load_module
 filters = load_module("roles/registry_backup/filter_plugins/registry_backup.py")
 problems = filters.registry_backup_problems
 load_module("roles/registry_server/files/registry_storage.py")
+load_module("roles/host_programs/files/registry_lock.py")
 program = load_module("roles/registry_backup/files/registry_backup.py", "backup_program")
 plays = load_module("playbooks/filter_plugins/backup.py", "backup_plays")
 GOOD = {"repository": "/srv/backup", "data": "/var/lib/wharf/registry", "keep": {"daily": 7}, "schedule": "daily"}
@@ -72,14 +73,6 @@ def test_no_message_shows_a_password():
 def test_settings_that_nobody_judges_are_a_mistake():
     with pytest.raises(ValueError, match="does not know repositry"):
         problems({"repositry": "/x"}, "x_")
-
-
-@pytest.mark.parametrize("line", ["", "file /f 0:0:644 {}", "file /f 1:0:600 {}", "file /f 0:0:600 0123"])
-def test_file_that_is_missing_or_differs_is_due(line):
-    wanted = [{"path": "/f", "mode": "0600", "content": "text"}]
-    digest = hashlib.sha256(b"text").hexdigest()
-    assert filters.registry_backup_due(wanted, [line.format(digest)]) == wanted
-    assert filters.registry_backup_due(wanted, [f"file /f 0:0:600 {digest}"]) == []
 
 
 def image(root: Path, name: str, tag: str, content: bytes) -> str:
@@ -191,6 +184,20 @@ def test_first_directory_of_all_replaces_nothing(tmp_path):
     assert (tmp_path / "old").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("pack {a} contains 2 errors: [blob {b}: decrypting blob <data/bbbbbbbb> from aaaaaaaa failed", {"blob": "b"}),
+        ("Pack ID does not match, want {a}, got {b}", {"pack": "a"}),  # 0.14
+        ("pack {a}: does not exist", {"pack": "a"}),
+        ("restic repair packs {a}", {}),
+    ],
+)
+def test_what_restic_finds_damaged_is_understood(line, found):
+    said = [line.format(a="a" * 64, b="b" * 64)] * 2
+    assert program.broken(said) == {kind: [found[kind] * 64] if kind in found else [] for kind in ("blob", "pack")}
+
+
 def test_time_of_restic_with_nanoseconds_and_any_zone():
     assert program.when("2026-11-24T18:00:00.123456789+01:00") == program.when("2026-11-24T17:00:00.123456Z")
 
@@ -216,4 +223,11 @@ def test_lines_say_what_every_program_said():
         "server: done",
         "server: no docker",
     ]
+    restored = {"rc": 0, "stdout": '{"seconds": 1.0, "message": "2 tags are back", "kept": ["/old"]}'}
+    assert plays.wharf_backup_lines([restored], "server") == [
+        "server: 2 tags are back",
+        "server: kept what was there: /old",
+    ]
+    for result in ({"stdout": "killed", "stderr": ""}, {"stdout": "", "stderr": "", "msg": "killed"}):
+        assert plays.wharf_backup_lines([result | {"rc": -9}], "server") == ["server: killed"]
     assert "would install it first" in plays.wharf_backup_lines([{"skipped": True}], "server")[0]

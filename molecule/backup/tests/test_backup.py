@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REGISTRY, log_in, pull, push, write
+from conftest import REGISTRY, changes, log_in, pull, push, write
 
 DATA = "/var/lib/wharf/registry"
 BACKUP = "/srv/backup/registry"  # on client1
+RESULT = "/var/lib/wharf/results/back-up-registry"
 PUSH = """set -e
 for i in $(seq "$2" "$3"); do
   head -c 200000 /dev/urandom >/tmp/content
@@ -126,14 +127,15 @@ def test_backup_is_made_while_people_push(hosts, ansible, images, number):
         f"setsid sh /tmp/busy.sh {REGISTRY} >/dev/null 2>&1 </dev/null &"
         " while [ ! -e /tmp/busy.pushed ]; do sleep 0.1; done"
     )
-    said = made(backup(ansible))
+    # As where there is no systemd; what comes of it is tested below.
+    said = made(backup(ansible, wharf_backup_schedule="daily", __registry_backup_systemd=False))
     hosts["client2"].check_output("touch /tmp/busy.stop; while [ ! -e /tmp/busy.done ]; do sleep 0.1; done")
     assert int(said["tags"]) > len(images)
     number("first backup, to another host, as a whole", float(said["new"]) / float(said["seconds"]), "MB/s")
 
     held = json.loads(hosts["server"].check_output("wharf-restore-registry --list --json"))["tags"]
     assert {f"{REGISTRY}/{reference}": digest for reference, digest in held.items()}.items() >= images.items()
-    assert hosts["server"].file("/var/lib/wharf/results/back-up-registry").content_string.startswith("ok ")
+    assert hosts["server"].file(RESULT).content_string.startswith("ok ")
 
 
 def test_second_backup_costs_seconds_and_no_space(hosts, number):
@@ -145,12 +147,23 @@ def test_second_backup_costs_seconds_and_no_space(hosts, number):
     number("second backup without changes, new", said["new"] / 1000, "kB")
 
 
+def test_schedule_without_systemd_is_one_that_cron_understands(hosts):
+    # What cron does at midnight, it does now: "@reboot" is when it starts for the first time.
+    hosts["server"].check_output(
+        f"systemctl stop cron; rm -f {RESULT} /run/crond.reboot; cd /etc/cron.d"
+        " && sed -i.kept 's/^0 0 [*] [*] [*] /@reboot /' wharf-back-up-registry && systemctl start cron"
+        f" && timeout 120 sh -c 'until [ -e {RESULT} ]; do sleep 0.2; done'"
+        " && mv wharf-back-up-registry.kept wharf-back-up-registry"
+    )
+    assert hosts["server"].file(RESULT).content_string.startswith("ok ")
+
+
 def test_check_mode_says_what_is_new(hosts, ansible):
     before = hosts["client1"].check_output(f"find {BACKUP} -type f | sort")
-    result = backup(ansible, "--check")
+    result = backup(ansible, "--check", wharf_backup_schedule="daily", __registry_backup_systemd=False)
     assert result.returncode == 0, result.stdout
     assert "would back up" in result.stdout
-    assert "changed=0" in result.stdout, result.stdout
+    assert changes(result) == 0, result.stdout
     assert hosts["client1"].check_output(f"find {BACKUP} -type f | sort") == before
 
 
@@ -167,36 +180,56 @@ def test_user_of_the_backup_may_do_nothing_but_sftp(hosts):
     assert "uid=" not in result.stdout
 
 
-def test_wrong_password_is_refused(ansible):
-    result = backup(ansible, wharf_backup_password="not-the-password-of-it")
-    assert result.returncode != 0
-    assert "wharf_backup_password: is not the password of the backup in" in result.stdout
+def test_controller_gets_a_copy_and_the_backup_is_checked(hosts, ansible, tmp_path):
+    copy = tmp_path / "copy"
+    result = backup(ansible, wharf_backup_fetch_to=str(copy), wharf_backup_check=True, wharf_backup_schedule="daily")
+    assert "every byte was read" in result.stdout
+    made(result)
+    listing = hosts["client1"].check_output(f"cd {BACKUP} && find . -type f -exec sha256sum {{}} + | sort")
+    lines = subprocess.run(
+        "find . -type f -exec sha256sum {} + | sort", shell=True, cwd=copy, capture_output=True, text=True, check=True
+    )
+    assert lines.stdout.strip() == listing
 
 
-def test_upgrade_backs_up_first_and_stops_where_it_cannot(ansible):
+def test_schedule_makes_a_backup_by_itself(hosts):
+    server = hosts["server"]
+    assert not server.file("/etc/cron.d/wharf-back-up-registry").exists  # of the run before
+    assert server.service("wharf-back-up-registry.timer").is_enabled
+    server.check_output(f"rm {RESULT}; systemctl start wharf-back-up-registry.service")
+    assert server.file(RESULT).content_string.startswith("ok ")
+
+
+def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansible):
+    kept = hosts["server"].check_output("sha256sum /etc/wharf/backup/*")
     refused = ansible("playbooks/upgrade-registry.yml", "-e", "wharf_backup_password=not-the-right-one")
     assert refused.returncode != 0
-    assert "is not the password of the backup" in refused.stdout
+    assert "wharf_backup_password: is not the password of the backup in sftp:backup:/srv/backup" in refused.stdout
+    assert not re.search("changed=[1-9]", refused.stdout)
     assert "PLAY [Deploy the registry]" not in refused.stdout
-    upgraded = ansible("playbooks/upgrade-registry.yml")
+    assert hosts["server"].check_output("sha256sum /etc/wharf/backup/*") == kept
+
+
+def test_upgrade_backs_up_first(hosts, ansible):
+    upgraded = ansible("playbooks/upgrade-registry.yml", "--skip-tags", "prove")
     made(upgraded)
+    # This run was told of no schedule: that of the last one is gone.
+    assert "wharf-back-up-registry" not in hosts["server"].check_output("systemctl list-timers --all")
     assert upgraded.stdout.index("PLAY [Back the registry up]") < upgraded.stdout.index("PLAY [Deploy the registry]")
 
 
-def test_backup_without_room_is_refused(hosts, ansible):
-    hosts["client1"].check_output("mkdir -p /srv/small && mount -t tmpfs -o size=20m tmpfs /srv/small")
-    result = backup(ansible, wharf_backup_repository="/srv/small/registry")
-    assert result.returncode != 0
-    assert "there is no room in sftp:backup:/srv/small/registry" in result.stdout, result.stdout
+def test_backup_without_room_is_refused(hosts):
+    hosts["client1"].check_output(
+        "mkdir -p /srv/small && mount -t tmpfs -o size=20m tmpfs /srv/small"
+        " && install --directory --owner wharf-backup --mode 0700 /srv/small/registry"
+    )
+    settings = "/etc/wharf/backup/backup.json"
+    hosts["server"].check_output(f"sed -i.kept s:{BACKUP}:/srv/small/registry: {settings}")
+    code, said = run(hosts, "wharf-back-up-registry")
+    hosts["server"].check_output(f"mv {settings}.kept {settings}")
+    assert (code, "there is no room in sftp:backup:/srv/small/registry" in said) == (1, True), said
     assert hosts["client1"].check_output("ls -A /srv/small/registry") == ""
     hosts["client1"].check_output("umount /srv/small")
-
-
-def test_schedule_makes_a_backup_by_itself(hosts, ansible):
-    made(backup(ansible, wharf_backup_schedule="daily"))  # the right password and place are back, too
-    server = hosts["server"]
-    server.check_output("rm /var/lib/wharf/results/back-up-registry; systemctl start wharf-back-up-registry.service")
-    assert server.file("/var/lib/wharf/results/back-up-registry").content_string.startswith("ok ")
 
 
 def test_somebody_else_at_work_is_named(hosts):
@@ -208,7 +241,7 @@ def test_somebody_else_at_work_is_named(hosts):
     code, said = run(hosts, "wharf-back-up-registry")
     hosts["server"].check_output("pkill -f '[s]leep 600'; rm /tmp/locked")
     assert code == 1
-    assert "collect-garbage is at work on the registry" in said
+    assert "collect-garbage is at work on server" in said
 
 
 def test_interrupted_backup_does_not_disturb_the_next(hosts):
@@ -216,13 +249,27 @@ def test_interrupted_backup_does_not_disturb_the_next(hosts):
     # Something that takes a while, and that no repository names.
     junk = f"{DATA}/docker/registry/v2/blobs/sha256/00/{'0' * 64}"
     server.check_output(f"mkdir -p {junk} && head -c 200000000 /dev/urandom >{junk}/data")
-    server.check_output("setsid wharf-back-up-registry >/dev/null 2>&1 </dev/null &")
-    locks = f"ls {BACKUP}/locks"
-    deadline = time.monotonic() + 30
-    while not hosts["client1"].check_output(locks):
-        assert time.monotonic() < deadline, "no backup under way"
-        time.sleep(0.2)
-    server.check_output("pkill -KILL -f '[r]egistry_backup.py'; pkill -KILL restic")
+    locks, snapshots = f"ls {BACKUP}/locks", f"ls {BACKUP}/snapshots"
+    before = hosts["client1"].check_output(snapshots)
+
+    def begin() -> None:
+        server.check_output("setsid wharf-back-up-registry >/dev/null 2>&1 </dev/null &")
+        deadline = time.monotonic() + 30
+        at_work = "pgrep -f '[r]estic .*backup --json'"
+        while not (server.run(at_work).rc == 0 and hosts["client1"].check_output(locks)):
+            assert time.monotonic() < deadline, "no backup under way"
+            time.sleep(0.2)
+
+    begin()
+    # Without the program nobody holds the lock: restic must not work on, and bring it to an end.
+    server.check_output(
+        "pkill -KILL -f '[r]egistry_backup.py'; timeout 30 sh -c 'while pgrep -x restic; do sleep 0.1; done'"
+    )
+    assert hosts["client1"].check_output(snapshots) == before
+    begin()
+    # Both at once, as when the power goes: the program must not see restic go, nor restic the program.
+    program = "-f '[r]egistry_backup.py'"
+    server.check_output(f"pkill -STOP {program} && pkill -KILL -x restic && pkill -KILL {program}")
     assert hosts["client1"].check_output(locks)
     server.check_output(f"rm -r {junk}")
     assert run(hosts, "wharf-back-up-registry")[0] == 0
@@ -244,28 +291,13 @@ def test_damaged_backup_is_found_and_never_restored(hosts, one, damage):
     try:
         code, said = run(hosts, "wharf-check-backup")
         assert (code, "is damaged" in said, Path(pack).name[:8] in said) == (1, True, True), said
+        assert re.search(r"has lost something of: snapshot \w{8}: .*\b(test|busy)/\w+", said), said
         code, said = run(hosts, "wharf-restore-registry --confirm registry.wharf.test")
         assert (code, "the backup is damaged, and nothing was replaced" in said) == (1, True), said
         untouched(hosts, *one)
         assert not server.check_output(f"find {DATA} -maxdepth 1 -name 'before-restore*'")
     finally:
         client1.check_output(f"rm -f {pack}; mv /var/tmp/pack {pack}")
-
-
-def test_controller_gets_a_copy_and_the_backup_is_checked(hosts, ansible, tmp_path):
-    copy = tmp_path / "copy"
-    assert hosts["server"].service("wharf-back-up-registry.timer").is_enabled
-    result = backup(ansible, wharf_backup_fetch_to=str(copy), wharf_backup_check=True)
-    assert "every byte was read" in result.stdout
-    made(result)
-    # The schedule of the last run is gone.
-    assert "wharf-back-up-registry" not in hosts["server"].check_output("systemctl list-timers --all")
-
-    listing = hosts["client1"].check_output(f"cd {BACKUP} && find . -type f -exec sha256sum {{}} + | sort")
-    lines = subprocess.run(
-        "find . -type f -exec sha256sum {} + | sort", shell=True, cwd=copy, capture_output=True, text=True, check=True
-    )
-    assert lines.stdout.strip() == listing
 
 
 def test_restore_over_a_registry_needs_its_name(hosts, one):
@@ -283,7 +315,7 @@ def test_one_repository_comes_back(hosts, ansible, one):
     blob = f"{DATA}/docker/registry/v2/blobs/sha256/{digest[7:9]}/{digest[7:]}"
     server.check_output(f"rm -r {repositories}/test/image1 {blob}")
     assert hosts["client1"].run(f"docker pull {REGISTRY}/test/image1@{digest}").rc != 0
-    result = restore(ansible, wharf_restore_repository="test/image1")
+    result = restore(ansible, "--skip-tags", "prove", wharf_restore_repository="test/image1")
     assert result.returncode == 0, result.stdout
     pull(hosts["client2"], reference, digest)
 
@@ -342,29 +374,38 @@ def test_restore_on_the_same_server_keeps_what_was_there(hosts, one):
 
 
 def test_speed_against_a_plain_copy(hosts, number):
-    """The same data (images, and 300 MB like layers) by restic to a fresh repository and by cp; all get to the disk."""
+    """The same data (images, and 300 MB like layers) by restic to a fresh repository and by cp; all get to the disk.
+
+    The goal, half of the speed of cp, needs more than two processors: cp only waits for the disk, while restic also
+    cuts, hashes (each blob and each file of the backup), encrypts, and reads again what it has encrypted. On two it is
+    0.25 to 0.5. What does depend on nothing else, the processor's time for each MB, is limited here.
+    """
     server = hosts["server"]
-    seconds = {}
     server.check_output(
         f"rm -rf /var/tmp/speed; mkdir /var/tmp/speed; cp -a {DATA}/docker /var/tmp/speed/source;"
-        " for i in 1 2 3; do head -c 100000000 /dev/urandom >/var/tmp/speed/source/$i; done"
+        " for i in 1 2 3; do head -c 100000000 /dev/urandom >/var/tmp/speed/source/$i; done; sync -f /var/tmp/speed"
     )
-    size = int(server.check_output("du -sb /var/tmp/speed/source | cut -f1"))
-    environment = "RESTIC_PASSWORD=speed RESTIC_REPOSITORY=/var/tmp/speed/repository"
-    server.check_output(f"{environment} restic init")
+    size = int(server.check_output("du -sb /var/tmp/speed/source | cut -f1")) / 1e6
+    environment = "export RESTIC_PASSWORD=speed RESTIC_REPOSITORY=/var/tmp/speed/repository"
+    server.check_output(f"{environment}; restic init")
     commands = {
         "cp -a": "cp -a source copy && sync -f copy",
-        "backup": f"{environment} restic backup --compression off source",
-        "restore": f"{environment} restic restore latest --target restored && sync -f restored",
+        "backup": "restic backup --compression off source",
+        "restore": "restic restore latest --target restored && sync -f restored",
     }
+    took = {}
     for name, command in commands.items():
-        start = time.monotonic()
-        server.check_output(f"cd /var/tmp/speed && {command}")
-        seconds[name] = time.monotonic() - start
-        number(f"{name} of the same {size / 1e6:.0f} MB", size / 1e6 / seconds[name], "MB/s")
+        write(server, "/tmp/timed", f"{environment}; TIMEFORMAT='%R %U %S'\ntime {{ {command}; }} >/dev/null 2>&1")
+        timed = server.check_output("cd /var/tmp/speed && bash /tmp/timed 2>&1 && rm /tmp/timed")
+        seconds, user, system = map(float, timed.split())
+        took[name] = (seconds, (user + system) / size * 1000)
+        number(f"{name} of the same {size:.0f} MB", size / seconds, "MB/s")
     server.check_output("rm -rf /var/tmp/speed")
     for name in ("backup", "restore"):
-        number(f"{name} against cp -a (goal 0.5)", seconds["cp -a"] / seconds[name], "times")
+        number(f"{name} against cp -a (goal 0.5)", took["cp -a"][0] / took[name][0], "times")
+        number(f"{name}, time of a processor for a MB", took[name][1], "ms")
+    assert took["backup"][1] < 25
+    assert took["restore"][1] < 15
 
 
 def test_registry_comes_back_on_a_fresh_host(hosts, ansible, images, number, tmp_path_factory):

@@ -1,5 +1,6 @@
 # Tells what of this role is on the host, in lines, and changes nothing. Run as
 #   sh -s -- PACKAGES REPOSITORY_ON_THE_HOST_THAT_KEEPS_IT FILE...
+# with the function look_at_files of the role host_programs before it
 export LC_ALL=C
 settings=/etc/wharf/backup
 
@@ -12,9 +13,6 @@ for list in /var/lib/apt/lists/*Packages*; do [ ! -s "$list" ] || { echo lists; 
 if [ -n "$2" ] && [ -e $settings/ssh_config ]; then
     ! echo "cd $2" | sftp -q -b - -F $settings/ssh_config backup >/dev/null 2>&1 || echo open
 fi
-! systemctl --quiet is-active wharf-back-up-registry.timer 2>/dev/null || echo timer
 
 shift 2
-for file; do
-    [ ! -e "$file" ] || echo "file $file $(stat -c '%u:%g:%a' "$file") $(sha256sum <"$file" | cut -d' ' -f1)"
-done
+look_at_files "$@"

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import fcntl
 import hashlib
 import json
 import os
@@ -34,6 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from registry_lock import Failure, lock, write_result
 from registry_storage import DIGEST, DamageError, Storage
 
 SETTINGS = Path("/etc/wharf/backup")
@@ -41,8 +41,6 @@ STATE = Path("/var/lib/wharf/backup")
 STAGE = STATE / "stage"  # always the same place, so that restic finds what it had before
 VIEW = STATE / "view"
 TREE = "docker/registry/v2"
-LOCK = "/run/lock/wharf-registry.lock"
-RESULTS = Path("/var/lib/wharf/results")
 TAG = "wharf-registry"
 # The configuration is what the inventory says, and the record of the data tells where it lies on this server.
 OWN = {"config.yml", "config.yml.before", "data"}
@@ -53,7 +51,7 @@ LOCKED = "already locked"
 WRONG_PASSWORD = "wrong password or no key found"
 
 
-class Refusal(Exception):
+class Refusal(Failure):
     """Why nothing was done, or why the work failed, in sentences for people."""
 
 
@@ -90,10 +88,13 @@ class Job:
     # restic ---------------------------------------------------------------------------------------
 
     def command(self, *arguments: str | Path) -> list[str]:
-        """Return the command line of restic; nothing secret is on it."""
+        """Return the command line of restic; nothing secret is on it.
+
+        restic ends with this program, also when that is killed: it must not work on without the lock.
+        """
         ssh = f"ssh -F {SETTINGS}/ssh_config backup -s sftp"
         own = ["-o", f"sftp.command={ssh}"] if self.settings["own_ssh"] else []
-        return ["restic", *own, *map(str, arguments)]
+        return ["setpriv", "--pdeathsig", "TERM", "restic", *own, *map(str, arguments)]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of restic."""
@@ -228,31 +229,6 @@ def telling(said: str) -> list[str]:
 def when(stamp: str) -> float:
     """Return restic's time (nanoseconds, any zone) in seconds since 1970."""
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", stamp).replace("Z", "+00:00")).timestamp()
-
-
-@contextmanager
-def lock(name: str, wait: float) -> Iterator[None]:
-    """Keep everybody else away from the registry's data and container.
-
-    Raises:
-        Refusal: somebody is at work, and still is after so many seconds.
-    """
-    with open(os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+", encoding="utf-8") as file:
-        deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = file.read(200).partition(" ")[0].strip() or "something"
-                    raise Refusal(f"{holder} is at work on the registry: wait until it has finished") from None
-                time.sleep(0.5)
-        file.truncate(0)
-        file.write(f"{name} {int(time.time())}\n")  # others tell by it who is at work, and since when
-        file.flush()
-        yield
-        file.truncate(0)
 
 
 # Backup -------------------------------------------------------------------------------------------
@@ -446,10 +422,44 @@ def check(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     result = job.run("check", "--read-data", "--no-lock")
     seconds = time.monotonic() - start
     if result.returncode != 0:
-        lines = telling(result.stdout + result.stderr)[:30]
-        raise Refusal(f"the backup in {job.place} is damaged. restic says:\n" + "\n".join(lines))
+        said = telling(result.stdout + result.stderr)
+        raise Refusal("\n".join([f"the backup in {job.place} is damaged. restic says:", *said[:30], *lost(job, said)]))
     count = len(snapshots)
     return {"snapshots": count, "message": f"all {count} snapshots are whole: every byte was read, in {seconds:.0f} s"}
+
+
+def lost(job: Job, said: list[str]) -> list[str]:
+    """Name what each snapshot has lost by the damage that restic has found, as far as restic can tell."""
+    hits = [hit for kind, ids in broken(said).items() if ids for hit in find(job, f"--{kind}", *ids)]
+    # A blob of the registry lies in a directory that bears its digest, and so does each link to it.
+    digests = {Path(hit["path"]).parent.name for hit in hits if hit["path"].endswith("/data")}
+    for snapshot in find(job, *sorted(digests)[:10000]) if digests else []:
+        hits += [{"snapshot": snapshot["snapshot"], "path": match["path"]} for match in snapshot["matches"]]
+    names: dict[str, set[str]] = {}
+    for hit in hits:
+        repository = re.search("/repositories/(.+?)/_", hit["path"])
+        if repository or TREE not in hit["path"]:
+            names.setdefault(hit["snapshot"][:8], set()).add(repository[1] if repository else hit["path"])
+    lines = [f"snapshot {snapshot}: {', '.join(sorted(those))}" for snapshot, those in names.items()]
+    return ["What each snapshot has lost something of:", *lines] if lines else []
+
+
+def broken(said: list[str]) -> dict[str, list[str]]:
+    """Return the ids of restic's own blobs that it finds damaged, and of the files (packs) of which it says no more."""
+    found: dict[str, list[str]] = {"blob": [], "pack": []}
+    for line in said:
+        blobs = re.findall(r"\bblob ([0-9a-f]{64})", line)
+        packs = re.findall(r"\b(?:pack|Pack ID does not match, want) ([0-9a-f]{64})", line)
+        found["blob"] += blobs
+        found["pack"] += packs if not blobs else []
+    return {kind: sorted(set(ids)) for kind, ids in found.items()}
+
+
+def find(job: Job, *wanted: str) -> list[dict[str, Any]]:
+    """Return what restic finds in this registry's snapshots; nothing if it cannot."""
+    result = job.run("find", "--json", "--no-lock", "--tag", TAG, "--host", job.name, *wanted)
+    found = next((line for line in result.stdout.splitlines() if line.startswith("[")), "[]")
+    return json.loads(found) if result.returncode == 0 else []
 
 
 # Restore ------------------------------------------------------------------------------------------
@@ -487,6 +497,21 @@ def unpack(job: Job, snapshot: dict[str, Any], target: Path, includes: list[str]
     # Version 0.14 says "There were 3 errors" and ends with 1 as well.
     if result.returncode != 0:
         raise damaged(result)
+
+
+@contextmanager
+def beside(data: Path) -> Iterator[Path]:
+    """Give a fresh directory to restore into, and remove it afterwards.
+
+    It is inside of the data's directory, so that it is the same file system even if a disk is mounted there.
+    """
+    staging = data / ".restoring"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(mode=0o700)
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def damaged(result: subprocess.CompletedProcess[str]) -> Refusal:
@@ -533,11 +558,7 @@ def restore_all(
     room_for(job, snapshot, data)
     if options.plan:
         return {"message": f"would replace {tags} tags in {data} by {len(facts['tags'])}"}
-    # Inside of the data's directory, so that it is the same file system even if a disk is mounted there.
-    staging = data / ".restoring"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(mode=0o700)
+    with beside(data) as staging:
         say(f"restoring {len(facts['tags'])} tags into {staging}")
         unpack(job, snapshot, staging, [])
         tree = staging / "registry"
@@ -560,8 +581,6 @@ def restore_all(
         finally:
             if running:
                 start_registry(job.settings["container"])
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     kept += [str(old)] if old else []
     return {"tags": len(facts["tags"]), "kept": kept, "message": f"{len(facts['tags'])} tags are back, each blob whole"}
 
@@ -695,10 +714,7 @@ def restore_repository(
         )
     if options.plan:
         return {"message": f"would bring back {len(wanted)} tags of {name}"}
-    staging = data / ".restoring"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(mode=0o700)
+    with beside(data) as staging:
         links = STAGE / "repositories" / name
         unpack(job, snapshot, staging, [str(links)])
         tree = staging / "registry"
@@ -732,8 +748,6 @@ def restore_repository(
             restored.blob_path(digest).replace(target)
         for part in ("_layers", "_manifests/revisions", "_manifests/tags"):
             put_links(place / part, running.repository(name) / part, data)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     count = len(wanted)
     return {
         "tags": count,
@@ -807,25 +821,16 @@ def main(arguments: list[str]) -> int:
         code = 3 if result.get("problems") else 0
         if code:
             result["message"] += "; but the registry is damaged: " + "; ".join(result["problems"][:20])
-    except (Refusal, DamageError, OSError, subprocess.CalledProcessError) as error:
+    except (Failure, DamageError, OSError, subprocess.CalledProcessError) as error:
         result, code = {"message": str(error)}, 1
     except BaseException as error:
         if noted:
-            note(options.verb, 1, f"ended before it was done ({error!r})")
+            write_result(options.verb, False, f"ended before it was done ({error!r})")
         raise
     if noted:
-        note(options.verb, code, result["message"])
+        write_result(options.verb, code == 0, result["message"])
     print(json.dumps(result) if options.json else result["message"])
     return code
-
-
-def note(verb: str, code: int, message: str) -> None:
-    """Write down how it went, for the diagnosis."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    part = RESULTS / f".{verb}.part"
-    part.write_text(f"{'failed' if code else 'ok'} {int(time.time())} {' '.join(message.split())}\n")
-    part.chmod(0o644)
-    part.rename(RESULTS / verb)
 
 
 if __name__ == "__main__":

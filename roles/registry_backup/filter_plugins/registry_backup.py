@@ -1,10 +1,9 @@
-"""Filters that judge where a registry's backup goes and how long it is kept, and what of that a server lacks."""
+"""Filters that judge where a registry's backup goes and how long it is kept."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 SCHEDULES = ("", "daily", "weekly", "monthly")
@@ -44,21 +43,6 @@ def registry_backup_problems(facts: Mapping[str, Any], prefix: str, required: bo
             else [f"{prefix}schedule: {given['schedule']!r} is unknown: use daily, weekly, monthly, or nothing"]
         ),
     ]
-
-
-def registry_backup_due(wanted: Sequence[Mapping[str, str]], look: Sequence[str]) -> list[Mapping[str, str]]:
-    """Return those of the wanted files that a server lacks, or has with another owner, mode or content.
-
-    Args:
-        wanted: path, mode and content of each file.
-        look: the lines of files/look.sh.
-    """
-
-    def line(file: Mapping[str, str]) -> str:
-        digest = hashlib.sha256(file["content"].encode()).hexdigest()
-        return f"file {file['path']} 0:0:{file['mode'].lstrip('0')} {digest}"
-
-    return [file for file in wanted if line(file) not in look]
 
 
 def _repository_problems(given: Mapping[str, Any], prefix: str, required: bool) -> list[str]:
@@ -141,4 +125,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name the filters."""
-        return {"registry_backup_due": registry_backup_due, "registry_backup_problems": registry_backup_problems}
+        return {"registry_backup_problems": registry_backup_problems}

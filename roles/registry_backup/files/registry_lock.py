@@ -1,0 +1,1 @@
+../../host_programs/files/registry_lock.py
