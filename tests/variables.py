@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Generate the tables of variables in the READMEs from the argument specs.
+"""Generate the tables of variables in the READMEs and in docs/variables.md from the argument specs.
 
 python tests/variables.py          writes the tables between their markers
-python tests/variables.py --check  changes nothing; says which README is out of date and fails then
+python tests/variables.py --check  changes nothing; says which file is out of date and fails then
 """
 
 from __future__ import annotations
@@ -11,34 +11,60 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+LANDSCAPE = ROOT / "playbooks/meta/argument_specs.yml"
+HEAD = ("variable", "type", "default", "meaning")
+
+# What the README shows of the landscape: that with which one starts. docs/variables.md has all.
+FIRST = (
+    "wharf_registry_name",
+    "wharf_registry_port",
+    "wharf_registry_trust",
+    "wharf_registry_users",
+    "wharf_registry_anonymous",
+    "wharf_registry_logins",
+    "wharf_registry_image_source",
+    "wharf_registry_data",
+    "wharf_manage_hosts_file",
+    "wharf_backup_repository",
+)
 
 
 def tables() -> Iterator[tuple[Path, str, str]]:
-    """Yield what is generated: the README's path, the name of its markers, the table."""
+    """Yield what is generated: the file's path, the name of its markers, the table."""
     for file in sorted(ROOT.glob("roles/*/meta/argument_specs.yml")):
-        yield file.parents[1] / "README.md", "variables", table(options(file, "main"))
-    yield ROOT / "README.md", "landscape", table(options(ROOT / "playbooks/meta/argument_specs.yml", "landscape"))
+        yield file.parents[1] / "README.md", "variables", table(HEAD, rows(options(file)))
+    facts = options(LANDSCAPE, "landscape")
+    first = {name: {key: value for key, value in facts[name].items() if key != "options"} for name in FIRST}
+    yield ROOT / "README.md", "landscape", table(HEAD, rows(first))
+    yield ROOT / "docs/variables.md", "landscape", table(HEAD, rows(facts))
+    runs = [
+        (f"`{entry}.yml`", *cells)
+        for entry in yaml.safe_load(LANDSCAPE.read_text("utf-8"))["argument_specs"]
+        if entry != "landscape"
+        for cells in rows(options(LANDSCAPE, entry))
+    ]
+    yield ROOT / "docs/variables.md", "runs", table(("playbook", *HEAD), runs)
 
 
-def options(file: Path, entry: str) -> dict[str, dict[str, Any]]:
-    """Return the options of an entry of an argument_specs.yml: option name to its spec.
+def options(file: Path, entry: str = "") -> dict[str, dict[str, Any]]:
+    """Return the options of an entry of an argument_specs.yml, or of its only one: option name to its spec.
 
     :raises KeyError: the file has no such entry, or the entry no options.
     """
-    return yaml.safe_load(file.read_text("utf-8"))["argument_specs"][entry]["options"]
+    entries = yaml.safe_load(file.read_text("utf-8"))["argument_specs"]
+    return entries[entry or next(iter(entries))]["options"]
 
 
-def table(specs: dict[str, dict[str, Any]]) -> str:
-    """Return a Markdown table of options and their suboptions, each line with its line break."""
-    head = [("variable", "type", "default", "meaning"), ("---", "---", "---", "---")]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [*head, *rows(specs)])
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, each line with its line break."""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *lines])
 
 
 def rows(specs: dict[str, dict[str, Any]], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
@@ -66,7 +92,7 @@ def meaning(spec: dict[str, Any]) -> str:
     text = spec["description"]
     text = text if isinstance(text, str) else " ".join(text)
     if choices := spec.get("choices"):
-        text += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
+        text += f" One of {', '.join(f'`{choice or json.dumps(choice)}`' for choice in choices)}."
     # Semantic markup. Source: Ansible's developer guide, "Ansible markup".
     return cell(re.sub(r"\b(?:[CEMOPV]|RV)\(([^()]*)\)", r"`\1`", text))
 
@@ -77,7 +103,7 @@ def cell(text: str) -> str:
 
 
 def filled(text: str, marker: str, content: str) -> str:
-    """Return a README's text with new content between its markers.
+    """Return a file's text with new content between its markers.
 
     :raises ValueError: the text does not hold both markers, once each and in their order.
     """
@@ -88,7 +114,7 @@ def filled(text: str, marker: str, content: str) -> str:
 
 
 def run(check: bool) -> list[str]:
-    """Write the tables, or with ``check`` only compare; return one line for each README that is not right."""
+    """Write the tables, or with ``check`` only compare; return one line for each file that is not right."""
     problems = []
     for file, marker, content in tables():
         name = file.relative_to(ROOT)

@@ -26,8 +26,8 @@ def wharf_backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[
         try:
             said = json.loads(result["stdout"])
         except ValueError:
-            said = {"message": result.get("stderr") or result["stdout"]}
-        if "seconds" in said and "total" in said:
+            said = {"message": result["stderr"] or result["stdout"] or result["msg"]}
+        if "total" in said:
             lines += _table(said, host)
         lines += f"{host}: {said['message']}".splitlines()
         lines += [f"{host}: kept what was there: {place}" for place in said.get("kept", [])]

@@ -41,8 +41,16 @@ def wharf_renewal_problems(facts: Mapping[str, Any], playbook: str) -> list[str]
 
 
 def left_behind(names: str | None) -> list[str]:
-    """Return the hosts in ``wharf_leave_behind``, names with commas (and nothing else) between them."""
-    return [name for name in str(names or "").split(",") if name]
+    """Return the hosts in ``wharf_leave_behind``, names with commas between them; null and empty text name none."""
+    return [name.strip() for name in str(names or "").split(",") if name.strip()]
+
+
+def wharf_clients_without(names: str) -> str:
+    """Return Ansible's pattern for the group registry_clients without the hosts in ``wharf_leave_behind``.
+
+    Ansible itself breaks off with a trace at a pattern that has an empty part.
+    """
+    return ",!".join(["registry_clients", *left_behind(names)])
 
 
 def wharf_rollover_problems(
@@ -104,6 +112,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return a mapping of filter name to function."""
         return {
+            "wharf_clients_without": wharf_clients_without,
             "wharf_renewal_problems": wharf_renewal_problems,
             "wharf_rollover_problems": wharf_rollover_problems,
             "wharf_without_next_ca": wharf_without_next_ca,

@@ -32,7 +32,7 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 
 
 def _sibling(name: str) -> ModuleType:
-    """Return the Python file of this name beside this one as a module: Ansible loads a filter file by its path."""
+    """Return the Python file of this name beside this one as a module; see landscape.py."""
     spec = importlib.util.spec_from_file_location(f"wharf_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -164,9 +164,8 @@ def _reference(text: str) -> re.Match[str]:
             f"from: {shown(text)} has a scheme that is not known here: use HOST/PATH:TAG for a registry, an absolute"
             " path for an archive on the controller, and engine for the images of a host"
         )
-    path = text.partition("@")[0]
-    head, slash, rest = path.partition("/")
-    if rest.partition(":")[0] != rest.partition(":")[0].lower():
+    path = text.partition("@")[0].partition("/")[2].partition(":")[0]
+    if path != path.lower():
         raise BadCopyError(f"from: {shown(text)} has upper case letters in its path, which no image has")
     if "@" in text:
         raise BadCopyError(f"from: {shown(text)} is not an image reference: after the @ comes sha256: and 64 digits")
@@ -306,7 +305,7 @@ def _login_problems(logins: object) -> list[str]:
 
 
 def wharf_export_problems(bundle: object, images: object, registry_image: object) -> list[str]:
-    """Judge what export-images.yml is given: the bundle's path on the controller, the patterns, and a boolean."""
+    """Judge what export-images.yml is given: the bundle's path on the controller, the patterns, and true or false."""
     problems = []
     if not isinstance(bundle, str) or not os.path.isabs(bundle) or not bundle.endswith(".tar"):
         problems.append(
@@ -326,10 +325,8 @@ def wharf_export_problems(bundle: object, images: object, registry_image: object
             for position, pattern in enumerate(images, start=1)
             if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern)
         ]
-    if not isinstance(registry_image, bool):
-        problems.append(
-            f"wharf_export_registry_image: {shown(registry_image)} is not a boolean: use true or false, without quotes"
-        )
+    if str(registry_image).lower() not in ("true", "false"):  # text, where -e NAME=true says it
+        problems.append(f"wharf_export_registry_image: {shown(registry_image)} is not a boolean: use true or false")
     return problems
 
 
@@ -365,16 +362,15 @@ def wharf_copies_table(hostvars: Mapping[str, Any], hosts: Sequence[str], check:
     """Return the table of what was copied: image, digest, size or what else there is to say, seconds.
 
     Args:
-        hostvars: has of each image wharf_copy, what there was to do, and what the steps returned.
+        hostvars: has of each image __wharf_copy, what there was to do, and what the steps returned.
         hosts: the images, as hosts of the play.
         check: whether nothing was really copied.
 
     """
     rows = [("image", "digest", "size", "seconds")]
-    total = 0
     for host in hosts:
         values = hostvars[host]
-        image, result = values["wharf_copy"]["image"], wharf_copy_result(values)
+        image, result = values["__wharf_copy"]["image"], wharf_copy_result(values)
         digest = (result.get("digest") or "")[: len("sha256:") + 12]
         if problem := wharf_copy_problem(values):
             rows.append((image, "", f"FAILED: {problem}", ""))
@@ -383,7 +379,6 @@ def wharf_copies_table(hostvars: Mapping[str, Any], hosts: Sequence[str], check:
         elif check:
             rows.append((image, digest, "would be copied", ""))
         else:
-            total += result["size"]
             rows.append((image, digest, _megabytes(result["size"]), f"{result['seconds']:.1f}"))
     return _table(rows)
 
@@ -396,7 +391,7 @@ def wharf_copy_result(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def wharf_copy_problem(values: Mapping[str, Any]) -> str:
     """Return why an image was not copied; empty when it was, or when nothing was due."""
-    for step in ("__wharf_looked", "__wharf_directory", "__wharf_brought", "__wharf_copied"):
+    for step in ("__wharf_looked", "__wharf_directory", "__wharf_room", "__wharf_brought", "__wharf_copied"):
         result = values.get(step) or {}
         if result.get("failed") or result.get("unreachable"):
             return str(result.get("msg") or "it failed")

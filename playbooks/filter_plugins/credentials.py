@@ -51,26 +51,30 @@ def wharf_logins(logins: Sequence[Mapping[str, str]], users: Sequence[Mapping[st
     return [{"user": item["user"], "name": item["name"], "password": passwords[item["name"]]} for item in logins]
 
 
-def wharf_proof_cast(hostvars: Mapping[str, Any], hosts: Sequence[str], servers: Sequence[str]) -> dict[str, Any]:
+def wharf_proof_cast(
+    hostvars: Mapping[str, Any], hosts: Sequence[str], there: Sequence[str], servers: Sequence[str]
+) -> dict[str, Any]:
     """Return who does what in the proof: docker where a host has it, otherwise podman, otherwise nothing.
 
     Args:
         hostvars: holds registry_client_tools of the hosts that do not take what is found.
         hosts: the hosts of the proof.
+        there: those of them that an earlier play has not lost: they alone take part.
         servers: the registry's servers, which have docker whatever they trust.
 
     Returns:
-        pusher (a host, empty when none can), pullers (hosts; the pusher itself when there is no other), and tools, a
-        mapping of each host to docker, podman, or nothing.
+        pusher (a host, empty when none can), pullers (hosts; the pusher itself when there is no other), tools, a
+        mapping of each host to docker, podman, or nothing, and away, the hosts that cannot be reached.
     """
     tools = {}
     for host in hosts:
         said = hostvars[host].get("registry_client_tools", "auto")
         has = ["docker"] if said == "auto" or host in servers else said
-        tools[host] = next((tool for tool in ("docker", "podman") if tool in has), "")
+        tools[host] = next((tool for tool in ("docker", "podman") if tool in has and host in there), "")
     able = [host for tool in ("docker", "podman") for host in hosts if tools[host] == tool]
     pusher = able[0] if able else ""
-    return {"pusher": pusher, "pullers": [host for host in hosts if host in able[1:]] or able, "tools": tools}
+    pullers = [host for host in hosts if host in able[1:]] or able
+    return {"pusher": pusher, "pullers": pullers, "tools": tools, "away": [host for host in hosts if host not in there]}
 
 
 def wharf_proof_table(hostvars: Mapping[str, Any], cast: Mapping[str, Any]) -> list[str]:
@@ -86,8 +90,9 @@ def wharf_proof_table(hostvars: Mapping[str, Any], cast: Mapping[str, Any]) -> l
         rows.append((host, "pulled", yaml.safe_load(hostvars[host]["__wharf_pulled"]["stdout"])["milliseconds"]))
     width = max(len(host) for host in cast["tools"])
     digest = pushed["digest"][: len("sha256:") + 12]
+    why = dict.fromkeys(cast["away"], "it cannot be reached")
     return [f"{host:<{width}}  {verb}  {digest}  {ms / 1000:6.2f} s" for host, verb, ms in rows] + [
-        f"{host:<{width}}  not proved: it has neither docker nor podman"
+        f"{host:<{width}}  not proved: {why.get(host, 'it has neither docker nor podman')}"
         for host, tool in cast["tools"].items()
         if not tool
     ]

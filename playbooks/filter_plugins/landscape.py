@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import yaml
+
 TRUST_MODES = ("private_ca", "provided", "insecure")
 IMAGE_SOURCES = ("pull", "archive", "distro")
+# Beside the users' generated passwords, each in a file of the user's name, lies the backup's (vars/backup.yml).
+BACKUP_FILE = "backup-password"
 
 # The key in the filter's input, and the variable that its messages name.
 VARIABLES = {
@@ -45,7 +50,10 @@ VARIABLES = {
     "backup_keep": "wharf_backup_keep",
     "backup_schedule": "wharf_backup_schedule",
     "servers": "registry_servers",
+    "said": "wharf_",
 }
+# What plays read of wharf_*, with what one run is told with -e. tests/unit compares it with what the plays really read.
+SPECS = Path(__file__).parents[1] / "meta/argument_specs.yml"
 
 
 def _sibling(name: str) -> ModuleType:
@@ -70,7 +78,8 @@ def wharf_landscape_problems(facts: Mapping[str, Any]) -> list[str]:
     """Judge the whole landscape on the controller, before any host changes.
 
     :param facts: mapping with the keys of ``VARIABLES``. A key that is missing or null means the variable's default;
-        ``name`` and ``servers`` (the hosts in the group registry_servers, a list of names) have none.
+        ``name`` and ``servers`` (the hosts in the group registry_servers, a list of names) have none. ``said`` are the
+        names of all variables that begin with wharf_.
     :returns: one line for each problem, in the order of ``VARIABLES``; empty when the landscape is good. No line holds
         a password or a key.
     :raises TypeError: ``facts`` is not a mapping.
@@ -116,12 +125,13 @@ def wharf_landscape_problems(facts: Mapping[str, Any]) -> list[str]:
         ),
         *_fetch_problems(given["backup_fetch_to"], given["backup_repository"], given["backup_host"]),
         *_server_problems(given["servers"]),
+        *_name_problems(given["said"] or []),
     ]
 
 
 def _choice_problems(value: object, choices: tuple[str, ...], variable: str) -> list[str]:
     """Judge a value that must be one of a few words."""
-    if isinstance(value, str) and value in choices:
+    if value in choices:
         return []
     return [f"{variable}: {_checks.shown(value)} is unknown: use {', '.join(choices[:-1])} or {choices[-1]}"]
 
@@ -172,10 +182,16 @@ def _former_problems(given: Mapping[str, Any]) -> list[str]:
 
 
 def _user_problems(given: Mapping[str, Any], trust: object) -> list[str]:
-    """Judge the users, and that they do not meet a registry without TLS."""
+    """Judge the users: that none takes the backup's file, and that they do not meet a registry without TLS."""
     users, variable = given["users"], VARIABLES["users"]
     anonymous = False if given["anonymous"] is None else given["anonymous"]
     problems = list(_checks.registry_user_problems(users, variable, anonymous, True, given["cost"]))
+    for position, user in enumerate(users if isinstance(users, (list, tuple)) else [], start=1):
+        if isinstance(user, Mapping) and user.get("name") == BACKUP_FILE and _checks.absent(user.get("password")):
+            problems.append(
+                f"{variable}: user {position} ({BACKUP_FILE!r}) has no password, and one that is generated would lie in"
+                f" the file .credentials/{BACKUP_FILE}, which is the backup's: use another name, or give it a password"
+            )
     if users and trust == "insecure":
         problems.append(
             f"{variable}: users do not go with {VARIABLES['trust']}: insecure, because clients send no password over"
@@ -226,7 +242,7 @@ def _address_problems(address: object) -> list[str]:
 def _fetch_problems(value: object, repository: object, host: object) -> list[str]:
     """Judge where on the controller a copy of the backup goes."""
     variable = VARIABLES["backup_fetch_to"]
-    if value is None or value == "":
+    if _checks.absent(value):
         return []
     if not isinstance(value, str) or not value.startswith("/") or ".." in value.split("/") or not value.strip("/"):
         return [f"{variable}: {_checks.shown(value)} is not a directory: use an absolute path on the controller"]
@@ -244,6 +260,21 @@ def _server_problems(servers: object) -> list[str]:
         return []
     group = VARIABLES["servers"]
     return [f"{group}: no host is in this group: put the host that shall run the registry into the group {group}"]
+
+
+def _name_problems(said: Sequence[str]) -> list[str]:
+    """Judge the names that begin with wharf_: a misspelt one would be ignored in silence."""
+    if set(said) <= set(VARIABLES.values()):
+        return []
+    entries = yaml.safe_load(SPECS.read_text("utf-8"))["argument_specs"].values()
+    known = {name for entry in entries for name in entry["options"]}
+    problems = []
+    for name in sorted(set(said) - known):
+        near = "".join(f"{other}, or " for other in difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8))
+        problems.append(
+            f"{name}: is unknown: use {near}what docs/variables.md lists, or a name of your own without wharf_"
+        )
+    return problems
 
 
 class FilterModule:

@@ -21,7 +21,7 @@ HOSTS = ["server", *CLIENTS]
         ({"trust": "insecure"}, HOSTS, None, "finish", "wharf_registry_trust: is insecure"),
         ({}, CLIENTS, None, "finish", "--limit: leaves server out"),
         ({}, HOSTS, "client3", "finish", "wharf_leave_behind: 'client3' is not in registry_clients"),
-        ({}, HOSTS, "client1, client2", "finish", "wharf_leave_behind: ' client2' is not"),
+        ({}, HOSTS, "client1, client3", "finish", "wharf_leave_behind: 'client3' is not"),
         ({}, HOSTS, None, "end", "wharf_roll_over_until: 'end' is unknown"),
     ],
 )
@@ -60,3 +60,16 @@ def test_the_table_shows_what_there_is_to_show():
         "server  2027-12-01   2036-12-01    0.8 s",
         "other   2027-12-02   -             -",
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "pattern"),
+    [
+        ("", "registry_clients"),
+        (",", "registry_clients"),
+        ("a", "registry_clients,!a"),
+        ("a, b,", "registry_clients,!a,!b"),
+    ],
+)
+def test_pattern_without_the_clients_that_are_left_behind(said, pattern):
+    assert certificates.wharf_clients_without(said) == pattern

@@ -86,6 +86,15 @@ def test_archive_of_docker_save(saved):
     assert (done["image"], done["archive"], done["digest"]) == ("team/app:2", saved, "")
 
 
+def test_archive_of_one_image_needs_no_name(tmp_path):
+    files = {"manifest.json": [{"Config": "1.json", "RepoTags": None, "Layers": []}], "1.json": b"one"}
+    unnamed = archive(tmp_path / "unnamed.tar", files)
+    done = plan(**{"from": unnamed, "to": "team/app:1"})
+    assert (done["source"], done["image"]) == ("docker-archive:FILE", "team/app:1")
+    assert "to is missing" in problems({"from": unnamed})[0]
+    assert "it has none with a name" in problems({"from": unnamed, "image": "x:1"})[0]
+
+
 def test_oci_archive(tmp_path):
     done = plan(**{"from": oci(tmp_path / "one.tar", "team/app:1")})
     assert (done["source"], done["digest"], done["image"]) == ("oci-archive:FILE", DIGEST, "team/app:1")
@@ -102,6 +111,12 @@ def test_oci_archive(tmp_path):
         ({"to": "app:1"}, "from is missing"),
         ({"from": "quay.example.com/app:1", "tag": "2"}, "the key 'tag' is unknown"),
         ({"from": 7}, "from: 7 is not text"),
+        ({"from": ""}, "from: '' is not text"),
+        ({"from": "quay.example.com/app:"}, "is not an image reference: use one such as"),
+        ({"from": "docker:/app"}, "a scheme that is not known"),
+        ({"from": "~/nowhere.tar"}, "nowhere.tar' on the controller"),
+        ({"from": f"app:1@{DIGEST}", "engine": "one"}, "has a digest"),
+        ({"from": "quay.example.com/app:1", "to": "team//app"}, "is not an image's name"),
         ({"from": "app:1"}, "names no registry"),
         ({"from": "team/app:1"}, "names no registry"),
         ({"from": "quay.example.com/app"}, "neither tag nor digest"),
@@ -168,8 +183,19 @@ def test_bad_login_is_refused_without_its_password(login):
     assert "secret-word" not in line
 
 
+def test_good_logins_pass_and_each_registry_stands_once():
+    login = {"registry": "a.example.com:5000", "name": "me", "password": "secret-word"}
+    image = {"from": "a.example.com/app:1"}
+    assert problems(image, logins=[login, login | {"registry": "b.example.com"}]) == []
+    (line,) = problems(image, logins=[login, login])
+    assert line.startswith("wharf_copies_logins: item 2: 'a.example.com:5000' stands in the list twice")
+    assert "is not a list" in problems(image, logins="text")[0]
+
+
 def test_nothing_to_copy_and_a_limit_are_refused():
     assert "is not a list of images" in problems()[0]
+    assert "is not a list of images" in problems(copies="quay.example.com/app:1")[0]
+    assert "there is none" in problems({"from": "app:1", "engine": "one"}, clients=[])[0]
     assert "--limit server" in problems({"from": "a.example.com/app:1"}, limit="server")[0]
 
 
@@ -180,11 +206,14 @@ def test_export_and_import_are_judged(tmp_path):
         assert copies.wharf_export_problems(bad, ["*"], False)[0].startswith("wharf_bundle: ")
     for bad in ([], "team/*", None, [""], ["Team/app"], [f"{REGISTRY}/app:1"], [7]):
         assert copies.wharf_export_problems(bundle, bad, False)[0].startswith("wharf_export_images: ")
-    assert copies.wharf_export_problems(bundle, ["*"], "yes")[0].startswith("wharf_export_registry_image: ")
-    assert copies.wharf_import_problems(bundle, "", 4, "")[0].startswith("wharf_bundle: ")
+    assert copies.wharf_export_problems(bundle, ["*"], "true") == []  # as -e NAME=true says it
+    assert copies.wharf_export_problems(bundle, ["*"], "ture")[0].startswith("wharf_export_registry_image: ")
+    for bad in (bundle, None, "tests/unit/conftest.py"):
+        assert copies.wharf_import_problems(bad, "", 4, "")[0].startswith("wharf_bundle: ")
     Path(bundle).touch()
     assert copies.wharf_import_problems(bundle, "a" * 64, 4, "") == []
-    assert copies.wharf_import_problems(bundle, "a", 4, "")[0].startswith("wharf_bundle_fingerprint: ")
+    for bad in ("a", 7):
+        assert copies.wharf_import_problems(bundle, bad, 4, "")[0].startswith("wharf_bundle_fingerprint: ")
 
 
 def test_table_of_copies():
@@ -199,8 +228,14 @@ def test_table_of_copies():
         "four": {"__wharf_copied": {"unreachable": True, "msg": "host down"}},
         "five": {"__wharf_looked": there | {"due": True}, "__wharf_brought": {"failed": True, "msg": "no room"}},
         "six": {},
+        "seven": {
+            "__wharf_looked": there | {"due": True},
+            "__wharf_room": {"failed": True, "msg": "no room there"},
+            "__wharf_brought": {"skipped": True},
+            "__wharf_copied": {"failed": True, "msg": "no such file"},
+        },
     }
-    hostvars = {name: {"wharf_copy": {"image": f"{name}:1"}} | step for name, step in steps.items()}
+    hostvars = {name: {"__wharf_copy": {"image": f"{name}:1"}} | step for name, step in steps.items()}
     assert copies.wharf_copies_table(hostvars, list(steps)).splitlines() == [
         "image    digest               size           seconds",
         "one:1    sha256:aaaaaaaaaaaa  2.5 MB         1.2",
@@ -209,5 +244,29 @@ def test_table_of_copies():
         "four:1                        FAILED: host down",
         "five:1                        FAILED: no room",
         "six:1                         FAILED: its host cannot be reached",
+        "seven:1                       FAILED: no room there",
     ]
-    assert [name for name in steps if copies.wharf_copy_problem(hostvars[name])] == ["three", "four", "five", "six"]
+    bad = ["three", "four", "five", "six", "seven"]
+    assert [name for name in steps if copies.wharf_copy_problem(hostvars[name])] == bad
+
+
+def test_table_of_copies_in_check_mode():
+    looked = {"due": True, "changed": True, "digest": DIGEST, "seconds": 0.0}
+    hostvars = {"one": {"__wharf_copy": {"image": "one:1"}, "__wharf_copied": looked}}
+    assert copies.wharf_copies_table(hostvars, ["one"], True).splitlines()[1:] == [
+        "one:1  sha256:aaaaaaaaaaaa  would be copied"
+    ]
+
+
+@pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image  sha256:aaaaaaaaaaaa"])])
+def test_table_of_a_bundle(own, more):
+    images = {"app:1": {"digest": DIGEST, "size": 2_500_000}}
+    found = {"images": images, "size": 2_000_000, "registry_image": own, "fingerprint": "f" * 64}
+    lines = [" ".join(line.split()) for line in copies.wharf_bundle_table(found).splitlines()]
+    assert lines == [
+        "image digest size",
+        "app:1 sha256:aaaaaaaaaaaa 2.5 MB",
+        *(" ".join(line.split()) for line in more),
+        "all, each blob once 2.0 MB",
+        f"fingerprint: {'f' * 64}",
+    ]

@@ -30,7 +30,12 @@ def test_logins_get_the_password_of_their_name():
     assert logins == [{"user": "root", "name": "ci", "password": "p"}]
 
 
-CAST = {"pusher": "one", "pullers": ["second"], "tools": {"one": "docker", "second": "podman", "node": ""}}
+CAST = {
+    "pusher": "one",
+    "pullers": ["second"],
+    "tools": {"one": "docker", "second": "podman", "node": "", "off": ""},
+    "away": ["off"],
+}
 
 
 def test_table_of_the_proof_names_every_host():
@@ -43,6 +48,7 @@ def test_table_of_the_proof_names_every_host():
         "one     pushed  sha256:aaaaaaaaaaaa    1.23 s",
         "second  pulled  sha256:aaaaaaaaaaaa    0.06 s",
         "node    not proved: it has neither docker nor podman",
+        "off     not proved: it cannot be reached",
     ]
 
 
@@ -60,5 +66,11 @@ def test_table_of_the_proof_names_every_host():
 )
 def test_cast_of_the_proof(tools: dict, pusher: str, pullers: list, used: list):
     hostvars = {host: {} if said == "auto" else {"registry_client_tools": said} for host, said in tools.items()}
-    cast = module.wharf_proof_cast(hostvars, list(tools), ["server"])
+    cast = module.wharf_proof_cast(hostvars, list(tools), list(tools), ["server"])
+    assert cast["away"] == []
     assert (cast["pusher"], cast["pullers"], list(cast["tools"].values())) == (pusher, pullers, used)
+
+
+def test_host_that_cannot_be_reached_does_not_keep_the_others_from_the_proof():
+    cast = module.wharf_proof_cast({name: {} for name in "abc"}, ["a", "b", "c"], ["b", "c"], [])
+    assert cast == {"pusher": "b", "pullers": ["c"], "tools": {"a": "", "b": "docker", "c": "docker"}, "away": ["a"]}

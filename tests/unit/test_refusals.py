@@ -69,6 +69,10 @@ MISTAKES = {
         {"wharf_registry_former": ["registry.example.com:5000"]},
         "wharf_registry_former: item 1, 'registry.example.com:5000' is what the registry is called now",
     ),
+    "backup-user": (
+        {"wharf_registry_users": [{"name": "backup-password"}]},
+        "wharf_registry_users: user 1 ('backup-password') has no password, and one that is generated would lie in the",
+    ),
     "backup-place": (
         {"wharf_backup_repository": "ftp://store/registry"},
         "wharf_backup_repository: 'ftp://store/registry' is no place for a backup",
@@ -82,6 +86,7 @@ MISTAKES = {
     "backup-schedule": ({"wharf_backup_schedule": "often"}, "wharf_backup_schedule: 'often' is unknown"),
     "backup-fetch": ({"wharf_backup_fetch_to": "copy"}, "wharf_backup_fetch_to: 'copy' is not a directory"),
     "hosts-file": ({"wharf_manage_hosts_file": "perhaps"}, "wharf_manage_hosts_file: "),
+    "misspelt": ({"wharf_backup_shedule": "daily"}, "wharf_backup_shedule: is unknown: use wharf_backup_schedule"),
 }
 
 # What is wrong with the engine is told once the landscape is right.

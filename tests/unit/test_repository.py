@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def load(path: Path) -> Any:
 
 def specs(role: str) -> dict[str, dict[str, Any]]:
     """Return the options of a role."""
-    return variables.options(ROLES[role] / "meta/argument_specs.yml", "main")
+    return variables.options(ROLES[role] / "meta/argument_specs.yml")
 
 
 def files(*endings: str, under: tuple[str, ...] = (".",)) -> list[Path]:
@@ -48,10 +48,25 @@ def files(*endings: str, under: tuple[str, ...] = (".",)) -> list[Path]:
     return sorted(found)
 
 
+def needs(role: str) -> list[str]:
+    """Return the roles that a role depends on."""
+    return load(ROLES[role] / "meta/main.yml")["dependencies"]
+
+
+def is_needed(role: str) -> bool:
+    """Tell whether another role depends on this one."""
+    return any(role in needs(other) for other in ROLES)
+
+
 def tasks_of(role: str) -> Iterator[dict[str, Any]]:
     """Yield all tasks and handlers of a role, blocks before what is in them."""
     places = (f"roles/{role}/tasks", f"roles/{role}/handlers")
-    waiting = [task for file in files(".yml", under=places) for task in load(file)]
+    yield from tasks_in(task for file in files(".yml", under=places) for task in load(file))
+
+
+def tasks_in(tasks: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield tasks, blocks before what is in them."""
+    waiting = list(tasks)
     while waiting:
         yield (task := waiting.pop(0))
         for part in ("block", "rescue", "always"):
@@ -88,6 +103,7 @@ def landscape() -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what a landscape with nothing said becomes: the mapping __wharf, and what the roles are told."""
     text = load(LANDSCAPE)
     known = {"groups": {}, "inventory_dir": "inventory", "__wharf_image": text["__wharf_image"]}
+    known["query"] = lambda *_: []
     known["__wharf"] = {key: rendered(value, **known) for key, value in text["__wharf"].items()}
     known["__wharf_insecure"] = rendered(text["__wharf_insecure"], **known)
     return known["__wharf"], {k: rendered(v, **known) for k, v in text.items() if not k.startswith("__")}
@@ -133,6 +149,15 @@ def test_a_roles_default_that_a_playbook_repeats_is_the_same() -> None:
     ]
     assert uses
     assert [use for use in uses if use[1] != rendered(defaults[use[0]], **places)] == []
+
+
+def test_every_variable_that_the_plays_read_is_in_the_argument_specs() -> None:
+    """What is not there is refused as a misspelt name. After a | stand filters; wharf_images is a group."""
+    plays = [file for file in files(".yml", under=("playbooks",)) if file.parent.name != "meta"]
+    text = "\n".join(file.read_text("utf-8") for file in plays)
+    read = set(re.findall(r"(?<![\w.])(?<!\| )(wharf_[a-z]\w*)", text))
+    specs = load(ROOT / "playbooks/meta/argument_specs.yml")["argument_specs"].values()
+    assert read - {"wharf_images"} == {name for entry in specs for name in entry["options"]}
 
 
 def test_no_inventory_says_a_fact_that_nobody_reads() -> None:
@@ -186,11 +211,19 @@ def test_no_roles_name_begins_with_anothers() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_variables_bear_their_roles_name(role: str) -> None:
-    """Public ones are in the defaults. Results for the play, set by set_fact, are public but no input."""
+    """Public ones are in the defaults. Results for the play, set by set_fact, are public but no input.
+
+    So is what a role has for those that depend on it.
+    """
     private, public = f"__{role}_", f"{role}_"
     names, facts = set(load(ROLES[role] / "vars/main.yml") or {}), set()
+    if is_needed(role):
+        names = {name for name in names if not name.startswith(public)}
     for task in tasks_of(role):
-        names |= set(task.get("vars", {})) | {task.get("register"), task.get("loop_control", {}).get("loop_var")}
+        own = set(task.get("vars", {}))
+        if included := task.get("ansible.builtin.include_role"):
+            own -= specs(included["name"]).keys()
+        names |= own | {task.get("register"), task.get("loop_control", {}).get("loop_var")}
         facts |= set(task.get("ansible.builtin.set_fact", {})) - {"cacheable"}
     assert [name for name in load(ROLES[role] / "defaults/main.yml") if not name.startswith(public)] == []
     assert sorted(name for name in names - {None} if not name.startswith(private)) == []
@@ -205,10 +238,14 @@ def test_no_two_tasks_of_a_role_have_the_same_name(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_knows_no_groups_no_other_role_and_no_landscape(role: str) -> None:
-    """A message may name a fact of the landscape as the remedy, with its value: `wharf_x: true`."""
+    """It may know those that it depends on, which come with it.
+
+    A message may name a fact of the landscape as the remedy, with its value: `wharf_x: true`.
+    """
     for file in files(".yml", ".j2", under=(f"roles/{role}",)):
         text = file.read_text("utf-8")
-        assert not re.search(r"\bgroups\b[.\[]|\bhostvars\b|\b(?:include|import)_role\b", text), file
+        assert not re.search(r"\bgroups\b[.\[]|\bhostvars\b", text), file
+        assert set(re.findall(r"\b(?:include|import)_role:\s+name: (.+)", text)) <= set(needs(role)), file
         assert not re.search(r"\bwharf_\w+\b(?!:)", text), file
 
 
@@ -219,7 +256,21 @@ def test_a_role_knows_no_groups_no_other_role_and_no_landscape(role: str) -> Non
 def test_a_role_has_what_every_role_has(role: str) -> None:
     parts = ["README.md", "defaults/main.yml", "meta/main.yml", "meta/argument_specs.yml"]
     parts += ["tasks/main.yml", "tasks/validate.yml", "vars/main.yml"]
+    if is_needed(role):  # such a role does nothing before the other one asks it to
+        parts = [part for part in parts if not part.startswith("tasks/")]
+        assert not (ROLES[role] / "tasks/main.yml").exists()
     assert [part for part in parts if not (ROLES[role] / part).is_file()] == []
+
+
+def test_what_runs_on_the_controller_runs_as_the_user_whatever_the_inventory_says() -> None:
+    """A task's own become: false would not: an inventory that says ansible_become: true, as the example does, wins."""
+    plays = [play for file in sorted((ROOT / "playbooks").glob("*.yml")) for play in load(file)]
+    tasks = [task for play in plays for part in ("pre_tasks", "tasks") for task in tasks_in(play.get(part, []))]
+    tasks += [task for role in ROLES for task in tasks_of(role)]
+    local = [task for task in tasks if task.get("delegate_to") == "localhost"]
+    assert len(local) > 4
+    assert [task["name"] for task in local if task.get("vars", {}).get("ansible_become") is not False] == []
+    assert [task["name"] for task in tasks if "become" in task or "connection" in task or "local_action" in task] == []
 
 
 def test_task_files_are_short() -> None:
@@ -234,6 +285,38 @@ def test_links_end_in_the_repository() -> None:
     for link in links:
         assert not os.path.isabs(link.readlink()), link
         assert link.exists() and link.resolve().is_relative_to(ROOT), link
+
+
+def anchors(page: str) -> set[str]:
+    """Return what a link to a heading of a Markdown page is called, as the usual renderers do it."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^ *```.*?^ *```$", "", page, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", files(".md"), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_pages_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"\w+:", target):
+            place, _, heading = target.partition("#")
+            file = (page.parent / place).resolve() if place else page
+            assert file.exists() and file.is_relative_to(ROOT), target
+            assert not heading or heading in anchors(file.read_text("utf-8")), target
+
+
+def test_the_readme_leads_to_every_page_of_docs_and_every_role() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    pages = [path.relative_to(ROOT) for path in (*ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/README.md"))]
+    assert [str(page) for page in pages if f"({page})" not in text] == []
+
+
+def test_every_page_and_message_names_playbooks_that_are_there() -> None:
+    for file in files(".md", ".py", ".yml", ".sh"):
+        if not file.is_symlink():
+            for name in re.findall(r"\bplaybooks/([\w-]+\.yml)\b", file.read_text("utf-8")):
+                assert (ROOT / "playbooks" / name).is_file(), (file, name)
 
 
 def test_no_file_names_a_place_on_a_developers_machine() -> None:
