@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,17 @@ def ansible():
     return run
 
 
+def changes(result: subprocess.CompletedProcess[str]) -> int:
+    """Return how many tasks of a run that was good have changed something, on all hosts together.
+
+    Not by `"changed=0" in result.stdout`: the controller has a line of its own, and that always says so.
+    """
+    assert result.returncode == 0, result.stdout
+    lines = re.findall(r"\s: ok=\d+\s+changed=(\d+)\s", result.stdout)
+    assert lines, result.stdout
+    return sum(map(int, lines))
+
+
 @pytest.fixture
 def image(hosts: Hosts) -> Iterator[str]:
     """Return the reference of an image with fresh random content on client1, named for the registry, not pushed."""
@@ -94,43 +107,61 @@ class Watch:
 
     pulls = 0
     failures = 0
-    seconds = 0.0  # the longest time without service: from the first pull that failed to the end of the next good one
+    # The longest time from the end of one good pull to the end of the next. Not only from a pull that failed: Docker
+    # also waits for a registry that is away, and gets through.
+    seconds = 0.0
+    pace = 0.0  # the same where no pull failed in between: what the machine lets the client do meanwhile
+    errors = ""  # what Docker said of the pulls that failed
+
+    def shows_no_more_than(self, restart: float) -> bool:
+        """Tell whether no interruption was longer than that of a plain restart, and none for want of trust.
+
+        Twice as long is as long, with what else the machine does meanwhile.
+        """
+        return self.seconds <= 2 * restart + self.pace and "x509" not in self.errors
 
 
 @contextmanager
 def watch(host: Host, reference: str) -> Iterator[Watch]:
-    """Pull an image and remove it again, every 200 ms, while the block runs. The host must be logged in, if need be."""
+    """Pull an image and remove it again, every 200 ms, while the block runs. The host must be logged in, if need be.
+
+    It begins and ends with a good pull, the last one within 90 seconds.
+    """
     seen = Watch()
     write(
         host,
         "/tmp/watch",
-        f"""while [ ! -e /tmp/watch.stop ]; do
-              start=$(date +%s.%N)
+        f"""while :; do
+              [ ! -e /tmp/watch.stop ] || last=yes
               docker pull --quiet {reference} >/dev/null 2>>/tmp/watch.errors; code=$?
-              echo "$start $(date +%s.%N) $code"
+              echo "$(date +%s.%N) $code" >>/tmp/watch.log
               docker image rm {reference} >/dev/null 2>&1
+              [ "$last $code" != "yes 0" ] || break
               sleep 0.2
-            done >/tmp/watch.log; touch /tmp/watch.done""",
+            done; touch /tmp/watch.done""",
     )
-    host.check_output("rm -f /tmp/watch.*; setsid sh /tmp/watch >/dev/null 2>&1 </dev/null &")
+    host.check_output("rm -f /tmp/watch.*; setsid timeout 900 sh /tmp/watch >/dev/null 2>&1 </dev/null &")
+    host.check_output("timeout 30 sh -c 'until grep -q \" 0$\" /tmp/watch.log; do sleep 0.05; done' 2>/dev/null")
     try:
         yield seen
     finally:
-        # One more good pull, if service is back.
-        host.check_output("sleep 0.5; touch /tmp/watch.stop")
-        host.check_output("timeout 30 sh -c 'until [ -e /tmp/watch.done ]; do sleep 0.1; done'")
-    lost = None
-    for line in host.check_output("cat /tmp/watch.log").splitlines():
-        start, end, code = line.split()
-        seen.pulls += 1
-        if code != "0":
-            seen.failures += 1
-            lost = float(start) if lost is None else lost
-            seen.seconds = max(seen.seconds, float(end) - lost)
-        elif lost is not None:
-            seen.seconds = max(seen.seconds, float(end) - lost)
-            lost = None
-    assert seen.pulls > 0, host.run("cat /tmp/watch.errors").stdout
+        host.check_output("touch /tmp/watch.stop")
+        ended = host.run("timeout 90 sh -c 'until [ -e /tmp/watch.done ]; do sleep 0.1; done'").rc == 0
+        seen.errors = host.run("cat /tmp/watch.errors").stdout
+    assert ended, seen.errors
+    lines = [line.split() for line in host.check_output("cat /tmp/watch.log").splitlines()]
+    ends = [(float(end), code == "0") for end, code in lines]
+    good = [end for end, succeeded in ends if succeeded]
+    seen.pulls, seen.failures = len(ends), len(ends) - len(good)
+    seen.seconds = max(end - before for before, end in pairwise(good))
+    seen.pace = max((b - a for (a, first), (b, then) in pairwise(ends) if first and then), default=0)
+
+
+def plain_restart(server: Host, client: Host, reference: str) -> float:
+    """Return for how long a restart of the registry keeps a client from pulling, in seconds: the longer of two."""
+    with watch(client, reference) as seen:
+        server.check_output("docker restart registry && sleep 1 && docker restart registry")
+    return seen.seconds
 
 
 def write(host: Host, path: str, content: str) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import PROJECT, REGISTRY, log_in, push, watch
+from conftest import PROJECT, REGISTRY, changes, log_in, plain_restart, push, watch
 
 PROGRAM = "/usr/local/sbin/wharf-renew-certificate"
 CERTIFICATE = "/etc/wharf/tls/registry.crt"
@@ -64,6 +64,12 @@ def pulled(hosts, password) -> str:
     return reference
 
 
+@pytest.fixture(scope="module")
+def restart(hosts, pulled) -> float:
+    """Return for how long a plain restart keeps a client from pulling."""
+    return plain_restart(hosts["server"], hosts["client1"], pulled)
+
+
 # Renewal --------------------------------------------------------------------------------------------------------------
 
 
@@ -83,7 +89,7 @@ def test_a_certificate_with_much_life_left_stays(hosts):
     assert re.match(r"ok \d+ nothing is due", server.file("/var/lib/wharf/results/renew-certificate").content_string)
 
 
-def test_the_timer_renews_in_time_and_site_yml_finds_nothing_to_do(hosts, ansible, pulled, number):
+def test_the_timer_renews_in_time_and_site_yml_finds_nothing_to_do(hosts, ansible, pulled, restart, number):
     server = hosts["server"]
     make_old(server)
     wanted, old = traits(server), served(server)
@@ -96,13 +102,14 @@ def test_the_timer_renews_in_time_and_site_yml_finds_nothing_to_do(hosts, ansibl
     file = server.file(CERTIFICATE)
     assert (file.mode, file.uid, file.gid) == (0o644, 0, 0)
     assert server.check_output("ls -A /etc/wharf/tls").split() == ["ca.crt", "registry.crt", "registry.key"]
-    assert seen.seconds < 3, vars(seen)
+    assert seen.shows_no_more_than(restart), (restart, vars(seen))
+    number("plain restart, without service", restart, "s")
     number("renewal, without service", seen.seconds, "s")
 
     before = started(server)
     result = ansible("playbooks/deploy-registry.yml")
     assert result.returncode == 0, result.stdout
-    assert "changed=0" in result.stdout
+    assert changes(result) == 0, result.stdout
     assert started(server) == before
 
 
@@ -158,14 +165,14 @@ def test_it_waits_for_what_else_is_at_work(hosts, ansible):
     )
     result = ansible("playbooks/renew-certificates.yml")
     assert result.returncode != 0
-    assert "collect-garbage is at work on the registry: wait" in result.stdout
+    assert re.search("collect-garbage is at work on server since 20.*: wait", result.stdout), result.stdout
     assert in_file(server) == before
     # The timer waits.
     server.check_output(f"(sleep 2; kill $(cat /run/holder)) & timeout 20 {PROGRAM} --now --wait 15")
     assert in_file(server) != before
 
 
-def test_a_renewal_at_once_costs_a_second(hosts, ansible, pulled, number):
+def test_a_renewal_at_once_costs_a_restart(hosts, ansible, pulled, restart, number):
     server = hosts["server"]
     old = served(server)
     with watch(hosts["client1"], pulled) as seen:
@@ -173,7 +180,7 @@ def test_a_renewal_at_once_costs_a_second(hosts, ansible, pulled, number):
     assert result.returncode == 0, result.stdout
     assert "host held until holds until its CA until without service server 20" in result.stdout
     assert served(server) == in_file(server) != old
-    assert seen.seconds < 3, vars(seen)
+    assert seen.shows_no_more_than(restart), (restart, vars(seen))
     number("renew-certificates.yml, without service", seen.seconds, "s")
 
 
@@ -242,7 +249,7 @@ def kill_when_signed(ansible_arguments: list[str], host, issuer: str) -> None:
         process.wait()
 
 
-def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, number):
+def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, restart, number):
     server, client = hosts["server"], hosts["client1"]
     (old,) = authorities(server, "/etc/wharf/tls/ca.crt")
     assert authorities(client, TRUSTED) == [old]
@@ -289,13 +296,12 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, n
     assert authorities(client, STORED) == authorities(server, "/etc/wharf/ca/ca.crt") == both[1:]
     assert server.check_output("ls -A /etc/wharf/ca").split() == ["ca.crt", "ca.key"]
     assert system_trusts(client)
-    # Four restarts, none longer than a second of its own.
-    assert seen.seconds < 3, vars(seen)
+    assert seen.shows_no_more_than(restart), (restart, vars(seen))
     number("roll-over-ca.yml, without service", seen.seconds, "s")
 
     result = ansible("site.yml", "--skip-tags", "prove")
     assert result.returncode == 0, result.stdout
-    assert result.stdout.count("changed=0") == 3
+    assert changes(result) == 0, result.stdout
     assert "about to follow" not in result.stdout
 
 
@@ -317,6 +323,7 @@ def test_cron_renews_where_there_is_no_systemd(hosts, ansible):
         r"^\d+ \d+ \* \* \* root (.*)$", sysv.file("/etc/cron.d/wharf-renew-certificate").content_string, re.M
     )
     assert not sysv.file("/etc/systemd/system/wharf-renew-certificate.timer").exists
+    assert sysv.file("/usr/sbin/cron").exists  # without it, the line would wait for nobody
     before = in_file(sysv)
     ran = sysv.run(f"cd / && env -i PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin sh -c '{line}'")
     assert (ran.rc, ran.stdout, ran.stderr) == (0, "", "")
@@ -325,7 +332,7 @@ def test_cron_renews_where_there_is_no_systemd(hosts, ansible):
     assert sysv.run(f"{PROGRAM} --now").rc == 0
     assert in_file(sysv) != before
     sysv.check_output(f"openssl verify -purpose sslserver -CAfile /etc/wharf/tls/ca.crt {CERTIFICATE}")
-    assert "changed=0" in ansible("molecule/certificates/alone.yml").stdout
+    assert changes(ansible("molecule/certificates/alone.yml")) == 0
 
 
 def test_the_renewal_goes_when_others_provide_the_certificate(hosts, ansible):

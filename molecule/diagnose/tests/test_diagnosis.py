@@ -524,6 +524,11 @@ def test_image_that_is_not_there(diagnose):
 # Hosts that cannot be reached, and others ---------------------------------------------------------
 
 
+def test_one_of_two_servers_that_has_no_registry(diagnose):
+    result = diagnose("-i", str(INVENTORIES / "second-server.yml"))
+    result.says("container_absent", "container registry is not there on client2", hosts=("client2",))
+
+
 def test_server_that_ansible_does_not_reach(hosts, diagnose):
     result = diagnose("-i", str(INVENTORIES / "no-server.yml"))
     result.says("unreachable", "Ansible does not reach this host", hosts=("server",))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import snapshot
+from conftest import changes, snapshot
 
 CONVERGE = "molecule/docker_ce/converge.yml"
 BARE = {"debian12": "20.10.24", "debian13": "26.1.4", "testing": "28.5.2"}
@@ -200,7 +200,7 @@ def test_a_move_keeps_images_volumes_and_what_runs(hosts, ansible):
     for process in ("cat /run/docker.pid", "systemctl show containerd --property=MainPID --value"):
         assert "(deleted)" not in host.check_output(f"readlink /proc/$({process})/exe")
     host.check_output("docker run --rm sleeper:1 /bin/sleep 0")
-    assert "changed=0" in ansible(CONVERGE, *MOVER, *TO_DOCKER).stdout
+    assert changes(ansible(CONVERGE, *MOVER, *TO_DOCKER)) == 0
 
 
 def test_and_back(hosts, ansible):
@@ -239,7 +239,7 @@ def test_restart_that_a_run_was_cut_off_before_is_made_up_for_in_a_downgrade_tha
     result = ansible(CONVERGE, *older)
     assert result.returncode == 0, result.stdout
     assert "(deleted)" not in host.check_output("readlink /proc/$(cat /run/docker.pid)/exe")
-    assert "changed=0" in ansible(CONVERGE, *older).stdout
+    assert changes(ansible(CONVERGE, *older)) == 0
 
 
 def test_a_move_after_which_images_would_be_out_of_sight_is_refused(hosts, ansible):

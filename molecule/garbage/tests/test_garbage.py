@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import REGISTRY, log_in, pull, push, snapshot, watch, write
+from conftest import REGISTRY, changes, log_in, plain_restart, pull, push, snapshot, watch, write
 from testinfra.host import Host
 
 DATA = "/var/lib/wharf/registry"
@@ -132,7 +132,7 @@ def test_dry_run_shows_what_would_go_and_changes_nothing(server, client, kept, a
     before = snapshot(server)
     shown = ansible("playbooks/collect-garbage.yml", "--check")
     assert shown.returncode == 0, shown.stdout
-    assert "changed=0" in shown.stdout
+    assert changes(shown) == 0, shown.stdout
     assert "would be deleted: 3 blobs, " in shown.stdout
     assert os.path.basename(place) in shown.stdout
     assert snapshot(server) == before
@@ -140,10 +140,12 @@ def test_dry_run_shows_what_would_go_and_changes_nothing(server, client, kept, a
 
 def test_collection_frees_the_rubbish_and_loses_nothing(server, client, kept, ansible, number):
     place = add_rubbish(client, server)
-    with watch(client, f"{REGISTRY}/kept/one@{kept[f'{REGISTRY}/kept/one:1']}") as seen:
+    one = f"{REGISTRY}/kept/one@{kept[f'{REGISTRY}/kept/one:1']}"
+    restart = plain_restart(server, client, one)
+    with watch(client, one) as seen:
         run = ansible("playbooks/collect-garbage.yml")
     assert run.returncode == 0, run.stdout
-    assert "changed=1" in run.stdout
+    assert changes(run) == 1, run.stdout
     assert "deleted: 6 blobs" in run.stdout
     assert "proved: an image was pushed and pulled" in run.stdout
     assert not server.file(place).exists
@@ -153,7 +155,7 @@ def test_collection_frees_the_rubbish_and_loses_nothing(server, client, kept, an
         client.run(f"docker image rm --force {reference}")
         pull(client, reference, digest)
         client.check_output(f"docker pull {reference}")
-    assert seen.seconds < 5
+    assert seen.shows_no_more_than(restart), (restart, vars(seen))
     number("collection, without service as a client sees it", seen.seconds, "s")
     told = re.search(r"refused pushes for ([0-9.]+) s; did not answer for ([0-9.]+) s", run.stdout)
     number("collection, read-only", float(told[1]), "s")
@@ -166,7 +168,7 @@ def test_nothing_to_collect_leaves_the_registry_alone(server, ansible):
     run = ansible("playbooks/collect-garbage.yml")
     assert run.returncode == 0, run.stdout
     assert "nothing to collect" in run.stdout
-    assert "changed=0" in run.stdout
+    assert changes(run) == 0, run.stdout
     assert server.check_output("docker inspect --format '{{.State.StartedAt}}' registry") == before
 
 
@@ -444,7 +446,7 @@ def test_retention_deletes_what_its_plan_says_and_nothing_else(server, client, k
     assert planned.returncode == 0, planned.stdout
     assert snapshot(server) == before
     assert "kept/" not in planned.stdout
-    assert "changed=0" in planned.stdout
+    assert changes(planned) == 0, planned.stdout
     # amd64 and arm64 are parts of "all": only their tags go. "older" shares its image with v2.
     assert "5 of " in planned.stdout
     assert "free 3 blobs" in planned.stdout

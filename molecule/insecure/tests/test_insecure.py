@@ -1,11 +1,15 @@
-"""Plain HTTP: the image moves, and neither the engine nor a container was restarted for it."""
+"""Plain HTTP, and a volume: the image moves, and neither the engine nor a container was restarted for it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+from collections.abc import Iterator
 
 import pytest
-from conftest import REGISTRY, pull, push, write
+from conftest import REGISTRY, changes, pull, push, write
+from testinfra.host import Host
 
 HOSTS = ["server", "client1"]
 
@@ -35,18 +39,67 @@ def test_registry_speaks_plain_http_without_users(hosts):
     assert not hosts["server"].file("/etc/wharf/tls").exists
 
 
-def test_renewal_from_when_there_was_tls_goes(hosts, ansible):
+@contextlib.contextmanager
+def without_systemd(host: Host) -> Iterator[None]:
+    """Hide systemd: this directory is what everyone, systemctl included, knows it by."""
+    # Such a host has no timers either.
+    host.check_output(
+        "systemctl disable --now --quiet wharf-mend-storage.timer; rm -f /etc/systemd/system/wharf-*;"
+        " mv /run/systemd/system /run/systemd/away"
+    )
+    try:
+        yield
+    finally:
+        host.check_output("mv /run/systemd/away /run/systemd/system")
+
+
+def test_cron_collects_the_garbage_in_a_volume_of_a_registry_without_tls_and_users(hosts, ansible, image):
+    server, client = hosts["server"], hosts["client1"]
+    with without_systemd(server):
+        result = ansible("playbooks/deploy-registry.yml", "-e", "wharf_garbage_schedule=daily")
+    assert result.returncode == 0, result.stdout
+    assert server.file("/usr/sbin/cron").exists
+    assert not server.file("/etc/systemd/system/wharf-collect-garbage.timer").exists
+    table = server.file("/etc/cron.d/wharf-collect-garbage")
+    assert (table.user, table.mode) == ("root", 0o644)  # cron ignores others
+    (path,) = re.findall(r"^PATH=(.*)$", table.content_string, re.MULTILINE)
+    (line,) = re.findall(r"^30 3 \* \* \* root (.*)$", table.content_string, re.MULTILINE)
+
+    storage = server.check_output("docker volume inspect --format '{{.Mountpoint}}' images") + "/docker/registry/v2"
+    rubbish = f"{REGISTRY}/rubbish/heap:1"
+    client.check_output(f"docker tag sleeper {rubbish}")
+    push(client, rubbish)
+    layers = server.check_output(f"ls {storage}/repositories/rubbish/heap/_layers/sha256").split()
+    digest = push(client, image)
+    server.check_output(f"rm -r {storage}/repositories/rubbish")
+
+    # As cron does it.
+    ran = server.run(f"cd / && env -i HOME=/root LOGNAME=root SHELL=/bin/sh PATH={path} /bin/sh -c '{line}'")
+    assert (ran.rc, ran.stdout, ran.stderr) == (0, "", "")
+    told = server.file("/var/lib/wharf/results/collect-garbage").content_string
+    assert re.match(r"ok \d+ deleted 3 blobs, ", told), told
+    assert len(layers) == 2
+    assert [name for name in layers if server.file(f"{storage}/blobs/sha256/{name[:2]}/{name}").exists] == []
+    assert server.check_output("docker ps --all --format '{{.Names}}'").split() == ["registry", "sleeper"]
+    pull(server, image, digest)
+    assert push(client, rubbish)  # whole again
+
+
+def test_what_a_timer_or_cron_starts_no_longer_goes(hosts, ansible):
+    """The renewal, from when there was TLS, and a schedule that is wanted no longer, from when cron started it."""
     server, unit = hosts["server"], "/etc/systemd/system/wharf-renew-certificate"
     server.check_output(
         f"printf '[Service]\\nExecStart=/bin/true\\n' >{unit}.service;"
         f" printf '[Timer]\\nOnCalendar=daily\\n[Install]\\nWantedBy=timers.target\\n' >{unit}.timer;"
-        " systemctl enable --now wharf-renew-certificate.timer; touch /usr/local/sbin/wharf-renew-certificate"
+        " systemctl enable --now wharf-renew-certificate.timer; touch /usr/local/sbin/wharf-renew-certificate;"
+        " mkdir -p /etc/cron.d; touch /etc/cron.d/wharf-collect-garbage"
     )
     assert ansible("playbooks/deploy-registry.yml").returncode == 0
+    assert not server.file("/etc/cron.d/wharf-collect-garbage").exists
     assert "wharf-renew" not in server.check_output(
         "systemctl list-timers --all; ls /usr/local/sbin /etc/systemd/system"
     )
-    assert "changed=0" in ansible("playbooks/deploy-registry.yml").stdout
+    assert changes(ansible("playbooks/deploy-registry.yml")) == 0
 
 
 def test_there_is_no_certificate_to_renew(ansible):
@@ -75,7 +128,7 @@ def test_registrys_own_image_is_pulled_by_its_digest(hosts, ansible, tmp_path):
 
     result = ansible(str(play))
     assert result.returncode == 0, result.stdout
-    assert "changed=0" in ansible(str(play)).stdout
+    assert changes(ansible(str(play))) == 0
     client = hosts["client1"]
     client.check_output("docker tag sleeper localhost:5005/sleeper && docker push localhost:5005/sleeper")
     client.check_output("docker rm --force pulled && rm -r /srv/pulled /srv/pulled-data")

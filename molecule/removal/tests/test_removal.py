@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import REGISTRY, pull, push
+from conftest import PROJECT, REGISTRY, pull, push
 
 HERE = Path(__file__).resolve().parents[1]
 SAVED: dict[str, str] = {}
@@ -66,6 +66,10 @@ def test_check_mode_says_what_goes_and_changes_nothing(hosts, ansible):
     assert result.returncode == 0, result.stdout
     for thing in ("container registry", "image wharf-registry:distro", "wharf-x.timer", "/etc/wharf/registry"):
         assert thing in result.stdout
+    # client1 alone trusts another one, so that the server's engine gives up what Wharf told it.
+    assert result.stdout.count("Still here, of other registries: ") == 1
+    assert "'Still here, of other registries: \"registry_client other.wharf.test:5000\"'" in result.stdout
+    assert "The engine gives log-driver, log-opts up" in result.stdout
     assert {name: look(hosts[name]) for name in there} == there
 
 
@@ -103,6 +107,14 @@ def test_second_removal_changes_nothing(ansible):
     assert "changed: [" not in result.stdout
 
 
+@pytest.mark.parametrize("playbook", ["collect-garbage", "apply-retention", "renew-certificates", "trust-registry"])
+def test_what_needs_the_registry_says_how_to_get_it_back(ansible, playbook):
+    rules = json.dumps({"wharf_retention": [{"repositories": ".*", "keep_newest": 1}]})
+    result = ansible(f"playbooks/{playbook}.yml", "-e", rules)
+    assert result.returncode != 0
+    assert "run playbooks/deploy-registry.yml first" in result.stdout
+
+
 def test_registry_comes_back_on_its_data_with_its_ca(hosts, ansible):
     server = hosts["server"]
     ca = server.check_output("sha256sum </etc/wharf/ca/ca.crt")
@@ -111,6 +123,20 @@ def test_registry_comes_back_on_its_data_with_its_ca(hosts, ansible):
     assert server.check_output("sha256sum </etc/wharf/tls/ca.crt") == ca
     for image, digest in SAVED.items():
         pull(hosts["client1"], image, digest)
+
+
+def test_proof_does_without_a_client_that_an_earlier_play_could_not_reach(ansible, tmp_path):
+    away = {"ansible_host": "192.0.2.1", "ansible_connection": "ssh", "ansible_timeout": 2}
+    (tmp_path / "away.json").write_text(json.dumps({"registry_clients": {"hosts": {"away": away}}}))
+    plays = [{"hosts": "registry_clients", "gather_subset": ["min"]}]
+    plays += [{"import_playbook": str(PROJECT / "playbooks/prove-registry.yml")}]
+    (tmp_path / "play.yml").write_text(json.dumps(plays))
+    # Before the others, as the first client pushes.
+    inventories = ["-i", str(tmp_path / "away.json"), "-i", os.environ["MOLECULE_INVENTORY_FILE"]]
+    result = ansible(str(tmp_path / "play.yml"), *inventories)
+    assert "'away not proved: it cannot be reached'" in result.stdout
+    assert "client1 pushed sha256:" in result.stdout
+    assert "failed=0" in result.stdout.partition("PLAY RECAP")[2].partition("client1 :")[2].partition("server :")[0]
 
 
 def test_everything_goes_when_the_name_is_given(hosts, ansible):

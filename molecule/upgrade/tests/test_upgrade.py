@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REGISTRY, log_in, pull, push, snapshot, watch
+from conftest import REGISTRY, changes, log_in, pull, push, snapshot, watch
 
 ARCHIVES = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 NEW = {"wharf_registry_image_archive": str(ARCHIVES / "new.tar")}
@@ -162,7 +163,7 @@ def test_data_moves_to_a_volume(hosts, ansible, number):
     KEPT.update(images(client, REGISTRY))
     again = ansible("playbooks/move-registry-data.yml", *volume)
     assert "images has the images already" in again.stdout
-    assert "changed=0" in again.stdout
+    assert changes(again) == 0, again.stdout
 
     # What was left behind has no mark, and is never taken for the registry's own again.
     assert server.file("/var/lib/wharf/registry/docker").exists
@@ -177,12 +178,12 @@ def test_move_that_cannot_be_is_refused(hosts, ansible):
     result = ansible("playbooks/move-registry-data.yml", *said({"wharf_registry_data": "/srv/taken"}))
     assert "/srv/taken is not empty, and what lies there is no copy that was begun here" in result.stdout
     server.check_output(
-        "setsid sh -c 'exec 9>>/run/lock/wharf-registry.lock; flock 9; echo $$ >/tmp/holder; exec sleep 60'"
-        " >/dev/null 2>&1 & sleep 0.5"
+        "setsid sh -c 'exec 9>>/run/lock/wharf-registry.lock; flock 9; echo $$ >/tmp/holder;"
+        " echo collect-garbage $(date +%s) >/run/lock/wharf-registry.lock; exec sleep 60' >/dev/null 2>&1 & sleep 0.5"
     )
     held = ansible("playbooks/move-registry-data.yml", *said(MOVED))
     server.check_output("kill $(cat /tmp/holder); rm -r /tmp/holder /srv/taken")
-    assert "is at work on the registry: wait until it has finished" in held.stdout
+    assert re.search("collect-garbage is at work on server since 20.*: wait", held.stdout), held.stdout
 
 
 def test_move_that_was_cut_off_goes_on(hosts, ansible):
@@ -242,7 +243,7 @@ def test_port_changes_and_the_clients_follow(hosts, ansible, password):
     client = hosts["client1"]
     port = MOVED | {"wharf_registry_port": 5443, "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
     port["wharf_registry_former"] = [REGISTRY]
-    result = ansible("site.yml", *said(port))
+    result = ansible("site.yml", *said(port), "--skip-tags", "prove")
     assert result.returncode == 0, result.stdout
     assert not client.file(f"/etc/docker/certs.d/{REGISTRY}").exists
     assert set(json.loads(client.check_output("cat /root/.docker/config.json"))["auths"]) == {
@@ -250,7 +251,7 @@ def test_port_changes_and_the_clients_follow(hosts, ansible, password):
     }
     all_there(client, "registry.wharf.test:5443")
     again = ansible("playbooks/trust-registry.yml", *said(port))
-    assert "changed=0" in again.stdout, again.stdout
+    assert changes(again) == 0, again.stdout
 
 
 def test_name_changes_and_the_old_one_holds_until_it_is_called_former(hosts, ansible, password):
