@@ -18,7 +18,7 @@ engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl,python3-cryptography,
 tools=podman,buildah,skopeo,uidmap,passt,fuse-overlayfs,curl
 
 build() {
-    local name=$1 suite=${1%%-*} include=$base options=() recipe tar
+    local name=$1 suite=${1%%-*} include=$base options=() recipe tar lock
     case $name in
         *-docker) include+=,$engine ;;
         *-tools) include+=,$engine,$tools ;;
@@ -47,10 +47,13 @@ build() {
     )
     recipe=$({ echo "${make[*]}"; cat lab/lab-host.service; } | sha256sum | cut -c1-16)
     tar=.cache/host-$name-$recipe.tar
+    # Whoever else wants the same image waits for it.
+    mkdir -p .cache
+    exec {lock}>".cache/host-$name.lock"
+    flock "$lock"
     [[ $(docker image inspect --format '{{ index .Config.Labels "wharf.recipe" }}' "wharf-host:$name" 2>/dev/null) == "$recipe" ]] && return
     if [[ ! -s $tar ]]; then
-        mkdir -p .cache
-        rm -f ".cache/host-$name"-[0-9a-f]*.tar
+        rm -f ".cache/host-$name"-????????????????.tar  # the recipes before; not those of "$name-docker"
         "${make[@]}" "${tar%.tar}.part.tar" ${WHARF_DEBIAN_MIRROR:+"$WHARF_DEBIAN_MIRROR"} >".cache/host-$name.log" 2>&1 ||
             { cat ".cache/host-$name.log" >&2; echo "images: $name could not be made, see .cache/host-$name.log" >&2; return 1; }
         mv "${tar%.tar}.part.tar" "$tar"
