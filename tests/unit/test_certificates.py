@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import load_module
 
-certificates = load_module("playbooks/filter_plugins/certificates.py")
+from ansible_collections.wharf.registry.plugins.plugin_utils import certificates
 
 FACTS = {"trust": "private_ca", "servers": ["server"]}
 CLIENTS = ["client1", "client2"]

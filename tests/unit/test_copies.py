@@ -9,9 +9,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import load_module
 
-copies = load_module("playbooks/filter_plugins/copies.py")
+from ansible_collections.wharf.registry.plugins.plugin_utils import copies
 
 REGISTRY = "registry.example.com:5000"
 DIGEST = "sha256:" + "a" * 64

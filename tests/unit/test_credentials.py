@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import load_module
 
-module = load_module("playbooks/filter_plugins/credentials.py")
+from ansible_collections.wharf.registry.plugins.plugin_utils import credentials as module
 
 
 def test_given_and_generated_passwords(tmp_path: Path):

@@ -11,20 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import load_module
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
-MODULE = PLAYBOOKS / "library/registry_diagnosis.py"
+from ansible_collections.wharf.registry.plugins.modules import registry_diagnosis as module
+from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
 
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "plugins/modules/registry_diagnosis.py"
 
-load_module("playbooks/module_utils/docker_daemon_config.py", "ansible.module_utils.docker_daemon_config")
-load_module("playbooks/module_utils/registry_login.py", "ansible.module_utils.registry_login")
-module = load_module("playbooks/library/registry_diagnosis.py")
-diagnosis = load_module("playbooks/filter_plugins/diagnosis.py")
 
 FACTS = {"name": "reg.test", "port": 5000, "trust": "private_ca", "address": None, "container": "registry"}
 NOW = datetime.now(UTC)
@@ -118,7 +115,7 @@ def test_every_code_of_the_module_has_a_verdict():
 
 
 def test_every_verdict_is_used():
-    text = MODULE.read_text("utf-8") + (PLAYBOOKS / "filter_plugins/diagnosis.py").read_text("utf-8")
+    text = MODULE.read_text("utf-8") + (ROOT / "plugins/plugin_utils/diagnosis.py").read_text("utf-8")
     made = {"engine_absent", "engine_stopped", "engine_json", "engine_conflict"}
     made |= {"engine_json_later", "engine_conflict_later"}
     unused = [code for code in diagnosis.VERDICTS if code not in made and len(re.findall(rf'"{code}"', text)) < 2]
@@ -126,7 +123,7 @@ def test_every_verdict_is_used():
 
 
 def test_a_verdict_names_only_what_is_known():
-    text = MODULE.read_text("utf-8") + (PLAYBOOKS / "filter_plugins/diagnosis.py").read_text("utf-8")
+    text = MODULE.read_text("utf-8") + (ROOT / "plugins/plugin_utils/diagnosis.py").read_text("utf-8")
     known = set(re.findall(r"\b(\w+)=", text)) | set(re.findall(r'"(\w+)":', text)) | {"name", "port", "trust"}
     known |= set(re.findall(r'fields\["(\w+)"\]', text)) | {"container"}
     for code, verdict in diagnosis.VERDICTS.items():

@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, load_module
+from conftest import ROOT
+
+from ansible_collections.wharf.registry.plugins.module_utils import daemon_json as ddc
 
 ROLE = ROOT / "roles/docker_engine"
-MODULE = ROLE / "library" / "docker_daemon_config.py"
+MODULE = ROOT / "plugins/modules/docker_daemon_config.py"
 
-
-ddc = load_module("roles/docker_engine/library/docker_daemon_config.py")
 
 LOG_GROUP = {"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}}
 LIVE_GROUP = {"live-restore": True}
@@ -591,7 +591,7 @@ class Sandbox:
         done = subprocess.run(
             [sys.executable, "-c", KILLED, MODULE, str(killed_at)] if killed_at else [sys.executable, MODULE],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            env={**os.environ, "PATH": f"{self.bin}:/usr/bin:/bin"},
+            env={**os.environ, "PATH": f"{self.bin}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=False,

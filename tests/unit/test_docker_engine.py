@@ -8,9 +8,14 @@ import hashlib
 import pytest
 from conftest import load_module
 
-states = load_module("roles/docker_engine/filter_plugins/docker_engine_state.py")
-problems_of = load_module("roles/docker_engine/filter_plugins/docker_engine_problems.py").docker_engine_problems
-proxy_text = load_module("roles/docker_engine/filter_plugins/docker_engine_proxy_text.py").docker_engine_proxy_text
+from ansible_collections.wharf.registry.plugins.plugin_utils import engine_state as states
+from ansible_collections.wharf.registry.plugins.plugin_utils.engine_problems import (
+    docker_engine_problems as problems_of,
+)
+from ansible_collections.wharf.registry.plugins.plugin_utils.engine_proxies import (
+    docker_engine_proxy_text as proxy_text,
+)
+
 packages = load_module("roles/docker_engine/files/packages.py")
 
 # What the look has found ----------------------------------------------------------------------------------------------

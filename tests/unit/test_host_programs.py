@@ -1,4 +1,4 @@
-"""Unit tests of the role host_programs: which files are due, what starts a program, and the module that writes them."""
+"""Unit tests of the role server_programs: files that are due, timers, and the module that writes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, load_module
+from conftest import ROOT
 
-filters = load_module("roles/host_programs/filter_plugins/host_programs.py")
-LOOK = yaml.safe_load((ROOT / "roles/host_programs/vars/main.yml").read_text())["host_programs_look"]
+from ansible_collections.wharf.registry.plugins.plugin_utils import programs as filters
+
+LOOK = yaml.safe_load((ROOT / "roles/server_programs/vars/main.yml").read_text())["server_programs_look"]
 TIMER = "/etc/systemd/system/x.timer"
 CRON = "/etc/cron.d/x"
 JOB = {
@@ -53,7 +54,7 @@ def line(path: str, content: str, mode: str = "644", owner: str = "0:0") -> str:
 )
 def test_what_differs_is_due(path: str, content: str, look: list[str], is_due: bool) -> None:
     wanted = [{"path": path, "mode": "0644", "content": content}]
-    assert filters.host_programs_due(wanted, look) == (wanted if is_due else [])
+    assert filters.server_programs_due(wanted, look) == (wanted if is_due else [])
 
 
 def test_the_look_says_what_the_filter_reads(tmp_path: Path) -> None:
@@ -75,29 +76,29 @@ def test_the_look_says_what_the_filter_reads(tmp_path: Path) -> None:
     ],
 )
 def test_a_program_is_started_by_what_the_host_has(schedule: str, systemd: str, cron: str) -> None:
-    service, timer, entry = filters.host_programs_schedule([{**JOB, "schedule": schedule}], "systemd")
+    service, timer, entry = filters.server_programs_schedule([{**JOB, "schedule": schedule}], "systemd")
     assert (service["path"], timer["path"]) == ("/etc/systemd/system/x.service", TIMER)
     assert "\nExecStart=/usr/local/sbin/x --wait 1\n" in service["content"]
     assert f"\n{systemd}\n" in timer["content"]
     assert entry == {"path": "/etc/cron.d/x", "mode": "0644", "content": ""}
 
-    service, timer, entry = filters.host_programs_schedule([{**JOB, "schedule": schedule}], "cron")
+    service, timer, entry = filters.server_programs_schedule([{**JOB, "schedule": schedule}], "cron")
     assert (service["content"], timer["content"]) == ("", "")
     assert entry["content"].splitlines()[-1] == f"{cron} /usr/local/sbin/x --wait 1 >/dev/null"
 
 
 def test_without_a_schedule_nothing_starts_it() -> None:
     for init in ("systemd", "cron"):
-        files = filters.host_programs_schedule([{**JOB, "schedule": ""}], init)
+        files = filters.server_programs_schedule([{**JOB, "schedule": ""}], init)
         assert [file["content"] for file in files] == ["", "", ""]
 
 
 def test_timers_are_started_anew_with_their_services_and_stopped_before_their_files_go() -> None:
-    wanted = filters.host_programs_schedule([JOB], "systemd")
-    unwanted = filters.host_programs_schedule([{**JOB, "name": "y", "schedule": ""}], "systemd")
+    wanted = filters.server_programs_schedule([JOB], "systemd")
+    unwanted = filters.server_programs_schedule([{**JOB, "name": "y", "schedule": ""}], "systemd")
     due = [{"path": "/usr/local/sbin/x", "content": "text"}, *wanted[:1], *unwanted[1:2]]
-    assert filters.host_programs_timers(due, wanted=True) == ["x.timer"]
-    assert filters.host_programs_timers(due, wanted=False) == ["y.timer"]
+    assert filters.server_programs_timers(due, wanted=True) == ["x.timer"]
+    assert filters.server_programs_timers(due, wanted=False) == ["y.timer"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="gives files to root")
@@ -108,7 +109,7 @@ class TestModule:
         """Run the module; return its result."""
         arguments = {"ANSIBLE_MODULE_ARGS": {"files": files, **options}}
         done = subprocess.run(
-            [sys.executable, ROOT / "roles/host_programs/library/host_files.py"],
+            [sys.executable, ROOT / "plugins/modules/host_files.py"],
             input=json.dumps(arguments),
             capture_output=True,
             text=True,

@@ -8,10 +8,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, load_module
+from conftest import ROOT
 
-FILE = ROOT / "playbooks/filter_plugins/landscape.py"
-landscape = load_module("playbooks/filter_plugins/landscape.py")
+from ansible_collections.wharf.registry.plugins.plugin_utils import settings as landscape
+
+FILE = ROOT / "plugins/plugin_utils/settings.py"
 
 SECRET = "s3cr3t-Wort"
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"

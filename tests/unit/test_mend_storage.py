@@ -15,8 +15,8 @@ import pytest
 from conftest import ROOT, load_module
 from test_registry_storage import Registry
 
-storage = load_module("roles/registry_server/files/registry_storage.py")
-load_module("roles/host_programs/files/registry_lock.py")
+load_module("plugins/module_utils/lock.py", "registry_lock")
+storage = load_module("plugins/module_utils/storage.py", "registry_storage")
 load_module("roles/registry_server/files/registry_host.py")
 loader = SourceFileLoader("mend_storage", str(ROOT / "roles/registry_server/files/wharf-mend-storage"))
 program = module_from_spec(spec_from_loader("mend_storage", loader))

@@ -166,7 +166,8 @@ def test_landscape_without_a_server_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("inventory", ["example", "lab", "local"])
 def test_the_inventories_that_we_ship_are_accepted(tmp_path: Path, inventory: str) -> None:
     play = tmp_path / "play.yml"
-    task = {"ansible.builtin.debug": {"msg": "{{ 'problems=' ~ (__wharf | wharf_landscape_problems) | to_json }}"}}
+    judged = "(__wharf | wharf.registry.landscape_problems)"
+    task = {"ansible.builtin.debug": {"msg": f"{{{{ 'problems=' ~ {judged} | to_json }}}}"}}
     play.write_text(
         json.dumps(
             [
@@ -182,7 +183,7 @@ def test_the_inventories_that_we_ship_are_accepted(tmp_path: Path, inventory: st
     result = subprocess.run(
         ["ansible-playbook", "-i", f"inventories/{inventory}", str(play)],
         cwd=PROJECT,
-        env={"ANSIBLE_FILTER_PLUGINS": "playbooks/filter_plugins", "PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
     )

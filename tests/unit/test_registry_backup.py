@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from conftest import load_module
 
-filters = load_module("roles/registry_backup/filter_plugins/registry_backup.py")
+from ansible_collections.wharf.registry.plugins.plugin_utils import backup_report as plays
+from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings as filters
+
 problems = filters.registry_backup_problems
-load_module("roles/registry_server/files/registry_storage.py")
-load_module("roles/host_programs/files/registry_lock.py")
+load_module("plugins/module_utils/storage.py", "registry_storage")
+load_module("plugins/module_utils/lock.py", "registry_lock")
 program = load_module("roles/registry_backup/files/registry_backup.py", "backup_program")
-plays = load_module("playbooks/filter_plugins/backup.py", "backup_plays")
 GOOD = {"repository": "/srv/backup", "data": "/var/lib/wharf/registry", "keep": {"daily": 7}, "schedule": "daily"}
 
 

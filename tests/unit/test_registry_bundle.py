@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import load_module
 
-load_module("roles/registry_server/files/registry_storage.py", "ansible.module_utils.registry_storage")
-lock = load_module("roles/host_programs/files/registry_lock.py", "ansible.module_utils.registry_lock")
-bundle = load_module("playbooks/library/registry_bundle.py")
+from ansible_collections.wharf.registry.plugins.module_utils import lock
+from ansible_collections.wharf.registry.plugins.modules import registry_bundle as bundle
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import load_module
 
-change = load_module("roles/registry_server/filter_plugins/registry_change.py")
+from ansible_collections.wharf.registry.plugins.plugin_utils import server_change as change
 
 DATA = "/srv/images"
 NAME = "reg.test"

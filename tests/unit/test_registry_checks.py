@@ -12,13 +12,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, load_module
 
-FILE = ROOT / "roles/registry_server/filter_plugins/registry_checks.py"
-LINKS = [ROOT / "roles/registry_client/filter_plugins" / FILE.name, ROOT / "playbooks/filter_plugins" / FILE.name]
-
-checks = load_module("roles/registry_server/filter_plugins/registry_checks.py")
-FILTERS = checks.FilterModule().filters()
+from ansible_collections.wharf.registry.plugins.plugin_utils import checks
 
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"  # 20 characters, the least for a low cost
 SECRET = "s3cr3t-Wort"
@@ -32,20 +27,6 @@ def only_line(problems: list[str]) -> str:
     assert len(problems) == 1, problems
     assert "\n" not in problems[0]
     return problems[0]
-
-
-# The files ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.parts[-3])
-def test_the_one_file_serves_all_who_need_it(link: Path) -> None:
-    assert link.is_symlink()
-    assert not Path(link.readlink()).is_absolute()
-    assert link.resolve() == FILE
-
-
-def test_every_filter_says_what_it_does() -> None:
-    assert all(function.__doc__ and function.__name__ == name for name, function in FILTERS.items())
 
 
 # Name ---------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import load_module
+
+from ansible_collections.wharf.registry.plugins.module_utils import auth_files as login
+from ansible_collections.wharf.registry.plugins.plugin_utils import client_plan as client
 
 REGISTRY = "reg.test:5000"
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -20,10 +22,6 @@ NODE_FILE = f"/etc/containerd/certs.d/{REGISTRY}/wharf-ca.crt"
 NODE_PLAIN = f"/etc/containerd/certs.d/{REGISTRY}/hosts.toml"
 STORE = "/usr/local/share/ca-certificates"
 TOML = {"containerd_file": "1", "containerd_version": "2"}
-
-
-client = load_module("roles/registry_client/filter_plugins/registry_client_plan.py")
-login = load_module("roles/registry_client/library/registry_login.py")
 
 
 def plan(look: dict[str, Any], **wanted: Any) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import load_module
-
-module = load_module("roles/registry_server/filter_plugins/registry_config.py")
+from ansible_collections.wharf.registry.plugins.plugin_utils import server_config as module
 
 BASE = {
     "log": {"level": "error", "accesslog": {"disabled": True}},

@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import load_module
 
-storage = load_module("roles/registry_server/files/registry_storage.py")
+from ansible_collections.wharf.registry.plugins.module_utils import storage
 
 
 class Registry:

@@ -16,14 +16,15 @@ import jinja2
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from conftest import ROOT, load_module
+from conftest import ROOT
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ansible_collections.wharf.registry.plugins.plugin_utils import tls
+
 ROLE = ROOT / "roles/registry_tls"
-tls = load_module("roles/registry_tls/filter_plugins/registry_tls.py", "registry_tls_filters")
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 NAME = "registry.example.org"
@@ -947,8 +948,8 @@ def test_the_look_shows_the_plan_what_is_there_and_no_private_key(tmp_path):
         registry_tls_directory=directory,
         registry_tls_ca_directory=ca_directory,
         __registry_tls_python=sys.executable,
-        host_programs_look=yaml.safe_load((ROLE.parent / "host_programs/vars/main.yml").read_text())[
-            "host_programs_look"
+        server_programs_look=yaml.safe_load((ROLE.parent / "server_programs/vars/main.yml").read_text())[
+            "server_programs_look"
         ],
         __registry_tls_paths=[program, "/etc/systemd/system/missing.timer"],
     )

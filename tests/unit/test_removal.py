@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import load_module
 
-removal = load_module("playbooks/filter_plugins/removal.py")
+from ansible_collections.wharf.registry.plugins.plugin_utils import removal
 
 OWN = [
     "/etc/docker/certs.d/reg.test:5000/wharf-ca.crt",

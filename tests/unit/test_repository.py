@@ -18,6 +18,8 @@ import yaml
 from conftest import ROOT, load_module
 from packaging.specifiers import SpecifierSet
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.settings import VARIABLES
+
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
 LANDSCAPE = ROOT / "playbooks/vars/landscape.yml"
 NOT_OURS = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", ".credentials"}
@@ -50,7 +52,7 @@ def files(*endings: str, under: tuple[str, ...] = (".",)) -> list[Path]:
 
 def needs(role: str) -> list[str]:
     """Return the roles that a role depends on."""
-    return load(ROLES[role] / "meta/main.yml")["dependencies"]
+    return [name.rpartition(".")[2] for name in load(ROLES[role] / "meta/main.yml")["dependencies"]]
 
 
 def is_needed(role: str) -> bool:
@@ -123,7 +125,7 @@ def test_the_registrys_name_never_goes_through_a_proxy() -> None:
 
 
 def test_every_fact_of_the_landscape_is_judged_under_its_name() -> None:
-    judged = load_module("playbooks/filter_plugins/landscape.py").VARIABLES
+    judged = VARIABLES
     read = load(LANDSCAPE)["__wharf"]
     assert judged.keys() == read.keys()
     assert [key for key, text in read.items() if not re.search(rf"\b{judged[key]}\b", text)] == []
@@ -180,7 +182,7 @@ def used_collections() -> set[str]:
     found = set()
     for file in files(".yml", ".j2", under=("roles", "playbooks", "lab", "molecule", ".config")):
         found |= set(re.findall(rf"{module}|{plugin}", file.read_text("utf-8"), re.MULTILINE))
-    return {collection for pair in found for collection in pair if collection} - {"ansible.builtin"}
+    return {collection for pair in found for collection in pair if collection} - {"ansible.builtin", "wharf.registry"}
 
 
 def test_the_collections_that_are_used_are_required_and_no_others() -> None:
@@ -222,7 +224,7 @@ def test_variables_bear_their_roles_name(role: str) -> None:
     for task in tasks_of(role):
         own = set(task.get("vars", {}))
         if included := task.get("ansible.builtin.include_role"):
-            own -= specs(included["name"]).keys()
+            own -= specs(included["name"].rpartition(".")[2]).keys()
         names |= own | {task.get("register"), task.get("loop_control", {}).get("loop_var")}
         facts |= set(task.get("ansible.builtin.set_fact", {})) - {"cacheable"}
     assert [name for name in load(ROLES[role] / "defaults/main.yml") if not name.startswith(public)] == []
@@ -245,7 +247,9 @@ def test_a_role_knows_no_groups_no_other_role_and_no_landscape(role: str) -> Non
     for file in files(".yml", ".j2", under=(f"roles/{role}",)):
         text = file.read_text("utf-8")
         assert not re.search(r"\bgroups\b[.\[]|\bhostvars\b", text), file
-        assert set(re.findall(r"\b(?:include|import)_role:\s+name: (.+)", text)) <= set(needs(role)), file
+        assert set(re.findall(r"\b(?:include|import)_role:\s+name: wharf\.registry\.(.+)", text)) <= set(needs(role)), (
+            file
+        )
         assert not re.search(r"\bwharf_\w+\b(?!:)", text), file
 
 
@@ -278,13 +282,12 @@ def test_task_files_are_short() -> None:
     assert [file for file in task_files if len(file.read_text("utf-8").splitlines()) > 100] == []
 
 
-def test_links_end_in_the_repository() -> None:
-    links = [path for path in ROOT.glob("*/**/*") if path.is_symlink()]
-    links = [path for path in links if not NOT_OURS & set(path.relative_to(ROOT).parts)]
-    assert links
-    for link in links:
-        assert not os.path.isabs(link.readlink()), link
-        assert link.exists() and link.resolve().is_relative_to(ROOT), link
+def test_the_only_link_is_the_one_that_makes_the_checkout_a_collection() -> None:
+    links = [
+        path for path in ROOT.glob("**/*") if path.is_symlink() and not NOT_OURS & set(path.relative_to(ROOT).parts)
+    ]
+    assert [str(link.relative_to(ROOT)) for link in links] == ["ansible_collections/wharf/registry"]
+    assert links[0].resolve() == ROOT
 
 
 def anchors(page: str) -> set[str]:

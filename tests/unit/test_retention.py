@@ -7,33 +7,24 @@ import os
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from conftest import ROOT, load_module
 
-FILES = ROOT / "roles/registry_server/files"
+from ansible_collections.wharf.registry.plugins.plugin_utils import retention
+
 NOW = 1_000_000_000.0
 DAY = 86400
 
-retention = load_module("playbooks/filter_plugins/retention.py")
 
-
-def program(name: str) -> ModuleType:
-    """Return a program of the server as a module; it has no ending, and its parts lie beside it."""
-    sys.path.insert(0, str(FILES))
-    try:
-        loader = SourceFileLoader(name.replace("-", "_"), str(FILES / name))
-        module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-        sys.modules[loader.name] = module
-        loader.exec_module(module)
-    finally:
-        sys.path.remove(str(FILES))
-    return module
-
-
-apply = program("wharf-apply-retention")
+load_module("plugins/module_utils/lock.py", "registry_lock")
+load_module("plugins/module_utils/storage.py", "registry_storage")
+load_module("roles/registry_server/files/registry_host.py")
+loader = SourceFileLoader("apply_retention", str(ROOT / "roles/registry_server/files/wharf-apply-retention"))
+apply = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+sys.modules[loader.name] = apply
+loader.exec_module(apply)
 
 
 def store(root: Path, name: str, tags: dict[str, float]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -15,9 +14,7 @@ import pytest
 from conftest import PROJECT, REGISTRY, log_in, push, snapshot, write
 from testinfra.host import Host
 
-_spec = importlib.util.spec_from_file_location("diagnosis", PROJECT / "playbooks/filter_plugins/diagnosis.py")
-diagnosis = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(diagnosis)
+from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
 
 NAME = REGISTRY.partition(":")[0]
 CERTS = f"/etc/docker/certs.d/{REGISTRY}"

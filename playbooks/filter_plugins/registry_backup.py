@@ -1,1 +1,0 @@
-../../roles/registry_backup/filter_plugins/registry_backup.py

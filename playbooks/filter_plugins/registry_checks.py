@@ -1,1 +1,0 @@
-../../roles/registry_server/filter_plugins/registry_checks.py

@@ -1,1 +1,0 @@
-../../roles/registry_client/filter_plugins/registry_client_plan.py

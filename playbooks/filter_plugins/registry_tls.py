@@ -1,1 +1,0 @@
-../../roles/registry_tls/filter_plugins/registry_tls.py

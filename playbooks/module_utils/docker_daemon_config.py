@@ -1,1 +1,0 @@
-../../roles/docker_engine/library/docker_daemon_config.py

@@ -1,1 +1,0 @@
-../../roles/host_programs/files/registry_lock.py

@@ -1,1 +1,0 @@
-../../roles/registry_client/library/registry_login.py

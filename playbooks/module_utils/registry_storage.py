@@ -1,1 +1,0 @@
-../../roles/registry_server/files/registry_storage.py

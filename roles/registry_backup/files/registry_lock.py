@@ -1,1 +1,0 @@
-../../host_programs/files/registry_lock.py

@@ -1,1 +1,0 @@
-../../registry_server/files/registry_storage.py
