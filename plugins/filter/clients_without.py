@@ -15,7 +15,7 @@ short_description: "Return Ansible's pattern for the group registry_clients with
 description:
   - >-
     Return Ansible's pattern for the group registry_clients without the hosts in
-    ``wharf_leave_behind``.
+    ``wharf_skip_clients``.
 options:
   _input:
     description: What is judged or turned into something else.
@@ -31,7 +31,7 @@ RETURN = r"""
 _value:
   description: >-
       Return Ansible's pattern for the group registry_clients without the hosts in
-      ``wharf_leave_behind``.
+      ``wharf_skip_clients``.
   type: raw
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-# What stands behind -e wharf_roll_over_until=..., in the order in which it happens.
+# What stands behind -e wharf_rotate_until=..., in the order in which it happens.
 STEPS = ("begin", "trust", "switch", "withdraw", "finish")
 
 # What wharf-renew-certificate says, and how the table calls it.
@@ -41,12 +41,12 @@ def wharf_renewal_problems(facts: Mapping[str, Any], playbook: str) -> list[str]
 
 
 def left_behind(names: str | None) -> list[str]:
-    """Return the hosts in ``wharf_leave_behind``, names with commas between them; null and empty text name none."""
+    """Return the hosts in ``wharf_skip_clients``, names with commas between them; null and empty text name none."""
     return [name.strip() for name in str(names or "").split(",") if name.strip()]
 
 
 def wharf_clients_without(names: str) -> str:
-    """Return Ansible's pattern for the group registry_clients without the hosts in ``wharf_leave_behind``.
+    """Return Ansible's pattern for the group registry_clients without the hosts in ``wharf_skip_clients``.
 
     Ansible itself breaks off with a trace at a pattern that has an empty part.
     """
@@ -61,20 +61,20 @@ def wharf_rollover_problems(
     :param facts: the landscape, as in ``__wharf``.
     :param hosts: the hosts that this run reaches for, after --limit.
     :param clients: the group registry_clients.
-    :param behind: ``wharf_leave_behind``, null when not said.
-    :param until: ``wharf_roll_over_until``.
+    :param behind: ``wharf_skip_clients``, null when not said.
+    :param until: ``wharf_rotate_until``.
     :returns: one line for each problem.
     """
-    problems = wharf_renewal_problems(facts, "roll-over-ca.yml")
+    problems = wharf_renewal_problems(facts, "rotate-ca.yml")
     if missing := [server for server in facts["servers"] if server not in hosts]:
         problems.append(f"--limit: leaves {', '.join(missing)} out, whose CA this is about: run it without --limit")
     problems += [
-        f"wharf_leave_behind: {name!r} is not in registry_clients: name clients, with commas between them"
+        f"wharf_skip_clients: {name!r} is not in registry_clients: name clients, with commas between them"
         for name in left_behind(behind)
         if name not in clients
     ]
     if until not in STEPS:
-        problems.append(f"wharf_roll_over_until: {until!r} is unknown: use {', '.join(STEPS[:-1])} or {STEPS[-1]}")
+        problems.append(f"wharf_rotate_until: {until!r} is unknown: use {', '.join(STEPS[:-1])} or {STEPS[-1]}")
     return problems
 
 
@@ -83,7 +83,7 @@ def wharf_without_next_ca(hostvars: Mapping[str, Any], clients: Sequence[str], b
 
     :param hostvars: all hosts' variables; ``__wharf_trusts_next`` is what the look at a client left.
     :param clients: the group registry_clients.
-    :param behind: ``wharf_leave_behind``, null when not said.
+    :param behind: ``wharf_skip_clients``, null when not said.
     """
     waiting = [name for name in clients if name not in left_behind(behind)]
     return [name for name in waiting if hostvars[name].get("__wharf_trusts_next") is not True]

@@ -646,7 +646,7 @@ def _fields(host: str, fields: Mapping[str, Any], server: Server, facts: Mapping
             if private
             else "put a new certificate into wharf_registry_certificate (and its key into wharf_registry_key), then "
             "run site.yml",
-            "renew_ca": "run playbooks/roll-over-ca.yml: clients trust old and new before the server changes"
+            "renew_ca": "run playbooks/rotate-ca.yml: clients trust old and new before the server changes"
             if private
             else "get a new CA, put it beside the old one into wharf_registry_ca and run site.yml; then its "
             "certificate into wharf_registry_certificate, and again",

@@ -140,7 +140,7 @@ def proxy_problems(variables: dict[str, Any]) -> list[str]:
             f"docker_engine_options holds proxies, and the engine takes them instead of {' and '.join(names)}. Leave "
             "one of the two out; everybody on the host can read daemon.json."
         )
-    for name in ("docker_engine_no_proxy", "docker_engine_direct_hosts"):
+    for name in ("docker_engine_no_proxy", "docker_engine_no_proxy_extra"):
         problems += [
             f"{name} holds {host!r}. It must be a name, a domain (.example.com), an address or a network (10.0.0.0/8)."
             for host in variables.get(name, [])

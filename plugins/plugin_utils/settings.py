@@ -29,7 +29,7 @@ VARIABLES = {
     "key": "wharf_registry_key",
     "ca": "wharf_registry_ca",
     "aliases": "wharf_registry_aliases",
-    "former": "wharf_registry_former",
+    "former": "wharf_registry_previous_names",
     "users": "wharf_registry_users",
     "logins": "wharf_registry_logins",
     "tools": "registry_client_tools",

@@ -556,7 +556,7 @@ def registry_tls_input_problems(inputs: Mapping[str, Any]) -> list[str]:
         problems.append(f"registry_tls_endpoint: '{inputs['endpoint']}' is not ADDRESS:PORT, such as 127.0.0.1:5000")
     if inputs["mode"] != "private_ca" and inputs["rollover"] != "keep":
         problems.append(
-            "registry_tls_rollover: is for mode private_ca; a provided CA is replaced by handing over another one, at "
+            "registry_tls_rotation: is for mode private_ca; a provided CA is replaced by handing over another one, at "
             "first together with the old one"
         )
     if int(inputs["owner"]) < 0:
@@ -764,10 +764,10 @@ def _rollover_errors(
     """Return why a step from one CA to the next cannot be taken."""
     step = wanted["rollover"]
     if step == "begin" and ca is None:
-        return [f"registry_tls_rollover: there is no CA in {wanted['ca_directory']} yet that another could follow"]
+        return [f"registry_tls_rotation: there is no CA in {wanted['ca_directory']} yet that another could follow"]
     if step in ("withdraw", "finish") and following and issuer != following:
         return [
-            f"registry_tls_rollover: {_where('certificate', wanted)} was not signed by the next CA yet; clients would "
+            f"registry_tls_rotation: {_where('certificate', wanted)} was not signed by the next CA yet; clients would "
             "lose the CA that did sign it; switch first"
         ]
     return []
@@ -854,12 +854,12 @@ def _plan_private_ca(look: Look, wanted: Mapping[str, Any], now: float) -> dict[
     if following and step == "keep":
         warnings.append(
             f"another CA is about to follow the one in {wanted['ca_directory']}; finish that "
-            "(playbooks/roll-over-ca.yml, registry_tls_rollover)"
+            "(playbooks/rotate-ca.yml, registry_tls_rotation)"
         )
     elif ca and step == "keep" and not errors and signer_end - look.clock < int(wanted["certificate_days"]) * DAY:
         warnings.append(
             f"the CA in {wanted['ca_directory']} ends on {_day(ca.not_valid_after_utc)}, and no certificate can "
-            "outlive it; let a new one follow in time (playbooks/roll-over-ca.yml, registry_tls_rollover)"
+            "outlive it; let a new one follow in time (playbooks/rotate-ca.yml, registry_tls_rotation)"
         )
     return {
         "errors": errors,

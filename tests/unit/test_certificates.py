@@ -19,9 +19,9 @@ HOSTS = ["server", *CLIENTS]
         ({"trust": "provided"}, HOSTS, None, "finish", "wharf_registry_trust: is provided"),
         ({"trust": "insecure"}, HOSTS, None, "finish", "wharf_registry_trust: is insecure"),
         ({}, CLIENTS, None, "finish", "--limit: leaves server out"),
-        ({}, HOSTS, "client3", "finish", "wharf_leave_behind: 'client3' is not in registry_clients"),
-        ({}, HOSTS, "client1, client3", "finish", "wharf_leave_behind: 'client3' is not"),
-        ({}, HOSTS, None, "end", "wharf_roll_over_until: 'end' is unknown"),
+        ({}, HOSTS, "client3", "finish", "wharf_skip_clients: 'client3' is not in registry_clients"),
+        ({}, HOSTS, "client1, client3", "finish", "wharf_skip_clients: 'client3' is not"),
+        ({}, HOSTS, None, "end", "wharf_rotate_until: 'end' is unknown"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(facts, hosts, behind, until, words):

@@ -266,7 +266,7 @@ def warned(**look: object) -> list[dict[str, str]]:
     return verdicts(server(**look), client())["server"]["warnings"]
 
 
-@pytest.mark.parametrize(("trust", "remedy"), [("private_ca", "playbooks/roll-over-ca.yml"), ("provided", "new CA")])
+@pytest.mark.parametrize(("trust", "remedy"), [("private_ca", "playbooks/rotate-ca.yml"), ("provided", "new CA")])
 def test_a_ca_that_ends_soon_is_a_warning_with_the_way_to_another(trust, remedy):
     soon, late = (certificate(ends=ends).public_bytes(serialization.Encoding.PEM) for ends in (80, 100))
     seen = verdicts(server(ca=encoded(soon)), client(), trust=trust)["server"]["warnings"]

@@ -225,7 +225,7 @@ GOOD = {
     "docker_engine_http_proxy": "http://user:p%40ss@proxy.example:3128",
     "docker_engine_https_proxy": "socks5://10.0.0.1:1080/",
     "docker_engine_no_proxy": [".example.com", "10.0.0.0/8", "::1", "host:5000"],
-    "docker_engine_direct_hosts": ["registry.example"],
+    "docker_engine_no_proxy_extra": ["registry.example"],
     "docker_engine_restart_throttle": 0,
 }
 

@@ -856,7 +856,7 @@ def test_a_next_ca_without_its_key_is_an_error(host):
 
 def test_a_provided_ca_is_not_rolled_over():
     messages = tls.registry_tls_input_problems({**WANTED, "mode": "provided", "rollover": "begin"})
-    assert [message.split(":")[0] for message in messages] == ["registry_tls_rollover"]
+    assert [message.split(":")[0] for message in messages] == ["registry_tls_rotation"]
 
 
 # ------------------------------------------------------------------------------------------- the plan, mode provided

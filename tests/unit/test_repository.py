@@ -120,7 +120,7 @@ def test_the_landscapes_defaults_are_those_of_its_argument_specs() -> None:
 
 
 def test_the_registrys_name_never_goes_through_a_proxy() -> None:
-    said = load(LANDSCAPE)["docker_engine_direct_hosts"]
+    said = load(LANDSCAPE)["docker_engine_no_proxy_extra"]
     assert rendered(said, __wharf={"name": "registry.example"}) == ["registry.example"]
 
 

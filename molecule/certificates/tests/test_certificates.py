@@ -186,7 +186,7 @@ def test_a_renewal_at_once_costs_a_restart(hosts, ansible, pulled, restart, numb
 
 def test_check_mode_renews_nothing(hosts, ansible):
     before = in_file(hosts["server"])
-    for playbook in ("renew-certificates", "roll-over-ca"):
+    for playbook in ("renew-certificates", "rotate-ca"):
         result = ansible(f"playbooks/{playbook}.yml", "--check")
         assert result.returncode == 0, result.stdout
     assert in_file(hosts["server"]) == before
@@ -258,7 +258,7 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
 
     with watch(client, pulled) as seen:
         # The first step, and then nothing for a while: the timer goes on with the old CA.
-        result = ansible("playbooks/roll-over-ca.yml", "-e", "wharf_roll_over_until=begin")
+        result = ansible("playbooks/rotate-ca.yml", "-e", "wharf_rotate_until=begin")
         assert result.returncode == 0, result.stdout
         both = authorities(server, "/etc/wharf/tls/ca.crt")
         assert both[0] == old
@@ -268,16 +268,16 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
         assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") == issuer
 
         # A client that cannot be reached is not left behind in silence.
-        result = ansible("playbooks/roll-over-ca.yml", *AWAY)
+        result = ansible("playbooks/rotate-ca.yml", *AWAY)
         assert result.returncode != 0
         assert "away: not seen to trust the next CA" in result.stdout
-        assert "wharf_leave_behind=away" in result.stdout
+        assert "wharf_skip_clients=away" in result.stdout
         assert authorities(client, TRUSTED) == both
         assert sorted(authorities(client, STORED)) == sorted(both)
         assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") == issuer
 
         # Killed in the middle of the next step; a plain run makes up for the restart and keeps the state.
-        kill_when_signed(["playbooks/roll-over-ca.yml"], server, issuer)
+        kill_when_signed(["playbooks/rotate-ca.yml"], server, issuer)
         result = ansible("site.yml", "--skip-tags", "prove")
         assert result.returncode == 0, result.stdout
         assert "another CA is about to follow" in result.stdout
@@ -290,14 +290,14 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
         assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") != issuer
 
         # Again, to the end, without the client that is away.
-        result = ansible("playbooks/roll-over-ca.yml", *AWAY, "-e", "wharf_leave_behind=away")
+        result = ansible("playbooks/rotate-ca.yml", *AWAY, "-e", "wharf_skip_clients=away")
         assert result.returncode == 0, result.stdout
     assert authorities(server, "/etc/wharf/tls/ca.crt") == authorities(client, TRUSTED) == both[1:]
     assert authorities(client, STORED) == authorities(server, "/etc/wharf/ca/ca.crt") == both[1:]
     assert server.check_output("ls -A /etc/wharf/ca").split() == ["ca.crt", "ca.key"]
     assert system_trusts(client)
     assert seen.shows_no_more_than(restart), (restart, vars(seen))
-    number("roll-over-ca.yml, without service", seen.seconds, "s")
+    number("rotate-ca.yml, without service", seen.seconds, "s")
 
     result = ansible("site.yml", "--skip-tags", "prove")
     assert result.returncode == 0, result.stdout
@@ -306,7 +306,7 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
 
 
 def test_a_limit_that_leaves_the_server_out_is_refused(hosts, ansible):
-    result = ansible("playbooks/roll-over-ca.yml", "--limit", "client1")
+    result = ansible("playbooks/rotate-ca.yml", "--limit", "client1")
     assert result.returncode != 0
     assert "--limit: leaves server out" in result.stdout
     assert not hosts["server"].file("/etc/wharf/ca/next.key").exists

@@ -283,4 +283,4 @@ def test_data_survives_a_reboot_of_the_host(hosts, image, password):
 
 def test_proof_left_nothing_in_the_registry(hosts):
     storage = "/var/lib/wharf/registry/docker/registry/v2"
-    assert not hosts["server"].file(f"{storage}/repositories/wharf-proof").exists
+    assert not hosts["server"].file(f"{storage}/repositories/wharf-verify").exists

@@ -123,7 +123,7 @@ PROXIES = {
     "docker_engine_http_proxy": "http://proxy.test:3128",
     "docker_engine_https_proxy": "http://ops:Pa55%40proxy@proxy.test:3128",
     "docker_engine_no_proxy": [".corp.test"],
-    "docker_engine_direct_hosts": ["registry.wharf.test"],
+    "docker_engine_no_proxy_extra": ["registry.wharf.test"],
 }
 HIDDEN = "Pa55%40proxy"
 

@@ -84,9 +84,9 @@ def blobs(server: Host) -> str:
 def as_it_was(server: Host, kept: dict[str, str]) -> None:
     """Assert that the registry runs as usual: nothing stands in for it, no image is lost, no trace is left."""
     assert server.check_output("docker ps --all --format '{{.Names}}'") == "registry"
-    assert "wharf-proof" not in server.file("/etc/wharf/registry/htpasswd").content_string
+    assert "wharf-verify" not in server.file("/etc/wharf/registry/htpasswd").content_string
     assert not server.file("/etc/wharf/registry/.htpasswd.new").exists
-    assert not server.file(f"{STORAGE}/repositories/wharf-proof").exists
+    assert not server.file(f"{STORAGE}/repositories/wharf-verify").exists
     assert not server.file(f"{DATA}/.wharf-removed").exists
     verified = json.loads(server.check_output(f"{READER} verify --contents {DATA}"))
     assert verified["problems"] == []

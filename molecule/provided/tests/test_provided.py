@@ -83,7 +83,7 @@ def test_replacing_the_files_and_running_again_is_all_it_takes(hosts, ansible):
     assert served() == before
 
 
-@pytest.mark.parametrize("playbook", ["renew-certificates.yml", "roll-over-ca.yml"])
+@pytest.mark.parametrize("playbook", ["renew-certificates.yml", "rotate-ca.yml"])
 def test_what_only_the_owner_can_renew_is_refused_with_the_remedy(hosts, ansible, playbook):
     result = ansible(f"playbooks/{playbook}")
     assert result.returncode != 0

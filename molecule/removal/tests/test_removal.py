@@ -129,7 +129,7 @@ def test_proof_does_without_a_client_that_an_earlier_play_could_not_reach(ansibl
     away = {"ansible_host": "192.0.2.1", "ansible_connection": "ssh", "ansible_timeout": 2}
     (tmp_path / "away.json").write_text(json.dumps({"registry_clients": {"hosts": {"away": away}}}))
     plays = [{"hosts": "registry_clients", "gather_subset": ["min"]}]
-    plays += [{"import_playbook": str(PROJECT / "playbooks/prove-registry.yml")}]
+    plays += [{"import_playbook": str(PROJECT / "playbooks/verify-registry.yml")}]
     (tmp_path / "play.yml").write_text(json.dumps(plays))
     # Before the others, as the first client pushes.
     inventories = ["-i", str(tmp_path / "away.json"), "-i", os.environ["MOLECULE_INVENTORY_FILE"]]

@@ -124,7 +124,7 @@ def test_docker_is_not_installed_where_it_is_not_wanted(hosts):
 
 def test_proof_names_who_took_no_part(ansible):
     """Pushed with docker, pulled with docker and podman."""
-    result = ansible("playbooks/prove-registry.yml")
+    result = ansible("playbooks/verify-registry.yml")
     assert result.returncode == 0, result.stdout
     for line in ("debian13 pushed", "debian12 pulled", "testing pulled"):
         assert line in result.stdout

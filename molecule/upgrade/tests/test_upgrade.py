@@ -242,7 +242,7 @@ def test_data_of_another_registry_is_refused_unless_it_is_confirmed(hosts, ansib
 def test_port_changes_and_the_clients_follow(hosts, ansible, password):
     client = hosts["client1"]
     port = MOVED | {"wharf_registry_port": 5443, "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
-    port["wharf_registry_former"] = [REGISTRY]
+    port["wharf_registry_previous_names"] = [REGISTRY]
     result = ansible("site.yml", *said(port), "--skip-tags", "prove")
     assert result.returncode == 0, result.stdout
     assert not client.file(f"/etc/docker/certs.d/{REGISTRY}").exists
@@ -259,7 +259,7 @@ def test_name_changes_and_the_old_one_holds_until_it_is_called_former(hosts, ans
     new = MOVED | {"wharf_registry_name": "images.wharf.test"}
     both = new | {
         "wharf_registry_aliases": ["registry.wharf.test"],
-        "wharf_registry_former": ["registry.wharf.test:5443"],
+        "wharf_registry_previous_names": ["registry.wharf.test:5443"],
         "wharf_registry_logins": [{"user": "root", "name": "ci"}],
     }
     result = ansible("site.yml", *said(both), "--skip-tags", "prove")
@@ -272,7 +272,7 @@ def test_name_changes_and_the_old_one_holds_until_it_is_called_former(hosts, ans
     client.check_output(f"cd /etc/docker/certs.d; mkdir {REGISTRY}; cp images.wharf.test:5000/* {REGISTRY}")
     log_in(client, password)
     all_there(client)
-    both["wharf_registry_former"] = [REGISTRY]
+    both["wharf_registry_previous_names"] = [REGISTRY]
     assert ansible("playbooks/trust-registry.yml", *said(both)).returncode == 0
     refused = client.run(f"docker pull {next(iter(KEPT))}")
     assert "certificate signed by unknown authority" in refused.stderr
@@ -282,7 +282,7 @@ def test_plain_http_instead_of_tls_and_back(hosts, ansible, password):
     """The images stay, the users come back, and the engine's list has no entry too many."""
     client = hosts["client1"]
     plain = MOVED | {"wharf_registry_trust": "insecure", "wharf_registry_users": [], "wharf_registry_anonymous": True}
-    plain["wharf_registry_former"] = ["images.wharf.test:5000"]
+    plain["wharf_registry_previous_names"] = ["images.wharf.test:5000"]
     result = ansible("site.yml", *said(plain), "--skip-tags", "prove")
     assert result.returncode == 0, result.stdout
     all_there(client)

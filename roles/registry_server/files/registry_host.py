@@ -31,8 +31,8 @@ from registry_storage import DamageError, Storage
 CONFIGURATION = Path("/etc/wharf/registry.json")
 ROOM = 16 * 1024**2  # bytes that the proof, the users' file and the registry's own traces must find
 MOUNT = PurePosixPath("/var/lib/registry")  # where the container has its data
-PROOF = "wharf-proof/collect-"  # how the repositories of the proof begin
-PROOF_USER = "wharf-proof-"
+PROOF = "wharf-verify/collect-"  # how the repositories of the proof begin
+PROOF_USER = "wharf-verify-"
 TRASH = ".wharf-removed"  # in the driver's root directory: what goes moves there first, so that it goes at once
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
