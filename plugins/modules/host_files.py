@@ -32,7 +32,7 @@ options:
         default: "0644"
       content:
         description:
-          - The whole text. Without any, the file is removed.
+          - The whole text, or C(base64:) and the whole content in base64. Without any, the file is removed.
         type: str
         default: ""
 attributes:
@@ -69,6 +69,7 @@ paths:
   sample: [/usr/local/sbin/hello]
 """
 
+import base64
 import os
 import stat
 import tempfile
@@ -113,6 +114,11 @@ def put(path: str, mode: int, content: bytes) -> None:
         raise
 
 
+def content_bytes(content: str) -> bytes:
+    """Return the bytes of a file's content, which is text, or base64 behind "base64:"."""
+    return base64.b64decode(content[7:]) if content.startswith("base64:") else content.encode()
+
+
 def main() -> None:
     """Run the module."""
     file = {
@@ -130,7 +136,7 @@ def main() -> None:
     # What is written at -vvv as well: not the contents.
     shown = {"module_args": {"files": [{**file, "content": "(not shown)"} for file in module.params["files"]]}}
     for wanted in module.params["files"]:
-        path, mode, content = wanted["path"], int(wanted["mode"], 8), wanted["content"].encode()
+        path, mode, content = wanted["path"], int(wanted["mode"], 8), content_bytes(wanted["content"])
         try:
             before = seen(path)
             if before == ((0, 0, mode, content) if content else None):
@@ -155,7 +161,7 @@ def told(path: str, before: tuple[int, int, int, bytes] | None, mode: int, conte
         "before_header": f"{path} ({had})",
         "before": before[3].decode(errors="replace") if before else "",
         "after_header": f"{path} ({f'0:0 {mode:04o}' if content else 'absent'})",
-        "after": content.decode(),
+        "after": content.decode(errors="replace"),
     }
 
 

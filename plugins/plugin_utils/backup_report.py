@@ -12,7 +12,7 @@ def wharf_backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[
     """Return what the programs on a server said, for people.
 
     Args:
-        results: registered results of wharf-back-up-registry, wharf-check-backup or wharf-restore-registry, each run
+        results: registered results of wharf back-up, wharf check-backup or wharf restore, each run
             with --json. A task that was skipped has no line, unless all were: a server without the programs.
         host: the server's name.
 

@@ -10,7 +10,7 @@ import yaml
 # What stands behind -e wharf_rotate_until=..., in the order in which it happens.
 STEPS = ("begin", "trust", "switch", "withdraw", "finish")
 
-# What wharf-renew-certificate says, and how the table calls it.
+# What wharf renew-certificate says, and how the table calls it.
 COLUMNS = {
     "old_end": "held until",
     "new_end": "holds until",
@@ -94,7 +94,7 @@ def wharf_certificates_table(hostvars: Mapping[str, Any], hosts: Sequence[str], 
 
     :param hostvars: all hosts' variables.
     :param hosts: the servers.
-    :param result: the name of the registered result of wharf-renew-certificate there.
+    :param result: the name of the registered result of wharf renew-certificate there.
     """
     said = {host: yaml.safe_load(hostvars[host][result].get("stdout") or "{}") for host in hosts}
     columns = [key for key in COLUMNS if any(key in one for one in said.values())]

@@ -290,7 +290,7 @@ VERDICTS = {
         "pushes are refused",
         "pulls work, but pushes fail with 405: {container}-read-only stands in for the registry on {server}, as long as"
         " garbage is collected",
-        "wait until that has finished; if none is under way, `wharf-collect-garbage --bring-back` on {server}",
+        "wait until that has finished; if none is under way, `wharf collect-garbage --bring-back` on {server}",
     ),
     "port_other": Verdict(
         "another port is published",
@@ -331,8 +331,8 @@ VERDICTS = {
     ),
     "program_failed": Verdict(
         "a scheduled program failed",
-        "wharf-{program} failed on {server} ({when}): {message}",
-        "put that right, then run `wharf-{program}` on {server} to see that it works",
+        "wharf {program} failed on {server} ({when}): {message}",
+        "put that right, then run `wharf {program}` on {server} to see that it works",
     ),
     "unit_failed": Verdict(
         "a service failed",
@@ -642,7 +642,7 @@ def _fields(host: str, fields: Mapping[str, Any], server: Server, facts: Mapping
             else "put a new certificate into "
             f"wharf_registry_certificate (and its key into wharf_registry_key), then {_DEPLOY}",
             "renew_soon": f"run playbooks/renew-certificates.yml; {server.host} should have renewed it by itself: "
-            "`wharf-renew-certificate` there says why it did not"
+            "`wharf renew-certificate` there says why it did not"
             if private
             else "put a new certificate into wharf_registry_certificate (and its key into wharf_registry_key), then "
             "run site.yml",

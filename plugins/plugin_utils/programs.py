@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # What a schedule is for systemd (systemd.time(7), after which the time of day comes) and for cron (crontab(5), before
@@ -37,7 +41,7 @@ def server_programs_schedule(jobs: Sequence[Mapping[str, Any]], init: str) -> li
 def _files(job: Mapping[str, Any], init: str) -> list[dict[str, str]]:
     """Return the three files of one job."""
     name, schedule = job["name"], job["schedule"]
-    command = " ".join([f"/usr/local/sbin/{name}", *job.get("arguments", [])])
+    command = " ".join(["/usr/local/sbin/wharf", name.removeprefix("wharf-"), *job.get("arguments", [])])
     service = timer = cron = ""
     if schedule and init == "systemd":
         lines = [
@@ -110,7 +114,7 @@ def server_programs_due(wanted: Sequence[Mapping[str, str]], look: Iterable[str]
         path = file["path"]
         if not file["content"]:
             return path not in there
-        digest = hashlib.sha256(file["content"].encode()).hexdigest()
+        digest = hashlib.sha256(content_bytes(file["content"])).hexdigest()
         if path.endswith(".timer") and f"timer {path.rpartition('/')[2]}" not in lines:
             return False
         if path.startswith("/etc/cron.d/") and "cron" not in lines:
@@ -125,3 +129,26 @@ def server_programs_timers(due: Sequence[Mapping[str, str]], wanted: bool) -> li
     units = [file for file in due if file["path"].startswith("/etc/systemd/") and bool(file["content"]) == wanted]
     names = [file["path"].rpartition("/")[2].rpartition(".")[0] for file in units]
     return [f"{name}.timer" for name in dict.fromkeys(names)]
+
+
+def command_archive(role_path: str) -> str:
+    """Return the command wharf as one file that Python runs: a zip archive behind a line #!, as text in base64.
+
+    It holds the package as it lies in plugins/module_utils, so that modules and the command share their files.
+
+    Args:
+        role_path: the directory of any role of this collection.
+    """
+    package = Path(role_path).parents[1] / "plugins/module_utils"
+    start = "import sys\n\nfrom wharf.command.cli import main\n\nsys.exit(main())\n"
+    texts = {f"wharf/{file.relative_to(package)}": file.read_text("utf-8") for file in sorted(package.rglob("*.py"))}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:  # neither packed nor dated: the same bytes wherever it is made
+        for name, text in {"__main__.py": start, **texts}.items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return "base64:" + base64.b64encode(b"#!/usr/bin/python3 -IB\n" + buffer.getvalue()).decode()
+
+
+def content_bytes(content: str) -> bytes:
+    """Return the bytes of a file's content, which is text, or base64 behind "base64:"."""
+    return base64.b64decode(content[7:]) if content.startswith("base64:") else content.encode()

@@ -280,8 +280,8 @@ def test_a_ca_that_ends_soon_is_a_warning_with_the_way_to_another(trust, remedy)
 def test_a_program_that_failed_is_named_with_its_message():
     (one,) = warned(results={"renew-certificate": encoded("failed 1700000000 the CA: it is gone\n")})
     assert one["code"] == "program_failed"
-    assert "wharf-renew-certificate failed on server (2023-11-14 22:13 UTC): the CA: it is gone" in one["what"]
-    assert "wharf-renew-certificate" in one["do"]
+    assert "wharf renew-certificate failed on server (2023-11-14 22:13 UTC): the CA: it is gone" in one["what"]
+    assert "wharf renew-certificate" in one["do"]
 
 
 @pytest.mark.parametrize("line", ["", "failed", "failed soon", "nonsense"])

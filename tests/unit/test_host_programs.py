@@ -78,13 +78,13 @@ def test_the_look_says_what_the_filter_reads(tmp_path: Path) -> None:
 def test_a_program_is_started_by_what_the_host_has(schedule: str, systemd: str, cron: str) -> None:
     service, timer, entry = filters.server_programs_schedule([{**JOB, "schedule": schedule}], "systemd")
     assert (service["path"], timer["path"]) == ("/etc/systemd/system/x.service", TIMER)
-    assert "\nExecStart=/usr/local/sbin/x --wait 1\n" in service["content"]
+    assert "\nExecStart=/usr/local/sbin/wharf x --wait 1\n" in service["content"]
     assert f"\n{systemd}\n" in timer["content"]
     assert entry == {"path": "/etc/cron.d/x", "mode": "0644", "content": ""}
 
     service, timer, entry = filters.server_programs_schedule([{**JOB, "schedule": schedule}], "cron")
     assert (service["content"], timer["content"]) == ("", "")
-    assert entry["content"].splitlines()[-1] == f"{cron} /usr/local/sbin/x --wait 1 >/dev/null"
+    assert entry["content"].splitlines()[-1] == f"{cron} /usr/local/sbin/wharf x --wait 1 >/dev/null"
 
 
 def test_without_a_schedule_nothing_starts_it() -> None:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, load_module
 from test_registry_storage import Registry
 
-load_module("plugins/module_utils/lock.py", "registry_lock")
-storage = load_module("plugins/module_utils/storage.py", "registry_storage")
-load_module("roles/registry_server/files/registry_host.py")
-loader = SourceFileLoader("mend_storage", str(ROOT / "roles/registry_server/files/wharf-mend-storage"))
-program = module_from_spec(spec_from_loader("mend_storage", loader))
-sys.modules["mend_storage"] = program
-loader.exec_module(program)
+from ansible_collections.wharf.registry.plugins.module_utils import storage
+from ansible_collections.wharf.registry.plugins.module_utils.command import repair as program
+
 program.SETTLED = 0  # nobody else writes here
 
 STEPS = ["layer", "config", "manifest", "revision", "index", "current"]
@@ -244,7 +236,7 @@ def test_it_is_due_when_a_write_can_have_been_cut_off(registry, tmp_path, monkey
 
 def test_it_is_due_when_a_lost_image_is_there_again(registry, tmp_path, monkeypatch):
     monkeypatch.setattr(program, "RESULTS", tmp_path)
-    (tmp_path / "mend-storage").write_text("failed 1 team/app:1 (sha256:0) is lost: push it again; more\n")
+    (tmp_path / "repair-storage").write_text("failed 1 team/app:1 (sha256:0) is lost: push it again; more\n")
     state = {"again": False, "full": False, "started": "once", "log": []}
     seen = type("Seen", (), {"made": {"LogPath": ""}, "storage": storage.Storage(registry.root)})
     assert not program.is_due(seen, state, state)

@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import load_module
 
-move = load_module("playbooks/files/move-data.py")
+from ansible_collections.wharf.registry.plugins.module_utils.command import move
 
 BLOBS = "docker/registry/v2/blobs/sha256"
 

@@ -64,7 +64,10 @@ MISTAKES = {
         OPEN | {"registry_client_system_store": True},
         "registry_client_system_store: is true, but wharf_registry_trust is insecure",
     ),
-    "former": ({"wharf_registry_previous_names": ["old"]}, "wharf_registry_previous_names: item 1, 'old' is not NAME:PORT"),
+    "former": (
+        {"wharf_registry_previous_names": ["old"]},
+        "wharf_registry_previous_names: item 1, 'old' is not NAME:PORT",
+    ),
     "former-present": (
         {"wharf_registry_previous_names": ["registry.example.com:5000"]},
         "wharf_registry_previous_names: item 1, 'registry.example.com:5000' is what the registry is called now",

@@ -8,15 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import load_module
 
+from ansible_collections.wharf.registry.plugins.module_utils.command import backup as program
 from ansible_collections.wharf.registry.plugins.plugin_utils import backup_report as plays
 from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings as filters
 
 problems = filters.registry_backup_problems
-load_module("plugins/module_utils/storage.py", "registry_storage")
-load_module("plugins/module_utils/lock.py", "registry_lock")
-program = load_module("roles/registry_backup/files/registry_backup.py", "backup_program")
 GOOD = {"repository": "/srv/backup", "data": "/var/lib/wharf/registry", "keep": {"daily": 7}, "schedule": "daily"}
 
 

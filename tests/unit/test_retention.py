@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, load_module
 
+from ansible_collections.wharf.registry.plugins.module_utils.command import retention as apply
 from ansible_collections.wharf.registry.plugins.plugin_utils import retention
 
 NOW = 1_000_000_000.0
 DAY = 86400
-
-
-load_module("plugins/module_utils/lock.py", "registry_lock")
-load_module("plugins/module_utils/storage.py", "registry_storage")
-load_module("roles/registry_server/files/registry_host.py")
-loader = SourceFileLoader("apply_retention", str(ROOT / "roles/registry_server/files/wharf-apply-retention"))
-apply = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-sys.modules[loader.name] = apply
-loader.exec_module(apply)
 
 
 def store(root: Path, name: str, tags: dict[str, float]) -> None:

@@ -18,7 +18,7 @@ from conftest import REGISTRY, changes, log_in, pull, push, write
 
 DATA = "/var/lib/wharf/registry"
 BACKUP = "/srv/backup/registry"  # on client1
-RESULT = "/var/lib/wharf/results/back-up-registry"
+RESULT = "/var/lib/wharf/results/back-up"
 PUSH = """set -e
 for i in $(seq "$2" "$3"); do
   head -c 200000 /dev/urandom >/tmp/content
@@ -133,14 +133,14 @@ def test_backup_is_made_while_people_push(hosts, ansible, images, number):
     assert int(said["tags"]) > len(images)
     number("first backup, to another host, as a whole", float(said["new"]) / float(said["seconds"]), "MB/s")
 
-    held = json.loads(hosts["server"].check_output("wharf-restore-registry --list --json"))["tags"]
+    held = json.loads(hosts["server"].check_output("wharf restore --list --json"))["tags"]
     assert {f"{REGISTRY}/{reference}": digest for reference, digest in held.items()}.items() >= images.items()
     assert hosts["server"].file(RESULT).content_string.startswith("ok ")
 
 
 def test_second_backup_costs_seconds_and_no_space(hosts, number):
-    assert run(hosts, "wharf-back-up-registry")[0] == 0  # what was pushed during the first
-    said = json.loads(hosts["server"].check_output("wharf-back-up-registry --json"))
+    assert run(hosts, "wharf back-up")[0] == 0  # what was pushed during the first
+    said = json.loads(hosts["server"].check_output("wharf back-up --json"))
     assert said["new"] < 20_000, said
     assert said["seconds"] < 15, said
     number("second backup without changes", said["seconds"], "s")
@@ -151,9 +151,9 @@ def test_schedule_without_systemd_is_one_that_cron_understands(hosts):
     # What cron does at midnight, it does now: "@reboot" is when it starts for the first time.
     hosts["server"].check_output(
         f"systemctl stop cron; rm -f {RESULT} /run/crond.reboot; cd /etc/cron.d"
-        " && sed -i.kept 's/^0 0 [*] [*] [*] /@reboot /' wharf-back-up-registry && systemctl start cron"
+        " && sed -i.kept 's/^0 0 [*] [*] [*] /@reboot /' wharf-back-up && systemctl start cron"
         f" && timeout 120 sh -c 'until [ -e {RESULT} ]; do sleep 0.2; done'"
-        " && mv wharf-back-up-registry.kept wharf-back-up-registry"
+        " && mv wharf-back-up.kept wharf-back-up"
     )
     assert hosts["server"].file(RESULT).content_string.startswith("ok ")
 
@@ -194,9 +194,9 @@ def test_controller_gets_a_copy_and_the_backup_is_checked(hosts, ansible, tmp_pa
 
 def test_schedule_makes_a_backup_by_itself(hosts):
     server = hosts["server"]
-    assert not server.file("/etc/cron.d/wharf-back-up-registry").exists  # of the run before
-    assert server.service("wharf-back-up-registry.timer").is_enabled
-    server.check_output(f"rm {RESULT}; systemctl start wharf-back-up-registry.service")
+    assert not server.file("/etc/cron.d/wharf-back-up").exists  # of the run before
+    assert server.service("wharf-back-up.timer").is_enabled
+    server.check_output(f"rm {RESULT}; systemctl start wharf-back-up.service")
     assert server.file(RESULT).content_string.startswith("ok ")
 
 
@@ -214,7 +214,7 @@ def test_upgrade_backs_up_first(hosts, ansible):
     upgraded = ansible("playbooks/upgrade-registry.yml", "--skip-tags", "prove")
     made(upgraded)
     # This run was told of no schedule: that of the last one is gone.
-    assert "wharf-back-up-registry" not in hosts["server"].check_output("systemctl list-timers --all")
+    assert "wharf-back-up" not in hosts["server"].check_output("systemctl list-timers --all")
     assert upgraded.stdout.index("PLAY [Back the registry up]") < upgraded.stdout.index("PLAY [Deploy the registry]")
 
 
@@ -225,7 +225,7 @@ def test_backup_without_room_is_refused(hosts):
     )
     settings = "/etc/wharf/backup/backup.json"
     hosts["server"].check_output(f"sed -i.kept s:{BACKUP}:/srv/small/registry: {settings}")
-    code, said = run(hosts, "wharf-back-up-registry")
+    code, said = run(hosts, "wharf back-up")
     hosts["server"].check_output(f"mv {settings}.kept {settings}")
     assert (code, "there is no room in sftp:backup:/srv/small/registry" in said) == (1, True), said
     assert hosts["client1"].check_output("ls -A /srv/small/registry") == ""
@@ -238,7 +238,7 @@ def test_somebody_else_at_work_is_named(hosts):
         " echo collect-garbage >/run/lock/wharf-registry.lock; touch /tmp/locked; sleep 600'"
         " >/dev/null 2>&1 </dev/null & while [ ! -e /tmp/locked ]; do sleep 0.1; done"
     )
-    code, said = run(hosts, "wharf-back-up-registry")
+    code, said = run(hosts, "wharf back-up")
     hosts["server"].check_output("pkill -f '[s]leep 600'; rm /tmp/locked")
     assert code == 1
     assert "collect-garbage is at work on server" in said
@@ -253,7 +253,7 @@ def test_interrupted_backup_does_not_disturb_the_next(hosts):
     before = hosts["client1"].check_output(snapshots)
 
     def begin() -> None:
-        server.check_output("setsid wharf-back-up-registry >/dev/null 2>&1 </dev/null &")
+        server.check_output("setsid wharf back-up >/dev/null 2>&1 </dev/null &")
         deadline = time.monotonic() + 30
         at_work = "pgrep -f '[r]estic .*backup --json'"
         while not (server.run(at_work).rc == 0 and hosts["client1"].check_output(locks)):
@@ -272,7 +272,7 @@ def test_interrupted_backup_does_not_disturb_the_next(hosts):
     server.check_output(f"pkill -STOP {program} && pkill -KILL -x restic && pkill -KILL {program}")
     assert hosts["client1"].check_output(locks)
     server.check_output(f"rm -r {junk}")
-    assert run(hosts, "wharf-back-up-registry")[0] == 0
+    assert run(hosts, "wharf back-up")[0] == 0
     assert not hosts["client1"].check_output(locks)
 
 
@@ -289,10 +289,10 @@ def test_damaged_backup_is_found_and_never_restored(hosts, one, damage):
     else:
         client1.check_output(f"rm -f {pack}")
     try:
-        code, said = run(hosts, "wharf-check-backup")
+        code, said = run(hosts, "wharf check-backup")
         assert (code, "is damaged" in said, Path(pack).name[:8] in said) == (1, True, True), said
         assert re.search(r"has lost something of: snapshot \w{8}: .*\b(test|busy)/\w+", said), said
-        code, said = run(hosts, "wharf-restore-registry --confirm registry.wharf.test")
+        code, said = run(hosts, "wharf restore --confirm registry.wharf.test")
         assert (code, "the backup is damaged, and nothing was replaced" in said) == (1, True), said
         untouched(hosts, *one)
         assert not server.check_output(f"find {DATA} -maxdepth 1 -name 'before-restore*'")
@@ -301,10 +301,10 @@ def test_damaged_backup_is_found_and_never_restored(hosts, one, damage):
 
 
 def test_restore_over_a_registry_needs_its_name(hosts, one):
-    code, said = run(hosts, "wharf-restore-registry --confirm another")
+    code, said = run(hosts, "wharf restore --confirm another")
     assert (code, "there is a registry in" in said) == (1, True), said
     assert "set wharf_restore_confirm: registry.wharf.test" in said
-    code, said = run(hosts, "wharf-restore-registry --snapshot list")
+    code, said = run(hosts, "wharf restore --snapshot list")
     assert (code, "wharf_restore_snapshot: list is no snapshot" in said) == (1, True), said
     untouched(hosts, *one)
 
@@ -325,11 +325,11 @@ def test_tag_that_leads_elsewhere_is_led_back_only_on_request(hosts, one):
     client1 = hosts["client1"]
     client1.check_output(f"docker tag {REGISTRY}/test/image2:1 {reference}")
     other = push(client1, reference)
-    code, said = run(hosts, "wharf-restore-registry --repository test/image1")
+    code, said = run(hosts, "wharf restore --repository test/image1")
     assert (code, "test/image1:1. To lead them back, set wharf_restore_overwrite: true" in said) == (1, True), said
     assert client1.check_output(f"docker pull {reference} | grep -o sha256:.*") == other
 
-    code, said = run(hosts, "wharf-restore-registry --repository test/image1 --overwrite")
+    code, said = run(hosts, "wharf restore --repository test/image1 --overwrite")
     assert code == 0, said
     assert client1.check_output(f"docker pull {reference} | grep -o sha256:.*") == digest
     pull(hosts["client2"], reference, other)  # what it led to is still there
@@ -338,7 +338,7 @@ def test_tag_that_leads_elsewhere_is_led_back_only_on_request(hosts, one):
 def test_interrupted_restore_leaves_the_old_registry(hosts, ansible, one):
     server = hosts["server"]
     start = (
-        "setsid wharf-restore-registry --confirm registry.wharf.test >/tmp/restore.log 2>&1 </dev/null &"
+        "setsid wharf restore --confirm registry.wharf.test >/tmp/restore.log 2>&1 </dev/null &"
         " for _ in $(seq 300); do {}; sleep 0.1; done; cat /tmp/restore.log >&2; exit 1"
     )
     kill = "pkill -KILL -f '[r]egistry_backup.py'; pkill -KILL restic; exit 0"
@@ -365,7 +365,7 @@ def test_restore_on_the_same_server_keeps_what_was_there(hosts, one):
     client1.check_output(f"docker tag {REGISTRY}/test/image2:1 {REGISTRY}/later/image:1")
     push(client1, f"{REGISTRY}/later/image:1")
     ca = server.check_output("cat /etc/wharf/ca/ca.crt")
-    said = json.loads(server.check_output("wharf-restore-registry --confirm registry.wharf.test --json"))
+    said = json.loads(server.check_output("wharf restore --confirm registry.wharf.test --json"))
     assert client1.run(f"docker pull {REGISTRY}/later/image:1").rc != 0  # it came after the backup
     kept = next(place for place in said["kept"] if place.startswith(DATA))
     assert server.file(f"{kept}/docker/registry/v2/repositories/later/image").exists
@@ -409,7 +409,7 @@ def test_speed_against_a_plain_copy(hosts, number):
 
 
 def test_registry_comes_back_on_a_fresh_host(hosts, ansible, images, number, tmp_path_factory):
-    assert run(hosts, "wharf-back-up-registry")[0] == 0
+    assert run(hosts, "wharf back-up")[0] == 0
     ca = hosts["server"].check_output("cat /etc/wharf/ca/ca.crt")
     trust = hosts["client1"].check_output("find /etc/docker /root/.docker -type f -exec sha256sum {} +")
     local = hosts["client1"].backend.run_local

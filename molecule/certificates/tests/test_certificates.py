@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import PROJECT, REGISTRY, changes, log_in, plain_restart, push, watch
 
-PROGRAM = "/usr/local/sbin/wharf-renew-certificate"
+PROGRAM = "/usr/local/sbin/wharf renew-certificate"
 CERTIFICATE = "/etc/wharf/tls/registry.crt"
 
 
@@ -127,7 +127,7 @@ def test_a_renewal_that_fails_is_seen_and_made_up_for(hosts, ansible):
     assert "failed" in server.run("systemctl is-failed wharf-renew-certificate.service").stdout
     diagnosis = ansible("playbooks/diagnose-registry.yml")
     assert diagnosis.returncode == 0, diagnosis.stdout
-    assert "wharf-renew-certificate failed on server" in diagnosis.stdout
+    assert "wharf renew-certificate failed on server" in diagnosis.stdout
     assert "`false` fails" in diagnosis.stdout
     assert diagnosis.stdout.count("warning: a s") == 1
 

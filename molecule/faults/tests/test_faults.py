@@ -461,13 +461,13 @@ def test_mending_is_killed_while_the_registry_is_paused(hosts, password):
         for prefix in $(ls {STORE}/blobs/sha256); do
             blob={STORE}/blobs/sha256/$prefix/$prefix$(od -An -N31 -tx1 -v /dev/urandom | tr -dc 0-9a-f)
             mkdir $blob; : >$blob/data
-            wharf-mend-storage & pid=$!
+            wharf repair-storage & pid=$!
             while readlink /proc/$pid/exe >/dev/null; do ! paused || kill -9 $pid; done
             ! paused || exit 0
         done; exit 1""",
     )
     server.check_output("sh /tmp/kill")
-    server.check_output("systemctl start wharf-mend-storage")
+    server.check_output("systemctl start wharf-repair-storage")
     assert container(server, ".State.Status") == "running"
     assert server.check_output(EMPTY) == ""
     push_one(hosts, password)

@@ -17,7 +17,7 @@ from testinfra.host import Host
 DATA = "/var/lib/wharf/registry"
 STORAGE = f"{DATA}/docker/registry/v2"
 READER = "python3 -B /usr/local/lib/wharf/registry_storage.py"
-COLLECT = "wharf-collect-garbage"
+COLLECT = "wharf collect-garbage"
 
 
 @pytest.fixture(scope="module")

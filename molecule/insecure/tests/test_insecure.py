@@ -44,7 +44,7 @@ def without_systemd(host: Host) -> Iterator[None]:
     """Hide systemd: this directory is what everyone, systemctl included, knows it by."""
     # Such a host has no timers either.
     host.check_output(
-        "systemctl disable --now --quiet wharf-mend-storage.timer; rm -f /etc/systemd/system/wharf-*;"
+        "systemctl disable --now --quiet wharf-repair-storage.timer; rm -f /etc/systemd/system/wharf-*;"
         " mv /run/systemd/system /run/systemd/away"
     )
     try:
@@ -91,7 +91,7 @@ def test_what_a_timer_or_cron_starts_no_longer_goes(hosts, ansible):
     server.check_output(
         f"printf '[Service]\\nExecStart=/bin/true\\n' >{unit}.service;"
         f" printf '[Timer]\\nOnCalendar=daily\\n[Install]\\nWantedBy=timers.target\\n' >{unit}.timer;"
-        " systemctl enable --now wharf-renew-certificate.timer; touch /usr/local/sbin/wharf-renew-certificate;"
+        " systemctl enable --now wharf-renew-certificate.timer; touch /usr/local/sbin/wharf renew-certificate;"
         " mkdir -p /etc/cron.d; touch /etc/cron.d/wharf-collect-garbage"
     )
     assert ansible("playbooks/deploy-registry.yml").returncode == 0

@@ -60,5 +60,5 @@ esac
 for path in /etc/wharf /var/lib/wharf; do
     [ ! -d "$path" ] || [ -n "$(ls -A "$path")" ] || go "$path" rmdir "$path"
 done
-[ "$mode" = tell ] || rm -f $lock /run/wharf-mend-storage.*
+[ "$mode" = tell ] || rm -f $lock /run/wharf-repair-storage.*
 exit $status

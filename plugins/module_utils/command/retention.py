@@ -1,8 +1,7 @@
-#!/usr/bin/python3
 """Deletes old tags by rules: first a plan that a person reads, then just that.
 
-    wharf-apply-retention <RULES               shows what would go, and the plan's number
-    wharf-apply-retention --plan NUMBER <RULES deletes it, if it is still the same
+    wharf apply-retention <RULES               shows what would go, and the plan's number
+    wharf apply-retention --plan NUMBER <RULES deletes it, if it is still the same
 
 RULES is a JSON list, see docs/apply-retention.md. A tag that goes takes no other tag with it, though they share an
 image: the registry's API (version 2) deletes an image with all its tags, so this works on the storage itself, as
@@ -24,10 +23,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, "/usr/local/lib/wharf")
-sys.dont_write_bytecode = True
-
-from registry_host import (  # noqa: E402
+from ..lock import local_time
+from ..storage import DamageError, Storage
+from .registry import (
     TRASH,
     Failure,
     Registry,
@@ -38,8 +36,6 @@ from registry_host import (  # noqa: E402
     run,
     served,
 )
-from registry_lock import local_time  # noqa: E402
-from registry_storage import DamageError, Storage  # noqa: E402
 
 DAY = 86400
 
@@ -226,11 +222,11 @@ def work(registry: Registry, rules: list[dict[str, Any]], asked: str) -> str:
     return f"deleted {counted(len(going), 'tag')}"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the program; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--plan", default="", metavar="NUMBER", help="delete what this plan says")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     rules = json.load(sys.stdin)
     return run(
         "apply-retention",
@@ -238,7 +234,3 @@ def main() -> int:
         wait=0,
         record=bool(options.plan),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

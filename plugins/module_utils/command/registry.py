@@ -25,8 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from registry_lock import BusyError, Failure, lock, write_result
-from registry_storage import DamageError, Storage
+from ..lock import BusyError, Failure, lock, write_result
+from ..storage import DamageError, Storage
 
 CONFIGURATION = Path("/etc/wharf/registry.json")
 ROOM = 16 * 1024**2  # bytes that the proof, the users' file and the registry's own traces must find

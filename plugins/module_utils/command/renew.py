@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Renew the registry's certificate from the CA that lies on this server, and let the registry load it.
 
 Does nothing while more than a third of the certificate's life is left, unless told to with --now. Subject, names, key
@@ -24,10 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, "/usr/local/lib/wharf")
-sys.dont_write_bytecode = True
-
-from registry_lock import BusyError, Failure, lock, write_result  # noqa: E402
+from ..lock import BusyError, Failure, lock, write_result
 
 CONFIG = "/etc/wharf/renew-certificate.json"
 NAME = "renew-certificate"
@@ -273,29 +269,25 @@ def run(renewal: Renewal, now: bool, wait: float) -> dict[str, str]:
     return said
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the program. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--now", action="store_true", help="renew it, however long it still holds")
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for what else is at work (0)")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     if os.geteuid() != 0:
         parser.error("only root may do this")
     os.umask(0o022)
     try:
-        said = run(Renewal(json.loads(Path(CONFIG).read_text())), arguments.now, arguments.wait)
+        said = run(Renewal(json.loads(Path(CONFIG).read_text())), options.now, options.wait)
     except Exception as error:
         message = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
         print(f"{NAME}: {message}", file=sys.stderr)
         # A person who was told to wait is no failed renewal; a timer that waited in vain is.
-        if not isinstance(error, BusyError) or arguments.wait:
+        if not isinstance(error, BusyError) or options.wait:
             write_result(NAME, False, message)
         return 1
     write_result(NAME, True, said["message"])
     for key, value in said.items():
         print(f"{key}: {json.dumps(value)}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

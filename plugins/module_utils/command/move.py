@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Copies a registry's data to another place, so that the registry can go on from there. Runs on the server.
 
     python3 - tell|copy|finish CONTAINER RECORD DATA OWNER
@@ -21,7 +20,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PROGRAMS = "/usr/local/lib/wharf"  # where a deployment puts what programs share
+from ..lock import BusyError, lock
+from ..storage import Storage
+
 OURS = (".wharf", ".wharf-copy", ".wharf-moved", "lost+found")
 MARGIN = 64 * 1024**2  # what is to stay free, in bytes
 
@@ -132,20 +133,18 @@ def synchronise(old: Path, new: Path) -> int:
     return copied
 
 
-def main() -> None:
-    """Entry point."""
-    verb, container, record, data, owner = sys.argv[1:]
+def main(arguments: list[str]) -> int:
+    """Run the program; return its exit code."""
+    verb, container, record, data, owner = arguments
     if verb == "tell":
         print(json.dumps(move(verb, container, record, data, int(owner))))
-        return
-    sys.path.insert(0, PROGRAMS)
-    from registry_lock import BusyError, lock
-
+        return 0
     try:
         with lock("move-registry-data"):
             print(json.dumps(move(verb, container, record, data, int(owner))))
     except BusyError as busy:
         fail(str(busy))
+    return 0
 
 
 def move(verb: str, container: str, record: str, data: str, owner: int) -> dict[str, object]:
@@ -177,8 +176,6 @@ def move(verb: str, container: str, record: str, data: str, owner: int) -> dict[
     if verb == "copy":
         return {"old": said, "new": data, "done": False, "bytes": synchronise(old, new)}
 
-    from registry_storage import Storage
-
     subprocess.run(["docker", "stop", container], check=True, stdout=subprocess.DEVNULL)
     try:
         copied = synchronise(old, new)
@@ -196,7 +193,3 @@ def move(verb: str, container: str, record: str, data: str, owner: int) -> dict[
     (new / ".wharf-copy").unlink()
     os.sync()
     return {"old": said, "new": data, "done": True, "bytes": copied}
-
-
-if __name__ == "__main__":
-    main()

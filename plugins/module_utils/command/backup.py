@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 """Backs a registry up and restores it, with restic, on the registry's own server.
 
-    wharf-back-up-registry [--plan]      makes a snapshot; --plan only says what it would do
-    wharf-check-backup                   reads the whole backup and says what is damaged
-    wharf-restore-registry [...]         brings a snapshot back, see --help
+    wharf back-up [--plan]      makes a snapshot; --plan only says what it would do
+    wharf check-backup                   reads the whole backup and says what is damaged
+    wharf restore [...]         brings a snapshot back, see --help
 
 All take --wait SECONDS (for whoever else is at work on the registry) and --json. The exit code is 0 when all is well,
 1 when the work failed or was refused, 3 when a backup was made of a registry that is damaged itself. Settings are in
@@ -33,8 +32,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry_lock import Failure, lock, write_result
-from registry_storage import DIGEST, DamageError, Storage
+from ..lock import Failure, lock, write_result
+from ..storage import DIGEST, DamageError, Storage
 
 SETTINGS = Path("/etc/wharf/backup")
 STATE = Path("/var/lib/wharf/backup")
@@ -343,7 +342,7 @@ def plan(job: Job) -> tuple[Path, bool, int]:
 def back_up(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     """Make a snapshot, and let those go that need not be kept."""
     start = time.monotonic()
-    with lock("back-up-registry", options.wait):
+    with lock("back-up", options.wait):
         data, exists, size = plan(job)
         if options.plan:
             return {"snapshot": None, "exists": exists, "new": size, "message": f"would back up {megabytes(size)}"}
@@ -471,7 +470,7 @@ def restore(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     facts = json.loads(dumped.stdout)
     if options.list:
         return {"snapshot": snapshot["short_id"], "time": snapshot["time"], "tags": facts["tags"], "message": "listed"}
-    with lock("restore-registry", options.wait):
+    with lock("restore", options.wait):
         work = restore_repository if options.repository else restore_all
         result = work(job, options, snapshot, facts)
     if not options.plan:
@@ -515,7 +514,7 @@ def damaged(result: subprocess.CompletedProcess[str]) -> Failure:
     return Failure(
         "the backup is damaged, and nothing was replaced. restic says:\n"
         + "\n".join(telling(result.stderr)[:10])
-        + "\nRun wharf-check-backup, or choose another snapshot (wharf_restore_snapshot)"
+        + "\nRun wharf check-backup, or choose another snapshot (wharf_restore_snapshot)"
     )
 
 
@@ -790,10 +789,10 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     common.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for others at work on the registry")
     common.add_argument("--json", action="store_true", help="print the result as one JSON object")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("back-up-registry", parents=[common], help="make a snapshot")
+    verb = verbs.add_parser("back-up", parents=[common], help="make a snapshot")
     verb.add_argument("--plan", action="store_true", help="only say what it would do")
     verbs.add_parser("check-backup", parents=[common], help="read the whole backup and say what is damaged")
-    verb = verbs.add_parser("restore-registry", parents=[common], help="bring a snapshot back")
+    verb = verbs.add_parser("restore", parents=[common], help="bring a snapshot back")
     verb.add_argument("--snapshot", default="latest", metavar="ID", help="which one; the newest if it is not said")
     verb.add_argument("--confirm", default="", metavar="NAME", help="the registry's name: replace one that has images")
     verb.add_argument("--repository", default="", metavar="NAME", help="only this one, into the running registry")
@@ -808,9 +807,9 @@ def main(arguments: list[str]) -> int:
     options = options_of(arguments)
     # As when a person interrupts: what is half done is cleaned up, and a stopped registry is started again.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
-    work = {"back-up-registry": back_up, "check-backup": check, "restore-registry": restore}[options.verb]
+    work = {"back-up": back_up, "check-backup": check, "restore": restore}[options.verb]
     # Whoever restores sees how it goes; what a schedule starts, nobody sees.
-    noted = options.verb != "restore-registry" and not getattr(options, "plan", False)
+    noted = options.verb != "restore" and not getattr(options, "plan", False)
     result: dict[str, Any]
     try:
         result = work(Job(), options)
@@ -827,7 +826,3 @@ def main(arguments: list[str]) -> int:
         write_result(options.verb, code == 0, result["message"])
     print(json.dumps(result) if options.json else result["message"])
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,7 @@
-#!/usr/bin/python3
 """Collects the registry's garbage: blobs that no image needs any more. No image is lost, whatever happens.
 
-    wharf-collect-garbage [--dry-run] [--[no-]delete-untagged] [--wait SECONDS]
-    wharf-collect-garbage --bring-back
+    wharf collect-garbage [--dry-run] [--[no-]delete-untagged] [--wait SECONDS]
+    wharf collect-garbage --bring-back
 
 The registry's own collection is asked what it would delete; nothing goes on if a single image needs any of it. Then the
 registry refuses pushes while it collects, serves pulls all the time but for two short moments, and afterwards proves
@@ -15,12 +14,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 
-sys.path.insert(0, "/usr/local/lib/wharf")
-sys.dont_write_bytecode = True
-
-from registry_host import (  # noqa: E402
+from ..storage import DamageError, Storage, children
+from .registry import (
     Failure,
     Registry,
     all_tags,
@@ -32,7 +28,6 @@ from registry_host import (  # noqa: E402
     run,
     served,
 )
-from registry_storage import DamageError, Storage, children  # noqa: E402
 
 SHOWN = 20  # blobs that are listed one by one
 ELIGIBLE = re.compile(r"^blob eligible for deletion: (\S+)$", re.MULTILINE)
@@ -196,7 +191,7 @@ def work(registry: Registry, dry_run: bool, delete_untagged: bool) -> str:
     return f"deleted {counted(len(doomed), 'blob')}, {amount(sum(doomed.values()))}{damage}"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the program; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--dry-run", action="store_true", help="only show what would go, and how much")
@@ -207,7 +202,7 @@ def main() -> int:
     )
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait so long for other programs")
     parser.add_argument("--bring-back", action="store_true", help="mend what a run left behind that was killed")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     def collection(registry: Registry) -> str:
         chosen = registry.delete_untagged if options.delete_untagged is None else options.delete_untagged
@@ -224,7 +219,3 @@ def main() -> int:
         options.wait,
         record=not (options.dry_run or options.bring_back),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

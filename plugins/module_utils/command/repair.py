@@ -1,9 +1,8 @@
-#!/usr/bin/python3
 """Mends what a registry's storage keeps of writes that were cut off: by a full disk, a lost power, a killed process.
 
-    wharf-mend-storage             mends
-    wharf-mend-storage --if-due    the same, where a write can have been cut off since it last looked
-    wharf-mend-storage --look      only names the files that are due, and changes nothing
+    wharf repair-storage             mends
+    wharf repair-storage --if-due    the same, where a write can have been cut off since it last looked
+    wharf repair-storage --look      only names the files that are due, and changes nothing
 
 The registry (version 2) creates its small files first and fills them afterwards. What is cut off in between stays as an
 empty file, with which the registry does the wrong thing: it lists a tag that nobody can pull, fails every later push of
@@ -33,15 +32,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, "/usr/local/lib/wharf")
-sys.dont_write_bytecode = True
+from ..lock import RESULTS, Failure, write_result
+from ..storage import DamageError, Storage, blobs
+from .registry import ROOM, Registry, counted, docker, run
 
-from registry_host import ROOM, Registry, counted, docker, run  # noqa: E402
-from registry_lock import RESULTS, Failure, write_result  # noqa: E402
-from registry_storage import DamageError, Storage, blobs  # noqa: E402
-
-NAME = "mend-storage"
-STATE = Path("/run/wharf-mend-storage.json")  # what was seen at the last look; gone after a reboot, as it should be
+NAME = "repair-storage"
+STATE = Path("/run/wharf-repair-storage.json")  # what was seen at the last look; gone after a reboot, as it should be
 ENGINE = Path("/run/docker.pid")
 SETTLED = 3  # seconds after which an empty file is none that is just being written
 EMPTY = {f"{name}:{hashlib.new(name).hexdigest()}" for name in ("sha256", "sha512")}  # blobs may well be empty
@@ -378,12 +374,12 @@ def work(registry: Registry, found: list[Path], before: dict[str, Any], now: dic
     return f"{counted(len(mended.done), 'fault')} mended" if mended.done else "nothing to mend"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the program; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--if-due", action="store_true", help="only where a write can have been cut off since")
     parser.add_argument("--look", action="store_true", help="only name the files that are due")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         # An engine that does not run must not be asked: its socket would start it.
         if options.if_due and not engine_runs():
@@ -414,7 +410,3 @@ def main() -> int:
         record=True,
         another_time=options.if_due,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
