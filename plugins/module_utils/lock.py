@@ -16,16 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from .errors import BusyError
+
 LOCK = Path("/run/lock/wharf-registry.lock")
 RESULTS = Path("/var/lib/wharf/results")
-
-
-class Failure(Exception):
-    """What a person must know, in plain words: what is wrong, and what to do."""
-
-
-class BusyError(Failure):
-    """Something else holds the lock."""
 
 
 @contextlib.contextmanager

@@ -30,11 +30,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .errors import DamageError
+
 DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
-
-
-class DamageError(Exception):
-    """Something in the storage cannot be used; the message says what, in a sentence without a full stop."""
 
 
 class Storage:

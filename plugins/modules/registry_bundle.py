@@ -96,8 +96,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.lock import Failure, lock
-from ansible_collections.wharf.registry.plugins.module_utils.storage import DamageError, Storage, blobs, children
+from ansible_collections.wharf.registry.plugins.module_utils.errors import DamageError, WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage, blobs, children
 
 NAME = "org.opencontainers.image.ref.name"
 REGISTRY_IMAGE = "wharf.registry-image"
@@ -117,12 +118,12 @@ def run(*command: str) -> str:
     """Run a program and return what it says.
 
     Raises:
-        Failure: it fails; with its own last words.
+        WharfError: it fails; with its own last words.
 
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Failure(f"{command[0]}: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}")
+        raise WharfError(f"{command[0]}: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}")
     return done.stdout.strip()
 
 
@@ -140,7 +141,7 @@ def check_room(directory: str, size: int, growth: int = 0, data: str = "") -> No
         data: takes `growth` bytes, on the same file system or another one.
 
     Raises:
-        Failure: they do not.
+        WharfError: they do not.
 
     """
     needs: dict[int, list[Any]] = {}
@@ -150,7 +151,7 @@ def check_room(directory: str, size: int, growth: int = 0, data: str = "") -> No
     for place, need in needs.values():
         free = shutil.disk_usage(place).free
         if need > free:
-            raise Failure(
+            raise WharfError(
                 f"{place} on {socket.gethostname()} has {free / 1e6:.0f} MB free, and {need / 1e6:.0f} MB are needed:"
                 " make room there"
             )
@@ -160,7 +161,7 @@ def chosen(storage: Storage, patterns: list[str]) -> dict[str, str]:
     """Return the digests of the images that patterns name, by REPOSITORY:TAG in order.
 
     Raises:
-        Failure: a pattern names nothing.
+        WharfError: a pattern names nothing.
 
     """
     tags = {f"{name}:{tag}": digest for name in storage.repositories() for tag, digest in storage.tags(name).items()}
@@ -168,7 +169,7 @@ def chosen(storage: Storage, patterns: list[str]) -> dict[str, str]:
     for pattern in patterns:
         matching = fnmatch.filter(tags, pattern if ":" in pattern else f"{pattern}:*")
         if not matching:
-            raise Failure(f"the registry has no image {pattern}")
+            raise WharfError(f"the registry has no image {pattern}")
         found |= {name: tags[name] for name in matching}
     return dict(sorted(found.items()))
 
@@ -220,9 +221,9 @@ def write(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             try:
                 needed = {blob: storage.blob_path(blob).stat().st_size for blob in storage.closure(digest)}
             except (DamageError, OSError) as error:
-                raise Failure(f"{name} is damaged, see playbooks/diagnose-registry.yml: {error}") from None
+                raise WharfError(f"{name} is damaged, see playbooks/diagnose-registry.yml: {error}") from None
             if other := next((blob for blob in needed if not BLOB.fullmatch("blobs/" + blob.replace(":", "/"))), None):
-                raise Failure(f"{name} needs {other}: only sha256 is supported")
+                raise WharfError(f"{name} needs {other}: only sha256 is supported")
             sizes |= needed
             shown[name] = {"digest": digest, "size": sum(needed.values())}
         own = run("docker", "inspect", "--format", "{{.Image}}", p["container"]) if p["registry_image"] else ""
@@ -261,7 +262,7 @@ def write(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
                             hashing = Hashing(file)
                             add(tar, "blobs/" + blob.replace(":", "/"), sizes[blob], hashing)
                         if hashing.hash.hexdigest() != blob.partition(":")[2]:
-                            raise Failure(f"the registry's blob {blob} is damaged: its content has another digest")
+                            raise WharfError(f"the registry's blob {blob} is damaged: its content has another digest")
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(p["path"])
@@ -293,33 +294,33 @@ class Bundle:
         """Read its table of contents, its index and its manifests.
 
         Raises:
-            Failure: it is no bundle, or not as it was written.
+            WharfError: it is no bundle, or not as it was written.
 
         """
         try:
             if os.path.getsize(path) % tarfile.RECORDSIZE:
-                raise Failure(f"{path} is cut short, or no bundle: its length is none that a bundle can have")
+                raise WharfError(f"{path} is cut short, or no bundle: its length is none that a bundle can have")
             self.tar = tarfile.open(path, "r:")  # noqa: SIM115 (open as long as the module runs)
             self.members: dict[str, tarfile.TarInfo] = {}
             for member in self.tar:
                 if not member.isfile() or member.name in self.members:
-                    raise Failure(f"{path} holds {member.name!r}, which does not belong into a bundle")
+                    raise WharfError(f"{path} holds {member.name!r}, which does not belong into a bundle")
                 self.members[member.name] = member
         except tarfile.TarError as error:
-            raise Failure(f"{path} is cut short or damaged, or no bundle: {error}") from None
+            raise WharfError(f"{path} is cut short or damaged, or no bundle: {error}") from None
         except OSError as error:
-            raise Failure(f"{path} cannot be read: {error.strerror}") from None
+            raise WharfError(f"{path} cannot be read: {error.strerror}") from None
         self.path = path
         self.sums = dict(
             reversed(line.split("  ", 1)) for line in self.small("SHA256SUMS").decode("ascii", "replace").splitlines()
         )
         for name in ("oci-layout", "index.json"):
             if hashlib.sha256(self.small(name)).hexdigest() != self.sums.get(name):
-                raise Failure(f"{path} was altered: {name} is not what SHA256SUMS says")
+                raise WharfError(f"{path} was altered: {name} is not what SHA256SUMS says")
         try:
             self.read_index()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Failure(f"{path} is no bundle: {error!r} in its index.json or a manifest") from None
+            raise WharfError(f"{path} is no bundle: {error!r} in its index.json or a manifest") from None
 
     def read_index(self) -> None:
         """Read which images there are, and look for what they need."""
@@ -327,7 +328,7 @@ class Bundle:
         index = json.loads(self.small("index.json"))
         self.images = {item["annotations"][NAME]: item["digest"] for item in index["manifests"]}
         if strange := next((name for name in self.images if not IMAGE.fullmatch(name)), None):
-            raise Failure(f"{path} is no bundle: {strange!r} is not an image's name")
+            raise WharfError(f"{path} is no bundle: {strange!r} is not an image's name")
         self.registry_image = index["annotations"][REGISTRY_IMAGE]
         self.manifests: dict[str, dict[str, Any]] = {}
         self.needs = {name: self.closure(name, digest) for name, digest in self.images.items()}
@@ -336,16 +337,16 @@ class Bundle:
         for name in self.members:
             blob = BLOB.fullmatch(name)
             if name not in known and not (blob and f"sha256:{blob[1]}" in needed):
-                raise Failure(f"{path} was altered: it holds {name!r}, which none of its images needs")
+                raise WharfError(f"{path} was altered: it holds {name!r}, which none of its images needs")
         if self.registry_image and OWN_FILE not in self.members:
-            raise Failure(f"{path} is damaged: {OWN_FILE} is missing")
+            raise WharfError(f"{path} is damaged: {OWN_FILE} is missing")
 
     def small(self, name: str) -> bytes:
         """Return the content of one of the small files."""
         member = self.members.get(name)
         file = self.tar.extractfile(member) if member and member.size <= LARGEST_JSON else None
         if file is None:
-            raise Failure(f"{self.path} is no bundle, or damaged: {name} is missing")
+            raise WharfError(f"{self.path} is no bundle, or damaged: {name} is missing")
         return file.read()
 
     def member(self, image: str, digest: str) -> tarfile.TarInfo:
@@ -353,7 +354,7 @@ class Bundle:
         try:
             return self.members["blobs/" + digest.replace(":", "/")]
         except KeyError:
-            raise Failure(f"{self.path} is damaged: {image} needs {digest}, which is missing") from None
+            raise WharfError(f"{self.path} is damaged: {image} needs {digest}, which is missing") from None
 
     def closure(self, image: str, digest: str) -> dict[str, int]:
         """Return the sizes of all blobs that an image needs; its manifests are read and compared with their digests."""
@@ -366,7 +367,7 @@ class Bundle:
             member = self.member(image, digest)
             content = self.small(member.name)
             if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-                raise Failure(
+                raise WharfError(
                     f"{self.path} is damaged: the content of {digest}, which {image} needs, has another digest"
                 )
             manifest = self.manifests[digest] = json.loads(content)
@@ -377,7 +378,7 @@ class Bundle:
                     continue  # a layer that clients fetch from elsewhere
                 size = self.member(image, blob["digest"]).size
                 if size != blob.get("size", size):
-                    raise Failure(f"{self.path} is damaged: {blob['digest']} has {size} bytes, not {blob['size']}")
+                    raise WharfError(f"{self.path} is damaged: {blob['digest']} has {size} bytes, not {blob['size']}")
                 found[blob["digest"]] = size
         return found
 
@@ -385,7 +386,7 @@ class Bundle:
         """Hash a file of the archive, and write it on the way.
 
         Raises:
-            Failure: its content has another digest.
+            WharfError: its content has another digest.
 
         """
         file = self.tar.extractfile(self.members[name])
@@ -396,9 +397,9 @@ class Bundle:
                 if target:
                     target.write(part)
         except tarfile.TarError:
-            raise Failure(f"{self.path} is cut short, in {name}") from None
+            raise WharfError(f"{self.path} is cut short, in {name}") from None
         if state.hexdigest() != expected:
-            raise Failure(f"{self.path} is damaged: the content of {name} is not what it was")
+            raise WharfError(f"{self.path} is damaged: the content of {name} is not what it was")
 
     def summary(self) -> dict[str, Any]:
         """Return what the module returns."""
@@ -480,7 +481,7 @@ def main() -> None:
         else:
             check_room(p["directory"], p["size"], p["growth"], storage_of(p["container"]))
             result = {"changed": False}
-    except Failure as failure:
+    except WharfError as failure:
         module.fail_json(msg=str(failure))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or p['path']}: {error.strerror}")

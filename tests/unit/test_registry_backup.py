@@ -155,7 +155,7 @@ def test_blob_that_no_link_names_is_dropped_from_what_was_restored(tmp_path):
 
 def test_restored_tag_that_leads_elsewhere_is_refused(tmp_path):
     image(tmp_path, "app", "1", b"layer")
-    with pytest.raises(program.Failure, match="app:1: should lead to sha256:other"):
+    with pytest.raises(program.WharfError, match="app:1: should lead to sha256:other"):
         program.whole(program.Storage(tmp_path), {"app:1": "sha256:other"}, None)
 
 
@@ -163,7 +163,7 @@ def test_restored_blob_with_a_flipped_byte_is_refused(tmp_path):
     digest = image(tmp_path, "app", "1", b"layer")
     layer = hashlib.sha256(b"layer").hexdigest()
     program.Storage(tmp_path).blob_path(f"sha256:{layer}").write_bytes(b"lAyer")
-    with pytest.raises(program.Failure, match="damaged"):
+    with pytest.raises(program.WharfError, match="damaged"):
         program.whole(program.Storage(tmp_path), {"app:1": digest}, None)
 
 

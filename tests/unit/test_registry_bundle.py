@@ -114,22 +114,22 @@ def test_damage_in_the_registry_is_not_exported(registry, tmp_path):
     layer = hashlib.sha256(b"shared" * 1000).hexdigest()
     data = registry / f"docker/registry/v2/blobs/sha256/{layer[:2]}/{layer}/data"
     data.write_bytes(b"Shared" + data.read_bytes()[6:])
-    with pytest.raises(bundle.Failure, match=f"{layer} is damaged"):
+    with pytest.raises(bundle.WharfError, match=f"{layer} is damaged"):
         write(tmp_path / "a.tar", "*")
     data.unlink()
-    with pytest.raises(bundle.Failure, match="multi:1 is damaged"):
+    with pytest.raises(bundle.WharfError, match="multi:1 is damaged"):
         write(tmp_path / "a.tar", "*")
     assert not (tmp_path / "a.tar").exists()
 
 
 def test_pattern_that_names_nothing_is_an_error(registry, tmp_path):
-    with pytest.raises(bundle.Failure, match="no image team/other"):
+    with pytest.raises(bundle.WharfError, match="no image team/other"):
         write(tmp_path / "a.tar", "multi:1", "team/other")
 
 
 def test_room_is_asked_for_first(registry, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(bundle.Failure, match="make room there"):
+    with pytest.raises(bundle.WharfError, match="make room there"):
         write(tmp_path / "a.tar", "*")
     assert not (tmp_path / "a.tar").exists()
 
@@ -139,7 +139,7 @@ def test_cut_anywhere_it_is_refused(registry, tmp_path):
     whole = (tmp_path / "a.tar").read_bytes()
     for length in [*range(0, len(whole), 512), *range(100, len(whole), 5000)]:
         (tmp_path / "cut.tar").write_bytes(whole[:length])
-        with pytest.raises(bundle.Failure):
+        with pytest.raises(bundle.WharfError):
             bundle.check({"path": str(tmp_path / "cut.tar")})
 
 
@@ -154,7 +154,7 @@ def test_flipped_anywhere_it_is_refused_or_the_same(registry, tmp_path):
         (tmp_path / "bad.tar").write_bytes(changed)
         try:
             assert bundle.check({"path": str(tmp_path / "bad.tar")})["images"] == good["images"]
-        except bundle.Failure:
+        except bundle.WharfError:
             refused += 1
     assert refused > 100
 
@@ -166,7 +166,7 @@ def test_flipped_anywhere_it_is_refused_or_the_same(registry, tmp_path):
 def test_what_does_not_belong_is_refused(registry, tmp_path, name, words):
     write(tmp_path / "a.tar", "*")
     rewrite(tmp_path / "bad.tar", contents(tmp_path / "a.tar") | {name: b"evil"})
-    with pytest.raises(bundle.Failure, match=words):
+    with pytest.raises(bundle.WharfError, match=words):
         bundle.check({"path": str(tmp_path / "bad.tar")})
 
 
@@ -178,7 +178,7 @@ def test_links_and_what_stands_twice_are_refused(registry, tmp_path):
             info = tarfile.TarInfo("index.json")
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)
-        with pytest.raises(bundle.Failure, match="does not belong"):
+        with pytest.raises(bundle.WharfError, match="does not belong"):
             bundle.check({"path": str(tmp_path / "bad.tar")})
 
 
@@ -192,7 +192,7 @@ def test_names_that_no_image_has_are_refused_even_with_the_right_sums(registry, 
     sums = {file: hashlib.sha256(files[file]).hexdigest() for file in ("oci-layout", "index.json")}
     files["SHA256SUMS"] = "".join(f"{value}  {file}\n" for file, value in sums.items()).encode()
     rewrite(tmp_path / "bad.tar", files)
-    with pytest.raises(bundle.Failure, match="is not an image's name"):
+    with pytest.raises(bundle.WharfError, match="is not an image's name"):
         bundle.check({"path": str(tmp_path / "bad.tar")})
 
 
@@ -202,5 +202,5 @@ def test_missing_parts_are_named(registry, tmp_path, name):
     files = contents(tmp_path / "a.tar")
     del files[name]
     rewrite(tmp_path / "bad.tar", files)
-    with pytest.raises(bundle.Failure, match=name):
+    with pytest.raises(bundle.WharfError, match=name):
         bundle.check({"path": str(tmp_path / "bad.tar")})

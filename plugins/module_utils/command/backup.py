@@ -32,8 +32,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..lock import Failure, lock, write_result
-from ..storage import DIGEST, DamageError, Storage
+from ..errors import DamageError, WharfError
+from ..lock import lock, write_result
+from ..storage import DIGEST, Storage
 
 SETTINGS = Path("/etc/wharf/backup")
 STATE = Path("/var/lib/wharf/backup")
@@ -67,12 +68,12 @@ class Job:
         """Read the settings.
 
         Raises:
-            Failure: they are not there.
+            WharfError: they are not there.
         """
         try:
             self.settings: dict[str, Any] = json.loads((SETTINGS / "backup.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise Failure(
+            raise WharfError(
                 f"{SETTINGS}/backup.json cannot be read ({error}): run playbooks/back-up-registry.yml"
             ) from None
         self.name: str = self.settings["name"]
@@ -112,7 +113,7 @@ class Job:
         """Run restic and return its standard output.
 
         Raises:
-            Failure: it failed.
+            WharfError: it failed.
         """
         result = self.run(*arguments)
         if LOCKED in result.stderr:
@@ -121,41 +122,41 @@ class Job:
             self.run("unlock")
             result = self.run(*arguments)
         if result.returncode != 0:
-            raise Failure(f"restic {arguments[0]} failed on {self.place}: {words(result)}")
+            raise WharfError(f"restic {arguments[0]} failed on {self.place}: {words(result)}")
         return result.stdout
 
     def snapshots(self) -> list[dict[str, Any]] | None:
         """Return this registry's snapshots, the oldest first; None where there is no backup at all.
 
         Raises:
-            Failure: the password is wrong, or the repository cannot be reached or read.
+            WharfError: the password is wrong, or the repository cannot be reached or read.
         """
         result = self.run("snapshots", "--json", "--tag", TAG, "--host", self.name, "--no-lock")
         if result.returncode == 0:
             return sorted(json.loads(result.stdout) or [], key=lambda item: when(item["time"]))
         if WRONG_PASSWORD in result.stderr:
-            raise Failure(
+            raise WharfError(
                 f"wharf_backup_password: is not the password of the backup in {self.place}: give the one that it"
                 " was made with (the first run generated it into .credentials/backup-password beside the inventory)"
             )
         if ABSENT.search(result.stderr):
             return None
-        raise Failure(f"the backup in {self.place} cannot be opened: {words(result)}")
+        raise WharfError(f"the backup in {self.place} cannot be opened: {words(result)}")
 
     def choose(self, wanted: str) -> dict[str, Any]:
         """Return the snapshot of this id, or the newest for "latest".
 
         Raises:
-            Failure: there is none.
+            WharfError: there is none.
         """
         there = self.snapshots()
         if there is None:
-            raise Failure(f"there is no backup in {self.place}")
+            raise WharfError(f"there is no backup in {self.place}")
         for item in reversed(there):
             if wanted == "latest" or item["id"].startswith(wanted):
                 return item
         listed = ", ".join(f"{item['short_id']} ({item['time'][:16]})" for item in there[-10:]) or "none"
-        raise Failure(
+        raise WharfError(
             f"wharf_restore_snapshot: {wanted} is no snapshot of {self.name} in {self.place}: there are {listed}"
         )
 
@@ -175,11 +176,11 @@ class Job:
         """Return the directory that holds the images, of a directory or of a volume alike.
 
         Raises:
-            Failure: there is none.
+            WharfError: there is none.
         """
         place = self.mounted() or self.configured()
         if not place or not Path(place).is_dir():
-            raise Failure(f"there is no registry here: neither its container nor {self.settings['data']}")
+            raise WharfError(f"there is no registry here: neither its container nor {self.settings['data']}")
         return Path(place)
 
     def configured(self) -> str:
@@ -314,17 +315,19 @@ def plan(job: Job) -> tuple[Path, bool, int]:
     """Look before anything is written: the data, whether the backup exists, and the bytes that are new to it.
 
     Raises:
-        Failure: there is nothing to back up, or no room for it, or the backup that was there is gone.
+        WharfError: there is nothing to back up, or no room for it, or the backup that was there is gone.
     """
     data = job.data()
     config = job.files()["registry"] / "config.yml"
     if config.exists() and not re.search(r"^\s+filesystem:", config.read_text("utf-8"), re.MULTILINE):
-        raise Failure(f"{config}: the registry keeps its images elsewhere than in files: back that storage up itself")
+        raise WharfError(
+            f"{config}: the registry keeps its images elsewhere than in files: back that storage up itself"
+        )
     snapshots = job.snapshots()
     exists = snapshots is not None
     known = STATE / "repository.json"
     if not exists and known.exists() and json.loads(known.read_text("utf-8"))["repository"] == job.repository:
-        raise Failure(
+        raise WharfError(
             f"the backup that was in {job.place} is not there any more: is its disk mounted?"
             f" To begin a new one, remove {known} first"
         )
@@ -332,7 +335,7 @@ def plan(job: Job) -> tuple[Path, bool, int]:
     size = new_bytes(data, last[0] - 3600 if last else 0)
     room = free_space(job)
     if room is not None and room < size + SPARE:
-        raise Failure(
+        raise WharfError(
             f"there is no room in {job.place}: {megabytes(room)} are free, and {megabytes(size + SPARE)} are"
             " needed: make room, or keep fewer snapshots (wharf_backup_keep)"
         )
@@ -412,13 +415,15 @@ def check(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     start = time.monotonic()
     snapshots = job.snapshots()
     if snapshots is None:
-        raise Failure(f"there is no backup in {job.place}")
+        raise WharfError(f"there is no backup in {job.place}")
     # Without a lock: a backup that is made meanwhile only adds to it.
     result = job.run("check", "--read-data", "--no-lock")
     seconds = time.monotonic() - start
     if result.returncode != 0:
         said = telling(result.stdout + result.stderr)
-        raise Failure("\n".join([f"the backup in {job.place} is damaged. restic says:", *said[:30], *lost(job, said)]))
+        raise WharfError(
+            "\n".join([f"the backup in {job.place} is damaged. restic says:", *said[:30], *lost(job, said)])
+        )
     count = len(snapshots)
     return {"snapshots": count, "message": f"all {count} snapshots are whole: every byte was read, in {seconds:.0f} s"}
 
@@ -485,7 +490,7 @@ def unpack(job: Job, snapshot: dict[str, Any], target: Path, includes: list[str]
     """Restore these paths of a snapshot below a directory.
 
     Raises:
-        Failure: something in the backup is damaged. What was restored until then is removed.
+        WharfError: something in the backup is damaged. What was restored until then is removed.
     """
     chosen = [word for path in includes for word in ("--include", path)]
     result = job.run("restore", snapshot["id"], "--target", target, *chosen)
@@ -509,9 +514,9 @@ def beside(data: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def damaged(result: subprocess.CompletedProcess[str]) -> Failure:
+def damaged(result: subprocess.CompletedProcess[str]) -> WharfError:
     """Return why nothing is restored."""
-    return Failure(
+    return WharfError(
         "the backup is damaged, and nothing was replaced. restic says:\n"
         + "\n".join(telling(result.stderr)[:10])
         + "\nRun wharf check-backup, or choose another snapshot (wharf_restore_snapshot)"
@@ -519,12 +524,12 @@ def damaged(result: subprocess.CompletedProcess[str]) -> Failure:
 
 
 def room_for(job: Job, snapshot: dict[str, Any], data: Path) -> None:
-    """Raise Failure when the whole snapshot has no room beside the data."""
+    """Raise WharfError when the whole snapshot has no room beside the data."""
     said = job.restic("stats", snapshot["id"], "--mode", "restore-size", "--json", "--no-lock")
     needed = json.loads(said)["total_size"] + SPARE
     facts = os.statvfs(data)
     if facts.f_bavail * facts.f_frsize < needed:
-        raise Failure(
+        raise WharfError(
             f"there is no room in {data}: the restored data lies beside the old until all of it is there and whole,"
             f" {megabytes(needed)} are needed and {megabytes(facts.f_bavail * facts.f_frsize)} are free"
         )
@@ -536,7 +541,7 @@ def restore_all(
     """Replace the data, the CA, the certificate and the users; keep what was there."""
     there, said = job.mounted(), job.configured()
     if there and there != said:
-        raise Failure(
+        raise WharfError(
             f"wharf_registry_data: is {job.settings['data']}, but the registry's container keeps its images in {there}:"
             " move the data first, or name the place where it is"
         )
@@ -545,7 +550,7 @@ def restore_all(
     data = Path(said) if options.plan else job.make_data()
     tags = sum(len(Storage(data).tags(name)) for name in Storage(data).repositories())
     if Storage(data).repositories() and options.confirm != job.name:
-        raise Failure(
+        raise WharfError(
             f"there is a registry in {data}, with {tags} tags: to replace it with the snapshot {snapshot['short_id']}"
             f" of {snapshot['time'][:16]} ({len(facts['tags'])} tags), set wharf_restore_confirm: {job.name}."
             " What is there now is kept beside it"
@@ -604,7 +609,7 @@ def whole(storage: Storage, tags: dict[str, str], only: list[str] | None) -> Non
     """Compare what was restored with its digests, and with the tags that the backup promised.
 
     Raises:
-        Failure: something is missing or damaged.
+        WharfError: something is missing or damaged.
     """
     problems = list(storage.problems(only, contents=True))
     there = {f"{name}:{tag}": digest for name in storage.repositories() for tag, digest in storage.tags(name).items()}
@@ -612,7 +617,7 @@ def whole(storage: Storage, tags: dict[str, str], only: list[str] | None) -> Non
         f"{reference}: should lead to {digest}" for reference, digest in tags.items() if there.get(reference) != digest
     ]
     if problems:
-        raise Failure(
+        raise WharfError(
             "what was restored is not whole, and nothing was replaced:\n"
             + "\n".join(problems[:30])
             + "\nThe registry was damaged when this snapshot was made: choose an older one (wharf_restore_snapshot), or"
@@ -693,7 +698,7 @@ def restore_repository(
     wanted = {ref: digest for ref, digest in facts["tags"].items() if ref.rpartition(":")[0] == name}
     if not wanted:
         names = sorted({reference.rpartition(":")[0] for reference in facts["tags"]})
-        raise Failure(
+        raise WharfError(
             f"wharf_restore_repository: {name} is not in the snapshot {snapshot['short_id']}:"
             f" there are {', '.join(names[:20]) or 'none'}"
         )
@@ -702,7 +707,7 @@ def restore_repository(
     there = {f"{name}:{tag}": digest for tag, digest in running.tags(name).items()}
     other = [ref for ref, digest in wanted.items() if there.get(ref, digest) != digest]
     if other and not options.overwrite:
-        raise Failure(
+        raise WharfError(
             f"these tags lead to something else now than in the snapshot {snapshot['short_id']}:"
             f" {', '.join(other[:20])}. To lead them back, set wharf_restore_overwrite: true (what they lead to now"
             " stays in the registry, by its digest)"
@@ -816,7 +821,7 @@ def main(arguments: list[str]) -> int:
         code = 3 if result.get("problems") else 0
         if code:
             result["message"] += "; but the registry is damaged: " + "; ".join(result["problems"][:20])
-    except (Failure, DamageError, OSError, subprocess.CalledProcessError) as error:
+    except (WharfError, DamageError, OSError, subprocess.CalledProcessError) as error:
         result, code = {"message": str(error)}, 1
     except BaseException as error:
         if noted:

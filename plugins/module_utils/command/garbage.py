@@ -15,15 +15,14 @@ from __future__ import annotations
 import argparse
 import re
 
-from ..storage import DamageError, Storage, children
+from ..errors import DamageError, WharfError
+from ..storage import Storage, children
+from ..text import human_bytes, pluralize
 from .registry import (
-    Failure,
     Registry,
     all_tags,
-    amount,
     call,
     compare,
-    counted,
     docker,
     run,
     served,
@@ -42,7 +41,7 @@ def needed(storage: Storage, untagged_too: bool) -> dict[str, str]:
         untagged_too: whether manifests without a tag count as images.
 
     Raises:
-        Failure: a manifest cannot be read, so that nobody can tell what it needs.
+        WharfError: a manifest cannot be read, so that nobody can tell what it needs.
 
     """
     found: dict[str, str] = {}
@@ -58,7 +57,7 @@ def needed(storage: Storage, untagged_too: bool) -> dict[str, str]:
                 for one in storage.closure(digest):
                     found.setdefault(one, image)
             except DamageError as error:
-                raise Failure(
+                raise WharfError(
                     f"{image}: {error}, so that nobody can tell what belongs to it. Nothing was deleted. Push the image"
                     " again, or restore it from a backup"
                 ) from None
@@ -74,7 +73,7 @@ def collect(registry: Registry, delete_untagged: bool, really: bool) -> dict[str
     """Let the registry collect, or tell what it would delete: digest to size in bytes.
 
     Raises:
-        Failure: it failed, or told something that is not understood.
+        WharfError: it failed, or told something that is not understood.
 
     """
     words = [registry.image, "garbage-collect", *([] if really else ["--dry-run"])]
@@ -92,11 +91,11 @@ def collect(registry: Registry, delete_untagged: bool, really: bool) -> dict[str
         done = call("run", "--rm", "--name", registry.asked, *options, *words)
     if done.returncode != 0:
         last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
-        raise Failure(f"the registry's own collection failed: {last[0] if last else f'exit code {done.returncode}'}")
+        raise WharfError(f"the registry's own collection failed: {last[0] if last else f'exit code {done.returncode}'}")
     summary = SUMMARY.search(done.stdout)
     digests = ELIGIBLE.findall(done.stdout)
     if summary is None or int(summary[2]) != len(digests):
-        raise Failure("what the registry's own collection says is not understood: is this a new version of it?")
+        raise WharfError("what the registry's own collection says is not understood: is this a new version of it?")
     return {digest: sizes.get(digest.partition(":")[2], 0) for digest in digests}
 
 
@@ -104,7 +103,7 @@ def rubbish(registry: Registry, delete_untagged: bool) -> dict[str, int]:
     """Return what would go, digest to size in bytes, after comparing it with what must stay.
 
     Raises:
-        Failure: an image needs some of it.
+        WharfError: an image needs some of it.
 
     """
     doomed = collect(registry, delete_untagged, really=False)
@@ -112,7 +111,7 @@ def rubbish(registry: Registry, delete_untagged: bool) -> dict[str, int]:
     if wanted := [(digest, stays[digest]) for digest in doomed if digest in stays]:
         digest, image = wanted[0]
         more = f", and {len(wanted) - 1} more" if len(wanted) > 1 else ""
-        raise Failure(
+        raise WharfError(
             f"the registry's own collection would delete {digest}, which {image} needs{more}. Nothing was deleted."
             " Push the image again, or restore it from a backup"
         )
@@ -123,7 +122,7 @@ def refuse_untagged(registry: Registry) -> None:
     """Refuse to delete untagged manifests where that would eat images.
 
     Raises:
-        Failure: a registry of version 2 would delete what an index consists of, because it has no tag of its own.
+        WharfError: a registry of version 2 would delete what an index consists of, because it has no tag of its own.
 
     """
     storage = registry.storage
@@ -134,7 +133,7 @@ def refuse_untagged(registry: Registry) -> None:
         if children(storage.manifest(digest))
     ]
     if indexes and not re.match("[3-9]", version := registry.version()):
-        raise Failure(
+        raise WharfError(
             f"--delete-untagged (wharf_delete_untagged) is refused: the registry's version {version} would delete what"
             f" the multi-arch image {indexes[0]} consists of. Set it to false, or use version 3 of the registry"
         )
@@ -142,9 +141,9 @@ def refuse_untagged(registry: Registry) -> None:
 
 def show(doomed: dict[str, int], verb: str) -> None:
     """Print what goes, the largest first."""
-    print(f"{verb}: {counted(len(doomed), 'blob')}, {amount(sum(doomed.values()))}")
+    print(f"{verb}: {pluralize(len(doomed), 'blob')}, {human_bytes(sum(doomed.values()))}")
     for digest, size in sorted(doomed.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]:
-        print(f"  {digest}  {amount(size)}")
+        print(f"  {digest}  {human_bytes(size)}")
     if len(doomed) > SHOWN:
         print(f"  and {len(doomed) - SHOWN} more")
 
@@ -157,7 +156,7 @@ def work(registry: Registry, dry_run: bool, delete_untagged: bool) -> str:
     problems = list(registry.storage.problems())
     for problem in problems:
         print(f"warning: {problem}")
-    damage = f"; {counted(len(problems), 'problem')} in the storage" if problems else ""
+    damage = f"; {pluralize(len(problems), 'problem')} in the storage" if problems else ""
     if delete_untagged:
         refuse_untagged(registry)
     doomed = rubbish(registry, delete_untagged)
@@ -180,15 +179,15 @@ def work(registry: Registry, dry_run: bool, delete_untagged: bool) -> str:
             collect(registry, delete_untagged, really=True)
         compare("in the storage", tags, all_tags(registry.storage))
         if new := [problem for problem in registry.storage.problems() if problem not in problems]:
-            raise Failure(f"the storage was damaged: {new[0]}: restore it from a backup")
+            raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
         compare("for a client", answers, served(client, tags))
         registry.prove(client)
     show(doomed, "deleted")
     names = {name for name, _ in tags}
-    print(f"kept: {counted(len(tags), 'tag')} in {counted(len(names), 'repository')}, each with its digest")
+    print(f"kept: {pluralize(len(tags), 'tag')} in {pluralize(len(names), 'repository')}, each with its digest")
     print(f"refused pushes for {times['read_only']:.1f} s; did not answer for {times['gaps']:.1f} s, in two parts")
     print("proved: an image was pushed and pulled")
-    return f"deleted {counted(len(doomed), 'blob')}, {amount(sum(doomed.values()))}{damage}"
+    return f"deleted {pluralize(len(doomed), 'blob')}, {human_bytes(sum(doomed.values()))}{damage}"
 
 
 def main(arguments: list[str]) -> int:

@@ -20,7 +20,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..lock import BusyError, lock
+from ..errors import BusyError
+from ..lock import lock
 from ..storage import Storage
 
 OURS = (".wharf", ".wharf-copy", ".wharf-moved", "lost+found")

@@ -25,8 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..lock import BusyError, Failure, lock, write_result
-from ..storage import DamageError, Storage
+from ..errors import BusyError, DamageError, WharfError
+from ..lock import lock, write_result
+from ..storage import Storage
+from ..text import human_bytes
 
 CONFIGURATION = Path("/etc/wharf/registry.json")
 ROOM = 16 * 1024**2  # bytes that the proof, the users' file and the registry's own traces must find
@@ -70,7 +72,7 @@ def run(name: str, work: Any, wait: float, record: bool, another_time: bool = Fa
         if record:
             write_result(name, True, message)
         return 0
-    except (Failure, DamageError, OSError, http.client.HTTPException) as error:
+    except (WharfError, DamageError, OSError, http.client.HTTPException) as error:
         if another_time and isinstance(error, BusyError):
             return 0
         text = _told(error)
@@ -86,14 +88,14 @@ def _stop(number: int, _frame: Any) -> None:
     """Stop where nothing is half done: a container that the engine is about to make must not come later."""
     _pending.append(number)
     if not _deferred:
-        raise Failure(f"stopped by {signal.Signals(number).name}")
+        raise WharfError(f"stopped by {signal.Signals(number).name}")
 
 
 def _told(error: BaseException) -> str:
     """Return what an error says, and what went wrong before it: bringing the registry back may fail as well."""
     text = str(error) or type(error).__name__
     before = error.__context__
-    return f"{text} (after: {_told(before)})" if isinstance(before, (Failure, DamageError)) else text
+    return f"{text} (after: {_told(before)})" if isinstance(before, (WharfError, DamageError)) else text
 
 
 # The registry -------------------------------------------------------------------------------------
@@ -106,13 +108,13 @@ class Registry:
         """Read what is known of it.
 
         Raises:
-            Failure: its images do not lie in a file system, there is no container, or no storage.
+            WharfError: its images do not lie in a file system, there is no container, or no storage.
 
         """
         try:
             known = json.loads(CONFIGURATION.read_text())
         except FileNotFoundError:
-            raise Failure(f"{CONFIGURATION} is missing: run playbooks/deploy-registry.yml") from None
+            raise WharfError(f"{CONFIGURATION} is missing: run playbooks/deploy-registry.yml") from None
         self.container: str = known["container"]
         self.name: str = known["name"]
         self.port: int = known["port"]
@@ -124,18 +126,18 @@ class Registry:
         self.collector = f"{self.container}-collect-garbage"
         self.asked = f"{self.collector}-dry-run"
         if known["driver"] != "filesystem":
-            raise Failure(
+            raise WharfError(
                 f"the images are in {known['driver']}: only what lies in a file system can be read and compared here,"
                 " and without that nothing is deleted. Use the lifecycle of the object store"
             )
         found = docker("inspect", "--type", "container", self.container, check=False)
         if not found:
-            raise Failure(f"there is no container {self.container}: run playbooks/deploy-registry.yml")
+            raise WharfError(f"there is no container {self.container}: run playbooks/deploy-registry.yml")
         self.made: dict[str, Any] = json.loads(found)[0]
         sources = [mount["Source"] for mount in self.made["Mounts"] if mount["Destination"] == str(MOUNT)]
         root = PurePosixPath(known["root"])
         if not sources or not root.is_relative_to(MOUNT):
-            raise Failure(f"the container {self.container} has no data of its own at {root}")
+            raise WharfError(f"the container {self.container} has no data of its own at {root}")
         self.root = Path(sources[0], root.relative_to(MOUNT))
 
     @property
@@ -151,14 +153,16 @@ class Registry:
         """Refuse to begin where no good end can be expected.
 
         Raises:
-            Failure: the registry does not run, or its disk is full.
+            WharfError: the registry does not run, or its disk is full.
 
         """
         if not self.running():
-            raise Failure(f"the container {self.container} does not run: `docker start {self.container}` first")
+            raise WharfError(f"the container {self.container} does not run: `docker start {self.container}` first")
         space = os.statvfs(self.root)
         if (free := space.f_bavail * space.f_frsize) < ROOM:
-            raise Failure(f"only {amount(free)} free in {self.root}, and {amount(ROOM)} are needed: make room first")
+            raise WharfError(
+                f"only {human_bytes(free)} free in {self.root}, and {human_bytes(ROOM)} are needed: make room first"
+            )
 
     def options(self, data: str = "") -> list[str]:
         """Return how another container of the registry's image is started, as hardened as the registry's own.
@@ -192,7 +196,7 @@ class Registry:
         """Wait until the registry answers as a client sees it.
 
         Raises:
-            Failure: it does not.
+            WharfError: it does not.
 
         """
         deadline = time.monotonic() + seconds
@@ -205,7 +209,7 @@ class Registry:
             except (OSError, http.client.HTTPException) as error:
                 problem = str(error)
             if time.monotonic() > deadline:
-                raise Failure(f"the registry does not answer as {self.name}:{self.port}: {problem}")
+                raise WharfError(f"the registry does not answer as {self.name}:{self.port}: {problem}")
             time.sleep(0.05)
 
     @contextlib.contextmanager
@@ -252,7 +256,7 @@ class Registry:
         """Start the registry's own container again, and remove what stood in for it.
 
         Raises:
-            Failure: it does not answer.
+            WharfError: it does not answer.
 
         """
         for number in STOPS:
@@ -320,7 +324,7 @@ class Registry:
         """Push random content, pull it, compare it, and remove every trace of it.
 
         Raises:
-            Failure: something of it does not work.
+            WharfError: something of it does not work.
 
         """
         name = PROOF + secrets.token_hex(8)
@@ -342,7 +346,7 @@ class Registry:
             client.push_manifest(name, "proof", manifest)
             pulled = client.pull(f"/v2/{name}/manifests/{_digest(manifest)}")
             if pulled != manifest or client.pull(f"/v2/{name}/blobs/{_digest(layer)}") != layer:
-                raise Failure("the registry gave back something else than was pushed")
+                raise WharfError("the registry gave back something else than was pushed")
         finally:
             self._remove_proof(name)
 
@@ -396,13 +400,13 @@ class Client:
         """Return headers and body of an answer.
 
         Raises:
-            Failure: it has another status; the message holds the registry's own words.
+            WharfError: it has another status; the message holds the registry's own words.
 
         """
         status, headers, body = self.ask(method, path, *arguments)
         if status != wanted:
             words = body.decode(errors="replace").strip()[:300]
-            raise Failure(f"the registry answered {status} to {method} {path.partition('?')[0]}: {words}")
+            raise WharfError(f"the registry answered {status} to {method} {path.partition('?')[0]}: {words}")
         return headers, body
 
     def push_blob(self, name: str, content: bytes) -> None:
@@ -441,13 +445,13 @@ def compare(what: str, before: dict[tuple[str, str], str], after: dict[tuple[str
     """Demand that every tag leads to the digest that it led to before.
 
     Raises:
-        Failure: one does not.
+        WharfError: one does not.
 
     """
     lost = [key for key in before if after.get(key) != before[key]]
     if lost:
         name, tag = lost[0]
-        raise Failure(
+        raise WharfError(
             f"{name}:{tag} was {before[lost[0]]} before, and is {after.get(lost[0], 'gone')} now, {what}"
             f"{f', and {len(lost) - 1} more' if len(lost) > 1 else ''}: restore it from a backup"
         )
@@ -464,7 +468,7 @@ def docker(*arguments: str, check: bool = True) -> str:
         check: whether a failure counts; otherwise the answer is empty then.
 
     Raises:
-        Failure: docker failed; the message holds its last words.
+        WharfError: docker failed; the message holds its last words.
 
     """
     global _deferred
@@ -480,7 +484,7 @@ def docker(*arguments: str, check: bool = True) -> str:
     if not check:
         return ""
     words = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
-    raise Failure(f"docker {arguments[0]}: {words[-1]}")
+    raise WharfError(f"docker {arguments[0]}: {words[-1]}")
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -489,20 +493,6 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["docker", *arguments], capture_output=True, text=True, start_new_session=True, stdin=subprocess.DEVNULL
     )
-
-
-def amount(size: float) -> str:
-    """Return a number of bytes as a person reads it."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
-
-
-def counted(number: int, word: str) -> str:
-    """Return a number with its word: 1 tag, 2 tags, 2 repositories."""
-    return f"{number} {word if number == 1 else word[:-1] + 'ies' if word.endswith('y') else word + 's'}"
 
 
 def _digest(content: bytes) -> str:
@@ -519,5 +509,5 @@ def _bcrypt(password: str) -> str:
     salt = "$2b$04$" + "".join(secrets.choice(alphabet) for _ in range(21)) + secrets.choice(".Oeu")
     hashed = library.crypt(password.encode(), salt.encode())
     if not hashed or not hashed.startswith(b"$2b$04$"):
-        raise Failure("the system's libcrypt knows no bcrypt")
+        raise WharfError("the system's libcrypt knows no bcrypt")
     return hashed.decode()

@@ -23,7 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..lock import BusyError, Failure, lock, write_result
+from ..errors import BusyError, WharfError
+from ..lock import lock, write_result
 
 CONFIG = "/etc/wharf/renew-certificate.json"
 NAME = "renew-certificate"
@@ -54,12 +55,12 @@ authorityKeyIdentifier = keyid
 
 
 def openssl(*arguments: str | Path) -> str:
-    """Return what openssl prints. Raises Failure with its last words."""
+    """Return what openssl prints. Raises WharfError with its last words."""
     command = ["openssl", *map(str, arguments)]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if result.returncode != 0:
         words = (result.stderr.strip() or result.stdout.strip()).splitlines()
-        raise Failure(f"openssl {arguments[0]} fails: {words[-1] if words else 'it says nothing'}")
+        raise WharfError(f"openssl {arguments[0]} fails: {words[-1] if words else 'it says nothing'}")
     return result.stdout
 
 
@@ -72,20 +73,20 @@ class Certificate:
     """A certificate's file."""
 
     def __init__(self, path: Path) -> None:
-        """Read it. Raises Failure where it holds none, or several."""
+        """Read it. Raises WharfError where it holds none, or several."""
         self.path = path
         try:
             blocks = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", path.read_text(), re.DOTALL)
         except OSError as error:
-            raise Failure(
+            raise WharfError(
                 f"{path} cannot be read ({error.strerror}): run site.yml, which makes what is missing"
             ) from error
         if len(blocks) != 1:
-            raise Failure(f"{path} holds {len(blocks)} certificates instead of one: run site.yml, which replaces it")
+            raise WharfError(f"{path} holds {len(blocks)} certificates instead of one: run site.yml, which replaces it")
         try:
             self.der = ssl.PEM_cert_to_DER_cert(blocks[0])
         except ValueError as error:
-            raise Failure(f"{path} is damaged: run site.yml, which replaces it") from error
+            raise WharfError(f"{path} is damaged: run site.yml, which replaces it") from error
         dates = dict(line.split("=", 1) for line in self.ask("-startdate", "-enddate").splitlines())
         self.start = ssl.cert_time_to_seconds(dates["notBefore"])
         self.end = ssl.cert_time_to_seconds(dates["notAfter"])
@@ -98,14 +99,14 @@ class Certificate:
         """Tell whether this private key is its own."""
         try:
             return openssl("pkey", "-in", key, "-passin", "pass:", "-pubout") == self.ask("-pubkey")
-        except Failure:
+        except WharfError:
             return False
 
     def was_signed_by(self, issuer: Certificate, *options: str) -> bool:
         """Tell whether this issuer signed it."""
         try:
             openssl("verify", "-partial_chain", *options, "-trusted", issuer.path, self.path)
-        except Failure:
+        except WharfError:
             return False
         return True
 
@@ -126,7 +127,7 @@ class Renewal:
         """Return the CA that signed the certificate, and its key: while one CA follows the other there are two.
 
         Raises:
-            Failure: there is none.
+            WharfError: there is none.
         """
         authorities = [
             Certificate(path) for name in ("ca.crt", "next.crt") if (path := self.ca_directory / name).exists()
@@ -136,8 +137,10 @@ class Renewal:
                 for key in (self.ca_directory / "ca.key", self.ca_directory / "next.key"):
                     if authority.belongs_to(key):
                         return authority, key
-                raise Failure(f"the key of {authority.path} is missing or damaged: put it back from a backup")
-        raise Failure(f"{leaf.path} was not signed by the CA in {self.ca_directory}: run site.yml, which replaces it")
+                raise WharfError(f"the key of {authority.path} is missing or damaged: put it back from a backup")
+        raise WharfError(
+            f"{leaf.path} was not signed by the CA in {self.ca_directory}: run site.yml, which replaces it"
+        )
 
     def is_due(self, leaf: Certificate) -> bool:
         """Tell whether it does not hold now, or less than a third of its life is left and a later end can be had."""
@@ -147,14 +150,16 @@ class Renewal:
         return (leaf.end - now) * 3 < leaf.end - leaf.start and leaf.end < self.signer(leaf)[0].end
 
     def renew(self, leaf: Certificate) -> Certificate:
-        """Replace the certificate, at once and only by one that is right. Returns the new one. Raises Failure."""
+        """Replace the certificate, at once and only by one that is right. Returns the new one. Raises WharfError."""
         signer, signer_key = self.signer(leaf)
         if not leaf.belongs_to(self.key):
-            raise Failure(f"{self.file} does not belong to {self.key}: run site.yml, which repairs the two")
+            raise WharfError(f"{self.file} does not belong to {self.key}: run site.yml, which repairs the two")
         if signer.end <= time.time():
-            raise Failure(f"the CA in {signer.path} has expired on {day(signer.end)}: see the message of site.yml")
+            raise WharfError(f"the CA in {signer.path} has expired on {day(signer.end)}: see the message of site.yml")
         if signer.start > time.time():
-            raise Failure(f"the CA in {signer.path} holds from {day(signer.start)} only: set this server's clock right")
+            raise WharfError(
+                f"the CA in {signer.path} holds from {day(signer.start)} only: set this server's clock right"
+            )
         start = time.time() - min(BACKDATED, self.days * DAY // 10)
         end = min(start + self.days * DAY, signer.end)
         with tempfile.TemporaryDirectory(dir="/run") as work:
@@ -191,13 +196,13 @@ class Renewal:
         return Certificate(self.file)
 
     def judge(self, new: Certificate, old: Certificate, signer: Certificate) -> None:
-        """Refuse a certificate that clients would refuse, or that is not like the old one. Raises Failure."""
+        """Refuse a certificate that clients would refuse, or that is not like the old one. Raises WharfError."""
         like = ("-subject", "-ext", EXTENSIONS)
         if not new.was_signed_by(signer, "-purpose", "sslserver"):
-            raise Failure("the new certificate does not verify: the old one stays")
+            raise WharfError("the new certificate does not verify: the old one stays")
         # Their order does not count.
         if not new.belongs_to(self.key) or sorted(new.ask(*like).splitlines()) != sorted(old.ask(*like).splitlines()):
-            raise Failure("the new certificate has another key or other names than the old one, which stays")
+            raise WharfError("the new certificate has another key or other names than the old one, which stays")
 
     def served(self) -> bytes:
         """Return the certificate that is served, DER; b"" where none is."""
@@ -226,7 +231,7 @@ class Renewal:
         return False
 
     def restart(self, leaf: Certificate) -> float:
-        """Restart the registry. Returns the seconds until it served the certificate. Raises Failure."""
+        """Restart the registry. Returns the seconds until it served the certificate. Raises WharfError."""
         begin = time.monotonic()
         command = shlex.split(self.restart_command)
         try:
@@ -238,17 +243,17 @@ class Renewal:
         except (OSError, subprocess.TimeoutExpired) as error:
             words, failed = str(error), True
         if failed:
-            raise Failure(f"the certificate is renewed, but not served: `{self.restart_command}` fails: {words}")
+            raise WharfError(f"the certificate is renewed, but not served: `{self.restart_command}` fails: {words}")
         while (served := self.served()) != leaf.der:
             if time.monotonic() - begin > RESTART_TIMEOUT:
                 what = "another certificate" if served else "no certificate"
-                raise Failure(f"restarted with `{self.restart_command}`, but {self.endpoint} serves {what}")
+                raise WharfError(f"restarted with `{self.restart_command}`, but {self.endpoint} serves {what}")
             time.sleep(0.05)
         return time.monotonic() - begin
 
 
 def run(renewal: Renewal, now: bool, wait: float) -> dict[str, str]:
-    """Do what is due. Returns what there is to say, by name. Raises Failure."""
+    """Do what is due. Returns what there is to say, by name. Raises WharfError."""
     old = leaf = Certificate(renewal.file)
     said, done = {}, []
     if now or renewal.is_due(old) or renewal.is_stale(old):
@@ -281,7 +286,7 @@ def main(arguments: list[str]) -> int:
     try:
         said = run(Renewal(json.loads(Path(CONFIG).read_text())), options.now, options.wait)
     except Exception as error:
-        message = str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, WharfError) else f"{type(error).__name__}: {error}"
         print(f"{NAME}: {message}", file=sys.stderr)
         # A person who was told to wait is no failed renewal; a timer that waited in vain is.
         if not isinstance(error, BusyError) or options.wait:

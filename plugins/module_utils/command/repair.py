@@ -32,9 +32,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..lock import RESULTS, Failure, write_result
-from ..storage import DamageError, Storage, blobs
-from .registry import ROOM, Registry, counted, docker, run
+from ..errors import DamageError, WharfError
+from ..lock import RESULTS, write_result
+from ..storage import Storage, blobs
+from ..text import pluralize
+from .registry import ROOM, Registry, docker, run
 
 NAME = "repair-storage"
 STATE = Path("/run/wharf-repair-storage.json")  # what was seen at the last look; gone after a reboot, as it should be
@@ -342,7 +344,7 @@ def work(registry: Registry, found: list[Path], before: dict[str, Any], now: dic
     """Mend what was found; return the line for the result.
 
     Raises:
-        Failure: an image was lost, or there is no room for something that must be written.
+        WharfError: an image was lost, or there is no room for something that must be written.
 
     """
     if before.get("paused") and registry.made["State"]["Paused"]:
@@ -358,7 +360,7 @@ def work(registry: Registry, found: list[Path], before: dict[str, Any], now: dic
     lost = [found[0] for found in LOST.finditer(told(before)) if not is_whole(registry.storage, found[1], found[2])]
     problems = [*lost, *(line for line in mended.lost if line not in lost)]
     if mended.waits:
-        problems.append(f"{counted(len(mended.waits), 'link')} can only be written when there is room: make room")
+        problems.append(f"{pluralize(len(mended.waits), 'link')} can only be written when there is room: make room")
     # What was mended is looked at once more: a push that was under way may have made more of it.
     state = now | {"again": bool(found), "gone": sorted(mended.gone - gone)}
     if problems:
@@ -368,10 +370,10 @@ def work(registry: Registry, found: list[Path], before: dict[str, Any], now: dic
             state["told"] = "; ".join(problems)
     remember(state)
     if problems:
-        raise Failure("; ".join(problems))
+        raise WharfError("; ".join(problems))
     if not mended.done:
         print("nothing to mend")
-    return f"{counted(len(mended.done), 'fault')} mended" if mended.done else "nothing to mend"
+    return f"{pluralize(len(mended.done), 'fault')} mended" if mended.done else "nothing to mend"
 
 
 def main(arguments: list[str]) -> int:
@@ -385,7 +387,7 @@ def main(arguments: list[str]) -> int:
         if options.if_due and not engine_runs():
             return 0
         registry = Registry()
-    except Failure as failure:
+    except WharfError as failure:
         if options.if_due:
             return 0  # there is none now; its start makes it due
         print(f"wharf-{NAME}: {failure}", file=sys.stderr)

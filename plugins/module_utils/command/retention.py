@@ -23,16 +23,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..errors import DamageError, WharfError
 from ..lock import local_time
-from ..storage import DamageError, Storage
+from ..storage import Storage
+from ..text import human_bytes, pluralize
 from .registry import (
     TRASH,
-    Failure,
     Registry,
     all_tags,
-    amount,
     compare,
-    counted,
     run,
     served,
 )
@@ -77,7 +76,7 @@ def plan(storage: Storage, rules: list[dict[str, Any]], now: float) -> list[Goin
                 continue
             why = [f"not among the newest {newest}" if newest else ""]
             why += [
-                f"older than {counted(days, 'day')}" if days is not None else "",
+                f"older than {pluralize(days, 'day')}" if days is not None else "",
                 "not in keep_tags" if named else "",
             ]
             going.append(
@@ -116,7 +115,7 @@ def closures(storage: Storage, name: str, digests: Iterable[str]) -> set[str]:
     """Return all that some manifests of a repository need.
 
     Raises:
-        Failure: one cannot be read.
+        WharfError: one cannot be read.
 
     """
     found: set[str] = set()
@@ -124,7 +123,7 @@ def closures(storage: Storage, name: str, digests: Iterable[str]) -> set[str]:
         try:
             found |= storage.closure(digest)
         except DamageError as error:
-            raise Failure(f"{name}@{digest}: {error}: push that image again, or restore it from a backup") from None
+            raise WharfError(f"{name}@{digest}: {error}: push that image again, or restore it from a backup") from None
     return found
 
 
@@ -183,19 +182,21 @@ def work(registry: Registry, rules: list[dict[str, Any]], asked: str) -> str:
     going = plan(storage, rules, time.time())
     tags = all_tags(storage)
     if not going:
-        print(f"nothing to delete: by these rules {counted(len(tags), 'tag')} stay")
+        print(f"nothing to delete: by these rules {pluralize(len(tags), 'tag')} stay")
         if asked:
-            raise Failure(f"there is no plan {asked} any more")
+            raise WharfError(f"there is no plan {asked} any more")
         return "nothing to delete"
     number = number_of(going, rules)
     show(going)
     if asked != number:
         blobs, size = freed(storage, going)
-        print(f"{len(going)} of {counted(len(tags), 'tag')} would be deleted")
-        print(f"a garbage collection would then free {counted(blobs, 'blob')}, {amount(size)}")
+        print(f"{len(going)} of {pluralize(len(tags), 'tag')} would be deleted")
+        print(f"a garbage collection would then free {pluralize(blobs, 'blob')}, {human_bytes(size)}")
         print(f"plan: {number}")
         if asked:
-            raise Failure(f"plan {asked} is not what would be deleted now, so nothing was deleted: read the new plan")
+            raise WharfError(
+                f"plan {asked} is not what would be deleted now, so nothing was deleted: read the new plan"
+            )
         return ""
 
     registry.demand()
@@ -206,20 +207,20 @@ def work(registry: Registry, rules: list[dict[str, Any]], asked: str) -> str:
             storage = registry.storage
             # What was pushed since counts.
             if number_of(plan(storage, rules, time.time()), rules) != asked:
-                raise Failure("something was pushed at this moment, so nothing was deleted: read the new plan")
+                raise WharfError("something was pushed at this moment, so nothing was deleted: read the new plan")
             kept = {key: digest for key, digest in all_tags(storage).items() if key not in gone}
             answers = served(client, kept)
             manifests = delete(registry.root, storage, going)
         compare("in the storage", kept, all_tags(registry.storage))
         compare("for a client", answers, served(client, kept))
         if still := [key for key, answer in served(client, dict.fromkeys(gone, "")).items() if "404" not in answer]:
-            raise Failure(f"{still[0][0]}:{still[0][1]} is still served")
+            raise WharfError(f"{still[0][0]}:{still[0][1]} is still served")
     if new := [problem for problem in registry.storage.problems() if problem not in problems]:
-        raise Failure(f"the storage was damaged: {new[0]}: restore it from a backup")
-    print(f"deleted {counted(len(going), 'tag')} and {counted(manifests, 'manifest')}")
-    print(f"kept: {counted(len(kept), 'tag')}, each with its digest")
+        raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
+    print(f"deleted {pluralize(len(going), 'tag')} and {pluralize(manifests, 'manifest')}")
+    print(f"kept: {pluralize(len(kept), 'tag')}, each with its digest")
     print(f"refused pushes for {times['read_only']:.1f} s; did not answer for {times['gaps']:.1f} s, in two parts")
-    return f"deleted {counted(len(going), 'tag')}"
+    return f"deleted {pluralize(len(going), 'tag')}"
 
 
 def main(arguments: list[str]) -> int:
