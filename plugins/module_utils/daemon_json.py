@@ -399,9 +399,10 @@ class Ledger:
             return None
         return (json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode("utf-8")
 
-    def owners(self) -> list[str]:
-        """Return everybody who owns something, sorted."""
-        return sorted({owner for claim in self.claims.values() for owner in claim.owners})
+    def owners(self, path: tuple[str, ...] = ()) -> list[str]:
+        """Return everybody who owns something at or below a path, sorted."""
+        claims = [claim for address, claim in self.claims.items() if address.path[: len(path)] == path]
+        return sorted({owner for claim in claims for owner in claim.owners})
 
     def copy(self) -> Ledger:
         claims = {address: claim.copy() for address, claim in self.claims.items()}
@@ -879,13 +880,13 @@ class Change:
             _write(LEDGER, ledger.to_bytes(), 0o600)
 
 
-def owners() -> list[str]:
-    """Return everybody who owns a key of daemon.json, sorted.
+def owners(path: tuple[str, ...] = ()) -> list[str]:
+    """Return everybody who owns a key of daemon.json at or below a path, sorted.
 
     Raises:
         WharfError: the ledger cannot be read.
     """
-    return Ledger.from_json(parse(read_bytes(LEDGER) or b"", LEDGER), LEDGER).owners()
+    return Ledger.from_json(parse(read_bytes(LEDGER) or b"", LEDGER), LEDGER).owners(path)
 
 
 def end_restart() -> None:

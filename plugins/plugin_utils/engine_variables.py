@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Find variables of the role that cannot be right."""
+"""The role docker_engine's variables: what cannot be right, and the proxies as a file."""
 
 from __future__ import annotations
 
@@ -7,50 +7,27 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-DOCUMENTATION = r"""
-name: docker_engine_problems
-short_description: Find variables of the role docker_engine that cannot be right
-description: Says what the types of the argument specification cannot say, one message for each mistake.
-options:
-  _input:
-    description: The role's variables by name.
-    type: dict
-    required: true
-author:
-  - Wharf maintainers
-"""
-
-EXAMPLES = r"""
-problems: "{{ {'docker_engine_log_max_size': 'big'} | docker_engine_problems }}"
-# => ["docker_engine_log_max_size is 'big'. It must be a whole number followed by k, m or g, such as 10m."]
-"""
-
-RETURN = r"""
-_value:
-  description: Messages that name the variable, what is wrong with it and what would be right.
-  type: list
-  elements: str
-"""
-
 # useradd(8) of Debian.
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?")
 LOG_SIZE = re.compile(r"[1-9][0-9]*[kmg]")
-SOURCES = ("distro", "docker_ce", "none")
-CHANNELS = ("stable", "test")
 VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}(~(rc|beta|alpha)\.?[0-9]+)?")
 FINGERPRINT = re.compile(r"[0-9A-F]{40}([0-9A-F]{24})?")
 # What may stand in a file that systemd and a shell read alike, in single quotes.
 PROXY = re.compile(r"(https?|socks5)://[^\s'\"\\/?#]+/?", re.ASCII)
+ITSELF = ["localhost", "127.0.0.0/8", "::1"]
 NO_PROXY = re.compile(r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?")
 
 
 def docker_engine_problems(variables: dict[str, Any]) -> list[str]:
-    """Messages about the role's variables; see DOCUMENTATION."""
-    source = variables.get("docker_engine_source", "distro")
-    problems = []
-    if source not in SOURCES:
-        problems.append(f"docker_engine_source is {source!r}. It must be one of {', '.join(SOURCES)}.")
-    problems += source_problems(variables, source) + proxy_problems(variables)
+    """Find variables of the role docker_engine that cannot be right.
+
+    Args:
+        variables: the role's variables by name. Their types and choices are judged by the argument specification.
+
+    Returns:
+        messages that name the variable, what is wrong with it and what would be right.
+    """
+    problems = _source_problems(variables) + _proxy_problems(variables)
 
     for user in variables.get("docker_engine_users", []):
         if not USER_NAME.fullmatch(str(user)):
@@ -61,10 +38,6 @@ def docker_engine_problems(variables: dict[str, Any]) -> list[str]:
         problems.append(
             f"docker_engine_log_max_size is {size!r}. It must be a whole number followed by k, m or g, such as 10m."
         )
-    files = variables.get("docker_engine_log_max_file", 1)
-    if int(files) < 1:
-        problems.append(f"docker_engine_log_max_file is {files}. It must be at least 1.")
-
     options = variables.get("docker_engine_options", {})
     if "hosts" in options:
         problems.append(
@@ -81,8 +54,8 @@ def docker_engine_problems(variables: dict[str, Any]) -> list[str]:
     return problems
 
 
-def source_problems(variables: dict[str, Any], source: str) -> list[str]:
-    """Messages about where the engine shall come from, and which."""
+def _source_problems(variables: dict[str, Any]) -> list[str]:
+    """Return messages about where the engine comes from, and which."""
     problems = []
     version = variables.get("docker_engine_version", "")
     if not isinstance(version, str):
@@ -94,14 +67,11 @@ def source_problems(variables: dict[str, Any], source: str) -> list[str]:
             f"docker_engine_version is {version!r}. It must be a version of Docker or its beginning, without an epoch "
             "and a revision, such as 28.5.2 or 28.5."
         )
-    elif version and source == "none":
+    elif version and variables.get("docker_engine_source") == "none":
         problems.append(
             f"docker_engine_version is {version!r}, but docker_engine_source is none, which installs no engine. "
             "Leave the version out, or choose distro or docker_ce."
         )
-    channel = variables.get("docker_engine_channel", CHANNELS[0])
-    if channel not in CHANNELS:
-        problems.append(f"docker_engine_channel is {channel!r}. It must be one of {', '.join(CHANNELS)}.")
     url = urlsplit(str(variables.get("docker_engine_repository_url", "https://repository.example/")))
     if "@" in url.netloc:
         problems.append(
@@ -122,8 +92,8 @@ def source_problems(variables: dict[str, Any], source: str) -> list[str]:
     return problems
 
 
-def proxy_problems(variables: dict[str, Any]) -> list[str]:
-    """Messages about proxies, without their values: these can hold passwords."""
+def _proxy_problems(variables: dict[str, Any]) -> list[str]:
+    """Return messages about proxies, without their values: these can hold passwords."""
     problems = []
     names = [name for name in ("docker_engine_http_proxy", "docker_engine_https_proxy") if variables.get(name)]
     for name in names:
@@ -153,3 +123,19 @@ def proxy_problems(variables: dict[str, Any]) -> list[str]:
             "same time, or 0 for all."
         )
     return problems
+
+
+def docker_engine_proxies(variables: dict[str, Any]) -> str:
+    """Return the text of the file that hands the proxies to the engine; empty without a proxy.
+
+    Args:
+        variables: the role's variables by name.
+    """
+    names = {"HTTP_PROXY": "docker_engine_http_proxy", "HTTPS_PROXY": "docker_engine_https_proxy"}
+    proxies = {name: variables[variable] for name, variable in names.items() if variables.get(variable)}
+    if not proxies:
+        return ""
+    others = [*variables.get("docker_engine_no_proxy_extra", []), *variables.get("docker_engine_no_proxy", [])]
+    proxies["NO_PROXY"] = ",".join(dict.fromkeys([*ITSELF, *map(str, others)]))
+    lines = [f"{name}='{value}'\n" for name, value in proxies.items()]
+    return "# Ansible (the role docker_engine) writes this file.\n" + "".join(lines)
