@@ -177,8 +177,8 @@ outsiders:
   returned: success
 restart:
   description:
-    - C(reasons), what the running engine takes over only when it is restarted, besides keys of C(daemon.json);
-      C(keys), those keys; C(file), the path and content of the file that remembers the reasons until then.
+    - C(reasons), what the running engine takes over only when it is restarted, keys of C(daemon.json), C(packages) and
+      C(proxies); C(file), path and content of the file that remembers the last two until then.
   type: dict
   returned: success
 """
@@ -251,7 +251,7 @@ def plan_of(request: dict, found: dict, state: dict) -> dict:
     }
 
 
-def sentences(pending: list[str], found: dict, state: dict, plan: dict, change: dict, restart_keys: list[str]) -> list:
+def sentences(pending: list[str], found: dict, state: dict, plan: dict, change: dict, reasons: list[str]) -> list:
     """Return what would happen, for people."""
     result = []
     if found["entries"]:
@@ -266,7 +266,7 @@ def sentences(pending: list[str], found: dict, state: dict, plan: dict, change: 
     engine = [f"reloaded for {', '.join(change['reload_keys'])}"] if change["action"] in ("reload", "reloaded") else []
     if change["action"] == "restart" and change["reload_keys"]:
         engine = [f"reloaded for {', '.join(change['reload_keys'])}"]
-    engine += [f"restarted for {', '.join(restart_keys)}"] if restart_keys else []
+    engine += [f"restarted for {', '.join(reasons)}"] if reasons else []
     if engine:
         result.append(f"The engine would be {', and '.join(engine)}")
     if "users" in pending:
@@ -295,10 +295,10 @@ def run(module: AnsibleModule) -> dict:
     ).result()
     plan = plan_of(request, found, state)
 
-    reasons = ["packages"] if state["is_running"] and state["preflight"] and plan["arguments"] else []
-    reasons += ["proxies"] if state["is_running"] and (state["proxies"] or state["block"]) else []
-    reasons = list(dict.fromkeys(reasons + found["restart"]))
-    restart_keys = (change["restart_keys"] if change["action"] == "restart" else []) + reasons
+    noted = ["packages"] if state["is_running"] and state["preflight"] and plan["arguments"] else []
+    noted += ["proxies"] if state["is_running"] and (state["proxies"] or state["block"]) else []
+    noted = list(dict.fromkeys(noted + found["restart"]))
+    reasons = (change["restart_keys"] if change["action"] == "restart" else []) + noted
     pending = {
         "packages": bool(plan["arguments"] or state["source"] or plan["hold"] or plan["release"]),
         "files": state["proxies"],
@@ -307,13 +307,13 @@ def run(module: AnsibleModule) -> dict:
         "users": bool(state["outsiders"]),
         # The units of another source's packages are other ones, and not enabled by it.
         "start": state["start"] or bool(state["remove"] and plan["arguments"] and state["is_managed"]),
-        "restart": bool(restart_keys),
+        "restart": bool(reasons),
     }
     words = [word for word, is_pending in pending.items() if is_pending]
     return {
         "changed": False,
         "pending": words,
-        "changes": sentences(words, found, state, plan, change, restart_keys),
+        "changes": sentences(words, found, state, plan, change, reasons),
         "system": here,
         "engine": {
             "is_running": state["is_running"],
@@ -325,8 +325,7 @@ def run(module: AnsibleModule) -> dict:
         "outsiders": state["outsiders"],
         "restart": {
             "reasons": reasons,
-            "keys": restart_keys,
-            "file": {"path": RESTART, "content": "\n".join([found["identity"], *reasons, ""]) if reasons else ""},
+            "file": {"path": RESTART, "content": "\n".join([found["identity"], *noted, ""]) if noted else ""},
         },
     }
 

@@ -286,7 +286,7 @@ def test_broken_file_on_a_bare_host_is_refused_before_the_packages_come(hosts, a
     before = snapshot(host)
     result = ansible(CONVERGE, "--limit", "testing")
     assert result.returncode != 0
-    assert "/etc/docker/daemon.json cannot be read: Expecting value: line 2 column 10" in result.stdout
+    assert "/etc/docker/daemon.json, line 2, column 10: Expecting value" in result.stdout
     assert snapshot(host) == before
     host.check_output("cp /root/daemon.json /etc/docker/daemon.json")
     assert ansible(CONVERGE, "--limit", "testing").returncode == 0
