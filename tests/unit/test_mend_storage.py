@@ -48,7 +48,7 @@ class Pushing(Registry):
     @staticmethod
     def digest(content: bytes) -> str:
         """Return the digest of a content."""
-        return storage._hash("sha256:", [content])
+        return storage.digest_of(content)
 
     def mend(self, gone: set[str] = frozenset()) -> tuple[list[str], list[str]]:
         """Mend, and look whether all is well then."""

@@ -16,7 +16,8 @@ import argparse
 import re
 
 from ..errors import DamageError, WharfError
-from ..storage import Storage, children
+from ..manifests import children
+from ..storage import Storage
 from ..text import human_bytes, pluralize
 from .registry import (
     Registry,

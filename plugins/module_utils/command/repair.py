@@ -34,7 +34,8 @@ from typing import Any
 
 from ..errors import DamageError, WharfError
 from ..lock import RESULTS, write_result
-from ..storage import Storage, blobs
+from ..manifests import blobs
+from ..storage import Storage
 from ..text import pluralize
 from .registry import ROOM, Registry, docker, run
 
