@@ -6,10 +6,8 @@ https://distribution.github.io/distribution/ (storage/paths.go in its source).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -17,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError
-
-DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
+from .manifests import DIGEST, blobs, children, digest_of, walk
 
 
 class Storage:
@@ -100,7 +97,7 @@ class Storage:
             content = self.blob_path(digest).read_bytes()
         except OSError as error:
             raise DamageError(f"the manifest {digest} is not there ({error.strerror})") from None
-        if _hash(digest, [content]) != digest:
+        if digest_of(content, digest.partition(":")[0]) != digest:
             raise DamageError(f"the manifest {digest} is damaged: its content has another digest")
         try:
             manifest = json.loads(content)
@@ -118,14 +115,8 @@ class Storage:
 
         """
         found: set[str] = set()
-        waiting = [digest]
-        while waiting:
-            digest = waiting.pop()
-            if digest in found:
-                continue
-            found.add(digest)
-            manifest = self.manifest(digest)
-            waiting += [child["digest"] for child in children(manifest)]
+        for needed, manifest in walk(digest, self.manifest):
+            found.add(needed)
             found |= {blob["digest"] for blob in blobs(manifest) if not self._lies_elsewhere(blob)}
         return found
 
@@ -214,38 +205,10 @@ class Storage:
         digest = blob["digest"]
         if digest not in hashed:
             with path.open("rb") as file:
-                good = _hash(digest, iter(lambda: file.read(1 << 20), b"")) == digest
+                parts = iter(lambda: file.read(1 << 20), b"")
+                good = digest_of(parts, digest.partition(":")[0]) == digest
             hashed[digest] = None if good else "which is damaged: its content has another digest"
         return hashed[digest]
-
-
-def children(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the descriptors of the manifests that an index names; none for a manifest."""
-    return _descriptors(manifest.get("manifests"))
-
-
-def blobs(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the descriptors of a manifest's configuration and layers; none for an index."""
-    old = [{"digest": layer.get("blobSum")} for layer in manifest.get("fsLayers") or []]  # schema 1
-    return _descriptors([manifest.get("config")]) + _descriptors(manifest.get("layers")) + _descriptors(old)
-
-
-def _descriptors(values: Any) -> list[dict[str, Any]]:
-    """Return those of the values that are descriptors, so dicts with a digest."""
-    return [
-        value
-        for value in values or []
-        if isinstance(value, dict) and DIGEST.fullmatch(str(value.get("digest"))) is not None
-    ]
-
-
-def _hash(digest: str, parts: Iterable[bytes]) -> str:
-    """Return the digest of some content, with the algorithm of another digest."""
-    algorithm = digest.partition(":")[0]
-    state = hashlib.new(algorithm)
-    for part in parts:
-        state.update(part)
-    return f"{algorithm}:{state.hexdigest()}"
 
 
 def _link(path: Path) -> str:

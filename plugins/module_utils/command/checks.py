@@ -11,10 +11,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..api import Client, StatusError
 from ..errors import WharfError
 from ..files import write_atomic
+from ..manifests import DOCKER_MANIFEST, digest_of
 from ..storage import Storage
-from .client import MANIFESTS, Client, digest_of
 
 REPOSITORY = "wharf-verify/collect-"  # how the repositories of the smoke test begin
 USER = "wharf-verify-"  # and its users
@@ -27,8 +28,16 @@ Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
 
 def tags_served(client: Client, tags: Tags) -> Tags:
     """Return what a client gets for tags: their digests, or what was answered instead."""
-    client.close()
-    return {(name, tag): client.digest(name, tag) for name, tag in tags}
+    client.close()  # another container may have the port now
+    return {(name, tag): _served(client, name, tag) for name, tag in tags}
+
+
+def _served(client: Client, name: str, tag: str) -> str:
+    """Return the digest that the registry serves for a tag, or what it answered instead."""
+    try:
+        return client.digest(name, tag)
+    except StatusError as error:
+        return f"HTTP status {error.status}"
 
 
 def require_same(where: str, before: Tags, after: Tags) -> None:
@@ -66,14 +75,14 @@ def smoke_test(client: Client, storage: Storage) -> None:
         )
     ]
     manifest = json.dumps(
-        {"schemaVersion": 2, "mediaType": MANIFESTS[0], "config": descriptors[0], "layers": descriptors[1:]}
+        {"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": descriptors[0], "layers": descriptors[1:]}
     ).encode()
     try:
         for content in (configuration, layer):
             client.push_blob(name, content)
         client.push_manifest(name, "1", manifest)
-        pulled = client.pull(f"/v2/{name}/manifests/{digest_of(manifest)}")
-        if pulled != manifest or client.pull(f"/v2/{name}/blobs/{digest_of(layer)}") != layer:
+        pulled = client.manifest(name, digest_of(manifest)).content
+        if pulled != manifest or b"".join(client.blob(name, digest_of(layer))) != layer:
             raise WharfError("the registry returned other content than was pushed")
     finally:
         remove_repository(storage, name)

@@ -11,7 +11,8 @@ import argparse
 import re
 
 from ..errors import DamageError, WharfError
-from ..storage import Storage, children
+from ..manifests import children
+from ..storage import Storage
 from ..text import human_bytes, one_line, pluralize
 from .checks import require_same, smoke_test, tags_served
 from .docker import call, docker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import sys
 from collections.abc import Callable
 
@@ -31,7 +30,7 @@ def run_locked(
         if record:
             write_result(name, True, message)
         return 0
-    except (WharfError, OSError, http.client.HTTPException) as error:
+    except (WharfError, OSError) as error:
         busy = isinstance(error, BusyError)
         if busy and skip_if_busy:
             return 0

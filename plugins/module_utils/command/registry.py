@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -13,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import data
+from ..api import Client, trust
 from ..errors import WharfError
 from ..storage import Storage
 from ..text import human_bytes
 from .checks import remove_leftovers, replace_temporary_users, temporary_user
-from .client import Client
 from .docker import docker, ignore_signals
 
 SETTINGS = Path("/etc/wharf/registry.json")
@@ -126,27 +125,18 @@ class Registry:
             yield self.client(*login)
 
     def client(self, user: str = "", password: str = "") -> Client:
-        """Return a client of the registry."""
-        return Client(self.name, self.port, self.ca, user, password)
+        """Return a client of the registry, under its name, on this host's own address."""
+        context = trust(self.ca) if self.ca else None
+        return Client(self.name, self.port, context, address="127.0.0.1", user=user, password=password)
 
-    def wait_until_ready(self, seconds: float = 60) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until the registry answers as a client sees it.
 
         Raises:
             WharfError: it does not.
         """
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                status, _, _ = self.client().ask("GET", "/v2/")
-                if status in (200, 401):
-                    return
-                problem = f"HTTP status {status}"
-            except (OSError, http.client.HTTPException) as error:
-                problem = str(error)
-            if time.monotonic() > deadline:
-                raise WharfError(f"the registry does not answer as {self.name}:{self.port}: {problem}")
-            time.sleep(0.05)
+        with self.client() as client:
+            client.wait(60, pause=0.05)
 
     # Read-only for a while --------------------------------------------------------------------
 

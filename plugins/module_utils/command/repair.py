@@ -30,7 +30,8 @@ from typing import Any
 from ..errors import DamageError, WharfError
 from ..files import write_atomic
 from ..lock import RESULTS, write_result
-from ..storage import Storage, blobs
+from ..manifests import blobs
+from ..storage import Storage
 from ..text import pluralize
 from .docker import docker
 from .locked import run_locked

@@ -48,7 +48,7 @@ class Pushing(StoredRegistry):
     @staticmethod
     def digest(content: bytes) -> str:
         """Return the digest of a content."""
-        return storage._hash("sha256:", [content])
+        return storage.digest_of(content)
 
     def repair(self, removed: set[str] = frozenset()) -> tuple[list[str], list[str]]:
         """Repair, and look whether all is well then."""
