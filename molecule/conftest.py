@@ -89,12 +89,16 @@ def password() -> str:
 
 
 @pytest.fixture
-def compare_with_snapshot() -> Callable[[], None]:
-    """Return a function that fails if the hosts are not as the scenario's snapshot says."""
+def compare_with_snapshot() -> Callable[..., None]:
+    """Return a function that fails if the hosts are not as a snapshot of the scenario says, by its name."""
     credentials = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials"
     passwords = {file.name: file.read_text().strip() for file in credentials.glob("*")}
-    file = PROJECT / "molecule" / SCENARIO / "tests" / "snapshot.yml"
-    return lambda: hosts_snapshot.compare(file, hosts_snapshot.take(SCENARIO, passwords))
+
+    def compare(name: str = "snapshot") -> None:
+        file = PROJECT / "molecule" / SCENARIO / "tests" / f"{name}.yml"
+        hosts_snapshot.compare(file, hosts_snapshot.take(SCENARIO, passwords))
+
+    return compare
 
 
 @pytest.fixture(scope="session")
