@@ -34,7 +34,8 @@ NOT_OURS = re.compile(
     r"/etc/(\.updated|\.pwd\.lock|(passwd|group|g?shadow|sub[ug]id)-?|(machine-id|mtab|ld\.so\.cache|mailcap)"
     r"|alternatives/.*|systemd/system/[^/]+\.wants|rc.\.d/.*|apparmor\.d/.*|cni(/.*)?|docker/key\.json|ssh/ssh_host_.*"
     r"|ssl/certs/(ca-certificates\.crt|[0-9a-f]{8}\.\d))|.*/\.(bash_logout|bashrc|profile)"
-    r"|/root/(\.(ansible|cache)(/.*)?|engine-pid|sleeper-started)|/srv/backup/registry/.*|/var/lib/wharf/(registry/docker|backup/stage)(/.*)?"
+    r"|/root/(\.(ansible|cache)(/.*)?|engine-pid|sleeper-started)|/srv/backup/registry/.*"
+    r"|/var/lib/wharf/(registry/docker|backup/stage)(/.*)?"
 )
 # Beside files: packages that somebody asked for, those that are held, accounts, images, volumes, and which certificates
 # every program trusts (by their first line, which holds the serial number). Run on the host and in its image.
@@ -140,7 +141,9 @@ def content(data: bytes, program: bool, passwords: Mapping[str, str]) -> str:
 
 def call(*command: str, given: str | None = None) -> bytes:
     """Return what a command says; what it ends with is not asked for, as an engine or a file may be missing."""
-    return subprocess.run(command, input=given and given.encode(), stdout=-1, stderr=subprocess.DEVNULL).stdout
+    return subprocess.run(
+        command, input=given and given.encode(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ).stdout
 
 
 class Looker:
@@ -166,9 +169,8 @@ class Looker:
     def files(self) -> Iterator[tuple[str, Any]]:
         """Yield what was made, changed or removed: paths, and how they are."""
         packaged = set(self.run("cat /var/lib/dpkg/info/*.list").decode().splitlines())
-        settings = dict(
-            re.findall(r"^ (/\S+) ([0-9a-f]{32})", self.run("dpkg-query -Wf '${Conffiles}\\n'").decode(), re.M)
-        )
+        settings = self.run("dpkg-query -Wf '${Conffiles}\\n'").decode()  # files of packages that people may change
+        sums = dict(re.findall(r"^ (/\S+) ([0-9a-f]{32})", settings, re.MULTILINE))
         changes = [line.split(" ", 1) for line in call("docker", "diff", self.container).decode().splitlines()]
         kinds = {path: kind for kind, path in changes if PLACES.match(path) and not NOT_OURS.fullmatch(path)}
         yield from ((path, "removed") for path, kind in kinds.items() if kind == "D")
@@ -185,7 +187,7 @@ class Looker:
                 elif member.issym():
                     ours = not member.linkname.startswith(("/lib/", "/usr/lib/", "/usr/share/"))  # made by a package
                 else:
-                    ours = path not in packaged or settings.get(path, "") not in ("", hashlib.md5(data).hexdigest())
+                    ours = path not in packaged or sums.get(path, "") not in ("", hashlib.md5(data).hexdigest())
                 if not ours or (path, data) == ("/etc/hosts", b"127.0.0.1 localhost\n"):
                     continue
                 owner = f"{member.uname or member.uid}:{member.gname or member.gid}"
@@ -251,6 +253,7 @@ def take(scenario: str, passwords: Mapping[str, str]) -> str:
     """
     lab = f"wharf-{scenario}"
     names = call("docker", "ps", "--filter", f"label=wharf.lab={lab}", "--format", "{{.Names}}").decode().split()
+    assert names, f"no host of {scenario} runs"
     hosts = {name.removeprefix(f"{lab}-"): Looker(name, passwords).look() for name in sorted(names)}
     head = f"# What the roles leave on the hosts of {scenario}; CONTRIBUTING.md says how it is written.\n"
     head += "# yamllint disable rule:line-length\n---\n"
@@ -273,13 +276,6 @@ def compare(file: Path, now: str) -> None:
     if now != before:
         name = str(file.relative_to(PROJECT))
         lines = difflib.unified_diff(before.splitlines(), now.splitlines(), name, "the hosts now", lineterm="")
-        pytest.fail(
-            "\n".join(
-                [
-                    *lines,
-                    f"The hosts are not as {name} says. If they are to be so, accept it on freshly converged"
-                    f" hosts: {UPDATE}=1 molecule verify -s {file.parents[1].name}",
-                ]
-            ),
-            pytrace=False,
-        )
+        advice = f"The hosts are not as {name} says. If they are to be so, accept it on freshly converged hosts:"
+        advice += f" {UPDATE}=1 molecule verify -s {file.parents[1].name}"
+        pytest.fail("\n".join([*lines, advice]), pytrace=False)
