@@ -13,25 +13,31 @@ author: Wharf maintainers
 version_added: 1.0.0
 short_description: Find variables of the role docker_engine that cannot be right
 description:
-  - Finds what the types and choices of the argument specification cannot, one message for each mistake.
+  - Judges types and choices by the role's argument specification, and what a specification cannot say.
   - Messages never hold a proxy's address, which may hold a password.
+positional: hosts
 options:
   _input:
-    description: The role's variables by name. Those that are not given are not judged.
+    description: Variables by host and name, such as C(hostvars). Those that are not given have their defaults.
     type: dict
+    required: true
+  hosts:
+    description: The hosts whose variables are judged.
+    type: list
+    elements: str
     required: true
 """
 
 EXAMPLES = r"""
 - name: Show what is wrong
   ansible.builtin.debug:
-    msg: "{{ {'docker_engine_log_max_size': 'big'} | wharf.registry.docker_engine_problems }}"
-# => ["docker_engine_log_max_size is 'big'. It must be a whole number followed by k, m or g, such as 10m."]
+    msg: "{{ {'a': {'docker_engine_log_max_size': 'big'}} | wharf.registry.docker_engine_problems(['a']) }}"
+# => ["docker_engine_log_max_size: 'big' is no size: use a whole number followed by k, m or g, such as 10m"]
 """
 
 RETURN = r"""
 _value:
-  description: Messages that name the variable, what is wrong with it and what would be right.
+  description: A line for each mistake, with the variable, what is wrong and what would be right.
   type: list
   elements: str
 """
