@@ -9,6 +9,8 @@ import re
 import signal
 import tempfile
 import time
+from dataclasses import dataclass, field
+from enum import Enum
 from http.client import HTTPException
 from typing import Any, NamedTuple
 
@@ -61,14 +63,13 @@ RELOADABLE_FEATURES = ("buildkit",)
 HIDING_KEYS = ("data-root", "features", "graph", "storage-driver")
 
 
-class _Absent:
-    """Stands for a value that is not there (null is a value)."""
+class _Absent(Enum):
+    """Stands for a value that is not there: null is a value. A member stays itself when it is copied."""
 
-    def __repr__(self) -> str:
-        return "ABSENT"
+    ABSENT = "absent"
 
 
-ABSENT = _Absent()
+ABSENT = _Absent.ABSENT
 
 
 class Address(NamedTuple):
@@ -77,14 +78,17 @@ class Address(NamedTuple):
     path: tuple[str, ...]
     item: str | None = None
 
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Return the keys of the objects above it, and of its list."""
+        return self.path if self.item is not None else self.path[:-1]
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Values
-# ---------------------------------------------------------------------------------------------------------------------
+
+# Values -------------------------------------------------------------------------------------------
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are equal; unlike in Python, true is not 1."""
+    """Return whether two JSON values are equal; unlike in Python, true is not 1."""
     if left is ABSENT or right is ABSENT:
         return left is right
     if isinstance(left, bool) or isinstance(right, bool):
@@ -93,20 +97,17 @@ def same(left: Any, right: Any) -> bool:
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(same(one, other) for one, other in zip(left, right))
-    return type(left) is type(right) and left == right or _both_numbers(left, right) and left == right
-
-
-def _both_numbers(left: Any, right: Any) -> bool:
-    return isinstance(left, (int, float)) and isinstance(right, (int, float))
+    are_numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
+    return (are_numbers or type(left) is type(right)) and left == right
 
 
 def among(value: Any, values: list) -> bool:
-    """Whether `value` is one of `values` (see `same`)."""
+    """Return whether `value` is one of `values` (see `same`)."""
     return any(same(value, other) for other in values)
 
 
 def look_up(document: dict, address: Address) -> Any:
-    """The value at an address: ABSENT where nothing is; for an item True where it is in the list."""
+    """Return the value at an address: ABSENT where nothing is; for an item True where it is in the list."""
     value: Any = document
     for key in address.path:
         if not isinstance(value, dict) or key not in value:
@@ -121,10 +122,9 @@ def put(document: dict, address: Address, value: Any) -> None:
     """Set (or, with ABSENT, remove) the value at an address in place; missing parents are made, never removed."""
     if value is ABSENT and look_up(document, address) is ABSENT:
         return
-    parents = address.path if address.item is not None else address.path[:-1]
     node: Any = document
-    for depth, key in enumerate(parents):
-        is_list = address.item is not None and depth == len(parents) - 1
+    for depth, key in enumerate(address.parents):
+        is_list = address.item is not None and depth == len(address.path) - 1
         if key not in node or node[key] is None:
             node[key] = [] if is_list else {}
         node = node[key]
@@ -141,7 +141,7 @@ def put(document: dict, address: Address, value: Any) -> None:
 
 
 def addresses(wanted: dict, path: tuple[str, ...] = ()) -> dict[Address, Any]:
-    """Every place that `wanted` (a part of daemon.json) sets, with its value: leaves, and items of the owned lists."""
+    """Return every place that a part of daemon.json sets, with its value: leaves, and items of the owned lists."""
     found: dict[Address, Any] = {}
     for key, value in wanted.items():
         here = (*path, key)
@@ -155,7 +155,7 @@ def addresses(wanted: dict, path: tuple[str, ...] = ()) -> dict[Address, Any]:
 
 
 def in_order_of(model: Any, value: Any, path: tuple[str, ...] = ()) -> Any:
-    """`value` with keys (and items of the owned lists) in the order that they have in `model`; new ones at the end."""
+    """Return `value` with keys (and items of the owned lists) in the order of `model`; new ones at the end."""
     if isinstance(value, dict) and isinstance(model, dict):
         keys = [key for key in model if key in value] + [key for key in value if key not in model]
         return {key: in_order_of(model.get(key), value[key], (*path, key)) for key in keys}
@@ -164,9 +164,7 @@ def in_order_of(model: Any, value: Any, path: tuple[str, ...] = ()) -> Any:
     return value
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The file's text
-# ---------------------------------------------------------------------------------------------------------------------
+# The file's text ----------------------------------------------------------------------------------
 
 
 def _position(text: str, offset: int) -> str:
@@ -175,7 +173,7 @@ def _position(text: str, offset: int) -> str:
 
 
 def _hint(text: str, offset: int, message: str) -> str:
-    """What would be right where JSON broke at `offset`."""
+    """Return what would be right where JSON broke at `offset`."""
     before, after = text[:offset].rstrip(), text[offset:].lstrip()
     if not after:
         return "the text ends too early: close every bracket and every quote"
@@ -202,7 +200,7 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
 def duplicate_key(text: str) -> tuple[str, int] | None:
-    """The first key that stands twice in one object of valid JSON, and the offset of its second place."""
+    """Return the first key that stands twice in one object of valid JSON, and the offset of its second place."""
     open_brackets: list[set[str] | None] = []
     tokens = list(TOKEN.finditer(text))
     for number, token in enumerate(tokens):
@@ -222,7 +220,7 @@ def duplicate_key(text: str) -> tuple[str, int] | None:
 
 
 def parse(raw: bytes, path: str) -> dict:
-    """The object in a JSON file; an empty file is an empty object.
+    """Return the object in a JSON file; an empty file is an empty object.
 
     Raises:
         WharfError: with the file, line and column of what is wrong, and what would be right.
@@ -272,7 +270,7 @@ def parse(raw: bytes, path: str) -> dict:
 
 
 def value_texts(text: str) -> dict[str, str]:
-    """The text of each top-level value of a JSON object, as it stands in the file."""
+    """Return the text of each top-level value of a JSON object, as it stands in the file."""
     found: dict[str, str] = {}
     depth, key, start, end = 0, None, None, 0
     for token in TOKEN.finditer(text):
@@ -290,7 +288,7 @@ def value_texts(text: str) -> dict[str, str]:
 
 
 def render(document: dict, text: str = "", before: dict | None = None) -> str:
-    """The new text of daemon.json: as `text`, which says `before`, except for the top-level keys that differ.
+    """Return the new text of daemon.json: as `text`, which says `before`, except for the top-level keys that differ.
 
     New parts are indented as `text` is, by four spaces where that shows nothing.
     """
@@ -307,31 +305,26 @@ def render(document: dict, text: str = "", before: dict | None = None) -> str:
     return "{\n" + ",\n".join(members) + "\n}\n" if members else "{}\n"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Who owns what
+# Who owns what ------------------------------------------------------------------------------------
 #
 # The ledger: {"version": 1, "claims": [{"path": [...], "item": any, "before": any, "owners": {NAME: [values]}}],
 # "made": [path of an object or a list that is there only because of us; [] is the file], "pending": {...}}. "item" only
 # in lists owned item by item, "before" only where something stood. An owner has two values while a write is under way.
-# ---------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass
 class Claim:
-    """One address of the ledger: what stood there before anybody of us came, and what each owner wrote."""
+    """One address of the ledger: what stood there before the first owner came, and what each owner wrote."""
 
-    def __init__(self, before: Any = ABSENT, owners: dict[str, list] | None = None) -> None:
-        self.before = before
-        self.owners: dict[str, list] = owners if owners is not None else {}
-
-    def copy(self) -> Claim:
-        return Claim(self.before, {owner: list(values) for owner, values in self.owners.items()})
+    before: Any = ABSENT
+    owners: dict[str, list] = field(default_factory=dict)
 
     def is_ours(self, current: Any) -> bool:
-        """Whether the value that stands there was written by one of the owners."""
+        """Return whether the value that stands there was written by one of the owners."""
         return any(among(current, values) for values in self.owners.values())
 
     def without(self, owner: str, current: Any) -> Any:
-        """What would stand there if `owner` claimed nothing."""
+        """Return what would stand there if `owner` claimed nothing."""
         if not self.is_ours(current):
             return current
         others = [values for name, values in self.owners.items() if name != owner]
@@ -340,22 +333,17 @@ class Claim:
         return others[0][-1] if others else self.before
 
     def ground(self, current: Any) -> Any:
-        """What would stand there if none of the owners claimed anything."""
+        """Return what would stand there if none of the owners claimed anything."""
         return self.before if self.is_ours(current) else current
 
 
+@dataclass
 class Ledger:
     """What is remembered between runs."""
 
-    def __init__(
-        self,
-        claims: dict[Address, Claim] | None = None,
-        made: set[tuple[str, ...]] | None = None,
-        pending: dict | None = None,
-    ) -> None:
-        self.claims = claims if claims is not None else {}
-        self.made = made if made is not None else set()
-        self.pending = pending if pending is not None else {}
+    claims: dict[Address, Claim] = field(default_factory=dict)
+    made: set[tuple[str, ...]] = field(default_factory=set)
+    pending: dict = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: dict, path: str) -> Ledger:
@@ -377,7 +365,7 @@ class Ledger:
             ) from error
 
     def to_json(self) -> dict:
-        """The ledger as JSON data, in an order that does not depend on the run."""
+        """Return the ledger as JSON data, in an order that does not depend on the run."""
         claims = []
         for address in sorted(self.claims, key=lambda one: (one.path, one.item or "")):
             claim = self.claims[address]
@@ -404,14 +392,10 @@ class Ledger:
         claims = [claim for address, claim in self.claims.items() if address.path[: len(path)] == path]
         return sorted({owner for claim in claims for owner in claim.owners})
 
-    def copy(self) -> Ledger:
-        claims = {address: claim.copy() for address, claim in self.claims.items()}
-        return Ledger(claims, set(self.made), copy.deepcopy(self.pending))
-
 
 def union(old: Ledger, new: Ledger, pending: dict) -> Ledger:
-    """The ledger that is true both before and after the file is replaced: a run may be killed in between."""
-    both = old.copy()
+    """Return the ledger that is true both before and after the file is replaced: a run may be killed in between."""
+    both = copy.deepcopy(old)
     both.made |= new.made
     both.pending = pending
     for address, claim in new.claims.items():
@@ -439,7 +423,7 @@ def merge(
     groups: list[dict],
     reserved: tuple[str, ...] = (),
 ) -> Merge:
-    """What daemon.json and the ledger should be.
+    """Return what daemon.json and the ledger should be.
 
     Args:
         document: the file's content, None where there is no file.
@@ -453,8 +437,7 @@ def merge(
         WharfError: an option cannot be set without breaking what stands there.
     """
     current = document if document is not None else {}
-    claims = {address: claim.copy() for address, claim in ledger.claims.items()}
-    made = set(ledger.made)
+    claims, made = copy.deepcopy(ledger.claims), set(ledger.made)
     if document is None:
         made.add(())
 
@@ -491,7 +474,7 @@ def merge(
         if value == {} and isinstance(look_up(bare, address), dict):
             continue
         if not _has_room(bare, address):
-            where = ".".join(address.path if address.item is not None else address.path[:-1])
+            where = ".".join(address.parents)
             raise WharfError(
                 f"{where} is not {'a list' if address.item is not None else 'an object'} in the file, but an option of "
                 f"{owner} wants one there. Remove {where} from the file, or the option. Nothing was changed."
@@ -500,10 +483,9 @@ def merge(
 
     final = copy.deepcopy(bare)
     for address, value in wanted.items():
-        parents = address.path if address.item is not None else address.path[:-1]
-        for depth in range(1, len(parents) + 1):
-            if look_up(final, Address(parents[:depth])) in (ABSENT, None):
-                made.add(parents[:depth])
+        for depth in range(1, len(address.parents) + 1):
+            if look_up(final, Address(address.path[:depth])) in (ABSENT, None):
+                made.add(address.path[:depth])
         standing = look_up(current, address)
         claim = claims.setdefault(address, Claim(grounds.get(address, standing)))
         if claim.owners and not claim.is_ours(standing):
@@ -526,11 +508,10 @@ def merge(
 
 
 def _has_room(document: dict, address: Address) -> bool:
-    """Whether everything above an address is (or can become) an object, or the list that an item belongs in."""
-    parents = address.path if address.item is not None else address.path[:-1]
-    for depth in range(1, len(parents) + 1):
-        value = look_up(document, Address(parents[:depth]))
-        kind = list if address.item is not None and depth == len(parents) else dict
+    """Return whether everything above an address is (or can become) an object, or the list that an item belongs in."""
+    for depth in range(1, len(address.parents) + 1):
+        value = look_up(document, Address(address.path[:depth]))
+        kind = list if address.item is not None and depth == len(address.path) else dict
         if value is not ABSENT and value is not None and not isinstance(value, kind):
             return False
     return True
@@ -553,19 +534,17 @@ def check_wanted(wanted: dict, name: str) -> None:
         refuse_null(value, key)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What the engine makes of it
-# ---------------------------------------------------------------------------------------------------------------------
+# What the engine makes of it ----------------------------------------------------------------------
 
 
 def changed_keys(before: dict, after: dict) -> list[str]:
-    """Top-level keys that differ, in the file's order."""
+    """Return the top-level keys that differ, in the file's order."""
     keys = [*before, *(key for key in after if key not in before)]
     return [key for key in keys if not same(before.get(key, ABSENT), after.get(key, ABSENT))]
 
 
 def can_reload(key: str, before: Any, after: Any) -> bool:
-    """Whether the engine takes this change of a top-level key over on SIGHUP."""
+    """Return whether the engine takes this change of a top-level key over on SIGHUP."""
     if key == "features":
         old = before if isinstance(before, dict) else {}
         new = after if isinstance(after, dict) else {}
@@ -574,14 +553,17 @@ def can_reload(key: str, before: Any, after: Any) -> bool:
 
 
 def stand_ins(document: dict, keys: list[str]) -> dict:
-    """Values to show the engine for keys that leave the file: a reload looks only at what is in the file."""
+    """Return values to show the engine for keys that leave the file: a reload looks only at what is in the file."""
     return {key: RELOADABLE[key] for key in keys if key not in document and RELOADABLE[key] is not None}
 
 
 def out_of_sight(info: dict, after: dict, keys: list[str]) -> list[str]:
-    """Settings of `after`, out of the changed `keys`, under which the engine sees none of its containers and images.
+    """Return the changed settings under which the engine would see none of its containers and images.
 
-    info: what the engine says of itself (its API's /info).
+    Args:
+        info: the engine's answer to /info.
+        after: the file's new content.
+        keys: the top-level keys that change.
     """
     found = []
     root = after.get("data-root", after.get("graph"))

@@ -425,7 +425,7 @@ def update_lists() -> str:
     Raises:
         WharfError: it cannot.
     """
-    # Descriptions in other words are half of the lists' size, and nothing here reads them; those that are there stay.
+    # Long descriptions are half of the lists' size, and nothing here reads them; those that are there stay.
     lean = ("-oAcquire::Languages=none", "-oAPT::Get::List-Cleanup=false")
     end = time.monotonic() + LOCK_WAIT
     while True:
