@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import message_from_string
 from pathlib import Path
 
 from .daemon_json import PATH as DAEMON_JSON
@@ -24,6 +25,10 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = "#!/bin/sh\n# wharf\nexit 101\n"
 LOCK_WAIT = 300  # seconds: an unattended upgrade may be at work
 ENGINES = ("docker.io", "docker-ce")
+# Docker's repository. An older entry for it, or for Docker's own server, gets in the way.
+KEY_FILE = "/etc/apt/keyrings/wharf-docker.asc"
+SOURCE_FILE = "/etc/apt/sources.list.d/wharf-docker.sources"
+UPSTREAM = "https://download.docker.com/linux/debian"
 
 
 def upstream(version: str) -> str:
@@ -89,17 +94,10 @@ def split_deb822(text: str, unwanted: set[str]) -> tuple[str, set[str], set[str]
     """Return the same of a file of stanzas: a stanza loses unwanted addresses, and goes with its last one."""
     left, gone_keys, other_keys, is_changed = [], set(), set(), False
     for stanza in re.split(r"(?<=\n)(?:[ \t]*\n)+", text):
-        fields, name = {}, ""
-        for line in stanza.splitlines():
-            if line.startswith("#"):
-                continue
-            if line[:1] not in (" ", "\t"):
-                name, _colon, line = line.partition(":")
-                name = name.strip().lower()
-            fields[name] = f"{fields.get(name, '')} {line.strip()}".strip()
-        uris = fields.get("uris", "").split()
+        fields = message_from_string("".join(line for line in stanza.splitlines(True) if not line.startswith("#")))
+        uris = fields.get("URIs", "").split()
         kept = [uri for uri in uris if bare(uri) not in unwanted]
-        named = _keyrings_in(fields.get("signed-by", ""))
+        named = _keyrings_in(fields.get("Signed-By", ""))
         is_changed |= kept != uris
         if kept == uris:
             left.append(stanza)
@@ -118,22 +116,21 @@ def _is_empty(text: str) -> bool:
     return all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines())
 
 
-def remove_entries(apt: Path, addresses: list[str], own: str, is_real: bool) -> list[str]:
-    """Take the entries for some repositories out of the files in /etc/apt, and keyrings that only they named.
+def remove_entries(url: str, is_real: bool, apt: Path = Path("/etc/apt")) -> list[str]:
+    """Take others' entries for Docker's packages out of apt's sources, and keyrings that only they named.
 
     Args:
-        apt: /etc/apt, or a copy of it.
-        addresses: the repositories' addresses.
-        own: the path of the file that is Wharf's own, which stays.
+        url: the address of the repository.
         is_real: False: only find out what would go.
+        apt: /etc/apt, or a copy of it.
 
     Returns:
         what goes, for people.
     """
-    unwanted = {bare(address) for address in addresses}
+    unwanted = {bare(url), bare(UPSTREAM)}
     gone, gone_keys, other_keys = [], set(), set()
     for file in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]:
-        if file.suffix not in (".list", ".sources") or not file.is_file() or file.name == Path(own).name:
+        if file.suffix not in (".list", ".sources") or not file.is_file() or file.name == Path(SOURCE_FILE).name:
             continue
         text = file.read_text("utf-8", "surrogateescape")
         left, out, other = (split_list if file.suffix == ".list" else split_deb822)(text, unwanted)
@@ -164,16 +161,10 @@ def remove_entries(apt: Path, addresses: list[str], own: str, is_real: bool) -> 
 class Preflight:
     """One try of a change, in a directory of its own: apt judges it, and nothing on the host changes."""
 
-    def __init__(self, request: dict) -> None:
-        """Prepare it.
-
-        Args:
-            request: source, version, engine (packages), installed, missing, remove, held, allow_downgrade, features
-                (of docker_engine_options), repository (url, release, fingerprint, key_file, source_file, source,
-                addresses).
-        """
-        self.request = request
-        self.repository = request["repository"]
+    def __init__(self, request: dict, found: dict, state: dict) -> None:
+        """Prepare it, with what engine_state's functions return."""
+        self.request, self.found, self.state = request, found, state
+        self.url, self.pin, self.engine = request["repository_url"], request["version"], request["engine"]
         self.complaints = ""
         self.key = ""
 
@@ -190,13 +181,13 @@ class Preflight:
             # apt reads the key as a user of its own.
             os.chmod(directory, 0o755)
             self._prepare(Path(directory))
-            if self.repository["url"]:
+            if self.url:
                 self._try_repository()
             self._update()
             version, packages = self._choose()
             self._refuse_downgrade(version)
             self._refuse_lost_images(version)
-            arguments = [*packages, *(f"{name}-" for name in self.request["remove"])] if packages else []
+            arguments = [*packages, *(f"{name}-" for name in self.state["remove"])] if packages else []
             options = self._options()
             if arguments:
                 self._simulate(arguments, options)
@@ -219,10 +210,10 @@ class Preflight:
         if Path("/etc/apt/sources.list").exists():
             shutil.copy("/etc/apt/sources.list", self.apt)
         (self.apt / "sources.list").touch()
-        self.own = self.apt / "sources.list.d" / Path(self.repository["source_file"]).name
+        self.own = self.apt / "sources.list.d" / Path(SOURCE_FILE).name
         self.own.unlink(missing_ok=True)
-        if self.repository["url"]:
-            remove_entries(self.apt, self.repository["addresses"], self.own.name, is_real=True)
+        if self.url:
+            remove_entries(self.url, True, self.apt)
 
     def _apt(self, program: str, *arguments: str, source: Path | None = None) -> subprocess.CompletedProcess:
         """Run apt-get or apt-cache with the lists of this try, and with its sources or only one of them."""
@@ -236,9 +227,9 @@ class Preflight:
 
     def _try_repository(self) -> None:
         """Fetch the key and the repository's lists."""
-        url = f"{self.repository['url'].rstrip('/')}/gpg"
+        url = f"{self.url.rstrip('/')}/gpg"
         fetched = run("/usr/lib/apt/apt-helper", "-oAcquire::Retries=1", "download-file", url, str(self.key_file))
-        where = f"docker_engine_repository_url: {self.repository['url']} cannot be used"
+        where = f"docker_engine_repository_url: {self.url} cannot be used"
         if fetched.returncode != 0:
             raise WharfError(
                 f"{where}, for its key cannot be fetched from {url}. apt says: "
@@ -248,14 +239,14 @@ class Preflight:
         self.key = self.key_file.read_text("utf-8", "replace")
         if "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in self.key:
             raise WharfError(f"{where}, for {url} is no key in text form (BEGIN PGP PUBLIC KEY BLOCK).")
-        self.own.write_text(self.repository["source"].replace(self.repository["key_file"], str(self.key_file)))
+        self.own.write_text(self.request["repository_source"].replace(KEY_FILE, str(self.key_file)))
         updated = self._apt("apt-get", "-oAPT::Update::Error-Mode=any", "update", source=self.own)
         if updated.returncode != 0:
             message = (complaints(updated.stdout) or updated.stdout).replace(str(self.key_file), url)
             raise WharfError(
                 f"{where}. apt says: {message} The repository must hold this release and be signed by the key that "
-                f"docker_engine_repository_key_fingerprint names, {self.repository['fingerprint']}, and {url} must "
-                "offer that key, not expired."
+                f"docker_engine_repository_key_fingerprint names, {self.request['repository_fingerprint']}, and {url} "
+                "must offer that key, not expired."
             )
         self.complaints = updated.stdout
 
@@ -277,8 +268,8 @@ class Preflight:
 
     def _choose(self) -> tuple[str, list[str]]:
         """Return the engine's version, and the packages to install."""
-        engine, installed, pin = self.request["engine"], self.request["installed"], self.request["version"]
-        offers = {package: self._offered(package) for package in [*engine, *self.request["missing"]]}
+        engine, installed, pin = self.engine, self.found["installed"], self.pin
+        offers = {package: self._offered(package) for package in [*engine, *self.state["missing"]]}
         there = installed.get(engine[0], "")
         missing = [name for name, versions in offers.items() if not versions]
         if missing:
@@ -286,7 +277,7 @@ class Preflight:
                 f"docker_engine_source: {self.request['source']} cannot be used, for no repository of this host holds "
                 f"{', '.join(missing)}.{self._asked()}"
             )
-        others = [package for package in self.request["missing"] if package not in engine]
+        others = [package for package in self.state["missing"] if package not in engine]
         if not pin and all(package in installed for package in engine):
             return there, others
         if pin:
@@ -312,7 +303,7 @@ class Preflight:
 
     def _asked(self) -> str:
         """Return which repository was asked, and apt's complaints about it."""
-        where = f" Asked: {self.repository['url']} {self.repository['release']}." if self.repository["url"] else ""
+        where = f" Asked: {self.url} {self.request['release']}." if self.url else ""
         message = complaints(self.complaints)
         return f"{where} apt says: {message}" if message else where
 
@@ -324,14 +315,14 @@ class Preflight:
             options.append("--allow-downgrades")
         # Holds of other people stay in force.
         held = run("apt-mark", "showhold").stdout.split()
-        if set(held) & set(self.request["held"]):
+        if set(held) & set(self.found["holds"]):
             options.append("--allow-change-held-packages")
         return options
 
     def _refuse_downgrade(self, version: str) -> None:
         """Refuse an older engine than the one that is there, unless it is allowed."""
         for package in ENGINES:
-            there = self.request["installed"].get(package, "")
+            there = self.found["installed"].get(package, "")
             if there and is_older(version, there) and not self.request["allow_downgrade"]:
                 raise WharfError(
                     f"the engine here is {upstream(there)} ({package}), and {upstream(version)} is older, which may "
@@ -341,7 +332,7 @@ class Preflight:
 
     def _refuse_lost_images(self, version: str) -> None:
         """Refuse an engine that would not see images and containers of this one."""
-        if not self.request["remove"]:
+        if not self.state["remove"]:
             return
         info = run("docker", "info", "--format", "{{json .DriverStatus}}").stdout
         if "io.containerd.snapshotter" not in info:
@@ -351,7 +342,8 @@ class Preflight:
                 f"the engine here keeps its images in containerd's store, which {upstream(version)} does not know: "
                 "images and containers would be out of sight. Choose an engine from 24 on."
             )
-        if self.request["features"].get("containerd-snapshotter", others_want_containerd_store()) is not True:
+        features = self.request["options"].get("features") or {}
+        if features.get("containerd-snapshotter", others_want_containerd_store()) is not True:
             raise WharfError(
                 "the engine here keeps its images in containerd's store, and the other one might not: images and "
                 "containers would be out of sight. Put features: {containerd-snapshotter: true} into "
@@ -367,7 +359,7 @@ class Preflight:
                 f"apt says: {' '.join(tried.stdout.split())[-900:]}"
             )
         removed = re.findall(r"^Remv (\S+)", tried.stdout, re.MULTILINE)
-        others = [name for name in removed if name not in self.request["remove"]]
+        others = [name for name in removed if name not in self.state["remove"]]
         if others:
             raise WharfError(
                 f"docker_engine_source: {self.request['source']} would take away {', '.join(others)} as well, which "
@@ -447,17 +439,9 @@ def install(arguments: list[str], options: list[str]) -> None:
     """
     updated = update_lists()
     with no_service_starts():
-        done = run(
-            "apt-get",
-            "--quiet",
-            "--yes",
-            f"-oDPkg::Lock::Timeout={LOCK_WAIT}",
-            "-oDpkg::Options::=--force-confdef",
-            "-oDpkg::Options::=--force-confold",
-            *options,
-            "install",
-            *arguments,
-        )
+        keep_files = ("-oDpkg::Options::=--force-confdef", "-oDpkg::Options::=--force-confold")
+        waits = f"-oDPkg::Lock::Timeout={LOCK_WAIT}"
+        done = run("apt-get", "--quiet", "--yes", waits, *keep_files, *options, "install", *arguments)
     if done.returncode != 0:
         message = complaints(done.stdout + updated) or " ".join(done.stdout.split())[-900:]
         raise WharfError(

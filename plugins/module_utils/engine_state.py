@@ -15,7 +15,7 @@ from typing import Any
 from .daemon_json import PATH as DAEMON_JSON
 from .daemon_json import parse, read_bytes
 from .engine import Engine, is_systemd
-from .engine_packages import matches, remove_entries, run
+from .engine_packages import KEY_FILE, SOURCE_FILE, matches, remove_entries, run
 
 HOLDS = "/var/lib/wharf/docker_engine.holds"
 RESTART = "/var/lib/wharf/docker_engine.restart"
@@ -126,7 +126,6 @@ def gather(module: Any, request: dict) -> dict[str, Any]:
     Raises:
         WharfError: daemon.json cannot be read.
     """
-    repository = request["repository"]
     names = request["packages"] + request["conflicts"] + request["obsolete"]
     installed, held = _packages(list(dict.fromkeys(names)))
     dockerd = module.get_bin_path("dockerd")
@@ -135,7 +134,7 @@ def gather(module: Any, request: dict) -> dict[str, Any]:
     identity = engine.identity if engine else ""
     restart = _lines(RESTART)
     is_active, is_enabled = _service()
-    source = repository["source"] if repository["url"] else ""
+    source = request["repository_source"]
     return {
         "installed": installed,
         "held": held,
@@ -144,11 +143,8 @@ def gather(module: Any, request: dict) -> dict[str, Any]:
         "groups": {user: groups_of(user) for user in request["users"]},
         "has_group": _has_group("docker"),
         "wrong_files": [one["path"] for one in request["files"] if not is_right(**one)],
-        "is_source_right": is_right(repository["source_file"], "644", source)
-        and os.path.exists(repository["key_file"]) == bool(source),
-        "entries": remove_entries(Path("/etc/apt"), repository["addresses"], repository["source_file"], is_real=False)
-        if source
-        else [],
+        "is_source_right": is_right(SOURCE_FILE, "644", source) and os.path.exists(KEY_FILE) == bool(source),
+        "entries": remove_entries(request["repository_url"], is_real=False) if source else [],
         "holds": _lines(HOLDS),
         "has_block": INIT_SCRIPT_BLOCK in _lines("/etc/default/docker"),
         "has_daemon_proxies": "proxies" in parse(read_bytes(DAEMON_JSON) or b"", DAEMON_JSON),

@@ -83,36 +83,18 @@ options:
         description: The whole text. Without any, the file must not be there.
         type: str
         default: ""
-  repository:
-    description: For C(docker_ce), Docker's repository.
-    type: dict
-    default: {}
-    suboptions:
-      url:
-        description: Its address, without a password.
-        type: str
-        default: ""
-      fingerprint:
-        description: The fingerprint of its key.
-        type: str
-        default: ""
-      key_file:
-        description: Where the key is on the host.
-        type: path
-        default: /etc/apt/keyrings/wharf-docker.asc
-      source_file:
-        description: Where apt's source is on the host.
-        type: path
-        default: /etc/apt/sources.list.d/wharf-docker.sources
-      source:
-        description: The text of that source, in which C($(RELEASE)) stands for the name of the host's release.
-        type: str
-        default: ""
-      addresses:
-        description: Addresses whose entries in other sources go.
-        type: list
-        elements: str
-        default: []
+  repository_url:
+    description: For C(docker_ce), the address of Docker's repository, without a password.
+    type: str
+    default: ""
+  repository_fingerprint:
+    description: The fingerprint of its key.
+    type: str
+    default: ""
+  repository_source:
+    description: The text of its apt source, in which C($(RELEASE)) stands for the name of the host's release.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -212,40 +194,23 @@ def request_for(params: dict, here: dict) -> dict:
         )
     nothing = {kind: [] for kind in ("engine", "components", "helpers", "conflicts", "obsolete")}
     packages = {**nothing, **releases[here["release"]].get(params["source"], {})}
-    repository = {**params["repository"], "release": here["release"]}
-    repository["source"] = repository["source"].replace("$(RELEASE)", here["release"])
     wanted = packages["engine"] + packages["components"] + packages["helpers"] + params["extra_packages"]
-    return {**params, **packages, "packages": wanted, "repository": repository}
+    source = params["repository_source"].replace("$(RELEASE)", here["release"])
+    return {**params, **packages, "packages": wanted, "release": here["release"], "repository_source": source}
 
 
 def plan_of(request: dict, found: dict, state: dict) -> dict:
     """Return the parameters of docker_engine_packages, the change tried where it could fail."""
-    repository = request["repository"]
     plan = {"arguments": state["missing"], "options": ["--no-install-recommends"], "key": ""}
     if state["preflight"]:
-        wanted = {key: request[key] for key in ("source", "version", "engine", "allow_downgrade")}
-        wanted.update(
-            installed=found["installed"],
-            held=found["holds"],
-            missing=state["missing"],
-            remove=state["remove"],
-            features=request["options"].get("features") or {},
-            repository=repository,
-        )
-        plan = Preflight(wanted).main()
+        plan = Preflight(request, found, state).main()
     # apt forgets the hold of a package that it replaces.
     again = [one for one in found["holds"] if one not in state["release"]] if state["changes_engine"] else []
+    repository = {"url": request["repository_url"], "source": request["repository_source"], "key": plan["key"]}
     return {
         "arguments": plan["arguments"],
         "options": plan["options"],
-        "repository": {
-            "is_pending": state["source"],
-            "source_file": repository["source_file"],
-            "source": repository["source"] if repository["url"] else "",
-            "key_file": repository["key_file"],
-            "key": plan["key"],
-            "addresses": repository["addresses"],
-        },
+        "repository": repository if state["source"] else None,
         "hold": list(dict.fromkeys(state["hold"] + again)),
         "release": state["release"],
     }
@@ -337,14 +302,6 @@ def main() -> None:
         "mode": {"type": "str", "default": "0644"},
         "content": {"type": "str", "default": "", "no_log": True},
     }
-    repository = {
-        "url": {"type": "str", "default": ""},
-        "fingerprint": {"type": "str", "default": ""},
-        "key_file": {"type": "path", "default": "/etc/apt/keyrings/wharf-docker.asc", "no_log": False},
-        "source_file": {"type": "path", "default": "/etc/apt/sources.list.d/wharf-docker.sources"},
-        "source": {"type": "str", "default": ""},
-        "addresses": {"type": "list", "elements": "str", "default": []},
-    }
     module = AnsibleModule(
         argument_spec={
             "problems": {"type": "list", "elements": "str", "default": []},
@@ -358,7 +315,9 @@ def main() -> None:
             "options": {"type": "dict", "default": {}},
             "defaults": {"type": "list", "elements": "dict", "default": []},
             "files": {"type": "list", "elements": "dict", "default": [], "options": files},
-            "repository": {"type": "dict", "default": {}, "options": repository, "apply_defaults": True},
+            "repository_url": {"type": "str", "default": ""},
+            "repository_fingerprint": {"type": "str", "default": ""},
+            "repository_source": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -30,33 +30,10 @@ options:
     elements: str
     default: [--no-install-recommends]
   repository:
-    description: Docker's repository.
+    description:
+      - C(url), C(source) and C(key), the texts of Docker's repository's source and public key, to be written. With an
+        empty source they are removed. Left out, nothing changes.
     type: dict
-    default: {}
-    suboptions:
-      is_pending:
-        description: Whether its files are to be written or removed.
-        type: bool
-        default: false
-      source_file:
-        description: Where apt's source is.
-        type: path
-      source:
-        description: The text of that source. Empty, source and key are removed.
-        type: str
-        default: ""
-      key_file:
-        description: Where the key is.
-        type: path
-      key:
-        description: The text of the public key.
-        type: str
-        default: ""
-      addresses:
-        description: Addresses whose entries in other sources go.
-        type: list
-        elements: str
-        default: []
   hold:
     description: Packages to hold at their version.
     type: list
@@ -96,7 +73,13 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import read_bytes
-from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import install, remove_entries, select
+from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import (
+    KEY_FILE,
+    SOURCE_FILE,
+    install,
+    remove_entries,
+    select,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.engine_state import HOLDS
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import write_atomic
@@ -104,11 +87,8 @@ from ansible_collections.wharf.registry.plugins.module_utils.files import write_
 
 def change_repository(repository: dict, is_real: bool) -> list[str]:
     """Write or remove the repository's source and key. Returns which entries of others go."""
-    texts = {repository["key_file"]: repository["key"], repository["source_file"]: repository["source"]}
-    removed = []
-    if repository["source"]:
-        removed = remove_entries(Path("/etc/apt"), repository["addresses"], repository["source_file"], is_real)
-    for path, text in texts.items() if is_real else ():
+    removed = remove_entries(repository["url"], is_real) if repository["source"] else []
+    for path, text in ((KEY_FILE, repository["key"]), (SOURCE_FILE, repository["source"])) if is_real else ():
         if repository["source"]:
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             write_atomic(path, text.encode())
@@ -136,7 +116,7 @@ def run(module: AnsibleModule) -> dict:
     params, is_real = module.params, not module.check_mode
     hold, release, repository = params["hold"], params["release"], params["repository"]
     os.umask(0o022)
-    removed = change_repository(repository, is_real) if repository["is_pending"] else []
+    removed = change_repository(repository, is_real) if repository else []
     if is_real:
         holds = list(dict.fromkeys((read_bytes(HOLDS) or b"").decode().split() + hold))
         # Only its own holds are ever released, so they are remembered before they are made.
@@ -151,25 +131,17 @@ def run(module: AnsibleModule) -> dict:
             select(released, "install")
         if release:
             write_holds([package for package in holds if package not in release])
-    changed = bool(params["arguments"] or repository["is_pending"] or hold or release)
+    changed = bool(params["arguments"] or repository or hold or release)
     return {"changed": changed, "removed": removed}
 
 
 def main() -> None:
     """Run the module."""
-    repository = {
-        "is_pending": {"type": "bool", "default": False},
-        "source_file": {"type": "path"},
-        "source": {"type": "str", "default": ""},
-        "key_file": {"type": "path", "no_log": False},
-        "key": {"type": "str", "default": "", "no_log": False},
-        "addresses": {"type": "list", "elements": "str", "default": []},
-    }
     module = AnsibleModule(
         argument_spec={
             "arguments": {"type": "list", "elements": "str", "default": []},
             "options": {"type": "list", "elements": "str", "default": ["--no-install-recommends"]},
-            "repository": {"type": "dict", "default": {}, "options": repository, "apply_defaults": True},
+            "repository": {"type": "dict"},
             "hold": {"type": "list", "elements": "str", "default": []},
             "release": {"type": "list", "elements": "str", "default": []},
         },

@@ -71,6 +71,7 @@ def test_what_would_go_is_named_before_it_goes_with_the_key_that_nobody_else_nam
     keyrings = tmp_path / "keyrings"
     keyrings.mkdir()
     monkeypatch.setattr(engine_packages, "KEYRINGS", (f"{keyrings}/",))
+    monkeypatch.setattr(engine_packages, "SOURCE_FILE", "/etc/apt/sources.list.d/own.sources")
     for name in ("docker.gpg", "other.gpg"):
         (keyrings / name).write_text("key")
     parts = tmp_path / "sources.list.d"
@@ -88,7 +89,7 @@ def test_what_would_go_is_named_before_it_goes_with_the_key_that_nobody_else_nam
     ]
 
     def entries(is_real: bool) -> list[str]:
-        found = engine_packages.remove_entries(tmp_path, list(UNWANTED), "/etc/apt/sources.list.d/own.sources", is_real)
+        found = engine_packages.remove_entries("http://mirror.example/docker/", is_real, tmp_path)
         return sorted(found)
 
     assert entries(is_real=False) == sorted(gone)

@@ -23,13 +23,8 @@ PARAMS = {
     "systems": SYSTEMS,
     "extra_packages": ["openssl"],
     "options": {},
-    "repository": {
-        "url": "",
-        "source": "Suites: $(RELEASE)\n",
-        "source_file": "/s",
-        "key_file": "/k",
-        "addresses": [],
-    },
+    "repository_url": "http://mirror.example/docker",
+    "repository_source": "Suites: $(RELEASE)\n",
 }
 FOUND = {"installed": {}, "holds": [], "entries": []}
 STATE = {
@@ -49,7 +44,7 @@ NO_CHANGE = {"action": "none", "reload_keys": [], "restart_keys": []}
 def test_the_packages_are_those_of_the_system_and_the_source():
     request = info.request_for(PARAMS, TRIXIE)
     assert request["packages"] == ["docker.io", "docker-cli", "pigz", "openssl"]
-    assert (request["conflicts"], request["repository"]["source"]) == ([], "Suites: trixie\n")
+    assert (request["conflicts"], request["repository_source"]) == ([], "Suites: trixie\n")
     none = info.request_for(PARAMS | {"source": "none"}, TRIXIE)
     assert (none["packages"], none["engine"]) == (["openssl"], [])
 
@@ -66,17 +61,18 @@ def test_what_need_not_be_tried_is_installed_as_it_is(monkeypatch):
     monkeypatch.setattr(Preflight, "main", lambda self: pytest.fail("tried"))
     plan = info.plan_of(info.request_for(PARAMS, TRIXIE), FOUND, STATE)
     assert (plan["arguments"], plan["hold"]) == (["docker.io"], [])
-    assert plan["repository"]["source"] == ""
+    assert plan["repository"] is None
 
 
 def test_what_was_tried_is_installed_and_held_again(monkeypatch):
     tried = {"arguments": ["docker.io=2", "runc-"], "options": ["--allow-downgrades"], "key": "KEY"}
     monkeypatch.setattr(Preflight, "main", lambda self: tried)
     found = FOUND | {"holds": ["docker.io", "docker-cli"]}
-    state = STATE | {"preflight": True, "release": ["docker-cli"]}
+    state = STATE | {"preflight": True, "source": True, "release": ["docker-cli"]}
     plan = info.plan_of(info.request_for(PARAMS, TRIXIE), found, state)
     assert (plan["arguments"], plan["options"]) == (tried["arguments"], tried["options"])
-    assert plan["repository"]["key"] == "KEY"
+    repository = {"url": "http://mirror.example/docker", "source": "Suites: trixie\n", "key": "KEY"}
+    assert plan["repository"] == repository
     assert (plan["hold"], plan["release"]) == (["docker.io"], ["docker-cli"])
 
 

@@ -18,6 +18,8 @@ def steps(tmp_path, monkeypatch) -> list[tuple]:
     done: list[tuple] = []
     holds = tmp_path / "wharf" / "holds"
     monkeypatch.setattr(packages, "HOLDS", str(holds))
+    monkeypatch.setattr(packages, "KEY_FILE", str(tmp_path / "b" / "k"))
+    monkeypatch.setattr(packages, "SOURCE_FILE", str(tmp_path / "a" / "s"))
 
     def note(name: str):
         return lambda *arguments: done.append((name, *arguments, holds.read_text() if holds.exists() else None))
@@ -33,8 +35,7 @@ def steps(tmp_path, monkeypatch) -> list[tuple]:
 
 def run(check: bool = False, **params) -> dict:
     """Run the module's work."""
-    repository = {"is_pending": False, "source": "", "source_file": "", "key_file": "", "key": "", "addresses": []}
-    params = {"arguments": [], "options": [], "hold": [], "release": [], "repository": repository} | params
+    params = {"arguments": [], "options": [], "hold": [], "release": [], "repository": None} | params
     return packages.run(SimpleNamespace(params=params, check_mode=check))
 
 
@@ -60,13 +61,7 @@ def test_a_hold_is_forgotten_after_it_was_released_and_its_file_goes_with_the_la
 
 
 def test_check_mode_changes_nothing(steps, tmp_path):
-    repository = {
-        "is_pending": True,
-        "source": "text",
-        "source_file": str(tmp_path / "s"),
-        "key_file": str(tmp_path / "k"),
-    }
-    repository |= {"key": "KEY", "addresses": []}
+    repository = {"url": "x", "source": "text", "key": "KEY"}
     result = run(check=True, arguments=["docker.io"], hold=["docker.io"], repository=repository)
     assert (result, steps) == ({"changed": True, "removed": ["gone"]}, [("entries", False)])
     assert list(tmp_path.iterdir()) == []
@@ -74,11 +69,10 @@ def test_check_mode_changes_nothing(steps, tmp_path):
 
 
 def test_the_repository_is_written_after_old_entries_and_taken_away_again(steps, tmp_path):
-    files = {"source_file": str(tmp_path / "a" / "s"), "key_file": str(tmp_path / "b" / "k"), "addresses": ["x"]}
-    run(repository=files | {"is_pending": True, "source": "text", "key": "KEY"})
+    run(repository={"url": "x", "source": "text", "key": "KEY"})
     assert steps == [("entries", True)]
     assert ((tmp_path / "a/s").read_text(), (tmp_path / "b/k").read_text()) == ("text", "KEY")
-    run(repository=files | {"is_pending": True, "source": "", "key": ""})
+    run(repository={"url": "", "source": "", "key": ""})
     assert steps == [("entries", True)]
     assert not (tmp_path / "a/s").exists()
     assert not (tmp_path / "b/k").exists()
