@@ -175,25 +175,20 @@ def _position(text: str, offset: int) -> str:
 def _hint(text: str, offset: int, message: str) -> str:
     """Return what would be right where JSON broke at `offset`."""
     before, after = text[:offset].rstrip(), text[offset:].lstrip()
-    if not after:
-        return "the text ends too early: close every bracket and every quote"
-    if after[0] in "}]" and before.endswith(",") or after[0] == ",":
-        return "remove the comma before the closing bracket, or write what is missing there"
-    if after[0] in "#/":
-        return "JSON knows no comments: remove them"
-    if after[0] == "'":
-        return "write names and texts in double quotes"
-    if "delimiter" in message:
-        return "a comma or a colon is missing before this place"
-    if "property name" in message:
-        return "write a key in double quotes"
-    if "Invalid control character" in message or "Unterminated string" in message:
-        return "close the double quote"
-    if "Extra data" in message:
-        return "the object has ended before this place: remove what follows it"
-    if "Invalid \\escape" in message:
-        return "write a backslash as two"
-    return "write a JSON value: a text in double quotes, a number, true, false, a list or an object"
+    first = after[:1]
+    hints = (
+        (not after, "the text ends too early: close every bracket and every quote"),
+        (first == "," or (first in "}]" and before.endswith(",")), "remove the comma, or write what is missing there"),
+        (first in "#/", "JSON knows no comments: remove them"),
+        (first == "'", "write names and texts in double quotes"),
+        ("delimiter" in message, "a comma or a colon is missing before this place"),
+        ("property name" in message, "write a key in double quotes"),
+        (re.search("Invalid control character|Unterminated string", message), "close the double quote"),
+        ("Extra data" in message, "the object has ended before this place: remove what follows it"),
+        ("Invalid \\escape" in message, "write a backslash as two"),
+        (True, "write a JSON value: a text in double quotes, a number, true, false, a list or an object"),
+    )
+    return next(hint for applies, hint in hints if applies)
 
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
@@ -225,47 +220,37 @@ def parse(raw: bytes, path: str) -> dict:
     Raises:
         WharfError: with the file, line and column of what is wrong, and what would be right.
     """
+
+    def refuse(text: str, offset: int, message: str) -> WharfError:
+        return WharfError(f"{path}, {_position(text, offset)}: {message}. Nothing was changed.")
+
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         head = raw[: error.start].decode("utf-8")
-        raise WharfError(
-            f"{path}, {_position(head, len(head))}: byte 0x{raw[error.start]:02x} is not UTF-8. "
-            "Save the file as UTF-8. Nothing was changed."
-        ) from error
+        byte = raw[error.start]
+        raise refuse(head, len(head), f"byte 0x{byte:02x} is not UTF-8. Save the file as UTF-8") from error
     if text.startswith("\ufeff"):
-        raise WharfError(
-            f"{path}, line 1, column 1: a byte order mark. Save the file as UTF-8 without it. Nothing was changed."
-        )
+        raise refuse(text, 0, "a byte order mark. Save the file as UTF-8 without it")
     if not text.strip():
         return {}
 
     def refuse_constant(name: str) -> None:
-        raise WharfError(
-            f"{path}, {_position(text, text.find(name))}: {name} is no number in JSON. Write one. Nothing was changed."
-        )
+        raise refuse(text, text.find(name), f"{name} is no number in JSON. Write one")
 
     try:
         document = json.loads(text, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
-        raise WharfError(
-            f"{path}, line {error.lineno}, column {error.colno}: {error.msg}; "
-            f"{_hint(text, error.pos, error.msg)}. Nothing was changed."
-        ) from error
+        raise refuse(text, error.pos, f"{error.msg}; {_hint(text, error.pos, error.msg)}") from error
     except RecursionError as error:
         raise WharfError(f"{path}: nested too deeply to be read. Nothing was changed.") from error
     if not isinstance(document, dict):
         start = len(text) - len(text.lstrip())
-        raise WharfError(
-            f"{path}, {_position(text, start)}: holds {describe(document)} where the engine wants one object. "
-            "Put the settings in { }. Nothing was changed."
-        )
+        kind = describe(document)
+        raise refuse(text, start, f"holds {kind} where the engine wants one object. Put the settings in {{ }}")
     twice = duplicate_key(text)
     if twice:
-        raise WharfError(
-            f'{path}, {_position(text, twice[1])}: the key "{twice[0]}" stands twice in one object. '
-            "Leave the one that is meant. Nothing was changed."
-        )
+        raise refuse(text, twice[1], f'the key "{twice[0]}" stands twice in one object. Leave the one that is meant')
     return document
 
 
@@ -647,16 +632,15 @@ class Change:
         self.module, self.began = module, time.time()
         self.path = os.path.realpath(PATH)
         self.engine = Engine.find()
-        self.raw = read_bytes(self.path)
-        self.document = parse(self.raw, self.path) if self.raw is not None else None
+        raw = read_bytes(self.path)
+        self.document = parse(raw, self.path) if raw is not None else None
         self.ledger_raw = read_bytes(LEDGER)
-        self.ledger = Ledger.from_json(parse(self.ledger_raw or b"", LEDGER), LEDGER)
+        self.ledger = read_ledger()
 
         self.engine_has, current = self._outstanding()
         outcome = self._merge(current, owner, options, groups)
         self.outcome = outcome
         self.before, self.after = self.document or {}, outcome.document or {}
-        file_changes = not same(self.before, self.after) or (self.document is None) != (outcome.document is None)
         for key in changed_keys(self.before, self.after):
             self.engine_has.setdefault(key, self.before.get(key, ABSENT))
         self.late = [key for key, value in self.engine_has.items() if not same(value, self.after.get(key, ABSENT))]
@@ -665,12 +649,16 @@ class Change:
         ]
         self.restart_keys = [key for key in self.late if key not in self.reload_keys]
 
-        self.text = self.raw.decode("utf-8") if self.raw is not None else ""
-        self.new_text, knows_validate = self.text, True
+        # No text is no file.
+        self.text = self.new_text = raw.decode("utf-8") if raw is not None else None
+        if outcome.document is None:
+            self.new_text = None
+        elif self.document is None or not same(self.before, self.after):
+            self.new_text = render(self.after, self.text or "", self.before)
+        file_changes, knows_validate = self.new_text != self.text, True
         if file_changes:
-            self.new_text = render(self.after, self.text, self.before) if outcome.document is not None else ""
             self._check_flags(options)
-            if outcome.document is not None and is_judged:
+            if self.new_text is not None and is_judged:
                 knows_validate = self._validate(options)
         if self.engine and self.restart_keys:
             self._check_containers()
@@ -694,7 +682,8 @@ class Change:
             plan += [f"reload for {', '.join(self.reload_keys)}"] if self.reload_keys else []
             plan += [f"restart for {', '.join(self.restart_keys)}"] if self.restart_keys else []
         header = f"{self.path} ({'; '.join(plan)})" if plan else self.path
-        diff = {"before": self.text, "after": self.new_text, "before_header": self.path, "after_header": header}
+        diff = {"before": self.text or "", "after": self.new_text or ""}
+        diff.update(before_header=self.path, after_header=header)
         return {
             "changed": self.changed,
             "action": action,
@@ -717,13 +706,13 @@ class Change:
             pending = self._pending(self.late, shown) if self.engine else {}
             self._write_ledger(union(self.ledger, self.final, pending))
         if shown:
-            self._write_file(render({**self.after, **shown}, self.text, self.before))
-        elif self.new_text != self.text or (self.document is None) != (self.outcome.document is None):
-            self._write_outcome()
+            self._write_file(render({**self.after, **shown}, self.text or "", self.before))
+        elif self.new_text != self.text:
+            self._write_file(self.new_text)
         if self.must_reload and not self._reload(watch):
             self._roll_back()
         if shown:
-            self._write_outcome()
+            self._write_file(self.new_text)
         self._write_ledger(self.final)
 
     def _outstanding(self) -> tuple[dict[str, Any], dict | None]:
@@ -840,7 +829,7 @@ class Change:
 
     def _roll_back(self) -> None:
         """Put file and ledger back as they were. Raises WharfError, always."""
-        _write(self.path, self.raw, 0o644)
+        self._write_file(self.text)
         _write(LEDGER, self.ledger_raw, 0o600)
         message = last_error(self.module, self.began)
         raise WharfError(
@@ -848,33 +837,27 @@ class Change:
             f"{': ' + message if message else '; its log should say why'}. The file is as it was before."
         )
 
-    def _write_outcome(self) -> None:
-        if self.outcome.document is None:
-            _write(self.path, None, 0o644)
-        else:
-            self._write_file(self.new_text)
-
-    def _write_file(self, text: str) -> None:
-        _write(self.path, text.encode("utf-8"), 0o644)
+    def _write_file(self, text: str | None) -> None:
+        _write(self.path, None if text is None else text.encode("utf-8"), 0o644)
 
     def _write_ledger(self, ledger: Ledger) -> None:
         if ledger.to_bytes() != read_bytes(LEDGER):
             _write(LEDGER, ledger.to_bytes(), 0o600)
 
 
-def owners(path: tuple[str, ...] = ()) -> list[str]:
-    """Return everybody who owns a key of daemon.json at or below a path, sorted.
+def read_ledger() -> Ledger:
+    """Return the ledger; an empty one where there is none. Raises WharfError when it cannot be read."""
+    return Ledger.from_json(parse(read_bytes(LEDGER) or b"", LEDGER), LEDGER)
 
-    Raises:
-        WharfError: the ledger cannot be read.
-    """
-    return Ledger.from_json(parse(read_bytes(LEDGER) or b"", LEDGER), LEDGER).owners(path)
+
+def owners(path: tuple[str, ...] = ()) -> list[str]:
+    """Return everybody who owns a key of daemon.json at or below a path, sorted. Raises WharfError as read_ledger."""
+    return read_ledger().owners(path)
 
 
 def end_restart() -> None:
     """Forget which keys waited for a restart of the engine: it has been restarted."""
-    raw = read_bytes(LEDGER)
-    ledger = Ledger.from_json(parse(raw or b"", LEDGER), LEDGER)
+    ledger = read_ledger()
     if ledger.pending and not ledger.pending.get("shown"):
         ledger.pending = {}
         _write(LEDGER, ledger.to_bytes(), 0o600)
