@@ -95,9 +95,13 @@ def test_a_run_from_another_directory_is_told_what_to_set(tmp_path: Path) -> Non
 
 def test_a_run_in_a_world_writable_checkout_is_told_what_to_set(tmp_path: Path) -> None:
     """Ansible reads no ansible.cfg there."""
-    subprocess.run(["git", "checkout-index", "--all", f"--prefix={tmp_path}/"], cwd=ROOT, check=True)
-    tmp_path.chmod(0o777)
-    assert WHAT_TO_SET in run(tmp_path, "ansible-playbook", "site.yml", "--syntax-check", succeeds=False)
+    checkout = tmp_path / "checkout"
+    subprocess.run(["git", "checkout-index", "--all", f"--prefix={checkout}/"], cwd=ROOT, check=True)
+    checkout.chmod(0o777)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    command = ["ansible-playbook", "-i", "inventories/lab", "site.yml", "--syntax-check"]
+    result = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    assert result.returncode and WHAT_TO_SET in result.stderr
 
 
 def test_a_run_from_another_directory_works_with_ansible_cfg(tmp_path: Path) -> None:
