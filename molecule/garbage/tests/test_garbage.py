@@ -384,7 +384,7 @@ def test_bad_variables_are_refused(ansible):
     bad = {"wharf_garbage_schedule": "hourly", "wharf_retention": [{"repositories": "(", "keep_newest": 1}]}
     run = ansible("playbooks/collect-garbage.yml", "-e", json.dumps(bad))
     assert run.returncode != 0
-    assert "wharf_garbage_schedule: 'hourly' is unknown: use daily, weekly, monthly" in run.stdout
+    assert "wharf_garbage_schedule: 'hourly' is unknown: use daily, weekly or monthly" in run.stdout
     assert "wharf_retention: rule 1 has repositories that is no regular expression" in run.stdout
 
 
