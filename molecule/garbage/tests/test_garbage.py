@@ -415,6 +415,24 @@ def test_schedule_works_survives_a_kill_and_goes(server, client, kept, ansible):
     assert left == ""
 
 
+def test_status_says_how_the_registry_is(server, client, kept):
+    server.check_output(COLLECT)
+    assert 10 <= len(server.check_output("wharf status").splitlines()) <= 13
+    status = json.loads(server.check_output("wharf status --json"))
+    assert status["problems"] == []
+    assert status["registry"] == REGISTRY
+    assert re.match(r"\d+\.\d+\.\d+", status["container"]["version"])
+    assert status["certificate"]["days"] > 300
+    assert status["storage"]["path"] == DATA
+    assert status["storage"]["used"] > 100_000
+    assert status["results"]["collect-garbage"]["good"]
+    server.check_output("docker stop registry")
+    stopped = server.run("wharf status")
+    server.check_output("docker start registry")
+    assert stopped.rc == 3
+    assert "registry: exited" in stopped.stdout
+
+
 # Retention ----------------------------------------------------------------------------------------
 
 
