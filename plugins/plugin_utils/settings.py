@@ -297,7 +297,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
     (("wharf_registry_image_archive", "wharf_registry_image_source"), _saved_image_problems),
     _named(data_problems, "wharf_registry_data"),
     (("wharf_registry_address",), _address_problems),
-    _named(retention.wharf_retention_problems, "wharf_retention"),
+    _named(retention.retention_problems, "wharf_retention"),
     (
         (
             "wharf_backup_repository",
