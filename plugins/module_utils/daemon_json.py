@@ -283,10 +283,10 @@ def render(document: dict, text: str = "", before: dict | None = None) -> str:
     members = []
     for key, value in document.items():
         if before and key in kept and same(value, before.get(key, ABSENT)):
-            words = kept[key]
+            member = kept[key]
         else:
-            words = json.dumps(value, indent=width, ensure_ascii=False).replace("\n", "\n" + width)
-        members.append(f"{width}{json.dumps(key, ensure_ascii=False)}: {words}")
+            member = json.dumps(value, indent=width, ensure_ascii=False).replace("\n", "\n" + width)
+        members.append(f"{width}{json.dumps(key, ensure_ascii=False)}: {member}")
     return "{\n" + ",\n".join(members) + "\n}\n" if members else "{}\n"
 
 

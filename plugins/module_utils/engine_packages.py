@@ -292,8 +292,8 @@ class Preflight:
                 return version, [f"{package}={one}" for package, one in zip(engine, same)] + others
         held = ", ".join(dict.fromkeys(map(upstream, offers[engine[0]]))) or "none"
         raise WharfError(
-            f"docker_engine_version is {pin or upstream(there)!r}, but no repository of this host holds that version "
-            f"of {' and '.join(engine)}. They hold {held}.{self._asked()}"
+            f"docker_engine_version: {pin or upstream(there)!r} of {' and '.join(engine)} is in no repository of this "
+            f"host: use one that they hold: {held}.{self._asked()}"
         )
 
     def _candidate(self, package: str) -> str:
@@ -435,7 +435,7 @@ def install(arguments: list[str], options: list[str]) -> None:
     """Fetch apt's lists, then install and remove packages in one run; configuration files of people stay.
 
     Raises:
-        WharfError: with apt's own words.
+        WharfError: with apt's own message.
     """
     updated = update_lists()
     with no_service_starts():

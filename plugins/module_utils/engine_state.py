@@ -21,10 +21,6 @@ HOLDS = "/var/lib/wharf/docker_engine.holds"
 RESTART = "/var/lib/wharf/docker_engine.restart"
 PROXIES = "/etc/default/wharf-docker"
 INIT_SCRIPT_BLOCK = "# BEGIN wharf proxies"
-REMEDY = (
-    "Set docker_engine_source: {found} to keep what is there, remove it first, or let the role replace it with "
-    "docker_engine_replace: true; images, containers and volumes stay."
-)
 
 
 # What is there ---------------------------------------------------------------------------------------------------
@@ -206,42 +202,42 @@ def judge(found: dict[str, Any], request: dict) -> dict[str, Any]:
 
 
 def problems(found: dict[str, Any], request: dict) -> list[str]:
-    """Return what makes a host unfit, in words."""
+    """Return what makes a host unfit, for people."""
     result = []
     source, installed = request["source"], found["installed"]
     in_the_way = [package for package in request["conflicts"] if package in installed]
     if source == "none":
         if not found["dockerd"]:
             result.append(
-                "docker_engine_source is none, but no engine (dockerd) is on this host. Install one, or let the role "
-                "do it: docker_engine_source: distro, or docker_ce."
+                "docker_engine_source: is none, but no engine (dockerd) is on this host: install one, or use distro or "
+                "docker_ce, and the role does it"
             )
         elif request["users"] and not found["has_group"]:
             result.append(
-                "docker_engine_users is set, but the group docker does not exist on this host. Create it, or leave the "
-                "users out."
+                "docker_engine_users: is set, but the group docker does not exist on this host: create it, or leave "
+                "the users out"
             )
     elif in_the_way and not request["replace"]:
         other = "distro" if source == "docker_ce" else "docker_ce"
+        are, them = ("is", "it") if len(in_the_way) == 1 else ("are", "them")
         result.append(
-            f"docker_engine_source is {source}, but {', '.join(in_the_way)} {'is' if len(in_the_way) == 1 else 'are'} "
-            f"installed here, and {request['engine'][0]} would replace {'it' if len(in_the_way) == 1 else 'them'}. "
-            + REMEDY.format(found=other)
+            f"docker_engine_source: is {source}, but {', '.join(in_the_way)} {are} installed here, and "
+            f"{request['engine'][0]} would replace {them}: set docker_engine_source: {other} to keep what is there, "
+            "remove it first, or set docker_engine_replace: true; images, containers and volumes stay"
         )
     elif found["dockerd"] and not in_the_way and request["engine"][0] not in installed:
         result.append(
-            f"docker_engine_source is {source}, but {found['dockerd']} is here already, from "
-            f"{found['dockerd_package'] or 'no package'}. Remove it first, or set docker_engine_source: none, "
-            "which configures it and leaves it where it is."
+            f"docker_engine_source: is {source}, but {found['dockerd']} is here already, from "
+            f"{found['dockerd_package'] or 'no package'}: remove it first, or set docker_engine_source: none, "
+            "which configures it and leaves it where it is"
         )
     if found["has_daemon_proxies"] and any(file["content"] for file in request["files"] if file["path"] == PROXIES):
         result.append(
-            "docker_engine_http_proxy or docker_engine_https_proxy is set, but /etc/docker/daemon.json holds proxies, "
-            "and the engine would take those instead. Take them out of the file, or leave the variables out."
+            "docker_engine_http_proxy or docker_engine_https_proxy: is set, but /etc/docker/daemon.json holds proxies, "
+            "and the engine would take those instead: take them out of the file, or leave the variables out"
         )
     result.extend(
-        f"docker_engine_users names {user}, who does not exist on this host. Create the user first, or take the name "
-        "out."
+        f"docker_engine_users: {user} does not exist on this host: create the user first, or take the name out"
         for user, groups in found["groups"].items()
         if groups is None
     )

@@ -274,11 +274,11 @@ def run(module: AnsibleModule) -> dict:
         "start": state["start"] or bool(state["remove"] and plan["arguments"] and state["is_managed"]),
         "restart": bool(reasons),
     }
-    words = [word for word, is_pending in pending.items() if is_pending]
+    names = [name for name, is_pending in pending.items() if is_pending]
     return {
         "changed": False,
-        "pending": words,
-        "changes": sentences(words, found, state, plan, change, reasons),
+        "pending": names,
+        "changes": sentences(names, found, state, plan, change, reasons),
         "system": here,
         "engine": {
             "is_running": state["is_running"],

@@ -110,7 +110,7 @@ def run(module: AnsibleModule) -> dict:
     """Make the changes.
 
     Raises:
-        WharfError: with apt's own words.
+        WharfError: with apt's own message.
         OSError: a file cannot be written.
     """
     params, is_real = module.params, not module.check_mode

@@ -41,8 +41,7 @@ EXAMPLES = r"""
   throttle: 1
 """
 
-RETURN = r"""
-"""
+RETURN = r"""# nothing beyond the common values"""
 
 import os
 import time
@@ -110,7 +109,7 @@ def start(module: AnsibleModule) -> None:
     """Start or restart the engine.
 
     Raises:
-        WharfError: it does not come up, with the service manager's words or the engine's.
+        WharfError: it does not come up, with the service manager's message and the engine's.
     """
     began = time.time()
     if is_systemd():

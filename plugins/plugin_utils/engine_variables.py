@@ -90,8 +90,8 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
 def _plain(message: str) -> str:
     """Return a validator's message in this project's form, without a value of another type: it could be a secret."""
     if choice := re.match(r"value of (\S+) must be one of: (.*), got: (.*)$", message):
-        words, _, last = choice[2].rpartition(", ")
-        return f"{choice[1]}: {choice[3]!r} is unknown: use {words} or {last}"
+        others, _, last = choice[2].rpartition(", ")
+        return f"{choice[1]}: {choice[3]!r} is unknown: use {others} or {last}"
     if other := re.search(r"'(docker_engine_\w+)' is of type (?:<class ')?(\w+).*convert to (\w+)", message, re.DOTALL):
         return f"{other[1]}: is of type {other[2]}: use the type {other[3]}"
     return message
