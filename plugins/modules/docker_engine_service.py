@@ -67,11 +67,12 @@ def is_replaced(unit: str) -> bool:
 
 
 def commands(state: str) -> list[list[str]]:
-    """Return the commands that the service manager wants."""
+    """Return the commands for the service manager."""
+    boot = ["update-rc.d", "docker"]
     if not is_systemd():
         if state == "restarted":
             return [["service", "docker", "restart"]]
-        return [["update-rc.d", "docker", "enable"], ["service", "docker", "start"]]
+        return [[*boot, "defaults"], [*boot, "enable"], ["service", "docker", "start"]]
     if state == "started":
         return [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", "docker.service"]]
     units = ["docker.service"]
