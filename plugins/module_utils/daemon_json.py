@@ -582,14 +582,6 @@ def read_bytes(path: str) -> bytes | None:
         ) from error
 
 
-def _make_directories(path: str) -> None:
-    """Make a directory and what is missing above it, with mode 0755 whatever the umask."""
-    if not os.path.isdir(path):
-        _make_directories(os.path.dirname(path))
-        os.mkdir(path)
-        os.chmod(path, 0o755)
-
-
 def _write(path: str, content: bytes | None, mode: int) -> None:
     """Replace a file at once, or remove it. Its mode and owner are kept; `mode` is for a new one.
 
@@ -604,7 +596,7 @@ def _write(path: str, content: bytes | None, mode: int) -> None:
             facts = os.stat(path)
             write_atomic(path, content, facts.st_mode & 0o7777, facts.st_uid, facts.st_gid)
         else:
-            _make_directories(os.path.dirname(path))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomic(path, content, mode, os.geteuid(), os.getegid())
     except OSError as error:
         raise WharfError(f"{path} cannot be written: {error.strerror}.") from error
@@ -700,6 +692,7 @@ class Change:
         Raises:
             WharfError: the engine does not answer or refuses the file, which is then as it was before.
         """
+        os.umask(0o022)
         watch = self._watch() if self.must_reload else None
         shown = stand_ins(self.after, self.reload_keys) if self.must_reload else {}
         if self.changed:
