@@ -1,4 +1,4 @@
-"""The controller's side of registry_images: brings what the module copies from, and shows each image when it is done."""
+"""The controller's side of registry_images: transfers what is copied from there, and shows each image as it is done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -18,6 +18,15 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, one_line
 
 Result = dict[str, Any]
+display = Display()
+
+
+class Failed(Exception):
+    """The module failed as a whole; with what it returned."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.get("msg"))
+        self.result = result
 
 
 class ActionModule(ActionBase):
@@ -29,11 +38,10 @@ class ActionModule(ActionBase):
         """Copy the images; return what the module returns."""
         super().run(tmp, task_vars)
         self.task_vars = task_vars or {}
-        args = self._task.args
-        if not isinstance(args.get("images"), list):
-            return self.module()  # which refuses it
+        images = self._task.args.get("images")
         try:
-            results = list(self.results(args["images"]))
+            # The module itself refuses what is no list.
+            results = list(self.results(images)) if isinstance(images, list) else self.module()["images"]
         except Failed as failed:
             return failed.result
         failures = [f"{result['image']}: {result['msg']}" for result in results if result["failed"]]
@@ -44,104 +52,103 @@ class ActionModule(ActionBase):
             "msg": "; ".join(failures),
         }
 
-    def results(self, images: list[dict[str, Any]]) -> Iterator[Result]:
+    def results(self, images: list[Result]) -> Iterator[Result]:
         """Yield what becomes of each image."""
-        here = [image for image in images if is_here(image)]
-        there = [image for image in images if not is_here(image)]
+        here = [image for image in images if image.get("archive") or image.get("source") == "bundle"]
+        there = [image for image in images if image not in here]
         if self._task.check_mode:
-            yield from self.look(images)[0]
+            yield from self.find_pending(images)[0]
             return
         if not here:
             yield from self.copy(there)
             return
-        found, rooms = self.look(here)
+        found, rooms = self.find_pending(here)
         needed = [result["image"] for result in found if result["pending"] and not result["failed"]]
         yield from (self.show(result) for result in found if result["image"] not in needed)
         coming = [image for image in here if image["image"] in needed]
-        files = {image.get("archive") or self._task.args["bundle"] for image in coming}
-        try:
-            self.check_room(rooms, coming, files)
-        except WharfError as error:
-            failure = {"pending": True, "digest": "", "size": 0, "seconds": 0.0, "failed": True, "msg": str(error)}
-            yield from (self.show({"image": image, **failure}) for image in needed)
-            coming, files = [], set()
-        with self.brought(files) as paths:
+        with self.transferred(rooms, coming) as (paths, failures):
             for image in coming:
-                if image.get("archive"):
-                    there.append({**image, "archive": paths[image["archive"]]})
+                file = self.file_of(image)
+                if file in failures:
+                    yield self.lost(image, failures[file])
                 else:
-                    there.append(image)
+                    there.append({**image, "archive": paths[file]} if image.get("archive") else image)
             yield from self.copy(there, bundle=paths.get(self._task.args.get("bundle")))
 
-    def look(self, images: list[dict[str, Any]]) -> tuple[list[Result], list[Result]]:
+    def file_of(self, image: Result) -> str:
+        """Return the file on the controller that an image comes from."""
+        return str(image.get("archive") or self._task.args["bundle"])
+
+    def find_pending(self, images: list[Result]) -> tuple[list[Result], list[Result]]:
         """Return which of the images are pending, and how much room there is for them; nothing changes."""
         before, self._task.check_mode = self._task.check_mode, True
         try:
             found = self.module(images=images)
         finally:
             self._task.check_mode = before
-        if "images" not in found:
-            raise Failed(found)
         return found["images"], found["rooms"]
 
-    def check_room(self, rooms: list[Result], coming: list[dict[str, Any]], files: set[str]) -> None:
-        """Refuse files for which there is no room. Raises WharfError."""
-        # skopeo lays an archive out beside itself before it copies, and a bundle is unpacked.
-        sizes = [2 * sum(map(os.path.getsize, files)), sum(self.size(image) for image in coming)]
-        check_room(*zip(rooms, sizes))
-
-    @staticmethod
-    def size(image: dict[str, Any]) -> int:
-        """Return what an image will take in the registry, as far as that is known."""
-        return int(image.get("size") or os.path.getsize(image["archive"]))
-
     @contextmanager
-    def brought(self, files: set[str]) -> Iterator[dict[str, str]]:
-        """Bring files into a private directory on the host, of the user who logs in; yield the path of each there.
+    def transferred(self, rooms: list[Result], images: list[Result]) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+        """Transfer the files of images into a private directory on the host, which is removed again.
 
-        With become, Ansible would hold all of a file in memory, or have it there twice.
+        The directory is that of the user who logs in: with become, a file would be there twice for a while.
+
+        Args:
+            rooms: where they go, and where the registry has its data.
+            images: what they are needed for.
+
+        Yields:
+            The paths on the host, and why a file has none.
         """
-        if not files:
-            yield {}
+        paths: dict[str, str] = {}
+        files = sorted({self.file_of(image) for image in images})
+        problem = no_room(rooms, files, images)
+        failures = dict.fromkeys(files, problem) if problem else {}
+        if problem or not files:
+            yield paths, failures
             return
-        place = self._task.args.get("place", "/var/tmp")
-        made = self._low_level_execute_command(f"mktemp -d {shlex.quote(place)}/wharf-copy-XXXXXXXXXX", sudoable=False)
+        place = shlex.quote(self._task.args.get("place", "/var/tmp"))
+        made = self._low_level_execute_command(f"mktemp -d {place}/wharf-copy-XXXXXXXXXX", sudoable=False)
         if made["rc"] != 0:
             raise AnsibleActionFail(f"no directory can be made in {place}: {one_line(made['stderr'])}")
         directory = made["stdout"].strip()
-        paths = {path: f"{directory}/{number}" for number, path in enumerate(sorted(files))}
         try:
-            for path, remote in paths.items():
-                display.display(f"  bringing {path}, {human_bytes(os.path.getsize(path))}")
-                self._transfer_file(path, remote)
-            yield paths
+            for number, path in enumerate(files):
+                display.display(f"  {path}: transferring {human_bytes(os.path.getsize(path))}")
+                try:
+                    paths[path] = self._transfer_file(path, f"{directory}/{number}")
+                except AnsibleError as error:
+                    failures[path] = one_line(error)
+            yield paths, failures
         finally:
             self._low_level_execute_command(f"rm -rf {shlex.quote(directory)}", sudoable=False)
 
-    def copy(self, images: list[dict[str, Any]], **also: Any) -> Iterator[Result]:
+    def copy(self, images: list[Result], **also: Any) -> Iterator[Result]:
         """Copy images, and yield what becomes of each as soon as it is done."""
         if not images:
             return
         job = self.module(images=images, background=True, **also)["job"]
         missing = [image["image"] for image in images]
-        finished = False
-        while not finished:
+        answer: Result = {"finished": False}
+        while not answer["finished"]:
             answer = self.module(job=job, after=len(images) - len(missing))
             for result in answer["images"]:
                 missing.remove(result["image"])
                 yield self.show(result)
-            finished = answer["finished"]
-        for image in missing:
-            yield self.show({"image": image, "pending": True, "failed": True, "msg": "its copy was interrupted"})
+        yield from (self.lost({"image": image}, answer["error"] or "it was interrupted") for image in missing)
 
     def module(self, **args: Any) -> Result:
-        """Run the module with the task's arguments and these instead. Raises Failed where it has no results."""
-        asks = {"job", "after"} & set(args)
-        own = {} if asks else dict(self._task.args)
-        found = self._execute_module(self._task.resolved_action, {**own, **args}, task_vars=self.task_vars)
+        """Run the module with the task's arguments and these. Raises Failed where it has no results."""
+        common = {} if "job" in args else self._task.args
+        found: Result = self._execute_module(self._task.resolved_action, {**common, **args}, task_vars=self.task_vars)
         if found.get("failed") and "images" not in found:
             raise Failed(found)
         return found
+
+    def lost(self, image: Result, reason: str) -> Result:
+        """Show that an image was not copied, and why; return that as its result."""
+        return self.show({"image": image["image"], "pending": True, "failed": True, "msg": reason})
 
     def show(self, result: Result) -> Result:
         """Show what became of an image; return it."""
@@ -155,17 +162,13 @@ class ActionModule(ActionBase):
         return result
 
 
-class Failed(Exception):
-    """The module failed as a whole; with what it returned."""
-
-    def __init__(self, result: Result) -> None:
-        super().__init__(result.get("msg"))
-        self.result = result
-
-
-def is_here(image: dict[str, Any]) -> bool:
-    """Tell whether an image comes from the controller."""
-    return bool(image.get("archive")) or image.get("source") == "bundle"
-
-
-display = Display()
+def no_room(rooms: list[Result], files: list[str], images: list[Result]) -> str:
+    """Return why files do not fit on the host, or their images into the registry; empty when they do."""
+    # skopeo lays an archive out beside itself before it copies, and a bundle is unpacked.
+    needs = [2 * sum(map(os.path.getsize, files))]
+    needs.append(sum(image.get("size") or os.path.getsize(image["archive"]) for image in images))
+    try:
+        check_room(*zip(rooms, needs, strict=False))  # without a container, the second room is not known
+    except WharfError as error:
+        return str(error)
+    return ""

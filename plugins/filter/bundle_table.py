@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.copies import wharf_bundle_table
+from ansible_collections.wharf.registry.plugins.plugin_utils.copies import bundle_table
 
 DOCUMENTATION = r"""
 name: bundle_table
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return the table of what a bundle holds: image, digest, size"
+short_description: Make the table of what a bundle holds
 description:
-  - "Return the table of what a bundle holds: image, digest, size."
+  - One row for each image with its digest and size; then the size of all blobs, and the fingerprint.
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: What M(wharf.registry.registry_bundle) returned.
     type: dict
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.bundle_table }}
+- name: Show all images in a table
+  ansible.builtin.debug:
+    msg: "{{ found | wharf.registry.bundle_table }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Return the table of what a bundle holds: image, digest, size."
-  type: raw
+  description: The table, a line for each row.
+  type: str
 """
 
 
@@ -37,4 +39,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"bundle_table": wharf_bundle_table}
+        return {"bundle_table": bundle_table}

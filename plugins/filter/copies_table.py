@@ -5,38 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.copies import wharf_copies_table
+from ansible_collections.wharf.registry.plugins.plugin_utils.copies import copies_table
 
 DOCUMENTATION = r"""
 name: copies_table
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return the table of what was copied: image"
+short_description: Make the table of what was copied
 description:
-  - "Return the table of what was copied: image, digest, size or what else there is to say, seconds."
-positional: hosts, check
+  - One row for each image, with its digest, its size and how long it took, or what else is to be said of it.
+positional: check
 options:
   _input:
-    description: What is judged or turned into something else.
-    type: dict
-    required: true
-  hosts:
-    description: See C(plugin_utils/copies.py).
+    description: What became of each image, from P(wharf.registry.copies_results#filter).
     type: list
+    elements: dict
     required: true
   check:
-    description: See C(plugin_utils/copies.py).
+    description: Whether nothing was really copied.
     type: bool
+    default: false
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.copies_table(...) }}
+- name: Show all images in a table
+  ansible.builtin.debug:
+    msg: "{{ copied.results | wharf.registry.copies_results(plan.hosts) | wharf.registry.copies_table }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Return the table of what was copied: image, digest, size or what else there is to say, seconds."
-  type: raw
+  description: The table, a line for each row.
+  type: str
 """
 
 
@@ -45,4 +45,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"copies_table": wharf_copies_table}
+        return {"copies_table": copies_table}

@@ -5,43 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.copies import wharf_export_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.copies import export_problems
 
 DOCUMENTATION = r"""
 name: export_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Judge what export-images.yml is given: the bundle's path on the controller"
+short_description: Judge what playbooks/export-images.yml is given
 description:
-  - >-
-    Judge what export-images.yml is given: the bundle's path on the controller, the patterns, and
-    true or false.
-positional: images, registry_image
+  - Judges what the specification of the role settings cannot say.
+positional: images
 options:
   _input:
-    description: What is judged or turned into something else.
-    type: raw
+    description: The variable C(wharf_bundle), the path on the controller.
+    type: str
     required: true
   images:
-    description: See C(plugin_utils/copies.py).
-    type: raw
-    required: true
-  registry_image:
-    description: See C(plugin_utils/copies.py).
-    type: raw
+    description: The variable C(wharf_export_images), the patterns.
+    type: list
+    elements: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.export_problems(...) }}
+- name: Refuse what cannot be exported
+  ansible.builtin.assert:
+    that: "'/srv/images/team.tar' | wharf.registry.export_problems(['team/*']) | length == 0"
 """
 
 RETURN = r"""
 _value:
-  description: >-
-      Judge what export-images.yml is given: the bundle's path on the controller, the patterns, and
-      true or false.
-  type: raw
+  description: A line for each mistake; it names the variable, what is wrong and what would be right.
+  type: list
+  elements: str
 """
 
 
@@ -50,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"export_problems": wharf_export_problems}
+        return {"export_problems": export_problems}

@@ -180,6 +180,15 @@ finished:
   description: Whether these are the last results.
   returned: with job
   type: bool
+error:
+  description: Why there are no results of further images; empty where there are.
+  returned: with job
+  type: str
+rooms:
+  description: How many bytes are free where archives are brought, and where the registry has its data.
+  returned: in check mode
+  type: list
+  elements: dict
 """
 
 import base64
@@ -513,9 +522,8 @@ def progress(job: str, after: int) -> dict[str, Any]:
     if finished:
         shutil.rmtree(job)
     results = [json.loads(line) for line in lines]
-    if error := next((result["error"] for result in results if "error" in result), ""):
-        raise WharfError(error)
-    return {"images": results, "finished": finished}
+    error = next((result["error"] for result in results if "error" in result), "")
+    return {"images": [r for r in results if "error" not in r], "finished": finished, "error": error}
 
 
 def is_unlocked(file: Any) -> bool:
