@@ -54,7 +54,7 @@ class ActionModule(ActionBase):
 
     def results(self, images: list[Result]) -> Iterator[Result]:
         """Yield what becomes of each image."""
-        here = [image for image in images if image.get("archive") or image.get("source") == "bundle"]
+        here = [image for image in images if image.get("archive") or image.get("source", "bundle") == "bundle"]
         there = [image for image in images if image not in here]
         if self._task.check_mode:
             yield from self.find_pending(images)[0]

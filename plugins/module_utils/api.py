@@ -110,12 +110,13 @@ class Manifest:
     document: dict[str, Any]
 
 
-def trust(*paths: str, pem: str = "") -> ssl.SSLContext:
+def trust(*paths: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
     """Return what judges a certificate as Go's programs do: by its names, and any certificate may be an anchor.
 
     Args:
         paths: files of CA certificates in PEM, or directories of *.crt files.
         pem: CA certificates themselves.
+        system: whether the CAs that this host trusts count, too.
 
     Raises:
         WharfError: one of them cannot be read or holds no certificate.
@@ -123,6 +124,8 @@ def trust(*paths: str, pem: str = "") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False
     context.verify_flags |= PARTIAL_CHAIN
+    if system:
+        context.load_default_certs()
     for path in paths:
         files = sorted(glob.glob(os.path.join(glob.escape(path), "*.crt"))) if os.path.isdir(path) else [path]
         for file in files:

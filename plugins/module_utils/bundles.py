@@ -73,7 +73,7 @@ def check_room(*needs: tuple[dict[str, Any], int]) -> None:
 class Plan:
     """What a bundle will hold."""
 
-    images: dict[str, dict[str, Any]]  # digest and size of each image
+    images: list[dict[str, Any]]  # image (its name), digest and size of each
     sizes: dict[str, int]  # bytes of each blob
     index: bytes  # index.json
     registry_image: str  # the id of the registry's own image; empty when it stays out
@@ -89,7 +89,7 @@ class Plan:
         return _summary(self.images, self.sizes, fingerprint, self.registry_image)
 
 
-def _summary(images: dict[str, Any], sizes: dict[str, int], fingerprint: str, own: str) -> dict[str, Any]:
+def _summary(images: list[dict[str, Any]], sizes: dict[str, int], fingerprint: str, own: str) -> dict[str, Any]:
     return {"images": images, "size": sum(sizes.values()), "fingerprint": fingerprint, "registry_image": own}
 
 
@@ -104,7 +104,8 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Pla
     Raises:
         WharfError: a pattern matches nothing, or an image is damaged.
     """
-    images, sizes, entries = {}, {}, []
+    images, entries = [], []
+    sizes: dict[str, int] = {}
     for name, digest in _matching(storage, patterns).items():
         try:
             needed = {blob: storage.blob_path(blob).stat().st_size for blob in storage.closure(digest)}
@@ -114,7 +115,7 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Pla
         if other := next((blob for blob in needed if not blob.startswith("sha256:")), None):
             raise WharfError(f"{name} needs {other}: only sha256 is supported")
         sizes.update(needed)
-        images[name] = {"digest": digest, "size": sum(needed.values())}
+        images.append({"image": name, "digest": digest, "size": sum(needed.values())})
         entries.append({"mediaType": kind, "digest": digest, "size": needed[digest], "annotations": {NAME: name}})
     index = {
         "schemaVersion": 2,
@@ -315,7 +316,7 @@ class Bundle:
 
     def summary(self) -> dict[str, Any]:
         """Return what the module registry_bundle returns."""
-        images = {n: {"digest": d, "size": sum(self.needs[n].values())} for n, d in self.images.items()}
+        images = [{"image": n, "digest": d, "size": sum(self.needs[n].values())} for n, d in self.images.items()]
         sizes = {blob: size for needs in self.needs.values() for blob, size in needs.items()}
         return _summary(images, sizes, self.sums["index.json"], self.registry_image)
 

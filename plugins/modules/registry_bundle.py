@@ -61,8 +61,9 @@ EXAMPLES = """
 
 RETURN = """
 images:
-  description: The digest and the size in bytes of each image, by its name.
-  type: dict
+  description: The images, each with its name C(image), its C(digest) and its C(size) in bytes.
+  type: list
+  elements: dict
   returned: when a bundle was written or read
 size:
   description: The size of all blobs, in bytes.
@@ -95,6 +96,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import bundles
+from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
@@ -164,8 +166,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what is asked for; return what the module returns."""
     p = module.params
     if p["action"] == "write":
-        template = '{{range .Mounts}}{{if eq .Destination "/var/lib/registry"}}{{.Source}}{{end}}{{end}}'
-        data = docker("inspect", "--type", "container", "--format", template, p["container"])
+        data = mounted_at(container(p["container"]))
+        if data is None:
+            raise WharfError(f"there is no container {p['container']} with data: run playbooks/deploy-registry.yml")
         return write(p, Storage(data), module.check_mode)
     if p["action"] == "reserve":
         return reserve(p["path"], p["fingerprint"], p["room"])

@@ -33,7 +33,7 @@ options:
           C(oci-archive:FILE) with the word C(FILE) for I(archive)); C(engine:NAME:TAG) for an image of this host's
           engine; C(bundle) for an image of I(bundle).
         type: str
-        required: true
+        default: bundle
       archive:
         description: Path of the archive on the controller.
         type: path
@@ -64,23 +64,32 @@ options:
     description: The registry's port.
     type: int
     default: 5000
+  tls:
+    description: Whether the registry speaks TLS.
+    type: bool
+    default: true
   ca:
-    description: Path of the registry's CA certificates in PEM, or of a directory of them, as container tools have it;
-      without it plain HTTP is spoken.
+    description: Path of the registry's CA certificates in PEM on its server. Engines have their own.
     type: path
     default: ""
   container:
     description: The registry's container on this host, to see whether there is room for what comes from the controller.
     type: str
     default: ""
-  user:
-    description: The registry's user; empty for a registry that is open to everyone.
-    type: str
-    default: ""
-  password:
-    description: The user's password.
-    type: str
-    default: ""
+  users:
+    description: The registry's users, the first of whom pushes; empty for a registry that is open to everyone.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The user.
+        type: str
+        required: true
+      password:
+        description: The user's password.
+        type: str
+        required: true
   logins:
     description: Logins of the source registries.
     type: list
@@ -200,6 +209,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -219,6 +229,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.api import (
     trust,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.bundles import Bundle, room_at
+from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import digest_of
 
@@ -236,8 +247,8 @@ class Run:
         self.skopeo = shutil.which("skopeo", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/local/bin")
         self.registry = f"{p['name']}:{p['port']}"
         self.local = f"127.0.0.1:{p['port']}"
-        self.context = trust(p["ca"]) if p["ca"] else None
-        own = encoded(p["user"], p["password"]) if p["user"] else ""
+        self.user = p["users"][0] if p["users"] else {"name": "", "password": ""}
+        own = encoded(**self.user) if p["users"] else ""
         # The directory is also a Docker client's own, so that the engine pushes with this login.
         self.write_logins("config.json", {self.registry: own, self.local: own} if own else {})
         logins = {login["registry"]: encoded(login["name"], login["password"]) for login in p["logins"]}
@@ -328,7 +339,7 @@ class Run:
         repository, _, tag = image["image"].rpartition(":")
         source = (EngineSource if image["source"].startswith("engine:") else SkopeoSource)(self, image)
         known = source.identify()
-        with self.client(source.address) as client:
+        with self.client(source) as client:
             try:
                 found = client.manifest(repository, tag)
             except NotFoundError:
@@ -345,27 +356,29 @@ class Run:
         start = time.monotonic()
         source.copy()
         seconds = round(time.monotonic() - start, 2)
-        with self.client(source.address) as client:
+        with self.client(source) as client:
             found = client.manifest(repository, tag)
             if not source.matches(found):
                 raise WharfError(f"the registry has {found.digest} now, which is not what was copied")
             size = sum(client.sizes(repository, found).values())
         return {"digest": found.digest, "size": size, "seconds": seconds}
 
-    def client(self, address: str) -> Client:
-        """Return a client of the registry that images go to."""
-        p = self.p
-        login = {"user": p["user"], "password": p["password"]}
-        return Client(p["name"], p["port"], self.context, address=address, timeout=60, **login)
+    def client(self, source: SkopeoSource | EngineSource) -> Client:
+        """Return a client of the registry that images go to, on the source's way there."""
+        return Client(
+            self.p["name"],
+            self.p["port"],
+            source.trust() if self.p["tls"] else None,
+            address=source.address,
+            user=self.user["name"],
+            password=self.user["password"],
+            timeout=60,
+        )
 
     def rooms(self) -> list[dict[str, Any]]:
         """Return how much is free where archives are brought, and where the registry has its data."""
-        rooms = [room_at(self.p["place"])]
-        with contextlib.suppress(WharfError, OSError):  # in check mode, there may be no registry yet
-            template = '{{range .Mounts}}{{if eq .Destination "/var/lib/registry"}}{{.Source}}{{end}}{{end}}'
-            inspect = ["docker", "inspect", "--type", "container", "--format", template, self.p["container"]]
-            rooms.append(room_at(self.call(*inspect).decode().strip()))
-        return rooms
+        data = mounted_at(container(self.p["container"])) if self.p["container"] else None
+        return [room_at(place) for place in (self.p["place"], data) if place and os.path.isdir(place)]
 
 
 class SkopeoSource:
@@ -383,6 +396,10 @@ class SkopeoSource:
         elif self.name.startswith(f"docker://{run.registry}/"):
             self.name = self.name.replace(run.registry, run.local, 1)
             self.options = run.target_options
+
+    def trust(self) -> ssl.SSLContext:
+        """Return which certificates of the registry are good: those of its own CA."""
+        return trust(self.run.p["ca"])
 
     def identify(self) -> bool:
         """Learn the source's digest. False in check mode on a host that has no skopeo yet."""
@@ -423,6 +440,11 @@ class EngineSource:
         self.target = f"{run.registry}/{image['image']}"
         self.digest = self.image_id = ""
 
+    def trust(self) -> ssl.SSLContext:
+        """Return which certificates of the registry are good: those that the engine takes."""
+        directory = f"/etc/docker/certs.d/{self.run.registry}"
+        return trust(*[directory] if os.path.isdir(directory) else [], system=True)
+
     def id_of(self, name: str) -> str:
         """Return the id that the engine has for a name; empty where it has no such image."""
         try:
@@ -456,9 +478,9 @@ class EngineSource:
                 self.run.call("docker", "tag", before, self.target, always=True)
 
 
-def encoded(user: str, password: str) -> str:
+def encoded(name: str, password: str) -> str:
     """Return a login as auth files have it."""
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
+    return base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 # In the background --------------------------------------------------------------------------------
@@ -570,20 +592,21 @@ def main() -> None:
     """Run the module."""
     text = {"type": "str", "default": ""}
     name = {"type": "str", "required": True}
-    image = {"image": name, "source": name, "archive": {"type": "path"}, "size": {"type": "int", "default": 0}}
-    login = {"registry": name, "name": name, "password": {**name, "no_log": True}}
+    image = {"image": name, "source": {**text, "default": "bundle"}, "digest": text, "image_id": text}
+    image.update(archive={"type": "path"}, size={"type": "int", "default": 0})
+    user = {"name": name, "password": {**name, "no_log": True}}
     module = AnsibleModule(
         argument_spec={
-            "images": {"type": "list", "elements": "dict", "options": {**image, "digest": text, "image_id": text}},
+            "images": {"type": "list", "elements": "dict", "options": image},
             "bundle": {"type": "path"},
             "parallel": {"type": "int", "default": 4},
             "name": text,
             "port": {"type": "int", "default": 5000},
+            "tls": {"type": "bool", "default": True},
             "ca": {"type": "path", "default": ""},
             "container": text,
-            "user": text,
-            "password": {**text, "no_log": True},
-            "logins": {"type": "list", "elements": "dict", "default": [], "options": login},
+            "users": {"type": "list", "elements": "dict", "default": [], "options": user},
+            "logins": {"type": "list", "elements": "dict", "default": [], "options": {"registry": name, **user}},
             "source_ca": text,
             "proxy": {**text, "no_log": True},
             "no_proxy": {"type": "list", "elements": "str", "default": []},

@@ -90,6 +90,7 @@ def _planned(copy: Mapping[str, str], registry: str, clients: Sequence[str]) -> 
     Raises:
         BadCopyError: it cannot be done.
     """
+    copy = {key: str(value) for key, value in copy.items() if value is not None}
     source = copy["from"]
     is_file = source.startswith(("/", "~"))
     if "image" in copy and not is_file:
@@ -356,7 +357,7 @@ def bundle_table(found: Mapping[str, Any]) -> str:
         found: what registry_bundle returned.
     """
     rows = [("image", "digest", "size")]
-    rows += [(name, image["digest"][:_SHORT], human_bytes(image["size"])) for name, image in found["images"].items()]
+    rows += [(image["image"], image["digest"][:_SHORT], human_bytes(image["size"])) for image in found["images"]]
     if found["registry_image"]:
         rows.append(("the registry's own image", found["registry_image"][:_SHORT], ""))
     rows.append(("all, each blob once", "", human_bytes(found["size"])))

@@ -19,6 +19,7 @@ from cryptography import x509
 from ansible_collections.wharf.registry.plugins.module_utils import api
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
+pytest_plugins = ["tests.unit.served_registry"]
 NAME = "registry.wharf.test"
 USER, PASSWORD = "ci", "a-password-of-the-tests"
 

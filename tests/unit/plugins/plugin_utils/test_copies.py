@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import copies
+from ansible_collections.wharf.registry.plugins.plugin_utils import copies, settings
 
 REGISTRY = "registry.example.com:5000"
 DIGEST = "sha256:" + "a" * 64
@@ -116,6 +116,8 @@ def test_oci_archive(tmp_path):
 @pytest.mark.parametrize(
     ("item", "words"),
     [
+        ({"from": 7}, "from: '7' names no registry"),
+        ({"from": ["quay.example.com/app:1"]}, "is not an image reference"),
         ({"from": ""}, "from: '' is not an image reference"),
         ({"from": "quay.example.com/app:1", "to": ""}, "to: '' is not an image's name"),
         ({"from": "quay.example.com/app:1", "engine": ""}, "engine: '' is not a host"),
@@ -186,6 +188,36 @@ def test_bad_login_is_refused_without_its_password(login):
     (line,) = problems({"from": "a.example.com/app:1"}, logins=[login])
     assert line.startswith("wharf_copies_logins: item 1")
     assert "secret-word" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("wharf_copies", ["quay.example.com/app:1"], "dict"),
+        ("wharf_copies", "quay.example.com/app:1", "dict"),
+        ("wharf_copies", [{"to": "app:1"}], "from"),
+        (
+            "wharf_copies",
+            [{"from": "quay.example.com/app:1", "tag": "2"}],
+            "tag is unknown: use engine, from, image, to",
+        ),
+        ("wharf_copies_logins", "secret-word", "dict"),
+        ("wharf_copies_logins", ["secret-word"], "dict"),
+        ("wharf_copies_logins", [{"registry": "a.example.com", "name": "me"}], "password"),
+        (
+            "wharf_copies_logins",
+            [{"registry": "a", "name": "b", "password": "c", "token": "secret-word"}],
+            "token is unk",
+        ),
+        ("wharf_export_images", None, ""),
+        ("wharf_export_registry_image", "ture", "use the type bool"),
+    ],
+)
+def test_what_has_another_shape_is_refused_by_the_specification(name, value, words):
+    lines = [line for line in settings.problems_of({name: value}) if name in line]
+    assert words in " ".join(lines)
+    assert bool(lines) == bool(words)
+    assert "secret-word" not in str(lines)
 
 
 def test_good_logins_pass_and_each_registry_stands_once():
@@ -274,7 +306,7 @@ def test_table_of_copies_in_check_mode():
 
 @pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image  sha256:aaaaaaaaaaaa"])])
 def test_table_of_a_bundle(own, more):
-    images = {"app:1": {"digest": DIGEST, "size": 2_500_000}}
+    images = [{"image": "app:1", "digest": DIGEST, "size": 2_500_000}]
     found = {"images": images, "size": 2_000_000, "registry_image": own, "fingerprint": "f" * 64}
     lines = [" ".join(line.split()) for line in copies.bundle_table(found).splitlines()]
     assert lines == [
