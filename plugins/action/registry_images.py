@@ -15,7 +15,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.wharf.registry.plugins.module_utils.bundles import check_room
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, one_line
+from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, one_line, pluralize
 
 Result = dict[str, Any]
 display = Display()
@@ -39,6 +39,11 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         self.task_vars = task_vars or {}
         images = self._task.args.get("images")
+        if isinstance(images, list) and not self._task.check_mode:
+            # Ansible shows the task's name with its result, when these lines have been shown.
+            display.display(
+                f"{self._task.delegate_to or self.task_vars['inventory_hostname']}: copying {pluralize(len(images), 'image')}"
+            )
         try:
             # The module itself refuses what is no list.
             results = list(self.results(images)) if isinstance(images, list) else self.module()["images"]

@@ -29,6 +29,10 @@ CHUNK = 1024 * 1024
 PARTIAL_CHAIN = 0x80000  # ssl.VERIFY_X509_PARTIAL_CHAIN, which Python has since 3.10
 
 
+class TrustError(WharfError):
+    """The CA certificates that a registry is verified against cannot be had."""
+
+
 class RegistryError(WharfError):
     """The registry, or what answers in its place, does not do what was asked."""
 
@@ -119,7 +123,7 @@ def trust(*paths: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
         system: whether the CAs that this host trusts count, too.
 
     Raises:
-        WharfError: one of them cannot be read or holds no certificate.
+        TrustError: one of them cannot be read or holds no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False
@@ -132,14 +136,14 @@ def trust(*paths: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
             try:
                 context.load_verify_locations(cafile=file)
             except ssl.SSLError:
-                raise WharfError(f"{file} holds no CA certificate in PEM") from None
+                raise TrustError(f"{file} holds no CA certificate in PEM") from None
             except OSError as error:
-                raise WharfError(f"{file} cannot be read: {error.strerror}") from None
+                raise TrustError(f"{file} cannot be read: {error.strerror}") from None
     if pem:
         try:
             context.load_verify_locations(cadata=pem)
         except (ssl.SSLError, ValueError):
-            raise WharfError("the CA certificates are not in PEM") from None
+            raise TrustError("the CA certificates are not in PEM") from None
     return context
 
 

@@ -38,10 +38,10 @@ CHUNK = 1024 * 1024
 HEADER = 1024  # bytes that each file takes in the archive besides its content, at most
 
 
-def room_at(path: str) -> dict[str, Any]:
+def room_at(path: Path | str) -> dict[str, Any]:
     """Return the free bytes where a path lies, and on which host and file system that is."""
     return {
-        "path": path,
+        "path": str(path),
         "host": socket.gethostname(),
         "device": os.stat(path).st_dev,
         "free": shutil.disk_usage(path).free,

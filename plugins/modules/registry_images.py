@@ -16,7 +16,7 @@ description:
   - Whether an image is there already is known by its digest; where the source has none yet (an engine of the classic
     image store, a file of C(docker save)), by the digest of its configuration, which is the image's id.
   - The registry itself is asked before and after, and its certificate verified.
-  - Archives and bundles are brought from the controller only if their images are needed, into a private directory
+  - Archives and bundles are transferred from the controller only if their images are needed, into a private directory
     that is removed again. Each image is shown on the controller as soon as it is done.
 options:
   images:
@@ -122,7 +122,7 @@ options:
     elements: str
     default: []
   place:
-    description: Where on the host archives and bundles are brought; it must have twice their size free.
+    description: Where on the host archives and bundles are transferred to; it must have twice their size free.
     type: path
     default: /var/tmp
   background:
@@ -194,7 +194,7 @@ error:
   returned: with job
   type: str
 rooms:
-  description: How many bytes are free where archives are brought, and where the registry has its data.
+  description: How many bytes are free where archives are transferred to, and where the registry has its data.
   returned: in check mode
   type: list
   elements: dict
@@ -226,12 +226,13 @@ from ansible_collections.wharf.registry.plugins.module_utils.api import (
     Manifest,
     NoResponseError,
     NotFoundError,
+    TrustError,
     trust,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.bundles import Bundle, room_at
 from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.manifests import digest_of
+from ansible_collections.wharf.registry.plugins.module_utils.manifests import blobs, digest_of
 
 PREFIX = "wharf-copy-"
 ABANDONED = 120  # seconds after which a job that nobody asks for ends
@@ -336,32 +337,36 @@ class Run:
 
     def copy(self, image: dict[str, Any]) -> dict[str, Any]:
         """Copy one image if it is not there."""
-        repository, _, tag = image["image"].rpartition(":")
         source = (EngineSource if image["source"].startswith("engine:") else SkopeoSource)(self, image)
-        known = source.identify()
+        source.identify()
+        try:
+            found, size = self.find(source, image["image"])
+        except (NoResponseError, TrustError):
+            if not self.check_mode:
+                raise
+            found, size = None, 0
+        if found and source.matches(found):
+            return {"pending": False, "digest": found.digest, "size": size}
+        if self.check_mode:
+            return {"digest": source.digest}
+        start = time.monotonic()
+        source.copy()
+        seconds = round(time.monotonic() - start, 2)
+        found, size = self.find(source, image["image"])
+        if not found or not source.matches(found):
+            has = found.digest if found else "nothing"
+            raise WharfError(f"the registry has {has} now, which is not what was copied")
+        return {"digest": found.digest, "size": size, "seconds": seconds}
+
+    def find(self, source: SkopeoSource | EngineSource, image: str) -> tuple[Manifest | None, int]:
+        """Return what the registry has under an image's name, and its bytes if it is this source's image."""
+        repository, _, tag = image.rpartition(":")
         with self.client(source) as client:
             try:
                 found = client.manifest(repository, tag)
             except NotFoundError:
-                found = None
-            except NoResponseError:
-                if not self.check_mode:
-                    raise
-                found = None
-            if found and known and source.matches(found):
-                sizes = client.sizes(repository, found)
-                return {"pending": False, "digest": found.digest, "size": sum(sizes.values())}
-            if self.check_mode:
-                return {"digest": source.digest}
-        start = time.monotonic()
-        source.copy()
-        seconds = round(time.monotonic() - start, 2)
-        with self.client(source) as client:
-            found = client.manifest(repository, tag)
-            if not source.matches(found):
-                raise WharfError(f"the registry has {found.digest} now, which is not what was copied")
-            size = sum(client.sizes(repository, found).values())
-        return {"digest": found.digest, "size": size, "seconds": seconds}
+                return None, 0
+            return found, sum(client.sizes(repository, found).values()) if source.matches(found) else 0
 
     def client(self, source: SkopeoSource | EngineSource) -> Client:
         """Return a client of the registry that images go to, on the source's way there."""
@@ -376,7 +381,7 @@ class Run:
         )
 
     def rooms(self) -> list[dict[str, Any]]:
-        """Return how much is free where archives are brought, and where the registry has its data."""
+        """Return how much is free where archives are transferred to, and where the registry has its data."""
         data = mounted_at(container(self.p["container"])) if self.p["container"] else None
         return [room_at(place) for place in (self.p["place"], data) if place and os.path.isdir(place)]
 
@@ -401,20 +406,15 @@ class SkopeoSource:
         """Return which certificates of the registry are good: those of its own CA."""
         return trust(self.run.p["ca"])
 
-    def identify(self) -> bool:
-        """Learn the source's digest. False in check mode on a host that has no skopeo yet."""
-        if self.digest or self.image_id:
-            return True
-        if not self.run.skopeo:
-            return False
-        options = [f"--{name}={value}" for name, value in self.options.items()]
-        self.digest = digest_of(self.run.call(self.run.skopeo, "inspect", "--raw", *options, self.name))
-        return True
+    def identify(self) -> None:
+        """Learn the source's digest, unless it is known, or skopeo is only to be installed."""
+        if not self.digest and not self.image_id and self.run.skopeo:
+            options = [f"--{name}={value}" for name, value in self.options.items()]
+            self.digest = digest_of(self.run.call(self.run.skopeo, "inspect", "--raw", *options, self.name))
 
     def matches(self, found: Manifest) -> bool:
         """Tell whether this is what the registry has."""
-        configuration = found.document.get("config", {}).get("digest")
-        return found.digest == self.digest or bool(self.image_id and self.image_id == configuration)
+        return found.digest == self.digest or bool(self.image_id) and self.image_id == configuration(found)
 
     def copy(self) -> None:
         """Copy it, with everything that belongs to it."""
@@ -454,16 +454,15 @@ class EngineSource:
                 return ""
             raise
 
-    def identify(self) -> bool:
+    def identify(self) -> None:
         """Learn the image's id."""
         self.image_id = self.id_of(self.name)
         if not self.image_id:
             raise WharfError(f"the engine of {socket.gethostname()} has no image {self.name}")
-        return True
 
     def matches(self, found: Manifest) -> bool:
         """Tell whether this is what the registry has. The containerd image store's id is that of the manifest."""
-        return self.image_id in (found.digest, found.document.get("config", {}).get("digest"))
+        return self.image_id in (found.digest, configuration(found))
 
     def copy(self) -> None:
         """Push it. The name that this needs is removed again, or given back to the image that had it."""
@@ -481,6 +480,11 @@ class EngineSource:
 def encoded(name: str, password: str) -> str:
     """Return a login as auth files have it."""
     return base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def configuration(found: Manifest) -> str:
+    """Return the digest of an image's configuration, which is its id in the classic image store; empty for an index."""
+    return next((blob["digest"] for blob in blobs({"config": found.document.get("config")})), "")
 
 
 # In the background --------------------------------------------------------------------------------

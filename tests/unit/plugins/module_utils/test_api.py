@@ -17,7 +17,6 @@ import pytest
 from cryptography import x509
 
 from ansible_collections.wharf.registry.plugins.module_utils import api
-from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
 pytest_plugins = ["tests.unit.served_registry"]
 NAME = "registry.wharf.test"
@@ -99,9 +98,9 @@ def test_connection_is_kept_and_made_again_the_same_way(secure, certificates):
 def test_file_that_holds_no_ca_is_named(tmp_path, content, words):
     if content:
         (tmp_path / "ca.crt").write_bytes(content)
-    with pytest.raises(WharfError, match=rf"ca\.crt {words}"):
+    with pytest.raises(api.TrustError, match=rf"ca\.crt {words}"):
         api.trust(str(tmp_path / "ca.crt"))
-    with pytest.raises(WharfError, match="not in PEM"):
+    with pytest.raises(api.TrustError, match="not in PEM"):
         api.trust(pem="no certificate")
 
 
