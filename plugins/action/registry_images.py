@@ -41,9 +41,8 @@ class ActionModule(ActionBase):
         images = self._task.args.get("images")
         if isinstance(images, list) and not self._task.check_mode:
             # Ansible shows the task's name with its result, when these lines have been shown.
-            display.display(
-                f"{self._task.delegate_to or self.task_vars['inventory_hostname']}: copying {pluralize(len(images), 'image')}"
-            )
+            host = self._task.delegate_to or self.task_vars["inventory_hostname"]
+            display.display(f"{host}: copying {pluralize(len(images), 'image')}")
         try:
             # The module itself refuses what is no list.
             results = list(self.results(images)) if isinstance(images, list) else self.module()["images"]
