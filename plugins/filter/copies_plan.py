@@ -15,7 +15,7 @@ short_description: Judge what playbooks/copy-images.yml is given, and plan it
 description:
   - Says what is wrong with the images to copy, and which host has to copy which of them. Reads the archives among them
     on the controller. Types and keys are judged by the specification of the role settings.
-positional: registry, server, clients, hosts
+positional: registry, server, clients
 options:
   _input:
     description: The images, as the variable C(wharf_copies) has them.
@@ -35,20 +35,6 @@ options:
     type: list
     elements: str
     required: true
-  hosts:
-    description: The hosts of the play; the server must be one of them.
-    type: list
-    elements: str
-    required: true
-  parallel:
-    description: The variable C(wharf_copies_parallel).
-    type: int
-    default: 4
-  logins:
-    description: The variable C(wharf_copies_logins).
-    type: list
-    elements: dict
-    default: []
   ca:
     description: The variable C(wharf_copies_ca), PEM text or the path of a file.
     type: str
@@ -60,7 +46,7 @@ EXAMPLES = r"""
   ansible.builtin.set_fact:
     plan: >-
       {{ [{'from': 'quay.example.com/team/app:1.4'}]
-         | wharf.registry.copies_plan('registry.example.com:5000', 'server', ['client1'], ansible_play_hosts_all) }}
+         | wharf.registry.copies_plan('registry.example.com:5000', 'server', ['client1']) }}
 # problems: [], hosts: [{host: server, engine: false, images: [{image: "team/app:1.4", ...}]}], ca: ""
 """
 

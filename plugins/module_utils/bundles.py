@@ -26,7 +26,7 @@ from .errors import DamageError, WharfError
 from .manifests import OCI_INDEX, blobs, digest_of, media_type, walk
 from .references import REPOSITORY_TAG
 from .storage import Storage
-from .text import human_bytes
+from .text import human_bytes, table
 
 NAME = "org.opencontainers.image.ref.name"
 REGISTRY_IMAGE = "wharf.registry-image"
@@ -90,7 +90,14 @@ class Plan:
 
 
 def _summary(images: list[dict[str, Any]], sizes: dict[str, int], fingerprint: str, own: str) -> dict[str, Any]:
-    return {"images": images, "size": sum(sizes.values()), "fingerprint": fingerprint, "registry_image": own}
+    """Return what a bundle holds, also as a table for people."""
+    size, short = sum(sizes.values()), len("sha256:") + 12
+    rows = [("image", "digest", "size")]
+    rows += [(image["image"], image["digest"][:short], human_bytes(image["size"])) for image in images]
+    rows += [("the registry's own image", own[:short], "")] if own else []
+    rows.append(("all, each blob once", "", human_bytes(size)))
+    lines = [*table(rows), f"fingerprint: {fingerprint}"]
+    return {"images": images, "size": size, "fingerprint": fingerprint, "registry_image": own, "table": lines}
 
 
 def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Plan:
@@ -128,7 +135,9 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Pla
 
 def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
     """Return the digests of the images that patterns match, by REPOSITORY:TAG in order."""
-    tags = {f"{name}:{tag}": digest for name in storage.repositories() for tag, digest in storage.tags(name).items()}
+    if not patterns:
+        raise WharfError("there is no image to export: give a list such as ['team/*', 'app:1.4']")
+    tags = {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
     found: dict[str, str] = {}
     for pattern in patterns:
         matching = fnmatch.filter(tags, pattern if ":" in pattern else f"{pattern}:*")

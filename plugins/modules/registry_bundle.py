@@ -77,6 +77,11 @@ registry_image:
   description: The id of the registry's own image; empty when it is not in the bundle.
   type: str
   returned: when a bundle was written or read
+table:
+  description: All this as a table for people.
+  type: list
+  elements: str
+  returned: when a bundle was written or read
 room:
   description: The bytes that the file takes, at most.
   type: int
@@ -149,7 +154,13 @@ def check(path: str, fingerprint: str = "") -> dict[str, Any]:
 
 
 def reserve(path: str, fingerprint: str, room: int) -> dict[str, Any]:
-    """Refuse a file that is there and is another one, or too little room for it."""
+    """Refuse a place where the bundle cannot be, a file that is there and is another one, or too little room."""
+    if not os.path.isabs(path) or not path.endswith(".tar"):
+        raise WharfError(
+            f"{path!r} is not the absolute path of a file that ends in .tar: use /srv/images/team.tar or so"
+        )
+    if not os.access(os.path.dirname(path), os.W_OK):
+        raise WharfError(f"{os.path.dirname(path)!r} is no directory in which you can write: make it")
     if not os.path.lexists(path):
         bundles.check_room((bundles.room_at(os.path.dirname(path)), room))
         return {"changed": False, "exists": False}

@@ -1,4 +1,4 @@
-"""Copies, exports and imports of images: what is refused and planned on the controller, and the tables at the end."""
+"""Copies of images: what is refused and planned on the controller, and the report at the end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, PATH, REFERENCE, REPOSITORY_TAG
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, table
-from ansible_collections.wharf.registry.plugins.plugin_utils.paths import pem_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown, whole_number
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
 _PATTERN = re.compile(r"[a-z0-9._/*?\[\]!-]+(?::[A-Za-z0-9_.*?\[\]!-]+)?")
 _LARGEST_JSON = 16 * 1024 * 1024
 _REF_NAME = "org.opencontainers.image.ref.name"
-_SHORT = len("sha256:") + 12
 
 
 class BadCopyError(ValueError):
@@ -31,37 +29,23 @@ class BadCopyError(ValueError):
 
 
 def copies_plan(
-    copies: Sequence[Mapping[str, str]],
-    registry: str,
-    server: str,
-    clients: Sequence[str],
-    hosts: Sequence[str],
-    parallel: object = 4,
-    logins: Sequence[Mapping[str, str]] = (),
-    ca: str = "",
+    copies: Sequence[Mapping[str, Any]], registry: str, server: str, clients: Sequence[str], ca: str = ""
 ) -> dict[str, Any]:
-    """Judge what copy-images.yml is given, and say which host has to copy what.
+    """Judge what to copy, and say which host has to copy what.
 
     Args:
         copies: wharf_copies; types and keys are judged by the specification.
         registry: NAME:PORT.
         server: the registry's server.
         clients: the hosts whose engines may push.
-        hosts: the hosts that --limit leaves.
-        parallel: wharf_copies_parallel.
-        logins: wharf_copies_logins.
         ca: wharf_copies_ca.
 
     Returns:
-        ``problems``, a line for each, without passwords; ``hosts``, a list of ``host``, ``engine`` (whether its engine
-        pushes) and ``images`` as the module registry_images takes them; ``ca``, the text of the CA certificates.
+        ``problems``, a line for each; ``hosts``, a list of ``host``, ``engine`` (whether its engine pushes) and
+        ``images`` as the module registry_images takes them; ``ca``, the text of the CA certificates.
     """
-    problems = [*_limit_problems(server, hosts), *_parallel_problems(parallel), *_login_problems(logins)]
-    problems += pem_problems(ca, "wharf_copies_ca") if ca else []
-    if not copies:
-        problems.append("wharf_copies: is empty: give a list of images, as in docs/copy-images.md")
-    pushed: dict[str, list[dict[str, Any]]] = {}
-    copied: list[dict[str, Any]] = []
+    problems = [] if copies else ["wharf_copies: is empty: give a list of images, as in docs/copy-images.md"]
+    images: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     positions: dict[str, int] = {}
     for position, copy in enumerate(copies, start=1):
         try:
@@ -76,12 +60,11 @@ def copies_plan(
                 " give each another one under to"
             )
         positions.setdefault(name, position)
-        engine = image.pop("engine", None)
-        (pushed.setdefault(engine, []) if engine else copied).append(image)
-    plan = [{"host": host, "engine": True, "images": images} for host, images in pushed.items()]
-    plan += [{"host": server, "engine": False, "images": copied}] if copied else []
-    text = ca if "-----BEGIN" in ca or problems or not ca else Path(ca).expanduser().read_text("utf-8")
-    return {"problems": problems, "hosts": plan, "ca": text}
+        engine = image.pop("engine", "")
+        images.setdefault((engine or server, bool(engine)), []).append(image)
+    hosts = [{"host": host, "engine": engine, "images": found} for (host, engine), found in images.items()]
+    text = Path(ca).expanduser().read_text("utf-8") if ca and "-----BEGIN" not in ca else ca
+    return {"problems": problems, "hosts": sorted(hosts, key=lambda host: not host["engine"]), "ca": text}
 
 
 def _planned(copy: Mapping[str, str], registry: str, clients: Sequence[str]) -> dict[str, Any]:
@@ -227,24 +210,20 @@ def _images_of(path: str) -> Iterator[tuple[list[str], dict[str, str]]]:
             yield [name] if name else [], {"source": source, "digest": entry["digest"]}
 
 
-def _limit_problems(server: str, hosts: Sequence[str]) -> list[str]:
-    """Judge --limit, which may leave out the server."""
-    return [] if server in hosts else [f"--limit: leaves out {server}, which copies the images: leave --limit out"]
+# What the specification of the settings cannot say -------------------------------------------------
 
 
-def _parallel_problems(value: object) -> list[str]:
+def parallel_problems(value: int, variable: str) -> list[str]:
     """Judge how many images are copied at once."""
-    if 1 <= whole_number(value) <= 32:
-        return []
-    return [f"wharf_copies_parallel: {shown(value)} is not a number of images: use a number from 1 to 32"]
+    return [] if 1 <= value <= 32 else [f"{variable}: {value} is not a number of images: use a number from 1 to 32"]
 
 
-def _login_problems(logins: Sequence[Mapping[str, str]]) -> list[str]:
+def login_problems(logins: Sequence[Mapping[str, str]], variable: str) -> list[str]:
     """Judge the logins of the source registries."""
     problems: list[str] = []
     seen: set[str] = set()
     for position, login in enumerate(logins, start=1):
-        registry, who = login["registry"], f"wharf_copies_logins: item {position}"
+        registry, who = login["registry"], f"{variable}: item {position}"
         if not login["name"] or not login["password"]:
             problems.append(f"{who}: name or password is empty: give both, or leave the item out")
         if not re.fullmatch(HOST, registry):
@@ -255,110 +234,52 @@ def _login_problems(logins: Sequence[Mapping[str, str]]) -> list[str]:
     return problems
 
 
-# Bundles ------------------------------------------------------------------------------------------
-
-
-def export_problems(bundle: str, images: Sequence[str]) -> list[str]:
-    """Judge what export-images.yml is given.
-
-    Args:
-        bundle: wharf_bundle, the path on the controller.
-        images: wharf_export_images, the patterns.
-    """
-    problems = []
-    if not os.path.isabs(bundle) or not bundle.endswith(".tar"):
-        problems.append(
-            f"wharf_bundle: {shown(bundle)} is not the absolute path of a file on the controller that ends in .tar:"
-            " use one such as /srv/images/team.tar"
-        )
-    elif not os.access(os.path.dirname(bundle), os.W_OK):
-        problems.append(
-            f"wharf_bundle: {shown(os.path.dirname(bundle))} is no directory in which you can write: make it"
-        )
-    if not images:
-        problems.append("wharf_export_images: is empty: give a list such as ['team/*', 'app:1.4']")
-    problems += [
-        f"wharf_export_images: item {position}: {shown(pattern)} is not an image of the registry: use"
-        " REPOSITORY:TAG, or REPOSITORY for all its tags, without the registry's name; * and ? stand for anything"
-        for position, pattern in enumerate(images, start=1)
-        if not _PATTERN.fullmatch(str(pattern))
+def pattern_problems(patterns: Sequence[str], variable: str) -> list[str]:
+    """Judge the patterns of the images to export."""
+    return [
+        f"{variable}: item {position}: {shown(pattern)} is not an image of the registry: use REPOSITORY:TAG, or"
+        " REPOSITORY for all its tags, without the registry's name; * and ? stand for anything"
+        for position, pattern in enumerate(patterns, start=1)
+        if not _PATTERN.fullmatch(pattern)
     ]
-    return problems
 
 
-def import_problems(
-    bundle: str, fingerprint: str, server: str, hosts: Sequence[str], parallel: object = 4
-) -> list[str]:
-    """Judge what import-images.yml is given.
-
-    Args:
-        bundle: wharf_bundle, the path on the controller.
-        fingerprint: wharf_bundle_fingerprint; empty when any will do.
-        server: the registry's server.
-        hosts: the hosts that --limit leaves.
-        parallel: wharf_copies_parallel.
-    """
-    problems = _limit_problems(server, hosts) + _parallel_problems(parallel)
-    if not os.path.isabs(bundle) or not os.path.isfile(bundle):
-        problems.append(
-            f"wharf_bundle: {shown(bundle)} is not the absolute path of a file on the controller: use the bundle's path"
-        )
-    if fingerprint and not re.fullmatch("[0-9a-f]{64}", str(fingerprint)):
-        problems.append(
-            f"wharf_bundle_fingerprint: {shown(fingerprint)} is not a fingerprint: use the 64 digits that"
-            " export-images.yml showed"
-        )
-    return problems
+def fingerprint_problems(value: str, variable: str) -> list[str]:
+    """Judge the fingerprint of a bundle; empty where any will do."""
+    if not value or re.fullmatch("[0-9a-f]{64}", value):
+        return []
+    return [f"{variable}: {shown(value)} is not a fingerprint: use the 64 digits that export-images.yml showed"]
 
 
 # Results ------------------------------------------------------------------------------------------
 
 
-def copies_results(results: Sequence[Mapping[str, Any]], plan: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what became of each image, in the plan's order.
+def copies_report(
+    results: Sequence[Mapping[str, Any]], plan: Sequence[Mapping[str, Any]], check: bool = False
+) -> dict[str, Any]:
+    """Say what became of all images, in the plan's order.
 
     Args:
         results: what registry_images returned for each host of the plan; without images where it failed as a whole.
         plan: the hosts with their images.
-    """
-    found: list[dict[str, Any]] = []
-    for result, host in zip(results, plan, strict=True):
-        done = {image["image"]: image for image in result.get("images") or []}
-        lost = {"failed": True, "msg": result.get("msg") or "it failed"}
-        found += [dict(done.get(image["image"], {"image": image["image"], **lost})) for image in host["images"]]
-    return found
-
-
-def copies_table(results: Sequence[Mapping[str, Any]], check: bool = False) -> str:
-    """Return the table of what was copied: image, digest, size or what else there is to say, seconds.
-
-    Args:
-        results: from copies_results.
         check: whether nothing was really copied.
+
+    Returns:
+        ``table`` with image, digest, size or what else there is to say, and seconds; ``failed``, the images that were
+        not copied.
     """
     rows = [("image", "digest", "size", "seconds")]
-    for result in results:
-        digest = result.get("digest", "")[:_SHORT]
-        if result["failed"]:
-            rows.append((result["image"], "", "FAILED", result["msg"]))
-        elif not result["pending"]:
-            rows.append((result["image"], digest, "already there", ""))
-        elif check:
-            rows.append((result["image"], digest, "would be copied", ""))
-        else:
-            rows.append((result["image"], digest, human_bytes(result["size"]), f"{result['seconds']:.1f}"))
-    return "\n".join(table(rows))
-
-
-def bundle_table(found: Mapping[str, Any]) -> str:
-    """Return the table of what a bundle holds: image, digest, size.
-
-    Args:
-        found: what registry_bundle returned.
-    """
-    rows = [("image", "digest", "size")]
-    rows += [(image["image"], image["digest"][:_SHORT], human_bytes(image["size"])) for image in found["images"]]
-    if found["registry_image"]:
-        rows.append(("the registry's own image", found["registry_image"][:_SHORT], ""))
-    rows.append(("all, each blob once", "", human_bytes(found["size"])))
-    return "\n".join([*table(rows), f"fingerprint: {found['fingerprint']}"])
+    failed = []
+    for result, host in zip(results, plan, strict=True):
+        done = {image["image"]: image for image in result.get("images") or []}
+        for name in (image["image"] for image in host["images"]):
+            found = done.get(name, {"failed": True, "msg": result.get("msg") or "it failed"})
+            digest = found.get("digest", "")[: len("sha256:") + 12]
+            if found["failed"]:
+                failed.append(name)
+                rows.append((name, "", "FAILED", found["msg"]))
+            elif not found["pending"] or check:
+                rows.append((name, digest, "would be copied" if found["pending"] else "already there", ""))
+            else:
+                rows.append((name, digest, human_bytes(found["size"]), f"{found['seconds']:.1f}"))
+    return {"table": "\n".join(table(rows)), "failed": failed}

@@ -347,11 +347,12 @@ def test_bad_input_is_refused_before_anything_changes(hosts, play):
         {"from": "local-app:7", "engine": "nobody"},
         {"from": "/nowhere.tar"},
     ]
-    limit = ["--limit", "client1"]
-    result = play(REGISTRY, "playbooks/copy-images.yml", *limit, **(COPIES | {"wharf_copies": wanted}))
+    limited = play(REGISTRY, "playbooks/copy-images.yml", "--limit", "client1", **(COPIES | {"wharf_copies": wanted}))
+    assert limited.returncode == 2
+    assert "--limit: leaves out server, which copies the images" in output(limited)
+    result = play(REGISTRY, "playbooks/copy-images.yml", **(COPIES | {"wharf_copies": wanted}))
     assert result.returncode == 2
     for words in (
-        "--limit: leaves out server, which copies the images",
         "item 2: team/app:2 is what item 1 becomes",
         "item 3: engine: 'nobody'",
         "item 4: from: there is no",

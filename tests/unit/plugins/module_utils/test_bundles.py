@@ -15,6 +15,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import bundles
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 
+DIGEST = "sha256:" + "a" * 64
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -132,6 +133,8 @@ def test_damage_in_the_registry_is_not_exported(registry, tmp_path):
 
 
 def test_pattern_that_names_nothing_is_an_error(registry, tmp_path):
+    with pytest.raises(WharfError, match="there is no image to export"):
+        write(tmp_path / "a.tar")
     with pytest.raises(WharfError, match="no image team/other"):
         write(tmp_path / "a.tar", "multi:1", "team/other")
 
@@ -231,3 +234,15 @@ def test_sums_that_are_none_are_refused(registry, tmp_path, sums):
     rewrite(tmp_path / "bad.tar", contents(tmp_path / "a.tar") | {"SHA256SUMS": sums.encode()})
     with pytest.raises(WharfError, match="was altered: oci-layout"):
         check(tmp_path / "bad.tar")
+
+
+@pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image sha256:aaaaaaaaaaaa"])])
+def test_table_of_a_bundle(own, more):
+    planned = bundles.Plan([{"image": "app:1", "digest": DIGEST, "size": 2_500_000}], {DIGEST: 2_000_000}, b"{}", own)
+    assert [" ".join(line.split()) for line in planned.summary()["table"]] == [
+        "image digest size",
+        "app:1 sha256:aaaaaaaaaaaa 2.4 MiB",
+        *more,
+        "all, each blob once 1.9 MiB",
+        f"fingerprint: {hashlib.sha256(b'{}').hexdigest()}",
+    ]

@@ -72,6 +72,12 @@ def test_another_file_of_that_name_is_not_overwritten(storage, tmp_path):
         registry_bundle.reserve(str(path), written["fingerprint"], 1000)
 
 
+@pytest.mark.parametrize("path", ["a.tar", "", "{}/a", "{}/no/a.tar"])
+def test_path_that_cannot_be_is_refused(tmp_path, path):
+    with pytest.raises(WharfError, match="(absolute path|no directory)"):
+        registry_bundle.reserve(path.format(tmp_path), "0" * 64, 1000)
+
+
 def test_other_fingerprint_than_expected_is_refused(storage, tmp_path):
     written = write(storage, tmp_path / "a.tar")
     assert registry_bundle.check(str(tmp_path / "a.tar"), written["fingerprint"])["images"] == written["images"]

@@ -18,7 +18,7 @@ DIGEST = "sha256:" + "a" * 64
 
 def planned(*items: object, **settings: object) -> dict[str, object]:
     """Return the plan for a list of copies."""
-    known = {"registry": REGISTRY, "server": "server", "clients": ["one"], "hosts": ["server", "one"]}
+    known = {"registry": REGISTRY, "server": "server", "clients": ["one"]}
     return copies.copies_plan(list(items), **(known | settings))
 
 
@@ -170,10 +170,15 @@ def test_two_that_become_one_are_refused():
     assert problems(first, second | {"to": "other:1"}) == []
 
 
-@pytest.mark.parametrize("value", [0, 33, -1, "many", None, True, 2.5])
+def refused(name: str, value: object) -> list[str]:
+    """Return what the validation of the settings says to the value of a variable."""
+    return [line for line in settings.problems_of({name: value}) if line.startswith(name)]
+
+
+@pytest.mark.parametrize("value", [0, 33, -1, "many", 2.5])
 def test_number_of_copies_at_once(value):
-    assert "wharf_copies_parallel" in problems({"from": "a.example.com/app:1"}, parallel=value)[0]
-    assert problems({"from": "a.example.com/app:1"}, parallel="8") == []
+    assert refused("wharf_copies_parallel", value)
+    assert refused("wharf_copies_parallel", "8") == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +190,7 @@ def test_number_of_copies_at_once(value):
     ],
 )
 def test_bad_login_is_refused_without_its_password(login):
-    (line,) = problems({"from": "a.example.com/app:1"}, logins=[login])
+    (line,) = refused("wharf_copies_logins", [login])
     assert line.startswith("wharf_copies_logins: item 1")
     assert "secret-word" not in line
 
@@ -222,28 +227,25 @@ def test_what_has_another_shape_is_refused_by_the_specification(name, value, wor
 
 def test_good_logins_pass_and_each_registry_stands_once():
     login = {"registry": "a.example.com:5000", "name": "me", "password": "secret-word"}
-    image = {"from": "a.example.com/app:1"}
-    assert problems(image, logins=[login, login | {"registry": "b.example.com"}]) == []
-    (line,) = problems(image, logins=[login, login])
+    assert refused("wharf_copies_logins", [login, login | {"registry": "b.example.com"}]) == []
+    (line,) = refused("wharf_copies_logins", [login, login])
     assert line.startswith("wharf_copies_logins: item 2: 'a.example.com:5000' stands in the list twice")
 
 
-def test_nothing_to_copy_and_a_limit_without_the_server_are_refused():
+def test_nothing_to_copy_is_refused():
     assert "wharf_copies: is empty" in problems()[0]
     assert "there is none" in problems({"from": "app:1", "engine": "one"}, clients=[])[0]
-    (line,) = problems({"from": "a.example.com/app:1"}, hosts=["one"])
-    assert line.startswith("--limit: leaves out server, which copies the images")
 
 
 def test_ca_of_the_sources_is_text_or_a_file(tmp_path):
     image, text = {"from": "a.example.com/app:1"}, "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"
     (tmp_path / "ca.pem").write_text(text)
     for ca in (text, str(tmp_path / "ca.pem")):
+        assert refused("wharf_copies_ca", ca) == []
         assert planned(image, ca=ca)["ca"] == text
     assert planned(image)["ca"] == ""
     for ca in ("ca.pem", str(tmp_path / "none.pem")):
-        (line,) = problems(image, ca=ca)
-        assert line.startswith("wharf_copies_ca: ")
+        assert refused("wharf_copies_ca", ca)
 
 
 def test_engines_push_their_own_images_and_the_server_copies_the_rest():
@@ -257,24 +259,16 @@ def test_engines_push_their_own_images_and_the_server_copies_the_rest():
     ]
 
 
-def test_export_and_import_are_judged(tmp_path):
-    bundle = str(tmp_path / "b.tar")
-    assert copies.export_problems(bundle, ["team/*", "app:1"]) == []
-    for bad in ("b.tar", bundle[:-4], str(tmp_path / "no/b.tar"), ""):
-        assert copies.export_problems(bad, ["*"])[0].startswith("wharf_bundle: ")
-    for bad in ([], [""], ["Team/app"], [f"{REGISTRY}/app:1"]):
-        assert copies.export_problems(bundle, bad)[0].startswith("wharf_export_images: ")
-    play = {"server": "server", "hosts": ["server"]}
-    for bad in (bundle, "", "tests/unit/conftest.py"):
-        assert copies.import_problems(bad, "", **play)[0].startswith("wharf_bundle: ")
-    Path(bundle).touch()
-    assert copies.import_problems(bundle, "a" * 64, **play) == []
-    assert copies.import_problems(bundle, "a", **play)[0].startswith("wharf_bundle_fingerprint: ")
-    assert copies.import_problems(bundle, "", "server", ["client"])[0].startswith("--limit: leaves out server")
-    assert copies.import_problems(bundle, "", **play, parallel=0)[0].startswith("wharf_copies_parallel: ")
+def test_export_and_import_are_judged():
+    assert refused("wharf_export_images", ["team/*", "app:1"]) == []
+    for bad in ([""], ["Team/app"], [f"{REGISTRY}/app:1"]):
+        assert refused("wharf_export_images", bad)
+    for good in ("", "a" * 64):
+        assert refused("wharf_bundle_fingerprint", good) == []
+    assert refused("wharf_bundle_fingerprint", "a")
 
 
-def test_table_of_copies():
+def test_report_of_copies():
     good = {"pending": True, "failed": False, "digest": DIGEST, "size": 2_500_000, "seconds": 1.25}
     done = {
         "one:1": good,
@@ -283,11 +277,11 @@ def test_table_of_copies():
     }
     server = {"images": [{"image": name, **result} for name, result in reversed(done.items())], "failed": True}
     hosts = [["one:1", "two:1", "three:1", "four:1"], ["five:1"], ["six:1"]]
-    results = copies.copies_results(
+    report = copies.copies_report(
         [{**server, "msg": "one failed"}, {"unreachable": True, "msg": "host down"}, {"failed": True}],
         [{"images": [{"image": image} for image in images]} for images in hosts],
     )
-    assert copies.copies_table(results).splitlines() == [
+    assert report["table"].splitlines() == [
         "image    digest               size           seconds",
         "one:1    sha256:aaaaaaaaaaaa  2.4 MiB        1.2",
         "two:1    sha256:aaaaaaaaaaaa  already there",
@@ -296,23 +290,11 @@ def test_table_of_copies():
         "five:1                        FAILED         host down",
         "six:1                         FAILED         it failed",
     ]
-    assert [result["image"] for result in results if not result["failed"]] == ["one:1", "two:1"]
+    assert report["failed"] == ["three:1", "four:1", "five:1", "six:1"]
 
 
-def test_table_of_copies_in_check_mode():
+def test_report_of_copies_in_check_mode():
     result = {"image": "one:1", "pending": True, "failed": False, "digest": DIGEST, "size": 0, "seconds": 0.0}
-    assert copies.copies_table([result], True).splitlines()[1:] == ["one:1  sha256:aaaaaaaaaaaa  would be copied"]
-
-
-@pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image  sha256:aaaaaaaaaaaa"])])
-def test_table_of_a_bundle(own, more):
-    images = [{"image": "app:1", "digest": DIGEST, "size": 2_500_000}]
-    found = {"images": images, "size": 2_000_000, "registry_image": own, "fingerprint": "f" * 64}
-    lines = [" ".join(line.split()) for line in copies.bundle_table(found).splitlines()]
-    assert lines == [
-        "image digest size",
-        "app:1 sha256:aaaaaaaaaaaa 2.4 MiB",
-        *(" ".join(line.split()) for line in more),
-        "all, each blob once 1.9 MiB",
-        f"fingerprint: {'f' * 64}",
-    ]
+    report = copies.copies_report([{"images": [result]}], [{"images": [{"image": "one:1"}]}], True)
+    assert report["table"].splitlines()[1:] == ["one:1  sha256:aaaaaaaaaaaa  would be copied"]
+    assert report["failed"] == []
