@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -122,6 +122,8 @@ class ActionModule(ActionBase):
                 display.display(f"  {path}: transferring {human_bytes(os.path.getsize(path))}")
                 try:
                     paths[path] = self._transfer_file(path, f"{directory}/{number}")
+                except AnsibleConnectionFailure:
+                    raise
                 except AnsibleError as error:
                     failures[path] = one_line(error)
             yield paths, failures

@@ -96,8 +96,8 @@ def _summary(images: list[dict[str, Any]], sizes: dict[str, int], fingerprint: s
     rows += [(image["image"], image["digest"][:short], human_bytes(image["size"])) for image in images]
     rows += [("the registry's own image", own[:short], "")] if own else []
     rows.append(("all, each blob once", "", human_bytes(size)))
-    lines = [*table(rows), f"fingerprint: {fingerprint}"]
-    return {"images": images, "size": size, "fingerprint": fingerprint, "registry_image": own, "table": lines}
+    text = "\n".join([*table(rows), f"fingerprint: {fingerprint}"])
+    return {"images": images, "size": size, "fingerprint": fingerprint, "registry_image": own, "table": text}
 
 
 def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Plan:

@@ -79,8 +79,7 @@ registry_image:
   returned: when a bundle was written or read
 table:
   description: All this as a table for people.
-  type: list
-  elements: str
+  type: str
   returned: when a bundle was written or read
 room:
   description: The bytes that the file takes, at most.

@@ -228,7 +228,7 @@ COPIES: dict[str, object] = {}  # what the first test copied, for the second
 
 def leftovers(server: Host) -> str:
     """Return what copies, exports and imports have left on a server."""
-    return server.check_output("ls /run /var/tmp | grep -e wharf-copy- -e wharf-export- -e wharf-import- || true")
+    return server.check_output("ls /run /var/tmp | grep -e wharf-copy- -e wharf-export- || true")
 
 
 def test_images_come_from_everywhere_and_one_that_fails_stops_no_other(
