@@ -39,15 +39,22 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         self.task_vars = task_vars or {}
         images = self._task.args.get("images")
-        if isinstance(images, list) and not self._task.check_mode:
+        if not isinstance(images, list):
+            return dict(self._execute_module(task_vars=self.task_vars))  # which refuses it
+        host = self._task.delegate_to or self.task_vars["inventory_hostname"]
+        if not self._task.check_mode:
             # Ansible shows the task's name with its result, when these lines have been shown.
-            host = self._task.delegate_to or self.task_vars["inventory_hostname"]
             display.display(f"{host}: copying {pluralize(len(images), 'image')}")
+        results: list[Result] = []
         try:
-            # The module itself refuses what is no list.
-            results = list(self.results(images)) if isinstance(images, list) else self.module()["images"]
+            for result in self.results(images):
+                results.append(result)
         except Failed as failed:
             return failed.result
+        except AnsibleConnectionFailure as error:
+            done = {result["image"] for result in results}
+            reason = f"{host} cannot be reached: {one_line(error)}"
+            results += [self.lost(image, reason) for image in images if image["image"] not in done]
         failures = [f"{result['image']}: {result['msg']}" for result in results if result["failed"]]
         return {
             "changed": any(result["pending"] and not result["failed"] for result in results),

@@ -81,33 +81,17 @@ options:
     type: list
     elements: dict
     default: []
-    suboptions:
-      name:
-        description: The user.
-        type: str
-        required: true
-      password:
-        description: The user's password.
-        type: str
-        required: true
+    suboptions: &user
+      name: {description: The user., type: str, required: true}
+      password: {description: The user's password., type: str, required: true}
   logins:
     description: Logins of the source registries.
     type: list
     elements: dict
     default: []
     suboptions:
-      registry:
-        description: HOST or HOST:PORT as in image references.
-        type: str
-        required: true
-      name:
-        description: The user.
-        type: str
-        required: true
-      password:
-        description: The user's password.
-        type: str
-        required: true
+      <<: *user
+      registry: {description: HOST or HOST:PORT as in image references., type: str, required: true}
   source_ca:
     description: CA certificates of the source registries in PEM, trusted besides those of this host.
     type: str
@@ -155,34 +139,20 @@ EXAMPLES = """
 
 RETURN = """
 images:
-  description: What became of each image, in the order in which they were done.
-  returned: success and failure
+  description: >-
+    What became of each image, in the order in which they were done: its name C(image); C(pending), whether the registry
+    did not have it; its C(digest) there; C(size), its bytes there, each blob counted once; C(seconds) that the copy
+    took; C(failed), and C(msg) that says why.
+  returned: always
   type: list
   elements: dict
-  contains:
-    image:
-      description: Which one.
-      type: str
-    pending:
-      description: Whether the registry did not have it.
-      type: bool
-    digest:
-      description: The digest that it has in the registry, or would have where that is known.
-      type: str
-    size:
-      description: What it takes in the registry, in bytes, each blob counted once; 0 in check mode where it is pending.
-      type: int
-    seconds:
-      description: How long the copy took.
-      type: float
-    failed:
-      description: Whether it could not be copied.
-      type: bool
-    msg:
-      description: Why it could not.
-      type: str
+rooms:
+  description: How many bytes are free where archives are transferred to, and where the registry has its data.
+  returned: in check mode
+  type: list
+  elements: dict
 job:
-  description: Where the results will be.
+  description: The directory of the job.
   returned: with background
   type: str
 finished:
@@ -190,14 +160,9 @@ finished:
   returned: with job
   type: bool
 error:
-  description: Why there are no results of further images; empty where there are.
+  description: Why further images have no results; empty where they have.
   returned: with job
   type: str
-rooms:
-  description: How many bytes are free where archives are transferred to, and where the registry has its data.
-  returned: in check mode
-  type: list
-  elements: dict
 """
 
 import base64

@@ -31,8 +31,8 @@ class Action(registry_images.ActionModule):
         self.lost_after = 99
         self.unwritable = False
 
-    def _execute_module(self, module_name: str, module_args: dict[str, Any], task_vars: Any = None) -> dict[str, Any]:
-        args = dict(module_args)
+    def _execute_module(self, module_name: str = "", module_args: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        args = dict(module_args or self._task.args)
         self.calls.append(args)
         if self._task.check_mode:
             images = [{"image": i["image"], **self.pending[i["image"]]} for i in args["images"]]
@@ -152,10 +152,13 @@ def test_archive_that_cannot_be_transferred_stops_no_other(tmp_path):
     assert not images["saved:1"]["failed"] and not images["app:1"]["failed"]
 
 
-def test_host_that_is_gone_is_unreachable(tmp_path):
-    action = Action([archive(tmp_path, "gone")])
-    with pytest.raises(AnsibleConnectionFailure):
-        run(action)
+def test_images_of_a_host_that_is_gone_were_not_copied(tmp_path):
+    there = archive(tmp_path)
+    action = Action([there, archive(tmp_path, "gone")])
+    action.pending["saved:1"] = GOOD | {"pending": False}
+    images = run(action)
+    assert not images["saved:1"]["failed"]
+    assert images["gone:1"]["msg"] == "server cannot be reached: host is down"
     assert action.commands[-1] == "rm -rf /var/tmp/wharf-copy-x"
 
 
