@@ -466,15 +466,6 @@ class Client:
         if (found := f"{state.name}:{state.hexdigest()}") != digest:
             raise DigestError(f"the blob {digest} of {repository}", digest, found)
 
-    def has_blob(self, repository: str, digest: str) -> bool:
-        """Tell whether a repository has a blob."""
-        path = f"/v2/{repository}/blobs/{digest}"
-        try:
-            self.expect(200, "HEAD", path)
-        except NotFoundError:
-            return False
-        return True
-
     def push_blob(self, repository: str, content: bytes) -> str:
         """Push a blob, and return its digest."""
         headers = self.expect(202, "POST", f"/v2/{repository}/blobs/uploads/").headers
@@ -484,10 +475,6 @@ class Client:
         path = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         self.expect(201, "PUT", path, content, {"Content-Type": "application/octet-stream"})
         return digest
-
-    def delete_blob(self, repository: str, digest: str) -> None:
-        """Delete a blob of a repository."""
-        self.expect(202, "DELETE", f"/v2/{repository}/blobs/{digest}")
 
 
 def _plain(path: str) -> str:
