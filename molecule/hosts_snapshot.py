@@ -126,7 +126,8 @@ def project_files() -> frozenset[bytes]:
     hashes = set()
     for directory, below, names in os.walk(PROJECT):
         below[:] = [name for name in below if not name.startswith(".") and name != "__pycache__"]
-        hashes |= {hashlib.sha256(Path(directory, name).read_bytes()).digest() for name in names}
+        files = (Path(directory, name) for name in names)
+        hashes |= {hashlib.sha256(file.read_bytes()).digest() for file in files if file.is_file()}
     return frozenset(hashes)
 
 
