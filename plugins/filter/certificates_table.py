@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_certificates_table
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import wharf_certificates_table
 
 DOCUMENTATION = r"""
 name: certificates_table
@@ -21,11 +21,11 @@ options:
     type: dict
     required: true
   hosts:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: list
     required: true
   result:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: str
     required: true
 """

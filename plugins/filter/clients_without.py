@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_clients_without
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import wharf_clients_without
 
 DOCUMENTATION = r"""
 name: clients_without

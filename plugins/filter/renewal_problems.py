@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_renewal_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import wharf_renewal_problems
 
 DOCUMENTATION = r"""
 name: renewal_problems
@@ -21,7 +21,7 @@ options:
     type: dict
     required: true
   playbook:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: str
     required: true
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_rollover_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import wharf_rollover_problems
 
 DOCUMENTATION = r"""
 name: rollover_problems
@@ -21,19 +21,19 @@ options:
     type: dict
     required: true
   hosts:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: list
     required: true
   clients:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: list
     required: true
   behind:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: str
     required: true
   until:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: str
     required: true
 """

@@ -5,44 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.tls import registry_tls_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import tls_problems
 
 DOCUMENTATION = r"""
 name: tls_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return what is wrong with a provided certificate"
+short_description: What is wrong with a certificate that others provide
 description:
-  - "Return what is wrong with a provided certificate, key and CA; [] when clients will accept them."
+  - Judges certificate, key and CA as clients do, and says of each fault what it is and what would be right.
 positional: name, aliases, variables, now
 options:
   _input:
-    description: What is judged or turned into something else.
+    description:
+      - The keys V(certificate), V(key) and V(ca), each PEM text or the path of a file on the controller. The
+        certificate is the server's own, followed by its intermediates.
     type: dict
     required: true
   name:
-    description: See C(plugin_utils/tls.py).
+    description: The name or address under which clients reach the registry.
     type: str
     required: true
   aliases:
-    description: See C(plugin_utils/tls.py).
+    description: Further names and addresses.
     type: list
+    elements: str
+    default: []
   variables:
-    description: See C(plugin_utils/tls.py).
+    description:
+      - How the messages call what is judged, by the keys V(certificate), V(key), V(ca), V(name) and V(aliases). The
+        variables of the role C(registry_tls) without it.
     type: dict
   now:
-    description: See C(plugin_utils/tls.py).
+    description: The time for which to judge, a C(datetime) with its time zone. The present without it.
     type: raw
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.tls_problems(...) }}
+- name: Refuse a certificate that clients would refuse
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    files: {certificate: files/registry.pem, key: "{{ vault_registry_key }}", ca: files/company-ca.pem}
+    problems: "{{ files | wharf.registry.tls_problems('registry.example.org', ['registry']) }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Return what is wrong with a provided certificate, key and CA; [] when clients will accept them."
-  type: raw
+  description: One message for each fault; empty when clients will accept the certificate.
+  type: list
+  elements: str
 """
 
 
@@ -51,4 +64,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"tls_problems": registry_tls_problems}
+        return {"tls_problems": tls_problems}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_without_next_ca
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import wharf_without_next_ca
 
 DOCUMENTATION = r"""
 name: without_next_ca
@@ -21,11 +21,11 @@ options:
     type: dict
     required: true
   clients:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: list
     required: true
   behind:
-    description: See C(plugin_utils/certificates.py).
+    description: See C(plugin_utils/rotation.py).
     type: str
     required: true
 """

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import certificates
+from ansible_collections.wharf.registry.plugins.plugin_utils import rotation
 
 FACTS = {"trust": "private_ca", "servers": ["server"]}
 CLIENTS = ["client1", "client2"]
@@ -25,14 +25,14 @@ HOSTS = ["server", *CLIENTS]
     ],
 )
 def test_what_cannot_work_is_refused_by_name(facts, hosts, behind, until, words):
-    problems = certificates.wharf_rollover_problems(FACTS | facts, hosts, CLIENTS, behind, until)
+    problems = rotation.wharf_rollover_problems(FACTS | facts, hosts, CLIENTS, behind, until)
     assert len(problems) == 1
     assert problems[0].startswith(words)
 
 
-@pytest.mark.parametrize("until", certificates.STEPS)
+@pytest.mark.parametrize("until", rotation.STEPS)
 def test_what_can_work_is_not(until):
-    assert certificates.wharf_rollover_problems(FACTS, HOSTS, CLIENTS, "client1,client2", until) == []
+    assert rotation.wharf_rollover_problems(FACTS, HOSTS, CLIENTS, "client1,client2", until) == []
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_what_can_work_is_not(until):
 )
 def test_only_a_client_that_was_seen_to_trust_it_counts(seen, behind, missing):
     hostvars = {name: {"__wharf_trusts_next": seen[name]} if name in seen else {} for name in CLIENTS}
-    assert certificates.wharf_without_next_ca(hostvars, CLIENTS, behind) == missing
+    assert rotation.wharf_without_next_ca(hostvars, CLIENTS, behind) == missing
 
 
 def test_the_table_shows_what_there_is_to_show():
     said = {"new_end": "2027-12-01", "ca_end": "2036-12-01", "message": "done: well", "without_service": "0.8 s"}
     lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in said.items())
     hostvars = {"server": {"result": {"stdout": lines}}, "other": {"result": {"stdout": 'new_end: "2027-12-02"'}}}
-    assert certificates.wharf_certificates_table(hostvars, ["server", "other"], "result").splitlines() == [
+    assert rotation.wharf_certificates_table(hostvars, ["server", "other"], "result").splitlines() == [
         "host    holds until  its CA until  without service",
         "server  2027-12-01   2036-12-01    0.8 s",
         "other   2027-12-02   -             -",
@@ -71,4 +71,4 @@ def test_the_table_shows_what_there_is_to_show():
     ],
 )
 def test_pattern_without_the_clients_that_are_left_behind(said, pattern):
-    assert certificates.wharf_clients_without(said) == pattern
+    assert rotation.wharf_clients_without(said) == pattern

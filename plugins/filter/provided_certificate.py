@@ -1,0 +1,67 @@
+"""The filter provided_certificate: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import provided_certificate
+
+DOCUMENTATION = r"""
+name: provided_certificate
+author: Wharf maintainers
+version_added: 1.0.0
+short_description: Read and judge a certificate that others provide
+description:
+  - Reads certificate, key and CA, judges whether clients will accept them, and returns what the module
+    M(wharf.registry.registry_certificate) installs.
+positional: name, aliases
+options:
+  _input:
+    description:
+      - The keys V(certificate), V(key) and V(ca), each PEM text or the path of a file on the controller. The
+        certificate is the server's own, followed by its intermediates.
+    type: dict
+    required: true
+  name:
+    description: The name or address under which clients reach the registry.
+    type: str
+    required: true
+  aliases:
+    description: Further names and addresses.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - plugin: wharf.registry.tls_problems
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Install a certificate
+  wharf.registry.registry_certificate:
+    name: registry.example.org
+    mode: provided
+    provided: "{{ files | wharf.registry.provided_certificate('registry.example.org') }}"
+  vars:
+    files:
+      certificate: files/registry.pem
+      key: "{{ vault_registry_key }}"
+      ca: files/company-ca.pem
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The texts of the files on the host as V(certificate), V(key) and V(ca), empty where they cannot be read; and two
+      lists of messages, V(problems) and V(warnings).
+  type: dict
+"""
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filter by its name."""
+        return {"provided_certificate": provided_certificate}
