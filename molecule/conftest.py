@@ -84,7 +84,7 @@ def image(hosts: Hosts) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def password() -> str:
     """Return the password that was generated for the registry's user "ci"."""
-    return (Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials" / "ci").read_text().strip()
+    return (Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials" / "users" / "ci").read_text().strip()
 
 
 @pytest.fixture(scope="session")
