@@ -5,35 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import wharf_renewal_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import renewal_problems
 
 DOCUMENTATION = r"""
 name: renewal_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Say why there is no certificate of Wharf's own to renew"
+short_description: Why there is no certificate to renew
 description:
-  - "Say why there is no certificate of Wharf's own to renew."
+  - Says of a way of trust that has no private CA what to do instead of renewing.
 positional: playbook
 options:
   _input:
-    description: What is judged or turned into something else.
-    type: dict
+    description: The value of C(wharf_registry_trust).
+    type: str
     required: true
   playbook:
-    description: See C(plugin_utils/rotation.py).
+    description: The playbook that was run, for the message.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.renewal_problems(...) }}
+- name: Refuse to renew what others provide
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    problems: "{{ wharf_registry_trust | wharf.registry.renewal_problems('renew-certificates.yml') }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Say why there is no certificate of Wharf's own to renew."
-  type: raw
+  description: At most one message.
+  type: list
+  elements: str
 """
 
 
@@ -42,4 +48,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"renewal_problems": wharf_renewal_problems}
+        return {"renewal_problems": renewal_problems}

@@ -278,7 +278,7 @@ class Provided:
 
 
 def remove(module: AnsibleModule) -> dict[str, Any]:
-    """Remove what the role made. The directories may hold other files, as may the one that holds them."""
+    """Remove what the role made, and the directories that nobody else keeps something in."""
     directory, ca_directory = Path(module.params["directory"]), Path(module.params["ca_directory"])
     files = [directory / name for name in ("registry.crt", "registry.key", "ca.crt")] + [private_ca.SETTINGS]
     pending = [f"{path} is still there" for path in files if path.exists()]
@@ -289,7 +289,7 @@ def remove(module: AnsibleModule) -> dict[str, Any]:
             path.unlink(missing_ok=True)
         if module.params["remove_ca"] and ca_directory.exists():
             shutil.rmtree(ca_directory)
-        for path in dict.fromkeys([directory, directory.parent, private_ca.SETTINGS.parent]):
+        for path in (directory, private_ca.SETTINGS.parent):
             try:
                 path.rmdir()
             except OSError:

@@ -14,7 +14,6 @@ import shlex
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,20 @@ from ..lock import lock, write_result
 from ..openssl import Certificate, public_key, utc
 from ..private_ca import SETTINGS, ends_soon, issue
 from ..text import one_line
+from .options import Output, add_json, add_wait
 
 NAME = "renew-certificate"
 START_TIMEOUT = 5  # seconds for a registry that is just starting
 RESTART_TIMEOUT = 120  # seconds for the command, and again until the registry answers
+
+
+def read_settings() -> dict[str, Any]:
+    """Return what the role registry_tls has written for the renewal. Raises WharfError with the remedy."""
+    try:
+        return json.loads(SETTINGS.read_text())
+    except (OSError, ValueError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise WharfError(f"{SETTINGS} {reason}: run site.yml, which writes it where there is a private CA") from error
 
 
 def read(path: Path) -> Certificate:
@@ -130,10 +139,11 @@ class Renewal:
         return time.monotonic() - begin
 
 
-def run(renewal: Renewal, now: bool, wait: float) -> dict[str, str]:
+def renew(renewal: Renewal, now: bool, wait: float) -> dict[str, Any]:
     """Do what is pending. Returns what there is to report, by name. Raises WharfError."""
     leaf = read(renewal.file)
-    report, done = {}, []
+    report: dict[str, Any] = {}
+    done = []
     if now or renewal.is_pending(leaf) or renewal.is_stale(leaf):
         with lock(NAME, wait):
             leaf = read(renewal.file)  # whoever had the lock may have renewed it
@@ -146,34 +156,35 @@ def run(renewal: Renewal, now: bool, wait: float) -> dict[str, str]:
                 done.append(f"the registry was restarted and serves it, after {report['without_service']}")
             elif done and renewal.endpoint:
                 done.append("the registry does not answer; it serves it when it starts")
+    report["changed"] = bool(done)
     report["new_end"] = utc(leaf.end)
     report["ca_end"] = utc(renewal.signer(leaf)[0].end)
     report["message"] = "; ".join(done) or f"nothing is pending: it holds until {utc(leaf.end)}"
     return report
 
 
-def main(arguments: list[str]) -> int:
-    """Run the subcommand. Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
     parser.add_argument("--now", action="store_true", help="renew it, however long it still holds")
-    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for what else is at work (0)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    options = parser.parse_args(arguments)
+    add_wait(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Renew the certificate; return the exit code. Raises WharfError."""
     if os.geteuid() != 0:
-        parser.error("only root may do this")
+        raise WharfError("only root may do this")
     os.umask(0o022)
     try:
-        report = run(Renewal(json.loads(SETTINGS.read_text())), options.now, options.wait)
-    except Exception as error:
-        message = str(error) if isinstance(error, WharfError) else f"{type(error).__name__}: {error}"
-        print(f"{NAME}: {message}", file=sys.stderr)
+        report = renew(Renewal(read_settings()), options.now, options.wait)
+    except (WharfError, OSError) as error:
         # For a person who does not wait, a busy registry is no failed renewal; for the timer that waited it is.
         if not isinstance(error, BusyError) or options.wait:
-            write_result(NAME, False, message)
-        return 1
+            write_result(NAME, False, str(error))
+        raise WharfError(str(error)) from error
     write_result(NAME, True, report["message"])
-    if options.json:
-        print(json.dumps(report))
-    else:
-        print(f"{report['message']} (its CA until {report['ca_end']})")
+    output = Output(options.json)
+    output.result |= report
+    output.line(f"{report['message']}; its CA holds until {report['ca_end']}")
+    output.close()
     return 0
