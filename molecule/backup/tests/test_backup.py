@@ -200,6 +200,10 @@ def test_schedule_makes_a_backup_by_itself(hosts):
     assert server.file(RESULT).content_string.startswith("ok ")
 
 
+def test_hosts_with_a_backup_are_as_its_snapshot_says(compare_with_snapshot):
+    compare_with_snapshot("snapshot-with-backup")
+
+
 def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansible):
     kept = hosts["server"].check_output("sha256sum /etc/wharf/backup/*")
     refused = ansible("playbooks/upgrade-registry.yml", "-e", "wharf_backup_password=not-the-right-one")
