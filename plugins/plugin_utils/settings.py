@@ -132,7 +132,7 @@ def _unknown_names(names: Iterable[str], specs: Mapping[str, Any]) -> list[str]:
 # What the specification cannot say ----------------------------------------------------------------
 
 
-def _pem_problems(trust: str, certificate: str, key: str, ca: str) -> list[str]:
+def _pem_problems(trust: str, certificate: str, key: str, ca: str, registry: str, aliases: Sequence[str]) -> list[str]:
     """Judge the certificate, the key and the CA: needed with ``provided``, in vain with any other mode."""
     problems = []
     for name, value in (("certificate", certificate), ("key", key), ("ca", ca)):
@@ -150,6 +150,12 @@ def _pem_problems(trust: str, certificate: str, key: str, ca: str) -> list[str]:
                 f"{variable}: is missing, and wharf_registry_trust is provided:"
                 " set it to PEM text or the absolute path of a PEM file on the controller"
             )
+    if trust == "provided" and not problems:
+        # Only here, because it loads cryptography, which takes its time.
+        from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import tls_problems
+
+        called = {name: f"wharf_registry_{name}" for name in ("certificate", "key", "ca", "name", "aliases")}
+        problems = tls_problems({"certificate": certificate, "key": key, "ca": ca}, registry, aliases, called)
     return problems
 
 
@@ -251,7 +257,14 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
     _named(checks.registry_name_problems, "wharf_registry_name"),
     _named(checks.registry_port_problems, "wharf_registry_port"),
     (
-        ("wharf_registry_trust", "wharf_registry_certificate", "wharf_registry_key", "wharf_registry_ca"),
+        (
+            "wharf_registry_trust",
+            "wharf_registry_certificate",
+            "wharf_registry_key",
+            "wharf_registry_ca",
+            "wharf_registry_name",
+            "wharf_registry_aliases",
+        ),
         _pem_problems,
     ),
     _named(checks.registry_aliases_problems, "wharf_registry_aliases"),

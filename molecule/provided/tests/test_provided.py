@@ -92,7 +92,7 @@ def test_what_only_the_owner_can_renew_is_refused_with_the_remedy(hosts, ansible
 
 
 def test_no_ca_was_made_and_nothing_renews(hosts):
-    for path in ("/etc/wharf/ca", "/usr/local/sbin/wharf renew-certificate"):
+    for path in ("/etc/wharf/ca", "/etc/wharf/certificate.json", "/etc/systemd/system/wharf-renew-certificate.timer"):
         assert not hosts["server"].file(path).exists
 
 
