@@ -32,9 +32,6 @@ options:
     type: list
     elements: str
     default: []
-seealso:
-  - plugin: wharf.registry.tls_problems
-    plugin_type: filter
 """
 
 EXAMPLES = r"""

@@ -11,10 +11,10 @@ DOCUMENTATION = r"""
 name: renewal_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: Why there is no certificate to renew
+short_description: Why no certificate can be renewed, or the CA not rotated
 description:
-  - Says of a way of trust that has no private CA what to do instead of renewing.
-positional: playbook
+  - Says of a way of trust that has no private CA what to do instead, and judges what C(rotate-ca.yml) was given.
+positional: playbook, hosts, servers, clients, skipped
 options:
   _input:
     description: The value of C(wharf_registry_trust).
@@ -24,6 +24,21 @@ options:
     description: The playbook that was run, for the message.
     type: str
     required: true
+  hosts:
+    description: For a rotation, the hosts that the run is for, after C(--limit).
+    type: list
+    elements: str
+  servers:
+    description: For a rotation, the group C(registry_servers).
+    type: list
+    elements: str
+  clients:
+    description: For a rotation, the group C(registry_clients).
+    type: list
+    elements: str
+  skipped:
+    description: For a rotation, the value of C(wharf_skip_clients).
+    type: str
 """
 
 EXAMPLES = r"""
@@ -37,7 +52,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: At most one message.
+  description: One message for each problem.
   type: list
   elements: str
 """

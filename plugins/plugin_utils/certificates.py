@@ -8,9 +8,8 @@ faults are looked for one by one, so that each has a message that says what to d
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.names import canonical_address, san
@@ -31,7 +30,6 @@ try:
 except ImportError:  # pragma: no cover
     x509 = None  # type: ignore[assignment]
 
-DAY = 86400
 SOON_DAYS = 30  # a provided certificate that ends sooner is worth a warning
 OWN_VARIABLES = {
     "name": "registry_tls_name",
@@ -55,32 +53,17 @@ def provided_certificate(
     Returns:
         The same three as the texts of the host's files ("" where they cannot be read), problems and warnings.
     """
-    problems = tls_problems(provided, name, aliases)
+    chain, blocks, _ = read_certificates(provided.get("certificate"))
+    ends = chain[0].not_valid_after_utc if chain else datetime.max.replace(tzinfo=UTC)
+    soon = ends - datetime.now(UTC) < timedelta(days=SOON_DAYS)
     return {
-        "certificate": joined(read_certificates(provided.get("certificate"))[1]),
+        "certificate": joined(blocks),
         "key": joined(read_key(provided.get("key"))[1]),
         "ca": joined(read_certificates(provided.get("ca"))[1]),
-        "problems": problems,
-        "warnings": tls_warnings(provided.get("certificate")),
+        "problems": tls_problems(provided, name, aliases),
+        "warnings": [f"the provided certificate ends on {_day(ends)}; have it renewed and hand over the new one"]
+        * soon,
     }
-
-
-def tls_warnings(certificate: Any, variable: str = "", now: float | None = None) -> list[str]:
-    """Return what will soon be wrong with a provided certificate; [] when all is well, or when it cannot be read.
-
-    Args:
-        certificate: PEM text or the path of a file on the controller.
-        variable: how the message calls it.
-        now: seconds since the epoch.
-    """
-    require_cryptography()
-    chain = read_certificates(certificate)[0]
-    now = time.time() if now is None else now
-    if not chain or chain[0].not_valid_after_utc.timestamp() - now >= SOON_DAYS * DAY:
-        return []
-    prefix = f"{variable}: " if variable else ""
-    ends = _day(chain[0].not_valid_after_utc)
-    return [f"{prefix}the provided certificate ends on {ends}; have it renewed and hand over the new one"]
 
 
 def tls_problems(

@@ -17,40 +17,36 @@ COLUMNS = {
 }
 
 
-def renewal_problems(trust: str, playbook: str) -> list[str]:
-    """Return why there is no certificate of Wharf's own to renew: at most one line.
+def renewal_problems(
+    trust: str,
+    playbook: str,
+    hosts: Sequence[str] = (),
+    servers: Sequence[str] = (),
+    clients: Sequence[str] = (),
+    skipped: str | None = None,
+) -> list[str]:
+    """Return why no certificate can be renewed, or the CA not rotated: one line for each problem.
 
     Args:
         trust: ``wharf_registry_trust``.
         playbook: what was asked for, for the message.
+        hosts: for a rotation, the hosts that this run is for, after --limit.
+        servers: for a rotation, the group registry_servers.
+        clients: for a rotation, the group registry_clients.
+        skipped: for a rotation, ``wharf_skip_clients``.
     """
+    problems = []
     if trust == "provided":
-        return [
+        problems.append(
             f"wharf_registry_trust: is provided, and {playbook} knows only certificates that Wharf itself signed: put "
             "the new files where wharf_registry_certificate, wharf_registry_key and wharf_registry_ca say (for another "
             "CA first both in one file), and run site.yml"
-        ]
+        )
     if trust == "insecure":
-        return [
+        problems.append(
             "wharf_registry_trust: is insecure, so that there is no certificate: set it to private_ca or provided, and "
             "run site.yml"
-        ]
-    return []
-
-
-def rotation_problems(
-    trust: str, hosts: Sequence[str], servers: Sequence[str], clients: Sequence[str], skipped: str | None
-) -> list[str]:
-    """Return why the CA cannot be rotated, one line for each problem.
-
-    Args:
-        trust: ``wharf_registry_trust``.
-        hosts: the hosts that this run is for, after --limit.
-        servers: the group registry_servers.
-        clients: the group registry_clients.
-        skipped: ``wharf_skip_clients``.
-    """
-    problems = renewal_problems(trust, "rotate-ca.yml")
+        )
     if missing := [server for server in servers if server not in hosts]:
         problems.append(f"--limit: leaves {', '.join(missing)} out, whose CA this is about: run it without --limit")
     problems += [

@@ -73,7 +73,7 @@ def test_replacing_the_files_and_running_again_is_all_it_takes(hosts, ansible):
     }
     result = ansible("site.yml", "--tags", "deploy", "-e", json.dumps(files))
     assert result.returncode == 0, result.stdout
-    assert "Warning: wharf_registry_certificate: the provided certificate ends on" in result.stdout
+    assert "[WARNING]: the provided certificate ends on" in result.stdout
     assert served() != before
     hosts["client1"].check_output(f"docker pull {REGISTRY}/test/any:1 2>&1 | grep 'manifest unknown'")
 

@@ -23,13 +23,14 @@ HOSTS = ["server", *CLIENTS]
     ],
 )
 def test_what_cannot_work_is_refused_by_name(trust, hosts, skipped, words):
-    problems = rotation.rotation_problems(trust, hosts, ["server"], CLIENTS, skipped)
+    problems = rotation.renewal_problems(trust, "rotate-ca.yml", hosts, ["server"], CLIENTS, skipped)
     assert len(problems) == 1
     assert problems[0].startswith(words)
 
 
 def test_what_can_work_is_not():
-    assert rotation.rotation_problems("private_ca", HOSTS, ["server"], CLIENTS, "client1,client2") == []
+    assert rotation.renewal_problems("private_ca", "x.yml", HOSTS, ["server"], CLIENTS, "client1,client2") == []
+    assert rotation.renewal_problems("private_ca", "renew-certificates.yml") == []
 
 
 @pytest.mark.parametrize(
