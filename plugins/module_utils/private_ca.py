@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .addresses import san
 from .errors import WharfError
 from .files import write_atomic
 from .modes import mode_problems, repair_modes
-from .names import san
 from .openssl import Certificate, new_key, public_key, sign, utc, work_directory
 
 DAY = 86400

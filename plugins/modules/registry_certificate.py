@@ -167,10 +167,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import private_ca
+from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_name, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import write_atomic
 from ansible_collections.wharf.registry.plugins.module_utils.modes import mode_problems, repair_modes
-from ansible_collections.wharf.registry.plugins.module_utils.names import is_name, own_addresses
 
 LONGEST_LEAF_DAYS = 397
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.module_utils.names import canonical_address, san
+from ansible_collections.wharf.registry.plugins.module_utils.addresses import canonical_address, san
 from ansible_collections.wharf.registry.plugins.plugin_utils.pem import (
     joined,
     read_certificates,

@@ -13,7 +13,12 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings, certificates, client_plan, retention
+from ansible_collections.wharf.registry.plugins.plugin_utils import (
+    backup_settings,
+    certificates,
+    client_plan,
+    retention,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems

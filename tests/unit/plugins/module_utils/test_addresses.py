@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils.names import is_name, own_addresses, san
+from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_name, own_addresses, san
 
 
 def test_only_lasting_addresses_of_the_host_itself_are_taken():
