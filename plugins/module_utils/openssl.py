@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import subprocess
@@ -51,7 +52,8 @@ def openssl(*arguments: str | Path) -> str:
         WharfError: it fails; the message holds the last line of its output.
     """
     command = ["openssl", *map(str, arguments)]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    environment = {**os.environ, "SSL_CERT_FILE": "/dev/null"}  # otherwise it reads all of the system's CAs first
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     if result.returncode != 0:
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
         raise WharfError(f"openssl {arguments[0]} fails: {lines[-1] if lines else 'without a message'}")
@@ -119,7 +121,7 @@ class Certificate:
 def public_key(path: Path) -> str | None:
     """Return the public half of a private key's file in PEM; None where there is no readable key without passphrase."""
     try:
-        return openssl("pkey", "-in", path, "-passin", "pass:", "-pubout")
+        return openssl("pkey", "-in", path, "-passin", "pass:", "-pubout") if path.exists() else None
     except WharfError:
         return None
 

@@ -91,8 +91,7 @@ class PrivateCA:
         sans: the whole subjectAltName that the certificate should have.
         current: the CA's certificate.
         following: that of the next CA, during a rotation.
-        leaf: the server's certificate.
-        issuer: which of the two signed it.
+        issuer: which of the two signed the server's certificate.
     """
 
     def __init__(self, wanted: Mapping[str, Any], addresses: Sequence[str]) -> None:
@@ -126,8 +125,7 @@ class PrivateCA:
             self.following = self._authority(self._in_ca("next.key"), self._in_ca("next.crt"))
         self._judge_files()
         self._judge_rotation_start()
-        self._judge_key()
-        self._judge_certificate()
+        self._judge_key_and_certificate()
         self._judge_rotation_end()
         self._judge_bundle()
         self._judge_dates()
@@ -223,40 +221,35 @@ class PrivateCA:
         elif self.wanted["rotation"] == "stage" and self.following is None:
             self._add("make_next_ca", f"there is no next CA in {self.ca_directory}")
 
-    def _judge_key(self) -> None:
-        public = public_key(self.key)
+    def _judge_key_and_certificate(self) -> None:
+        """Judge the server's key and certificate, and which CA signed it."""
+        public, self.issuer = public_key(self.key), None
         if not self.key.exists():
             self._add("make_key", f"{self.key} is missing")
         elif public is None:
             self._add("make_key", f"{self.key} is not a readable private key")
         elif not public.startswith(P256):
             self._add("make_key", f"{self.key} is not a key on the curve P-256")
-
-    def _judge_certificate(self) -> None:
-        """Judge the server's certificate, and which CA signed it."""
-        at, self.leaf, self.issuer = self.certificate, None, None
-        reasons: list[str] = []
         try:
-            self.leaf = Certificate(at)
+            leaf = Certificate(self.certificate)
         except WharfError as error:
-            reasons.append(str(error))
+            self._add("issue", str(error))
         else:
             authorities = [ca for ca in (self.current, self.following) if ca]
-            signed = (ca for ca in authorities if self.leaf.was_signed_by(ca, "-no_check_time"))
+            signed = (ca for ca in authorities if leaf.was_signed_by(ca, "-no_check_time"))
             self.issuer = next(signed, None)
-            reasons += self._certificate_reasons(self.leaf)
-        self._add("issue", *reasons)
+            self._add("issue", *self._certificate_reasons(leaf, public))
         if "make_ca" in self.steps or "make_key" in self.steps:
             self.steps.setdefault("issue", [])
 
-    def _certificate_reasons(self, leaf: Certificate) -> list[str]:
+    def _certificate_reasons(self, leaf: Certificate, public: str | None) -> list[str]:
         """Return why the certificate must be replaced by another."""
         at, days, reasons = self.certificate, self.wanted["days"], []
-        if leaf.public_key != (public_key(self.key) or leaf.public_key):
+        if public and leaf.public_key != public:
             reasons.append(f"{at} does not belong to {self.key}")
         if self.issuer is None:
             reasons.append(f"{at} was not signed by the CA in {self.ca_directory}")
-        elif self.following and self._signs_next() and self.issuer is not self.following:
+        elif self.issuer is not self.signer:
             reasons.append(f"{at} was not signed by the next CA yet")
         if missing := [name for name in self.sans if name not in leaf.sans]:
             reasons.append(f"{at} does not hold {', '.join(missing)}")
@@ -268,24 +261,20 @@ class PrivateCA:
             reasons.append(f"{at} lives longer than {days} days")
         return reasons
 
-    def _retired(self) -> bool:
-        """Tell whether clients are given the next CA alone."""
-        if not self.following:
-            return False
+    def _published(self) -> str:
+        """Return the file with the CAs that clients are given."""
         try:
-            return self.bundle.read_text() == self.following.pem
+            return self.bundle.read_text("ascii", "replace")
         except OSError:
-            return False
-
-    def _signs_next(self) -> bool:
-        """Tell whether the next CA is the one that signs."""
-        step = self.wanted["rotation"]
-        return self.following is not None and (step == "switch" or self._retired() or self.issuer is self.following)
+            return ""
 
     @property
     def signer(self) -> Certificate | None:
         """The CA that signs; None where it is still to be made."""
-        return self.following if self._signs_next() else self.current
+        if self.following is None:
+            return self.current
+        switched = self.wanted["rotation"] == "switch" or self.issuer is self.following
+        return self.following if switched or self._published() == self.following.pem else self.current
 
     def _judge_rotation_end(self) -> None:
         """Judge the last two steps of a rotation."""
@@ -302,20 +291,17 @@ class PrivateCA:
 
     def bundle_text(self) -> str:
         """Return the CAs that clients are to trust: both, until the old one has been retired."""
+        new = self.following.pem if self.following else ""
         retires = self.wanted["rotation"] in ("retire", "finish") and self.issuer is self.following
-        alone = self.following and (self._retired() or retires)
-        return "".join(ca.pem for ca in ([] if alone else [self.current]) + [self.following] if ca)
+        if new and (retires or self._published() == new):
+            return new
+        return (self.current.pem if self.current else "") + new
 
     def _judge_bundle(self) -> None:
-        new = {"make_ca", "make_next_ca"} & self.steps.keys()
-        try:
-            there = self.bundle.read_text("ascii", "replace")
-        except OSError:
-            there = ""
-        if there != self.bundle_text() and not new:
+        if {"make_ca", "make_next_ca"} & self.steps.keys():
+            self.steps["publish_ca"] = []
+        elif self._published() != self.bundle_text():
             self._add("publish_ca", f"{self.bundle} is not the CA's certificate")
-        elif new:
-            self.steps.setdefault("publish_ca", [])
 
     def _judge_dates(self) -> None:
         """Judge the dates of the CA that signs, and say what is to come."""
