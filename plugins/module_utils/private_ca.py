@@ -32,11 +32,11 @@ P256 = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"
 STEPS = (
     "write_settings", "repair_files", "replace_ca", "make_ca", "make_next_ca", "make_key", "issue", "publish_ca",
 )  # fmt: skip
-CA_EXTENSIONS = ("basicConstraints = critical,CA:TRUE,pathlen:0", "keyUsage = critical,keyCertSign,cRLSign")
+CA_EXTENSIONS = ("keyUsage = critical,keyCertSign,cRLSign", "basicConstraints = critical,CA:TRUE,pathlen:0")
 SERVER_EXTENSIONS = (
-    "basicConstraints = critical,CA:FALSE",
     "keyUsage = critical,digitalSignature",
     "extendedKeyUsage = serverAuth",
+    "basicConstraints = critical,CA:FALSE",
 )
 
 
@@ -68,7 +68,7 @@ def issue(wanted: Mapping[str, Any], sans: Sequence[str], signer: Certificate, s
     """
     directory, start = Path(wanted["directory"]), starts(wanted["days"])
     key = directory / "registry.key"
-    extensions = [*SERVER_EXTENSIONS, f"subjectAltName = {','.join(sans)}"]
+    extensions = [f"subjectAltName = {','.join(sans)}", *SERVER_EXTENSIONS]
     dates = (start, min(start + wanted["days"] * DAY, signer.end))
     with work_directory() as work:
         new = Certificate(
