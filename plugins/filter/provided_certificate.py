@@ -39,8 +39,10 @@ EXAMPLES = r"""
   wharf.registry.registry_certificate:
     name: registry.example.org
     mode: provided
-    provided: "{{ files | wharf.registry.provided_certificate('registry.example.org') }}"
+    key: "{{ judged.key }}"
+    provided: "{{ judged.provided }}"
   vars:
+    judged: "{{ files | wharf.registry.provided_certificate('registry.example.org') }}"
     files:
       certificate: files/registry.pem
       key: "{{ vault_registry_key }}"
@@ -50,8 +52,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The texts of the files on the host as V(certificate), V(key) and V(ca), empty where they cannot be read; and two
-      lists of messages, V(problems) and V(warnings).
+    - The arguments V(key) and V(provided) of the module. What cannot be read is empty.
   type: dict
 """
 

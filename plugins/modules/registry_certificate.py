@@ -83,17 +83,18 @@ options:
       - The command that lets the server load a renewed certificate.
     type: str
     default: ""
+  key:
+    description:
+      - For O(mode=provided), the private key of O(provided.certificate), in PEM.
+    type: str
+    default: ""
   provided:
     description:
-      - For O(mode=provided), what the filter P(wharf.registry.provided_certificate#filter) returns.
+      - For O(mode=provided), what the filter P(wharf.registry.provided_certificate#filter) returns, without the key.
     type: dict
     suboptions:
       certificate:
         description: The server's certificate and its intermediates, in PEM.
-        type: str
-        default: ""
-      key:
-        description: The private key, in PEM.
         type: str
         default: ""
       ca:
@@ -242,12 +243,12 @@ class Provided:
     """The files as others provide them."""
 
     def __init__(self, wanted: dict[str, Any]) -> None:
-        provided = wanted["provided"] or {"certificate": "", "key": "", "ca": "", "problems": [], "warnings": []}
+        provided = wanted["provided"] or {"certificate": "", "ca": "", "problems": [], "warnings": []}
         self.directory = Path(wanted["directory"])
         self.warnings: list[str] = provided["warnings"]
         # The key first: a run that is cut off leaves a pair that the next run sees and repairs.
         self.contents = {
-            self.directory / "registry.key": provided["key"].encode(),
+            self.directory / "registry.key": wanted["key"].encode(),
             self.directory / "registry.crt": provided["certificate"].encode(),
             self.directory / "ca.crt": provided["ca"].encode(),
         }
@@ -342,7 +343,7 @@ def main() -> None:
     """Run the module."""
     text = {"type": "str", "default": ""}
     lines = {"type": "list", "elements": "str", "default": []}
-    provided = {"certificate": text, "key": {**text, "no_log": True}, "ca": text, "problems": lines, "warnings": lines}
+    provided = {"certificate": text, "ca": text, "problems": lines, "warnings": lines}
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -360,6 +361,8 @@ def main() -> None:
             },
             "endpoint": text,
             "restart_command": text,
+            # Not inside of provided: a key there would be shown in the host's journal, because it has several lines.
+            "key": {"type": "str", "default": "", "no_log": True},
             "provided": {"type": "dict", "options": provided},
             "controller_time": {"type": "float"},
         },

@@ -51,18 +51,21 @@ def provided_certificate(
         aliases: further ones.
 
     Returns:
-        The same three as the texts of the host's files ("" where they cannot be read), problems and warnings.
+        The arguments of that module: the key as the text of the host's file, and as "provided" the other two, problems
+        and warnings. What cannot be read is "".
     """
     chain, blocks, _ = read_certificates(provided.get("certificate"))
     ends = chain[0].not_valid_after_utc if chain else datetime.max.replace(tzinfo=UTC)
     soon = ends - datetime.now(UTC) < timedelta(days=SOON_DAYS)
+    warning = f"the provided certificate ends on {_day(ends)}; have it renewed and hand over the new one"
     return {
-        "certificate": joined(blocks),
         "key": joined(read_key(provided.get("key"))[1]),
-        "ca": joined(read_certificates(provided.get("ca"))[1]),
-        "problems": tls_problems(provided, name, aliases),
-        "warnings": [f"the provided certificate ends on {_day(ends)}; have it renewed and hand over the new one"]
-        * soon,
+        "provided": {
+            "certificate": joined(blocks),
+            "ca": joined(read_certificates(provided.get("ca"))[1]),
+            "problems": tls_problems(provided, name, aliases),
+            "warnings": [warning] if soon else [],
+        },
     }
 
 

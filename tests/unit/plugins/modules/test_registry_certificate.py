@@ -19,7 +19,7 @@ NAME = "registry.example.org"
 ROOT = Issued("Root", ca=True)
 MIDDLE = Issued("Middle", ROOT, ca=True)
 LEAF = Issued("leaf", MIDDLE, sans=(f"DNS:{NAME}",))
-PROVIDED = {"certificate": LEAF.pem + MIDDLE.pem, "key": LEAF.key_pem, "ca": ROOT.pem, "problems": [], "warnings": []}
+PROVIDED = {"certificate": LEAF.pem + MIDDLE.pem, "ca": ROOT.pem, "problems": [], "warnings": []}
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_without_openssl_nothing_is_judged_or_changed(run, tmp_path, monkeypatch
 
 
 def test_what_is_provided_is_installed_as_it_is(run, tmp_path):
-    result = run(mode="provided", provided=PROVIDED)
+    result = run(mode="provided", key=LEAF.key_pem, provided=PROVIDED)
     assert result["changed"]
     files = contents(tmp_path / "etc")
     assert files == {
@@ -202,7 +202,7 @@ def test_what_is_provided_is_installed_as_it_is(run, tmp_path):
     assert modes == {"ca.crt": 0o644, "registry.crt": 0o644, "registry.key": 0o600}
     assert result["ca_pem"] == ROOT.pem
     assert result["fingerprint"] == hashlib.sha256(files["tls/registry.crt"]).hexdigest()
-    again = run(mode="provided", provided=PROVIDED)
+    again = run(mode="provided", key=LEAF.key_pem, provided=PROVIDED)
     assert (again["changed"], again["pending"]) == (False, [])
 
 
@@ -217,39 +217,42 @@ def test_what_is_provided_is_installed_as_it_is(run, tmp_path):
     ],
 )
 def test_what_differs_from_the_provided_is_pending(run, tmp_path, name, content, reason):
-    run(mode="provided", provided=PROVIDED)
+    run(mode="provided", key=LEAF.key_pem, provided=PROVIDED)
     path = tmp_path / "etc/tls" / name
     path.unlink() if content is None else path.write_text(content)
     before = contents(tmp_path)
-    announced = run(mode="provided", provided=PROVIDED, _ansible_check_mode=True)
+    announced = run(mode="provided", key=LEAF.key_pem, provided=PROVIDED, _ansible_check_mode=True)
     assert announced["changed"]
     assert len(announced["pending"]) == 1
     assert reason in announced["pending"][0]
     assert announced["fingerprint"] == hashlib.sha256(PROVIDED["certificate"].encode()).hexdigest()
     assert contents(tmp_path) == before
-    assert run(mode="provided", provided=PROVIDED)["changed"]
-    assert contents(tmp_path)[f"etc/tls/{name}"].decode() in PROVIDED.values()
+    assert run(mode="provided", key=LEAF.key_pem, provided=PROVIDED)["changed"]
+    assert contents(tmp_path)[f"etc/tls/{name}"].decode() in [*PROVIDED.values(), LEAF.key_pem]
 
 
 def test_the_renewals_settings_go_when_others_provide_the_certificate(run, tmp_path):
     run()
     assert (tmp_path / "etc/certificate.json").exists()
-    result = run(mode="provided", provided=PROVIDED)
+    result = run(mode="provided", key=LEAF.key_pem, provided=PROVIDED)
     assert "the settings of the certificate's own renewal are still there" in result["pending"]
     assert not (tmp_path / "etc/certificate.json").exists()
 
 
-def test_no_result_holds_the_provided_key(run):
-    result = run(mode="provided", provided={**PROVIDED, "problems": ["registry_tls_key: is wrong"]})
+def test_neither_a_result_nor_the_journal_holds_the_provided_key(run, monkeypatch):
+    logged = []
+    monkeypatch.setattr(registry_certificate.AnsibleModule, "log", lambda _self, text, **_: logged.append(text))
+    result = run(mode="provided", key=LEAF.key_pem, provided={**PROVIDED, "problems": ["registry_tls_key: is wrong"]})
     assert result["failed"]
-    results = [result, run(mode="provided", provided=PROVIDED)]
-    assert not any(line in json.dumps(results) for line in LEAF.key_pem.splitlines()[1:-1])
+    results = [result, run(mode="provided", key=LEAF.key_pem, provided=PROVIDED)]
+    assert len(logged) == 2
+    assert not any(line in json.dumps([results, logged]) for line in LEAF.key_pem.splitlines()[1:-1])
 
 
 def test_a_provided_certificate_that_ends_soon_is_worth_a_warning(run, monkeypatch):
     warnings = []
     monkeypatch.setattr(registry_certificate.AnsibleModule, "warn", lambda _self, text: warnings.append(text))
-    run(mode="provided", provided={**PROVIDED, "warnings": ["the provided certificate ends on"]})
+    run(mode="provided", key=LEAF.key_pem, provided={**PROVIDED, "warnings": ["the provided certificate ends on"]})
     assert warnings == ["the provided certificate ends on"]
 
 

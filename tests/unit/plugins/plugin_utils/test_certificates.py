@@ -194,8 +194,9 @@ def test_files_of_the_controller_serve_as_well(tmp_path, monkeypatch):
     provided = {"certificate": str(tmp_path / "crt"), "key": "~/key", "ca": str(tmp_path / "ca")}
     assert tls_problems(provided, NAME) == []
     assert provided_certificate(provided, NAME) == {
-        "certificate": LEAF.pem + MIDDLE.pem, "key": LEAF.key_pem, "ca": ROOT.pem, "problems": [], "warnings": [],
-    }  # fmt: skip
+        "key": LEAF.key_pem,
+        "provided": {"certificate": LEAF.pem + MIDDLE.pem, "ca": ROOT.pem, "problems": [], "warnings": []},
+    }
 
 
 @pytest.mark.parametrize(
@@ -227,14 +228,15 @@ def test_an_unreadable_file_is_refused(monkeypatch):
 def test_the_text_of_an_indented_variable_is_put_right():
     indented = "".join(f"   {line}\n" for line in ROOT.pem.splitlines())
     assert (
-        provided_certificate({"certificate": DIRECT.pem, "key": DIRECT.key_pem, "ca": indented}, NAME)["ca"] == ROOT.pem
+        provided_certificate({"certificate": DIRECT.pem, "key": DIRECT.key_pem, "ca": indented}, NAME)["provided"]["ca"]
+        == ROOT.pem
     )
 
 
 def test_what_holds_no_key_is_refused_without_showing_it():
     key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg" * 3
     found = provided_certificate({"certificate": DIRECT.pem, "key": key, "ca": ROOT.pem}, NAME)
-    assert (found["key"], len(found["problems"])) == ("", 1)
+    assert (found["key"], len(found["provided"]["problems"])) == ("", 1)
     assert "MIGHAg" not in str(found)
 
 
@@ -253,7 +255,7 @@ def test_keys_that_only_go_accepts_are_accepted():
 @pytest.mark.parametrize(("end", "warnings"), [(31, 0), (20, 1)])
 def test_a_certificate_that_ends_soon_is_worth_a_warning(end, warnings):
     leaf = Issued("leaf", ROOT, sans=(f"DNS:{NAME}",), end=end)
-    found = provided_certificate({"certificate": leaf.pem, "key": leaf.key_pem, "ca": ROOT.pem}, NAME)
+    found = provided_certificate({"certificate": leaf.pem, "key": leaf.key_pem, "ca": ROOT.pem}, NAME)["provided"]
     assert found["problems"] == []
     assert (
         found["warnings"]
@@ -263,5 +265,5 @@ def test_a_certificate_that_ends_soon_is_worth_a_warning(end, warnings):
 
 
 def test_no_warning_is_given_of_what_cannot_be_read():
-    found = provided_certificate({"certificate": "/nowhere", "key": "/nowhere", "ca": ""}, NAME)
+    found = provided_certificate({"certificate": "/nowhere", "key": "/nowhere", "ca": ""}, NAME)["provided"]
     assert (found["warnings"], found["certificate"], len(found["problems"])) == ([], "", 3)
