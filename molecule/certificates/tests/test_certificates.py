@@ -267,7 +267,7 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
         # A client that cannot be reached is not left behind in silence.
         result = ansible("playbooks/rotate-ca.yml", *AWAY)
         assert result.returncode != 0
-        assert "away: not seen to trust the next CA" in result.stdout
+        assert "away: not known to trust the next CA" in result.stdout
         assert "wharf_skip_clients=away" in result.stdout
         assert authorities(client, TRUSTED) == both
         assert sorted(authorities(client, STORED)) == sorted(both)
