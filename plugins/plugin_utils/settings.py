@@ -14,7 +14,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wharf.registry.plugins.module_utils import client_plan
-from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings, copies, retention, tls
+from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings, certificates, copies, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
@@ -163,7 +163,7 @@ def _certificate_problems(
     if problems or trust != "provided":
         return problems
     variables = {kind: f"wharf_registry_{kind}" for kind in (*given, "name", "aliases")}
-    return tls.registry_tls_problems(given, name, aliases, variables)
+    return certificates.tls_problems(given, name, aliases, variables)
 
 
 def _previous_names_problems(names: Sequence[str], name: str, port: int) -> list[str]:

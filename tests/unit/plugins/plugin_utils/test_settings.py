@@ -11,18 +11,20 @@ import pytest
 from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import settings
+from tests.unit.issued import Issued
 
 FILE = ROOT / "plugins/plugin_utils/settings.py"
 
 SECRET = "s3cr3t-Wort"
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
 USERS = [{"name": "alice", "password": STRONG}]
-CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+ISSUED = Issued("registry", sans=("DNS:registry.example.com",))
+CERTIFICATE = ISSUED.pem
 KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
 PROVIDED = {
     "wharf_registry_trust": "provided",
     "wharf_registry_certificate": CERTIFICATE,
-    "wharf_registry_key": KEY,
+    "wharf_registry_key": ISSUED.key_pem,
     "wharf_registry_ca": CERTIFICATE,
 }
 OPEN = {"wharf_registry_trust": "insecure", "wharf_registry_users": [], "wharf_registry_anonymous": True}
@@ -132,6 +134,10 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
         (
             {"wharf_registry_trust": ["provided"]},
             "wharf_registry_trust: \"['provided']\" is unknown: use private_ca, provided or insecure",
+        ),
+        (
+            {**PROVIDED, "wharf_registry_aliases": ["reg"]},
+            "wharf_registry_certificate: does not match 'reg' (wharf_registry_aliases)",
         ),
         ({"wharf_registry_trust": ""}, "wharf_registry_trust: '' is unknown: use private_ca, provided or insecure"),
         (
