@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import wharf_backup_differences
+from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import backup_differences
 
 DOCUMENTATION = r"""
 name: backup_differences
@@ -42,4 +42,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"backup_differences": wharf_backup_differences}
+        return {"backup_differences": backup_differences}

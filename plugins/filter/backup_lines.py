@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import wharf_backup_lines
+from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import backup_lines
 
 DOCUMENTATION = r"""
 name: backup_lines
@@ -42,4 +42,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"backup_lines": wharf_backup_lines}
+        return {"backup_lines": backup_lines}

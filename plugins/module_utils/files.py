@@ -1,9 +1,10 @@
-"""Writing a file from one whole content to the other."""
+"""Writing a file from one whole content to the other, and the room for it."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 
 
 def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
@@ -32,3 +33,9 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
     except BaseException:
         os.unlink(new)
         raise
+
+
+def free_bytes(path: Path) -> int:
+    """Return the bytes that are free where a path is, or will be."""
+    space = os.statvfs(next(place for place in (path, *path.parents) if place.exists()))
+    return space.f_bavail * space.f_frsize

@@ -214,10 +214,16 @@ class Storage:
             return None
         digest = blob["digest"]
         if digest not in hashed:
-            with path.open("rb") as file:
-                good = _hash(digest, iter(lambda: file.read(1 << 20), b"")) == digest
-            hashed[digest] = None if good else "which is damaged: its content has another digest"
+            hashed[digest] = None if self.is_intact(digest) else "which is damaged: its content has another digest"
         return hashed[digest]
+
+    def is_intact(self, digest: str) -> bool:
+        """Read a blob, and tell whether it is there and its content has its digest."""
+        try:
+            with self.blob_path(digest).open("rb") as file:
+                return _hash(digest, iter(lambda: file.read(1 << 20), b"")) == digest
+        except OSError:
+            return False
 
 
 def children(manifest: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def wharf_backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[str]:
+def backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[str]:
     """Return what the programs on a server said, for people.
 
     Args:
@@ -34,7 +34,7 @@ def wharf_backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[
     return lines or [f"{host}: has no restic yet: would install it first"]
 
 
-def wharf_backup_differences(listed: Sequence[str], directory: str) -> dict[str, list[str]]:
+def backup_differences(listed: Sequence[str], directory: str) -> dict[str, list[str]]:
     """Compare a backup with its copy on the controller.
 
     Args:

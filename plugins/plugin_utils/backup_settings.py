@@ -30,7 +30,7 @@ def registry_backup_problems(facts: Mapping[str, Any], prefix: str, required: bo
         ValueError: facts has a key that is not judged here.
     """
     if unknown := sorted(set(facts) - set(KEYS)):
-        raise ValueError(f"registry_backup_problems does not know {', '.join(unknown)}")
+        raise ValueError(f"backup_problems does not know {', '.join(unknown)}")
     given = {key: facts.get(key) for key in KEYS}
     return [
         *_repository_problems(given, prefix, required),
