@@ -1,8 +1,4 @@
-"""What all programs of Wharf on a registry's server share: the lock, and the note of how a run ended.
-
-A role that installs a program installs this beside it, as /usr/local/lib/wharf/registry_lock.py. Needs nothing but
-Python's standard library.
-"""
+"""What keeps all that works on a registry apart: the lock; and the line about how each run ended."""
 
 from __future__ import annotations
 
@@ -15,11 +11,33 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import BusyError
+from .files import write_atomic
 
 LOCK = Path("/run/lock/wharf-registry.lock")
 RESULTS = Path("/var/lib/wharf/results")
+
+
+class Holder(NamedTuple):
+    """Who holds the lock."""
+
+    name: str
+    since: float | None  # seconds since 1970
+
+    def __str__(self) -> str:
+        """Return it as a person reads it: NAME is at work on HOST since TIME."""
+        when = f" since {local_time(self.since)}" if self.since else ""
+        return f"{self.name} is at work on {socket.gethostname()}{when}"
+
+
+class Result(NamedTuple):
+    """How the last run of a subcommand ended."""
+
+    good: bool
+    time: float  # seconds since 1970
+    message: str
 
 
 @contextlib.contextmanager
@@ -32,20 +50,15 @@ def lock(name: str, wait: float = 0) -> Iterator[None]:
 
     Raises:
         BusyError: it is held; the message says by whom and since when.
-
     """
     LOCK.parent.mkdir(exist_ok=True)
     file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() >= deadline:
-                    raise BusyError(_told(os.pread(file, 200, 0).decode(errors="replace"))) from None
-                time.sleep(0.2)
+        while not _acquire(file):
+            if time.monotonic() >= deadline:
+                raise BusyError(f"{_holder(file)}: wait until it has finished")
+            time.sleep(0.2)
         os.ftruncate(file, 0)
         os.pwrite(file, f"{name} {int(time.time())}\n".encode(), 0)
         try:
@@ -56,23 +69,50 @@ def lock(name: str, wait: float = 0) -> Iterator[None]:
         os.close(file)
 
 
-def _told(note: str) -> str:
-    """Return what to say to somebody who finds the lock held, from what its holder has written into it."""
-    holder, _, since = note.strip().partition(" ")
-    when = f" since {local_time(float(since))}" if since.isdigit() else ""
-    return f"{holder or 'something'} is at work on {socket.gethostname()}{when}: wait until it has finished"
+def lock_holder() -> Holder | None:
+    """Return who holds the lock; None when nobody does."""
+    try:
+        file = os.open(LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _acquire(file, fcntl.LOCK_SH) else _holder(file)
+    finally:
+        os.close(file)
+
+
+def _acquire(file: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Try to get the lock; tell whether it was free."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _holder(file: int) -> Holder:
+    """Return the holder, from what it has written into the lock's file."""
+    name, _, since = os.pread(file, 200, 0).decode(errors="replace").strip().partition(" ")
+    return Holder(name or "something", float(since) if since.isdigit() else None)
 
 
 def write_result(name: str, good: bool, message: str) -> None:
-    """Leave a line for playbooks/diagnose-registry.yml: how the last run of a program ended."""
+    """Keep a line for `wharf status` and playbooks/diagnose-registry.yml: how the last run of a subcommand ended."""
     RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = RESULTS / f".{name}"
-    new.write_text(f"{'ok' if good else 'failed'} {int(time.time())} {' '.join(message.split())}\n")
-    new.chmod(0o644)
-    new.replace(RESULTS / name)
+    line = f"{'ok' if good else 'failed'} {int(time.time())} {' '.join(message.split())}\n"
+    write_atomic(str(RESULTS / name), line.encode(), uid=os.geteuid(), gid=os.getegid())
     if good and Path("/run/systemd/system").is_dir():
         # The service of an earlier failure, when a person has put it right.
         subprocess.run(["systemctl", "reset-failed", f"wharf-{name}.service"], stderr=subprocess.DEVNULL)
+
+
+def read_result(name: str) -> Result | None:
+    """Return how the last run of a subcommand ended; None when there was none, or its line is damaged."""
+    try:
+        word, seconds, message = (RESULTS / name).read_text("utf-8").strip().split(" ", 2)
+        return Result(word == "ok", float(seconds), message)
+    except (OSError, ValueError):
+        return None
 
 
 def local_time(seconds: float) -> str:

@@ -1,29 +1,13 @@
-#!/usr/bin/env python3
-"""Reads what a registry has stored with the driver "filesystem", without asking the registry.
+"""Reads what a registry has stored with the driver "filesystem", without asking the registry. Changes nothing.
 
-    registry_storage.py tags ROOT
-    registry_storage.py verify ROOT [--contents] [--repository NAME]...
-
-ROOT is the driver's rootdirectory, which holds docker/registry/v2. Both commands change nothing and print one JSON
-object:
-
-- tags: {"repository:tag": "sha256:..."} for everything that has a tag.
-- verify: {"repositories": n, "tags": n, "manifests": n, "blobs": n, "bytes": n, "problems": ["...", ...]}. A registry
-  whose problems are empty can serve every manifest that it lists, whole. "blobs" and "bytes" count what these manifests
-  need, each once. With --contents each of these blobs is also hashed. The exit code is 1 when there are problems.
-
-The exit code is 2 when ROOT is not there. The layout is that of CNCF Distribution 2 and 3:
+The layout is that of CNCF Distribution 2 and 3:
 https://distribution.github.io/distribution/ (storage/paths.go in its source).
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 import os
-import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -31,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError
-
-DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
+from .manifests import DIGEST, blobs, children, digest_of, walk
 
 
 class Storage:
@@ -82,6 +65,10 @@ class Storage:
         """Return the tags of a repository, in order, whether they lead somewhere or not."""
         return _names(self.repository(name) / "_manifests/tags")
 
+    def all_tags(self) -> dict[tuple[str, str], str]:
+        """Return all that is tagged: (repository, tag) to its digest."""
+        return {(name, tag): digest for name in self.repositories() for tag, digest in self.tags(name).items()}
+
     def pushed(self, name: str, tag: str) -> float:
         """Return when a tag was last pushed, in seconds since 1970."""
         return self.tag_link(name, tag).stat().st_mtime
@@ -110,7 +97,7 @@ class Storage:
             content = self.blob_path(digest).read_bytes()
         except OSError as error:
             raise DamageError(f"the manifest {digest} is not there ({error.strerror})") from None
-        if _hash(digest, [content]) != digest:
+        if digest_of(content, digest.partition(":")[0]) != digest:
             raise DamageError(f"the manifest {digest} is damaged: its content has another digest")
         try:
             manifest = json.loads(content)
@@ -128,14 +115,8 @@ class Storage:
 
         """
         found: set[str] = set()
-        due = [digest]
-        while due:
-            digest = due.pop()
-            if digest in found:
-                continue
-            found.add(digest)
-            manifest = self.manifest(digest)
-            due += [child["digest"] for child in children(manifest)]
+        for needed, manifest in walk(digest, self.manifest):
+            found.add(needed)
             found |= {blob["digest"] for blob in blobs(manifest) if not self._lies_elsewhere(blob)}
         return found
 
@@ -179,7 +160,16 @@ class Storage:
                         yield f"{name}: the manifest {digest} needs the blob {blob['digest']}, {problem}"
 
     def summary(self, names: Iterable[str] | None = None, contents: bool = False) -> dict[str, Any]:
-        """Return what `verify` prints, see the module's text."""
+        """Return how much there is, and what is wrong with it.
+
+        Args:
+            names: the repositories to look at; all when it is None.
+            contents: also hash each blob that a manifest needs.
+
+        Returns:
+            {"repositories": n, "tags": n, "manifests": n, "blobs": n, "bytes": n, "problems": ["...", ...]}. "blobs"
+            and "bytes" count what the manifests need, each once. Without problems every manifest can be served whole.
+        """
         names = self.repositories() if names is None else sorted(set(names))
         problems = list(self.problems(names, contents))
         revisions = {digest for name in names for digest in self.revisions(name)}
@@ -221,38 +211,9 @@ class Storage:
         """Read a blob, and tell whether it is there and its content has its digest."""
         try:
             with self.blob_path(digest).open("rb") as file:
-                return _hash(digest, iter(lambda: file.read(1 << 20), b"")) == digest
+                return digest_of(iter(lambda: file.read(1 << 20), b""), digest.partition(":")[0]) == digest
         except OSError:
             return False
-
-
-def children(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the descriptors of the manifests that an index names; none for a manifest."""
-    return _descriptors(manifest.get("manifests"))
-
-
-def blobs(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the descriptors of a manifest's configuration and layers; none for an index."""
-    old = [{"digest": layer.get("blobSum")} for layer in manifest.get("fsLayers") or []]  # schema 1
-    return _descriptors([manifest.get("config")]) + _descriptors(manifest.get("layers")) + _descriptors(old)
-
-
-def _descriptors(values: Any) -> list[dict[str, Any]]:
-    """Return those of the values that are descriptors, so dicts with a digest."""
-    return [
-        value
-        for value in values or []
-        if isinstance(value, dict) and DIGEST.fullmatch(str(value.get("digest"))) is not None
-    ]
-
-
-def _hash(digest: str, parts: Iterable[bytes]) -> str:
-    """Return the digest of some content, with the algorithm of another digest."""
-    algorithm = digest.partition(":")[0]
-    state = hashlib.new(algorithm)
-    for part in parts:
-        state.update(part)
-    return f"{algorithm}:{state.hexdigest()}"
 
 
 def _link(path: Path) -> str:
@@ -287,32 +248,3 @@ def _names(directory: Path) -> list[str]:
         return sorted(os.listdir(directory))
     except OSError:
         return []
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the program; return its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("command", choices=["tags", "verify"])
-    parser.add_argument("root", help="the directory that holds docker/registry/v2")
-    parser.add_argument("--contents", action="store_true", help="hash every blob that a manifest needs")
-    parser.add_argument(
-        "--repository", action="append", metavar="NAME", help="only this one; may be given several times"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        storage = Storage(options.root)
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
-        return 2
-    names = options.repository or storage.repositories()
-    if options.command == "verify":
-        result = storage.summary(names, options.contents)
-    else:
-        result = {f"{name}:{tag}": digest for name in names for tag, digest in storage.tags(name).items()}
-    json.dump(result, sys.stdout, indent=2)
-    print()
-    return 1 if result.get("problems") else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -98,7 +98,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.errors import DamageError, WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
-from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage, blobs, children
+from ansible_collections.wharf.registry.plugins.module_utils.manifests import blobs, children
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 
 NAME = "org.opencontainers.image.ref.name"
 REGISTRY_IMAGE = "wharf.registry-image"

@@ -290,7 +290,7 @@ VERDICTS = {
         "pushes are refused",
         "pulls work, but pushes fail with 405: {container}-read-only stands in for the registry on {server}, as long as"
         " garbage is collected",
-        "wait until that has finished; if none is under way, `wharf collect-garbage --bring-back` on {server}",
+        "wait until that has finished; if none is under way, `wharf collect-garbage --recover` on {server}",
     ),
     "port_other": Verdict(
         "another port is published",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -134,19 +135,35 @@ def server_programs_timers(due: Sequence[Mapping[str, str]], wanted: bool) -> li
 def command_archive(role_path: str) -> str:
     """Return the command wharf as one file that Python runs: a zip archive behind a line #!, as text in base64.
 
-    It holds the package as it lies in plugins/module_utils, so that modules and the command share their files.
+    It holds the files as they lie in plugins/module_utils, so that modules and the command share them.
 
     Args:
         role_path: the directory of any role of this collection.
     """
     package = Path(role_path).parents[1] / "plugins/module_utils"
     start = "import sys\n\nfrom wharf.command.cli import main\n\nsys.exit(main())\n"
-    texts = {f"wharf/{file.relative_to(package)}": file.read_text("utf-8") for file in sorted(package.rglob("*.py"))}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # neither packed nor dated: the same bytes wherever it is made
-        for name, text in {"__main__.py": start, **texts}.items():
-            archive.writestr(zipfile.ZipInfo(name), text)
+        archive.writestr(zipfile.ZipInfo("__main__.py"), start)
+        archive.writestr(zipfile.ZipInfo("wharf/__init__.py"), "")
+        for name, text in command_files(package).items():
+            archive.writestr(zipfile.ZipInfo(f"wharf/{name}"), text)
     return "base64:" + base64.b64encode(b"#!/usr/bin/python3 -IB\n" + buffer.getvalue()).decode()
+
+
+def command_files(package: Path) -> dict[str, str]:
+    """Return the command's own files and those that they import, by their paths below plugins/module_utils."""
+    texts = {f"command/{file.name}": file.read_text("utf-8") for file in sorted(package.glob("command/*.py"))}
+    waiting = list(texts.values())
+    while waiting:
+        # `from ..lock import`, `from .errors import`, `from .. import data`
+        text = waiting.pop()
+        for name in re.findall(r"^from \.+(\w+) import|^from \.\. import (\w+)", text, re.MULTILINE):
+            file = package / f"{''.join(name)}.py"
+            if file.name not in texts and file.exists():
+                texts[file.name] = file.read_text("utf-8")
+                waiting.append(texts[file.name])
+    return dict(sorted(texts.items()))
 
 
 def content_bytes(content: str) -> bytes:

@@ -165,7 +165,7 @@ def test_all_is_well():
         (server(engine="absent"), client("refused"), "engine_absent", "no Docker engine on server"),
         (server(status="exited", holder="nginx"), client("ca_missing"), "port_taken", "nginx answers on port 5000"),
         (server(status="exited", holder="nginx"), client("not_http"), "port_taken", "stop nginx on server"),
-        (server(status="exited", publishers="registry-read-only"), client("ok"), "stands_in", "--bring-back"),
+        (server(status="exited", publishers="registry-read-only"), client("ok"), "stands_in", "--recover"),
         (server(status="exited", publishers="web"), client("not_registry"), "port_taken", "stop the container web on"),
         (
             server(status="paused", publishers="registry"),

@@ -1,31 +1,88 @@
-"""The command wharf: finds the subcommand, and hands it its arguments."""
+"""The command wharf: one parser for all subcommands, one file for each.
+
+A subcommand is a file of this package that has
+
+- a docstring for people, which `wharf SUBCOMMAND --help` prints;
+- `add_arguments(parser)`, which adds its options to the parser (add_wait and add_json of options.py are common ones);
+- `run(options) -> int`, which works and returns the exit code. `options.subcommand` is the subcommand's name. A
+  WharfError that it raises is printed as "wharf SUBCOMMAND: message", and the exit code is 1;
+
+and a line in SUBCOMMANDS. Only the file of the chosen subcommand is imported: one of them runs every minute.
+"""
 
 from __future__ import annotations
 
+import argparse
+import functools
 import importlib
 import sys
+from types import ModuleType
 
-# Each is imported only when it is asked for: one of them runs every minute.
+from ..errors import WharfError
+
+# What it is called: the file, and what it does.
 SUBCOMMANDS = {
+    "status": ("status", "say how the registry is, in about ten lines"),
+    "collect-garbage": ("garbage", "delete what no image needs any more"),
     "apply-retention": ("retention", "delete old tags by rules, after a plan"),
     "back-up": ("backup", "make a snapshot of the registry"),
-    "check-backup": ("backup", "read the whole backup and name what is damaged"),
-    "collect-garbage": ("garbage", "delete what no image needs any more"),
-    "move-data": ("move", "copy the registry's data to another place"),
+    "check-backup": ("check_backup", "read the whole backup and name what is damaged"),
+    "restore": ("restore", "restore a snapshot"),
     "renew-certificate": ("renew", "renew the certificate from the CA on this server"),
-    "repair-storage": ("repair", "repair what writes that were cut off have left"),
-    "restore": ("backup", "restore a snapshot"),
+    "repair-storage": ("repair", "repair what interrupted writes have left"),
+    "verify-storage": ("verify", "name what keeps an image from being served whole"),
+    "move-data": ("move", "copy the registry's data to another place"),
 }
+HELP = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=24)
+EXIT_CODES = """\
+exit codes:
+  0  done, or nothing to do
+  1  failed or refused; the reason is on standard error
+  2  the command line is wrong
+  3  done, but the registry itself is damaged or not well
+
+All of them need root. Only one at a time works on the registry; the others say who does, or wait (--wait SECONDS).
+"""
 
 
 def main() -> int:
     """Run the subcommand; return its exit code."""
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] not in SUBCOMMANDS:
-        print("usage: wharf SUBCOMMAND [--help]\n")
-        for name, (_, what) in SUBCOMMANDS.items():
-            print(f"  {name:18} {what}")
-        return 0 if arguments in ([], ["--help"], ["-h"]) else 2
-    sys.argv[0] = f"wharf {arguments[0]}"
-    module = importlib.import_module(f".{SUBCOMMANDS[arguments[0]][0]}", __package__)
-    return module.main(arguments if module.__name__.endswith("backup") else arguments[1:])
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    module = importlib.import_module(f".{SUBCOMMANDS[chosen][0]}", __package__) if chosen in SUBCOMMANDS else None
+    if module and not hasattr(module, "add_arguments"):  # not converted to the interface yet
+        sys.argv[0] = f"wharf {chosen}"
+        return module.main(arguments if SUBCOMMANDS[chosen][0] == "backup" else arguments[1:])
+    parser = parser_for(chosen, module)
+    if not arguments:
+        parser.print_help()
+        return 0
+    options = parser.parse_args(arguments)
+    assert module is not None  # the parser has refused everything else
+    try:
+        return module.run(options)
+    except WharfError as error:
+        print(f"wharf {chosen}: {error}", file=sys.stderr)
+        return 1
+
+
+def parser_for(chosen: str, module: ModuleType | None) -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    Args:
+        chosen: the subcommand that is on it.
+        module: its file; the options of the other subcommands are not known then, and not needed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="wharf",
+        description="Looks after the registry on this server. Timers and playbooks run the same subcommands.",
+        epilog=EXIT_CODES,
+        formatter_class=HELP,
+    )
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    for name, (_, purpose) in SUBCOMMANDS.items():
+        description = module.__doc__ if module and name == chosen else purpose
+        subparser = subparsers.add_parser(name, help=purpose, description=description, formatter_class=HELP)
+        if module and name == chosen:
+            module.add_arguments(subparser)
+    return parser

@@ -1,13 +1,8 @@
-"""Collects the registry's garbage: blobs that no image needs any more. No image is lost, whatever happens.
-
-    wharf collect-garbage [--dry-run] [--[no-]delete-untagged] [--wait SECONDS]
-    wharf collect-garbage --bring-back
+"""Delete what no image needs any more. No image is lost, whatever happens.
 
 The registry's own collection is asked what it would delete; nothing goes on if a single image needs any of it. Then the
-registry refuses pushes while it collects, serves pulls all the time but for two short moments, and afterwards proves
-itself by a push and a pull. Every tag must lead to the digest that it led to before.
-
---bring-back mends what a run left behind that was killed.
+registry refuses pushes while it collects, serves pulls all the time but for two short moments, and is tested afterwards
+with a push and a pull. Every tag must lead to the digest that it led to before.
 """
 
 from __future__ import annotations
@@ -16,114 +11,181 @@ import argparse
 import re
 
 from ..errors import DamageError, WharfError
-from ..storage import Storage, children
-from ..text import human_bytes, pluralize
-from .registry import (
-    Registry,
-    all_tags,
-    call,
-    compare,
-    docker,
-    run,
-    served,
-)
+from ..manifests import children
+from ..storage import Storage
+from ..text import human_bytes, one_line, pluralize
+from .checks import require_same, smoke_test, tags_served
+from .docker import call, docker
+from .locked import run_locked
+from .options import Output, add_json, add_wait
+from .registry import Registry, interruption
 
 SHOWN = 20  # blobs that are listed one by one
 ELIGIBLE = re.compile(r"^blob eligible for deletion: (\S+)$", re.MULTILINE)
 SUMMARY = re.compile(r"(\d+) blobs marked, (\d+) blobs and (\d+) manifests eligible for deletion")
 
 
-def needed(storage: Storage, untagged_too: bool) -> dict[str, str]:
-    """Return what must stay, by our own reading: digest to the image that needs it.
-
-    Args:
-        storage: the registry's storage.
-        untagged_too: whether manifests without a tag count as images.
-
-    Raises:
-        WharfError: a manifest cannot be read, so that nobody can tell what it needs.
-
-    """
-    found: dict[str, str] = {}
-    for name in storage.repositories():
-        revisions = storage.revisions(name)
-        images = {digest: f"{name}:{tag}" for tag, digest in storage.tags(name).items()}
-        # A tag whose image is gone needs nothing any more. It is told as damage.
-        images = {digest: image for digest, image in images.items() if digest in revisions or _lies(storage, digest)}
-        if untagged_too:
-            images = {digest: f"{name}@{digest}" for digest in revisions} | images
-        for digest, image in images.items():
-            try:
-                for one in storage.closure(digest):
-                    found.setdefault(one, image)
-            except DamageError as error:
-                raise WharfError(
-                    f"{image}: {error}, so that nobody can tell what belongs to it. Nothing was deleted. Push the image"
-                    " again, or restore it from a backup"
-                ) from None
-    return found
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be deleted, and how much")
+    parser.add_argument(
+        "--delete-untagged",
+        action=argparse.BooleanOptionalAction,
+        help="also delete manifests without a tag (as wharf_delete_untagged in the inventory)",
+    )
+    parser.add_argument("--recover", action="store_true", help="only clean up after a run that was killed")
+    add_wait(parser)
+    add_json(parser)
 
 
-def _lies(storage: Storage, digest: str) -> bool:
-    """Tell whether there is anything under a digest."""
-    return storage.blob_path(digest).exists()
+def run(options: argparse.Namespace) -> int:
+    """Collect; return the exit code."""
+    output = Output(options.json)
+
+    def work() -> str:
+        registry = Registry()
+        if options.recover:
+            if registry.clean_up():
+                output.line("the registry is as it was")
+            return ""
+        untagged = registry.delete_untagged if options.delete_untagged is None else options.delete_untagged
+        return collect_garbage(registry, untagged, options.dry_run, output)
+
+    code = run_locked(options.subcommand, work, options.wait, record=not (options.dry_run or options.recover))
+    output.close()
+    return code
 
 
-def collect(registry: Registry, delete_untagged: bool, really: bool) -> dict[str, int]:
-    """Let the registry collect, or tell what it would delete: digest to size in bytes.
+def collect_garbage(registry: Registry, delete_untagged: bool, dry_run: bool, output: Output) -> str:
+    """Collect; return the line that is kept as the result."""
+    if not dry_run and registry.clean_up():
+        output.line("an earlier run was cut off: the registry is as it was before it")
+    registry.preflight()
+    problems = list(registry.storage.problems())
+    for problem in problems:
+        output.line(f"warning: {problem}")
+    damage = f"; {pluralize(len(problems), 'problem')} in the storage" if problems else ""
+    if delete_untagged:
+        refuse_untagged(registry)
+    candidates = find_candidates(registry, delete_untagged)
+    if dry_run:
+        show(candidates, "would be deleted", output)
+        output.line("(parts of an image that is being pushed may be among them; a real run refuses pushes meanwhile)")
+        return ""
+    if not candidates:
+        output.line("nothing to collect: the registry was left alone")
+        return f"nothing to collect{damage}"
 
-    Raises:
-        WharfError: it failed, or told something that is not understood.
-
-    """
-    words = [registry.image, "garbage-collect", *([] if really else ["--dry-run"])]
-    words += ["--delete-untagged"] if delete_untagged else []
-    # As the registry's own container is started, so with its configuration.
-    words += registry.made["Config"]["Cmd"][1:]
-    options = ["--network", "none", *registry.options("" if really else ":ro")]
-    sizes = {path.parent.name: path.stat().st_size for path in registry.storage.top.glob("blobs/*/*/*/data")}
-    if really:
-        # In two steps, so that it cannot start once this program has been stopped. Bringing back removes it.
-        docker("create", "--name", registry.collector, *options, *words)
-        done = call("start", "--attach", registry.collector)
-    else:
-        docker("rm", "--force", registry.asked, check=False)
-        done = call("run", "--rm", "--name", registry.asked, *options, *words)
-    if done.returncode != 0:
-        last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
-        raise WharfError(f"the registry's own collection failed: {last[0] if last else f'exit code {done.returncode}'}")
-    summary = SUMMARY.search(done.stdout)
-    digests = ELIGIBLE.findall(done.stdout)
-    if summary is None or int(summary[2]) != len(digests):
-        raise WharfError("what the registry's own collection says is not understood: is this a new version of it?")
-    return {digest: sizes.get(digest.partition(":")[2], 0) for digest in digests}
+    with registry.temporary_client() as client:
+        # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
+        smoke_test(client, registry.storage)
+        with registry.read_only() as times:
+            tags = registry.storage.all_tags()
+            answers = tags_served(client, tags)
+            # What was pushed since has changed what is unreferenced.
+            candidates = find_candidates(registry, delete_untagged)
+            registrys_collection(registry, delete_untagged, dry_run=False)
+            output.result["changed"] = True
+        require_same("in the storage", tags, registry.storage.all_tags())
+        if new := [problem for problem in registry.storage.problems() if problem not in problems]:
+            raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
+        require_same("for a client", answers, tags_served(client, tags))
+        smoke_test(client, registry.storage)
+    show(candidates, "deleted", output)
+    names = {name for name, _ in tags}
+    output.line(f"kept: {pluralize(len(tags), 'tag')} in {pluralize(len(names), 'repository')}, each with its digest")
+    output.line(interruption(times))
+    output.line("verified: an image was pushed and pulled")
+    return f"deleted {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}{damage}"
 
 
-def rubbish(registry: Registry, delete_untagged: bool) -> dict[str, int]:
-    """Return what would go, digest to size in bytes, after comparing it with what must stay.
+def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]:
+    """Return what a collection would delete, digest to size in bytes, compared with what is referenced.
 
     Raises:
         WharfError: an image needs some of it.
-
     """
-    doomed = collect(registry, delete_untagged, really=False)
-    stays = needed(registry.storage, untagged_too=not delete_untagged)
-    if wanted := [(digest, stays[digest]) for digest in doomed if digest in stays]:
+    candidates = registrys_collection(registry, delete_untagged, dry_run=True)
+    referenced = find_referenced(registry.storage, untagged=not delete_untagged)
+    if wanted := [(digest, referenced[digest]) for digest in candidates if digest in referenced]:
         digest, image = wanted[0]
         more = f", and {len(wanted) - 1} more" if len(wanted) > 1 else ""
         raise WharfError(
             f"the registry's own collection would delete {digest}, which {image} needs{more}. Nothing was deleted."
             " Push the image again, or restore it from a backup"
         )
-    return doomed
+    return candidates
+
+
+def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: bool) -> dict[str, int]:
+    """Let the registry collect, or tell what it would delete: digest to size in bytes.
+
+    Raises:
+        WharfError: it failed, or its output is not understood.
+    """
+    command = [registry.image, "garbage-collect", *(["--dry-run"] if dry_run else [])]
+    command += ["--delete-untagged"] if delete_untagged else []
+    # As the registry's own container is started, so with its configuration.
+    command += registry.inspected["Config"]["Cmd"][1:]
+    options = ["--network", "none", *registry.container_options(":ro" if dry_run else "")]
+    sizes = {path.parent.name: path.stat().st_size for path in registry.storage.top.glob("blobs/*/*/*/data")}
+    if dry_run:
+        docker("rm", "--force", registry.dry_run_collector, check=False)
+        done = call("run", "--rm", "--name", registry.dry_run_collector, *options, *command)
+    else:
+        # In two steps, so that it cannot start once this program has been stopped. Registry.recover removes it.
+        docker("create", "--name", registry.collector, *options, *command)
+        done = call("start", "--attach", registry.collector)
+    if done.returncode != 0:
+        last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
+        reason = one_line(last[0]) if last else f"exit code {done.returncode}"
+        raise WharfError(f"the registry's own collection failed: {reason}")
+    summary = SUMMARY.search(done.stdout)
+    digests = ELIGIBLE.findall(done.stdout)
+    if summary is None or int(summary[2]) != len(digests):
+        raise WharfError("the output of the registry's own collection is not understood: is this a new version of it?")
+    return {digest: sizes.get(digest.partition(":")[2], 0) for digest in digests}
+
+
+def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
+    """Return what must stay, by our own reading: digest to the image that needs it.
+
+    Args:
+        storage: the registry's storage.
+        untagged: whether manifests without a tag count as images.
+
+    Raises:
+        WharfError: a manifest cannot be read, so that nobody can tell what it needs.
+    """
+    referenced: dict[str, str] = {}
+    for name in storage.repositories():
+        revisions = storage.revisions(name)
+        images = {digest: f"{name}:{tag}" for tag, digest in storage.tags(name).items()}
+        # A tag whose image is gone needs nothing any more. It is reported as damage.
+        images = {
+            digest: image
+            for digest, image in images.items()
+            if digest in revisions or storage.blob_path(digest).exists()
+        }
+        if untagged:
+            images = {digest: f"{name}@{digest}" for digest in revisions} | images
+        for digest, image in images.items():
+            try:
+                for needed in storage.closure(digest):
+                    referenced.setdefault(needed, image)
+            except DamageError as error:
+                raise WharfError(
+                    f"{image}: {error}, so that nobody can tell what belongs to it. Nothing was deleted. Push the image"
+                    " again, or restore it from a backup"
+                ) from None
+    return referenced
 
 
 def refuse_untagged(registry: Registry) -> None:
-    """Refuse to delete untagged manifests where that would eat images.
+    """Refuse to delete untagged manifests where that would destroy images.
 
     Raises:
-        WharfError: a registry of version 2 would delete what an index consists of, because it has no tag of its own.
-
+        WharfError: a registry of version 2 would delete the parts of an index, because they have no tags of their own.
     """
     storage = registry.storage
     indexes = [
@@ -134,87 +196,16 @@ def refuse_untagged(registry: Registry) -> None:
     ]
     if indexes and not re.match("[3-9]", version := registry.version()):
         raise WharfError(
-            f"--delete-untagged (wharf_delete_untagged) is refused: the registry's version {version} would delete what"
-            f" the multi-arch image {indexes[0]} consists of. Set it to false, or use version 3 of the registry"
+            f"--delete-untagged (wharf_delete_untagged) is refused: the registry's version {version} would delete the"
+            f" parts of the multi-arch image {indexes[0]}. Set it to false, or use version 3 of the registry"
         )
 
 
-def show(doomed: dict[str, int], verb: str) -> None:
-    """Print what goes, the largest first."""
-    print(f"{verb}: {pluralize(len(doomed), 'blob')}, {human_bytes(sum(doomed.values()))}")
-    for digest, size in sorted(doomed.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]:
-        print(f"  {digest}  {human_bytes(size)}")
-    if len(doomed) > SHOWN:
-        print(f"  and {len(doomed) - SHOWN} more")
-
-
-def work(registry: Registry, dry_run: bool, delete_untagged: bool) -> str:
-    """Collect; return the line that is kept as the result."""
-    if not dry_run and registry.mend():
-        print("an earlier run was cut off: the registry is back as it was")
-    registry.demand()
-    problems = list(registry.storage.problems())
-    for problem in problems:
-        print(f"warning: {problem}")
-    damage = f"; {pluralize(len(problems), 'problem')} in the storage" if problems else ""
-    if delete_untagged:
-        refuse_untagged(registry)
-    doomed = rubbish(registry, delete_untagged)
-    if dry_run:
-        show(doomed, "would be deleted")
-        print("(while images are pushed, what belongs to them may count as rubbish here; a real run keeps pushes off)")
-        return ""
-    if not doomed:
-        print("nothing to collect: the registry was left alone")
-        return f"nothing to collect{damage}"
-
-    with registry.client_for_a_while() as client:
-        # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
-        registry.prove(client)
-        with registry.read_only() as times:
-            tags = all_tags(registry.storage)
-            answers = served(client, tags)
-            # What was pushed since has changed what would go.
-            doomed = rubbish(registry, delete_untagged)
-            collect(registry, delete_untagged, really=True)
-        compare("in the storage", tags, all_tags(registry.storage))
-        if new := [problem for problem in registry.storage.problems() if problem not in problems]:
-            raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
-        compare("for a client", answers, served(client, tags))
-        registry.prove(client)
-    show(doomed, "deleted")
-    names = {name for name, _ in tags}
-    print(f"kept: {pluralize(len(tags), 'tag')} in {pluralize(len(names), 'repository')}, each with its digest")
-    print(f"refused pushes for {times['read_only']:.1f} s; did not answer for {times['gaps']:.1f} s, in two parts")
-    print("proved: an image was pushed and pulled")
-    return f"deleted {pluralize(len(doomed), 'blob')}, {human_bytes(sum(doomed.values()))}{damage}"
-
-
-def main(arguments: list[str]) -> int:
-    """Run the program; return its exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--dry-run", action="store_true", help="only show what would go, and how much")
-    parser.add_argument(
-        "--delete-untagged",
-        action=argparse.BooleanOptionalAction,
-        help="also delete manifests without a tag; what the inventory says when it is not given",
-    )
-    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait so long for other programs")
-    parser.add_argument("--bring-back", action="store_true", help="mend what a run left behind that was killed")
-    options = parser.parse_args(arguments)
-
-    def collection(registry: Registry) -> str:
-        chosen = registry.delete_untagged if options.delete_untagged is None else options.delete_untagged
-        return work(registry, options.dry_run, chosen)
-
-    def bringing_back(registry: Registry) -> str:
-        if registry.mend():
-            print("the registry is back as it was")
-        return ""
-
-    return run(
-        "collect-garbage",
-        bringing_back if options.bring_back else collection,
-        options.wait,
-        record=not (options.dry_run or options.bring_back),
-    )
+def show(candidates: dict[str, int], verb: str, output: Output) -> None:
+    """Print what is deleted, the largest first."""
+    output.result["blobs"] = candidates
+    output.line(f"{verb}: {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}")
+    for digest, size in sorted(candidates.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]:
+        output.line(f"  {digest}  {human_bytes(size)}")
+    if len(candidates) > SHOWN:
+        output.line(f"  and {len(candidates) - SHOWN} more")

@@ -1,4 +1,4 @@
-"""The program that mends a storage: what a write that was cut off leaves, at each step of a push."""
+"""The repair of a storage: what a write that was cut off leaves, at each step of a push."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from test_registry_storage import Registry
 
 from ansible_collections.wharf.registry.plugins.module_utils import storage
-from ansible_collections.wharf.registry.plugins.module_utils.command import repair as program
+from ansible_collections.wharf.registry.plugins.module_utils.command import repair
+from tests.unit.stored_registry import StoredRegistry
 
-program.SETTLED = 0  # nobody else writes here
+repair.SETTLED = 0  # nobody else writes here
 
 STEPS = ["layer", "config", "manifest", "revision", "index", "current"]
 
 
-class Pushing(Registry):
+class Pushing(StoredRegistry):
     """A registry of version 2, whose pushes can be cut off at one of the STEPS: its file is there, but empty."""
 
     def push(self, name: str, tag: str, content: bytes, cut_off: str = "") -> str:
@@ -48,21 +48,21 @@ class Pushing(Registry):
     @staticmethod
     def digest(content: bytes) -> str:
         """Return the digest of a content."""
-        return storage._hash("sha256:", [content])
+        return storage.digest_of(content)
 
-    def mend(self, gone: set[str] = frozenset()) -> tuple[list[str], list[str]]:
-        """Mend, and look whether all is well then."""
-        result = self.try_to_mend(gone)
-        assert result.waits == []
+    def repair(self, removed: set[str] = frozenset()) -> tuple[list[str], list[str]]:
+        """Repair, and look whether all is well then."""
+        result = self.try_to_repair(removed)
+        assert result.waiting == []
         seen = storage.Storage(self.root)
         assert list(seen.problems(contents=True)) == []
-        assert program.faults(seen) == []
+        assert repair.find_faults(seen) == []
         return result.done, result.lost
 
-    def try_to_mend(self, gone: set[str] = frozenset()):
-        """Mend what can be mended."""
-        found = program.faults(storage.Storage(self.root))
-        return program.mend(storage.Storage(self.root), found, set(gone), nullcontext)
+    def try_to_repair(self, removed: set[str] = frozenset()):
+        """Repair what can be repaired."""
+        found = repair.find_faults(storage.Storage(self.root))
+        return repair.repair(storage.Storage(self.root), found, set(removed), nullcontext)
 
     def tags(self, name: str) -> dict[str, str]:
         """Return where the tags lead; one that leads nowhere is an error."""
@@ -78,8 +78,8 @@ def registry(tmp_path: Path) -> Pushing:
 
 def test_a_whole_storage_needs_nothing(registry):
     digest = registry.push("team/app", "1", b"one")
-    assert program.faults(storage.Storage(registry.root)) == []
-    assert registry.mend() == ([], [])
+    assert repair.find_faults(storage.Storage(registry.root)) == []
+    assert registry.repair() == ([], [])
     assert registry.tags("team/app") == {"1": digest}
 
 
@@ -87,15 +87,15 @@ def test_a_whole_storage_needs_nothing(registry):
 def test_a_push_that_was_cut_off_is_not_listed_and_succeeds_the_next_time(registry, step):
     old = registry.push("team/app", "old", b"old")
     registry.push("team/app", "new", b"new", cut_off=step)
-    assert program.faults(storage.Storage(registry.root)) != []
-    done, lost = registry.mend()
+    assert repair.find_faults(storage.Storage(registry.root)) != []
+    done, lost = registry.repair()
     assert done
     assert lost == []
     whole = registry.tags("team/app")
     assert whole.pop("old") == old
     digest = registry.push("team/app", "new", b"new")
     assert whole in ({}, {"new": digest})
-    assert registry.mend() == ([], [])
+    assert registry.repair() == ([], [])
     assert registry.tags("team/app") == {"old": old, "new": digest}
 
 
@@ -103,7 +103,7 @@ def test_a_push_that_was_cut_off_is_not_listed_and_succeeds_the_next_time(regist
 def test_a_tag_that_is_moved_leads_to_the_old_image_or_the_new_one(registry, step):
     old = registry.push("team/app", "1", b"old")
     registry.push("team/app", "1", b"new", cut_off=step)
-    assert registry.mend()[1] == []
+    assert registry.repair()[1] == []
     now = registry.tags("team/app")["1"]
     assert now == (old if step != "current" else registry.push("team/app", "1", b"new"))
 
@@ -112,7 +112,7 @@ def test_a_tag_that_is_moved_leads_to_the_old_image_or_the_new_one(registry, ste
 def test_an_image_that_is_pushed_a_second_time_stays(registry, step):
     digest = registry.push("team/app", "1", b"one")
     registry.push("team/app", "1", b"one", cut_off=step)
-    assert registry.mend()[1] == []
+    assert registry.repair()[1] == []
     assert registry.tags("team/app") == {"1": digest}
 
 
@@ -120,25 +120,25 @@ def test_a_push_that_was_acknowledged_over_an_empty_manifest_is_told_of(registry
     """The registry takes the empty file for the manifest: nothing can bring the image back but another push."""
     registry.push("team/app", "1", b"one", cut_off="manifest")
     digest = registry.push("team/app", "1", b"one")
-    _done, lost = registry.mend()
+    _done, lost = registry.repair()
     assert lost == [f"team/app:1 ({digest}) is lost: push it again"]
     assert registry.tags("team/app") == {}
     registry.push("team/app", "1", b"one")
-    assert registry.mend() == ([], [])
+    assert registry.repair() == ([], [])
     assert registry.tags("team/app") == {"1": digest}
 
 
 def test_a_push_that_ends_after_its_manifest_was_removed_is_told_of_the_next_time(registry):
     digest = registry.push("team/app", "1", b"one", cut_off="manifest")
-    gone = registry.try_to_mend().gone
-    assert gone == {digest}
+    removed = registry.try_to_repair().removed
+    assert removed == {digest}
     number = digest.replace(":", "/")
     for link in (f"revisions/{number}", f"tags/1/index/{number}", "tags/1/current"):
         registry.link(f"team/app/_manifests/{link}", digest)
-    assert registry.mend(gone)[1] == [f"team/app:1 ({digest}) is lost: push it again"]
+    assert registry.repair(removed)[1] == [f"team/app:1 ({digest}) is lost: push it again"]
     assert registry.tags("team/app") == {}
     registry.push("team/app", "1", b"one")
-    assert registry.mend(gone) == ([], [])
+    assert registry.repair(removed) == ([], [])
 
 
 def test_an_index_of_which_a_part_was_acknowledged_over_an_empty_manifest_is_told_of(registry):
@@ -149,13 +149,13 @@ def test_an_index_of_which_a_part_was_acknowledged_over_an_empty_manifest_is_tol
     number = index.replace(":", "/")
     for link in (f"revisions/{number}", f"tags/1/index/{number}", "tags/1/current"):
         registry.link(f"team/app/_manifests/{link}", index)
-    assert registry.try_to_mend().lost == [
+    assert registry.try_to_repair().lost == [
         f"team/app:part ({part}) is lost: push it again",
         f"team/app:1 ({index}) is lost: push it again",
     ]
-    assert not program.is_whole(storage.Storage(registry.root), "team/app", "1")
+    assert not repair.is_whole(storage.Storage(registry.root), "team/app", "1")
     registry.push("team/app", "part", b"one")
-    assert program.is_whole(storage.Storage(registry.root), "team/app", "1")
+    assert repair.is_whole(storage.Storage(registry.root), "team/app", "1")
     assert registry.tags("team/app") == {"part": part, "1": index}
 
 
@@ -175,25 +175,25 @@ def test_without_room_nothing_that_is_needed_is_removed(registry, full_disk, ste
     """The disk fills up under a second push of the same image; its links can be written when there is room."""
     digest = registry.push("team/app", "1", b"one")
     registry.push("team/app", "1", b"one", cut_off=step)
-    [fault] = program.faults(storage.Storage(registry.root))
+    [fault] = repair.find_faults(storage.Storage(registry.root))
     full_disk(fault)
-    result = program.mend(storage.Storage(registry.root), [fault], set(), nullcontext)
-    assert len(result.waits) == 1
+    result = repair.repair(storage.Storage(registry.root), [fault], set(), nullcontext)
+    assert len(result.waiting) == 1
     assert result.done == result.lost == []
     fault.unlink()
     fault.touch()
-    registry.mend()
+    registry.repair()
     assert registry.tags("team/app") == {"1": digest}
 
 
 @pytest.mark.parametrize("step", ["layer", "config", "manifest", "current"])
-def test_without_room_all_is_mended_that_needs_none(registry, full_disk, step):
+def test_without_room_all_is_repaired_that_needs_none(registry, full_disk, step):
     digest = registry.push("team/app", "1", b"one", cut_off=step)
-    [fault] = program.faults(storage.Storage(registry.root))
+    [fault] = repair.find_faults(storage.Storage(registry.root))
     full_disk(fault)
-    result = program.mend(storage.Storage(registry.root), [fault], set(), nullcontext)
-    assert result.waits == []
-    assert registry.mend() == ([], [])
+    result = repair.repair(storage.Storage(registry.root), [fault], set(), nullcontext)
+    assert result.waiting == []
+    assert registry.repair() == ([], [])
     assert registry.tags("team/app") == ({"1": digest} if step == "current" else {})
 
 
@@ -201,7 +201,7 @@ def test_what_version_3_left_of_a_file_is_removed(registry):
     registry.push("team/app", "1", b"one")
     registry.write(registry.top / "repositories/team/app/_manifests/revisions/sha256/0/link.1.tmp", b"")
     registry.write(registry.top / "blobs/sha256/00/0/data.1.tmp", b"")
-    assert len(registry.mend()[0]) == 2
+    assert len(registry.repair()[0]) == 2
 
 
 LOG = b'level=error msg="response completed with error" err.code="manifest unknown"\n'
@@ -209,7 +209,7 @@ FULL = b'level=error msg="response completed with error" err.detail="filesystem:
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "more", "due"),
+    ("before", "now", "more", "needed"),
     [
         ({}, {}, b"", False),
         ({}, {}, LOG, False),
@@ -221,48 +221,48 @@ FULL = b'level=error msg="response completed with error" err.detail="filesystem:
         ({"log": [0, 0]}, {}, b"", True),  # rotated
     ],
 )
-def test_it_is_due_when_a_write_can_have_been_cut_off(registry, tmp_path, monkeypatch, before, now, more, due):
-    monkeypatch.setattr(program, "RESULTS", tmp_path / "results")
+def test_it_is_needed_when_a_write_can_have_been_cut_off(registry, tmp_path, monkeypatch, before, now, more, needed):
+    monkeypatch.setattr(repair, "RESULTS", tmp_path / "results")
     log = tmp_path / "log"
     log.write_bytes(FULL)
     state = {"again": False, "full": False, "started": "once", "log": [log.stat().st_ino, log.stat().st_size]}
     with log.open("ab") as file:
         file.write(more)
-    seen = type("Seen", (), {"made": {"LogPath": str(log)}, "storage": storage.Storage(registry.root)})
+    seen = type("Seen", (), {"inspected": {"LogPath": str(log)}, "storage": storage.Storage(registry.root)})
     later = state | {"log": [log.stat().st_ino, log.stat().st_size]} | now
-    assert program.is_due(seen, state | before, later) is due
-    assert program.is_due(seen, {}, later)
+    assert repair.is_needed(seen, state | before, later) is needed
+    assert repair.is_needed(seen, {}, later)
 
 
-def test_it_is_due_when_a_lost_image_is_there_again(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr(program, "RESULTS", tmp_path)
+def test_it_is_needed_when_a_lost_image_is_there_again(registry, tmp_path, monkeypatch):
+    monkeypatch.setattr(repair, "RESULTS", tmp_path)
     (tmp_path / "repair-storage").write_text("failed 1 team/app:1 (sha256:0) is lost: push it again; more\n")
     state = {"again": False, "full": False, "started": "once", "log": []}
-    seen = type("Seen", (), {"made": {"LogPath": ""}, "storage": storage.Storage(registry.root)})
-    assert not program.is_due(seen, state, state)
+    seen = type("Seen", (), {"inspected": {"LogPath": ""}, "storage": storage.Storage(registry.root)})
+    assert not repair.is_needed(seen, state, state)
     registry.push("team/app", "1", b"one")
-    assert program.is_due(seen, state, state)
+    assert repair.is_needed(seen, state, state)
 
 
 def test_a_tag_without_the_file_that_says_where_it_leads_is_a_fault(registry):
     digest = registry.push("team/app", "1", b"one")
     (registry.top / "repositories/team/app/_manifests/tags/1/current/link").unlink()
-    assert [path.name for path in program.faults(storage.Storage(registry.root))] == ["1"]
-    registry.mend()
+    assert [path.name for path in repair.find_faults(storage.Storage(registry.root))] == ["1"]
+    registry.repair()
     assert registry.tags("team/app") == {"1": digest}
 
 
 def test_what_is_being_written_uploads_and_a_blob_that_is_empty_by_itself_are_none(registry, monkeypatch):
     registry.push("team/app", "1", b"")
     registry.write(registry.top / "repositories/team/app/_uploads/1/data", b"")
-    assert program.faults(storage.Storage(registry.root)) == []
+    assert repair.find_faults(storage.Storage(registry.root)) == []
     digest = registry.push("team/app", "2", b"two", cut_off="current")
-    monkeypatch.setattr(program.time, "sleep", lambda _: registry.link("team/app/_manifests/tags/2/current", digest))
-    assert program.faults(storage.Storage(registry.root)) == []
+    monkeypatch.setattr(repair.time, "sleep", lambda _: registry.link("team/app/_manifests/tags/2/current", digest))
+    assert repair.find_faults(storage.Storage(registry.root)) == []
 
 
 def test_links_to_what_was_collected_stay(registry):
     """The registry's own collection leaves them, and knows them."""
     registry.link("team/app/_layers/sha256/" + "0" * 64, "sha256:" + "0" * 64)
-    assert registry.mend() == ([], [])
+    assert registry.repair() == ([], [])
     assert os.path.exists(registry.top / "repositories/team/app/_layers/sha256" / ("0" * 64) / "link")

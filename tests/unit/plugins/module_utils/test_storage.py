@@ -1,60 +1,21 @@
-"""The program that reads a registry's storage: what is whole, and every kind of damage."""
+"""The reader of a registry's storage: what is whole, and every kind of damage."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import storage
-
-
-class Registry:
-    """Writes a storage as the registry does."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.top = root / "docker/registry/v2"
-        self.top.mkdir(parents=True)
-
-    def blob(self, content: bytes) -> str:
-        number = hashlib.sha256(content).hexdigest()
-        self.write(self.top / "blobs/sha256" / number[:2] / number / "data", content)
-        return f"sha256:{number}"
-
-    def link(self, path: str, digest: str) -> None:
-        self.write(self.top / "repositories" / path / "link", digest.encode())
-
-    def layer(self, name: str, content: bytes) -> dict:
-        digest = self.blob(content)
-        self.link(f"{name}/_layers/{digest.replace(':', '/')}", digest)
-        return {"digest": digest, "size": len(content)}
-
-    def manifest(self, name: str, tag: str | None, manifest: dict) -> str:
-        digest = self.blob(json.dumps(manifest).encode())
-        self.link(f"{name}/_manifests/revisions/{digest.replace(':', '/')}", digest)
-        if tag:
-            self.link(f"{name}/_manifests/tags/{tag}/current", digest)
-        return digest
-
-    def image(self, name: str, tag: str | None, content: bytes = b"layer") -> str:
-        layers = [self.layer(name, content)]
-        return self.manifest(name, tag, {"config": self.layer(name, b"config of " + content), "layers": layers})
-
-    @staticmethod
-    def write(path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+from tests.unit.stored_registry import StoredRegistry
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path)
+def registry(tmp_path: Path) -> StoredRegistry:
+    return StoredRegistry(tmp_path)
 
 
-def problems(registry: Registry, **arguments) -> list[str]:
+def problems(registry: StoredRegistry, **arguments) -> list[str]:
     return list(storage.Storage(registry.root).problems(**arguments))
 
 
@@ -75,14 +36,13 @@ def test_whole_registry_has_no_problems(registry):
     assert summary == {"repositories": 2, "tags": 3, "manifests": 3, "blobs": 4, "problems": []}
 
 
-def test_empty_registry_has_no_problems(tmp_path, capsys):
-    assert storage.main(["verify", str(tmp_path)]) == 0
-    assert json.loads(capsys.readouterr().out)["repositories"] == 0
+def test_empty_registry_has_no_problems(tmp_path):
+    assert storage.Storage(tmp_path).summary()["repositories"] == 0
 
 
-def test_missing_root_is_an_error(tmp_path, capsys):
-    assert storage.main(["verify", str(tmp_path / "nothing")]) == 2
-    assert "nothing is not a directory" in capsys.readouterr().err
+def test_missing_root_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing is not a directory"):
+        storage.Storage(tmp_path / "nothing")
 
 
 def test_missing_blob_is_found(registry):
@@ -147,12 +107,11 @@ def test_tag_that_leads_nowhere_is_found(registry):
     assert problem.startswith("a:2: leads to sha256:0000")
 
 
-def test_tag_with_an_empty_link_is_found_and_not_listed(registry, capsys):
+def test_tag_with_an_empty_link_is_found_and_not_listed(registry):
     digest = registry.image("a", "1")
     registry.link("a/_manifests/tags/2/current", "")
     assert problems(registry) == ["a:2: its link holds no digest"]
-    storage.main(["tags", str(registry.root)])
-    assert json.loads(capsys.readouterr().out) == {"a:1": digest}
+    assert storage.Storage(registry.root).all_tags() == {("a", "1"): digest}
 
 
 def test_unknown_repository_is_found(registry):

@@ -1,0 +1,66 @@
+"""What a manifest names, and the one walk from a manifest to everything that it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MEDIA_TYPES = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
+
+
+def digest_of(parts: bytes | Iterable[bytes], algorithm: str = "sha256") -> str:
+    """Return the digest of a content, which may come in parts."""
+    state = hashlib.new(algorithm)
+    for part in [parts] if isinstance(parts, bytes) else parts:
+        state.update(part)
+    return f"{algorithm}:{state.hexdigest()}"
+
+
+def media_type(manifest: dict[str, Any]) -> str:
+    """Return the media type of a manifest or index; those of OCI need not name it."""
+    return manifest.get("mediaType") or (OCI_INDEX if "manifests" in manifest else OCI_MANIFEST)
+
+
+def children(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the descriptors of the manifests that an index names; none for a manifest."""
+    return _descriptors(manifest.get("manifests"))
+
+
+def blobs(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the descriptors of a manifest's configuration and layers; none for an index."""
+    old = [{"digest": layer.get("blobSum")} for layer in manifest.get("fsLayers") or []]  # schema 1
+    return _descriptors([manifest.get("config")]) + _descriptors(manifest.get("layers")) + _descriptors(old)
+
+
+def walk(digest: str, read: Callable[[str], dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a manifest or index and all manifests that it leads to, each once, with their digests.
+
+    Args:
+        digest: the manifest to begin with.
+        read: returns the manifest with a digest.
+    """
+    seen: set[str] = set()
+    pending = [digest]
+    while pending:
+        digest = pending.pop()
+        if digest not in seen:
+            seen.add(digest)
+            manifest = read(digest)
+            yield digest, manifest
+            pending += [child["digest"] for child in children(manifest)]
+
+
+def _descriptors(values: Any) -> list[dict[str, Any]]:
+    """Return those of the values that are descriptors: mappings with a digest."""
+    return [
+        value
+        for value in values or []
+        if isinstance(value, dict) and DIGEST.fullmatch(str(value.get("digest"))) is not None
+    ]

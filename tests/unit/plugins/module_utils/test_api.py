@@ -1,0 +1,454 @@
+"""The client of a registry's API, against a small registry that really listens, with TLS and without."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import hashlib
+import http.server
+import ipaddress
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ansible_collections.wharf.registry.plugins.module_utils import api
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+
+NAME = "registry.wharf.test"
+USER, PASSWORD = "ci", "a-password-of-the-tests"
+
+
+def digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+class Registry(http.server.ThreadingHTTPServer):
+    """A registry in memory. Its behaviour is that of Distribution 2.8, as far as the client uses it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.port = self.server_address[1]
+        self.manifests: dict[tuple[str, str], bytes] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.tags: list[str] = []
+        self.login = ""
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.instead: Callable[[Handler], None] | None = None  # answers everything
+
+    def finish_request(self, request: socket.socket, client_address: Any) -> None:
+        with contextlib.suppress(OSError):  # a client that refuses the certificate
+            super().finish_request(request, client_address)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers one connection's requests."""
+
+    protocol_version = "HTTP/1.1"
+    server: Registry
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def error(self, status: int, code: str, message: str) -> None:
+        self.answer(status, json.dumps({"errors": [{"code": code, "message": message}]}).encode())
+
+    def serve(self) -> None:
+        registry = self.server
+        registry.requests.append((self.command, self.path, dict(self.headers)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if registry.instead:
+            return registry.instead(self)
+        if registry.login and self.headers.get("Authorization") != f"Basic {registry.login}":
+            return self.error(401, "UNAUTHORIZED", "authentication required")
+        path, _, query = self.path.removeprefix("/v2/").partition("?")
+        for word in ("/manifests/", "/blobs/", "/tags/"):
+            repository, found, rest = path.partition(word)
+            if found:
+                break
+        if not path:
+            return self.answer(200, b"{}")
+        if path == "_catalog" or word == "/tags/":
+            return self.page("repositories" if path == "_catalog" else "tags", query)
+        if word == "/manifests/":
+            return self.manifest(repository, rest, body)
+        if rest == "uploads/":
+            return self.answer(202, Location=f"http://{NAME}:5000/v2/{repository}/blobs/uploads/1?_state=secret")
+        if rest == "uploads/1":
+            registry.blobs[query.partition("digest=")[2]] = body
+            return self.answer(201)
+        if rest not in registry.blobs:
+            return self.error(404, "BLOB_UNKNOWN", "blob unknown to registry")
+        return self.answer(200, registry.blobs[rest])
+
+    def page(self, key: str, query: str) -> None:
+        last = query.partition("last=")[2].partition("&")[0]
+        names = [name for name in self.server.tags if name > last][:2]
+        link = {"Link": f'</v2/{self.path[4:].partition("?")[0]}?last={names[-1]}&n=2>; rel="next"'} if names else {}
+        self.answer(200, json.dumps({key: names or None}).encode(), **link)
+
+    def manifest(self, repository: str, reference: str, body: bytes) -> None:
+        if self.command == "PUT":
+            self.server.manifests[repository, reference] = self.server.manifests[repository, digest(body)] = body
+            return self.answer(201)
+        content = self.server.manifests.get((repository, reference))
+        if content is None:
+            return self.error(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        if self.command == "DELETE":
+            del self.server.manifests[repository, reference]
+            return self.answer(202)
+        return self.answer(200, content, Docker_Content_Digest=digest(content))
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = serve
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with ca.crt, another CA's other.crt, and the registry's certificate and key in server.pem."""
+    directory = tmp_path_factory.mktemp("certificates")
+    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+
+    def certificate(name: str, key: Any, issuer: str, signer: Any, *extensions: x509.ExtensionType) -> x509.Certificate:
+        builder = x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(x509.OID_COMMON_NAME, name)]))
+        builder = builder.issuer_name(x509.Name([x509.NameAttribute(x509.OID_COMMON_NAME, issuer)]))
+        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(start).not_valid_after(start + datetime.timedelta(days=9))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(signer, hashes.SHA256())
+
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
+    for file, key in (("ca", keys[0]), ("other", keys[1])):
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        own = certificate("CA", key, "CA", key, x509.BasicConstraints(ca=True, path_length=None), identifier)
+        (directory / f"{file}.crt").write_bytes(own.public_bytes(serialization.Encoding.PEM))
+    names = x509.SubjectAlternativeName([x509.DNSName(NAME)])
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key())
+    leaf = certificate("localhost", keys[2], "CA", keys[0], names, issuer)
+    (directory / "server.pem").write_bytes(
+        leaf.public_bytes(serialization.Encoding.PEM)
+        + keys[2].private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return directory
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    """Return a registry over plain HTTP."""
+    with Registry() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def secure(registry: Registry, certificates: Path) -> Registry:
+    """Return a registry with TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem")
+    context.sni_callback = lambda _socket, name, _context: registry.requests.append(("SNI", name, {}))
+    registry.socket = context.wrap_socket(registry.socket, server_side=True, do_handshake_on_connect=False)
+    return registry
+
+
+@pytest.fixture
+def client(registry: Registry) -> Iterator[api.Client]:
+    """Return a client of the registry over plain HTTP."""
+    with api.Client(NAME, registry.port, address="127.0.0.1", timeout=5) as found:
+        yield found
+
+
+def verifying(registry: Registry, *paths: Path, name: str = NAME, **options: Any) -> api.Client:
+    """Return a client that verifies the certificate."""
+    return api.Client(name, registry.port, api.trust(*map(str, paths)), address="127.0.0.1", timeout=5, **options)
+
+
+def answering(status: int, body: bytes = b"", **headers: str) -> Callable[[Handler], None]:
+    """Return what answers every request so."""
+    return lambda handler: handler.answer(status, body, **headers)
+
+
+# The way to the registry
+
+
+def test_connects_to_an_address_and_verifies_the_name(secure, certificates):
+    with verifying(secure, certificates / "ca.crt") as client:
+        assert client.ping().status == 200
+        assert x509.load_der_x509_certificate(client.certificate()).subject.rfc4514_string() == "CN=localhost"
+    assert secure.requests[0] == ("SNI", NAME, {})
+    assert secure.requests[1][2]["Host"] == f"{NAME}:{secure.port}"
+
+
+def test_directory_of_cas_and_several_files_serve(secure, certificates):
+    for paths in ([certificates], [certificates / "other.crt", certificates / "ca.crt"]):
+        with verifying(secure, *paths) as client:
+            assert client.ping().status == 200
+    context = api.trust(pem=(certificates / "ca.crt").read_text())
+    assert api.Client(NAME, secure.port, context, address="127.0.0.1").ping().status == 200
+
+
+@pytest.mark.parametrize(("ca", "name", "words"), [("other", NAME, "verify"), ("ca", "localhost", "localhost")])
+def test_certificate_of_another_ca_or_for_another_name_is_refused(secure, certificates, ca, name, words):
+    """The common name does not count, as clients do not read it either."""
+    with pytest.raises(api.CertificateError, match=words) as caught:
+        verifying(secure, certificates / f"{ca}.crt", name=name).ping()
+    assert caught.value.code > 0
+    assert [method for method, _, _ in secure.requests if method != "SNI"] == []
+
+
+def test_certificate_is_seen_without_trust_and_no_password_sent(secure, certificates):
+    client = api.Client(NAME, secure.port, api.trust_nothing(), address="127.0.0.1", user=USER, password=PASSWORD)
+    assert client.certificate()
+    with pytest.raises(RuntimeError, match="no password"):
+        client.ping()
+
+
+def test_connection_is_kept_and_made_again_the_same_way(secure, certificates):
+    with verifying(secure, certificates / "ca.crt", user=USER, password=PASSWORD) as client:
+        for _ in range(3):
+            client.ping()
+        assert [method for method, _, _ in secure.requests].count("SNI") == 1
+        client._connection.sock.shutdown(socket.SHUT_RDWR)  # as a server does that closes what rests
+        client.ping()
+        secure.instead = answering(200, Connection="close")
+        client.ping()
+        client.ping()
+        assert [method for method, _, _ in secure.requests].count("SNI") == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"no certificate", "holds no CA certificate"), (None, "cannot be read")]
+)
+def test_file_that_holds_no_ca_is_named(tmp_path, content, words):
+    if content:
+        (tmp_path / "ca.crt").write_bytes(content)
+    with pytest.raises(WharfError, match=rf"ca\.crt {words}"):
+        api.trust(str(tmp_path / "ca.crt"))
+    with pytest.raises(WharfError, match="not in PEM"):
+        api.trust(pem="no certificate")
+
+
+def test_tls_where_plain_http_is_spoken_gets_no_response(registry, certificates):
+    with pytest.raises(api.NoResponseError, match=f"does not answer as {NAME}:{registry.port}: "):
+        verifying(registry, certificates / "ca.crt").ping()
+
+
+def speaks(greeting: bytes, seconds: float = 0) -> int:
+    """Start a server that says this to everyone, and return its port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            connection, _ = listening.accept()
+            connection.recv(1000)
+            connection.sendall(greeting)
+            time.sleep(seconds)
+            connection.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listening.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("greeting", "seconds", "kind", "words"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", 0, api.ProtocolError, "does not speak HTTP"),
+        (b"", 0, api.NoResponseError, "does not answer as"),
+        (b"", 2, api.NoResponseError, "no response in time"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\ncut", 0, api.NoResponseError, "broke off"),
+    ],
+)
+def test_what_is_no_registry_is_named(greeting, seconds, kind, words):
+    client = api.Client(NAME, speaks(greeting, seconds), address="127.0.0.1", timeout=0.5)
+    with pytest.raises(kind, match=words):
+        client.ping()
+
+
+def test_port_that_is_closed_and_name_that_does_not_resolve():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(api.NoResponseError, match="refused") as caught:
+        api.Client(NAME, port, address="127.0.0.1").ping()
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    with pytest.raises(api.NoResponseError):
+        api.Client("nowhere.invalid", 5000).ping()
+
+
+def test_another_web_server_and_a_sick_registry_are_told_apart(registry, client):
+    def other(handler: Handler) -> None:
+        handler.send_response(404)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    registry.instead = other
+    with pytest.raises(api.ProtocolError, match="is no registry: HTTP status 404"):
+        client.ping()
+    registry.instead = answering(503, b'{"errors":[{"code":"UNAVAILABLE","message":"health check failed"}]}')
+    with pytest.raises(api.StatusError, match="HTTP status 503: health check failed"):
+        client.ping()
+
+
+def test_waits_until_the_registry_answers(registry, client):
+    registry.instead = answering(503)
+    threading.Timer(0.3, lambda: setattr(registry, "instead", None)).start()
+    assert client.wait(10, 0.01).status == 200
+    registry.instead = answering(503)
+    with pytest.raises(api.StatusError, match="503"):
+        client.wait(0.1, 0.01)
+
+
+def test_does_not_wait_for_a_certificate_to_become_right(secure, certificates):
+    start = time.monotonic()
+    with pytest.raises(api.CertificateError):
+        verifying(secure, certificates / "other.crt").wait(30)
+    assert time.monotonic() - start < 5
+
+
+# Users
+
+
+def test_user_is_accepted_or_named_without_the_password(registry):
+    registry.login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    for password, user, words in (("wrong-one", USER, "refuses the user 'ci'"), ("", "", "asks for a user")):
+        client = api.Client(NAME, registry.port, address="127.0.0.1", user=user, password=password)
+        assert client.ping().status == 401
+        with pytest.raises(api.UnauthorizedError, match=words) as caught:
+            list(client.catalog())
+        assert "wrong-one" not in str(caught.value)
+    client = api.Client(NAME, registry.port, address="127.0.0.1", user=USER, password=PASSWORD)
+    assert client.ping().status == 200
+    assert list(client.catalog()) == []
+
+
+# Manifests and blobs
+
+
+def test_pushed_and_pulled_byte_for_byte_and_deleted(registry, client):
+    layer, configuration = b"layer" * 1000, b'{"os": "linux"}'
+    descriptors = [
+        {"digest": client.push_blob("team/app", content), "size": len(content)} for content in (configuration, layer)
+    ]
+    content = json.dumps({"schemaVersion": 2, "config": descriptors[0], "layers": [descriptors[1]]}, indent=7).encode()
+    assert client.push_manifest("team/app", "1", content) == digest(content)
+    assert registry.requests[-1][2]["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
+    for reference in ("1", digest(content)):
+        found = client.manifest("team/app", reference)
+        assert (found.content, found.digest) == (content, digest(content))
+        assert client.digest("team/app", reference) == digest(content)
+    assert set(api.MEDIA_TYPES) == set(registry.requests[-1][2]["Accept"].split(", "))
+    assert b"".join(client.blob("team/app", digest(layer))) == layer
+    assert client.has_blob("team/app", digest(layer))
+    client.delete_manifest("team/app", digest(content))
+    with pytest.raises(api.NotFoundError, match="404: manifest unknown"):
+        client.manifest("team/app", digest(content))
+
+
+def test_sizes_count_manifests_as_they_are_and_each_blob_once(registry, client):
+    """A manifest may be indented, as Docker writes it: its bytes count, not those that Python would write."""
+
+    def stored(document: dict[str, Any]) -> dict[str, Any]:
+        content = json.dumps(document, indent=3).encode()
+        registry.manifests["app", digest(content)] = content
+        return {"digest": digest(content), "size": len(content)}
+
+    shared = {"digest": digest(b"shared"), "size": 1000}
+    configurations = [{"digest": digest(bytes([n])), "size": 10} for n in range(2)]
+    images = [stored({"config": one, "layers": [shared, shared]}) for one in configurations]
+    index = json.dumps({"manifests": images}, indent=3).encode()
+    registry.manifests["app", "1"] = index
+    sizes = client.sizes("app", client.manifest("app", "1"))
+    assert sizes[digest(index)] == len(index)
+    assert sum(sizes.values()) == 1000 + 2 * 10 + sum(image["size"] for image in images) + len(index)
+
+
+def test_manifest_with_another_digest_is_refused(registry, client):
+    registry.manifests["app", "1"] = b"{}"
+    registry.instead = answering(200, b'{"altered": 1}', Docker_Content_Digest=digest(b"{}"))
+    for reference in ("1", digest(b"{}")):
+        with pytest.raises(api.DigestError, match="is damaged") as caught:
+            client.manifest("app", reference)
+        assert (caught.value.expected, caught.value.found) == (digest(b"{}"), digest(b'{"altered": 1}'))
+
+
+def test_blob_that_is_damaged_missing_or_elsewhere(registry, client):
+    registry.blobs[digest(b"good")] = b"evil"
+    with pytest.raises(api.DigestError, match="is damaged"):
+        list(client.blob("app", digest(b"good")))
+    with pytest.raises(api.NotFoundError, match="blob unknown"):
+        list(client.blob("app", digest(b"none")))
+    assert not client.has_blob("app", digest(b"none"))
+    registry.instead = answering(307, Location="https://store.test/blob")
+    with pytest.raises(api.StatusError, match="307"):
+        list(client.blob("app", digest(b"good")))
+
+
+def test_blob_that_is_not_read_to_its_end_disturbs_no_later_request(registry, client):
+    registry.blobs[digest(b"long")] = b"x" * 10_000_000
+    parts = client.blob("app", digest(b"long"))
+    assert next(parts)
+    parts.close()
+    assert client.ping().status == 200
+
+
+def test_upload_that_is_refused_says_why_and_shows_no_state(registry, client):
+    def refuse(handler: Handler) -> None:
+        if handler.command == "PUT":
+            return handler.error(400, "DIGEST_INVALID", "provided digest did not match")
+        return handler.answer(202, Location="/v2/app/blobs/uploads/1?_state=secret")
+
+    registry.instead = refuse
+    with pytest.raises(api.StatusError, match="400: provided digest did not match") as caught:
+        client.push_blob("app", b"content")
+    assert "secret" not in str(caught.value)
+
+
+# Lists
+
+
+def test_lists_come_in_pages(registry, client):
+    registry.tags = [f"{n:03}" for n in range(7)]
+    assert list(client.tags("team/app")) == registry.tags
+    assert list(client.catalog()) == registry.tags
+    assert len(registry.requests) == 10
+
+
+def test_list_that_never_ends_ends(registry, client):
+    registry.instead = answering(200, b'{"tags": ["1"]}', Link='</v2/app/tags/list?last=1&n=1>; rel="next"')
+    assert list(client.tags("app")) == ["1", "1"]
+
+
+def test_response_that_is_too_large_is_refused(registry, client, monkeypatch):
+    registry.instead = answering(200, b"x" * 2000)
+    with pytest.raises(api.ProtocolError, match="larger than 1000 bytes"):
+        client.request("GET", "/v2/", b"", None, 1000)
+    registry.instead = None
+    assert client.ping().status == 200
+
+
+def test_address_may_be_ipv6_and_so_may_the_name():
+    assert api.Client("[::1]", 5000).address == "::1"
+    assert ipaddress.ip_address(api.Client("[::1]", 5000).address).is_loopback
