@@ -38,9 +38,10 @@ class Restic:
             password: one that is not in its file yet.
         """
         self.name: str = settings["name"]
+        self.directories = {kind: Path(path) for kind, path in settings["directories"].items()}
         self.keep: dict[str, int] = settings["keep"]
-        self.repository: str = settings["repository"]
-        self.over_ssh: bool = settings["over_ssh"]
+        self.over_ssh = bool(settings["host"])
+        self.repository: str = f"sftp:backup:{settings['repository']}" if self.over_ssh else settings["repository"]
         # For messages: without the name and password that a URL may hold.
         self.place = re.sub(r"//[^/@]*@", "//", self.repository)
         secret = {"RESTIC_PASSWORD_FILE": f"{SETTINGS}/password"} if password is None else {"RESTIC_PASSWORD": password}

@@ -1,4 +1,4 @@
-"""Makes a snapshot of the registry: images, users, certificate and CA, encrypted, with restic.
+"""Make a snapshot of the registry: images, users, certificate and CA, encrypted, with restic.
 
 The registry goes on meanwhile. Exit code 3: the snapshot was made, of a registry that is damaged itself.
 """
@@ -88,6 +88,8 @@ def preflight(restic: Restic, server: Server) -> tuple[Path, bool, int]:
     if server.driver != "filesystem":
         raise WharfError(f"the registry keeps its images in {server.driver}, not in files: back that storage up itself")
     data = server.data()
+    if data.resolve() in Path(restic.repository).resolve().parents:
+        raise WharfError(f"wharf_backup_repository: {restic.repository} lies in what is backed up: use another place")
     snapshots = restic.snapshots(required=False)
     known = STATE / "repository.json"
     if snapshots is None and known.exists() and json.loads(known.read_text())["repository"] == restic.repository:
@@ -170,13 +172,13 @@ def make_snapshot(restic: Restic, server: Server, data: Path, tags: dict[str, st
         "port": server.port,
         "image": server.inspected["Config"]["Image"] if server.inspected else "",
         "data": str(data),
-        "directories": {kind: str(path) for kind, path in server.directories.items()},
+        "directories": {kind: str(path) for kind, path in restic.directories.items()},
         "tags": tags,
     }
     text = json.dumps(description, indent=1, sort_keys=True)
     if not (STAGE / "wharf.json").exists() or (STAGE / "wharf.json").read_text() != text:
         (STAGE / "wharf.json").write_text(text)
-    places = [path for path in (STAGE, data / TREE / "blobs", *server.directories.values()) if path.is_dir()]
+    places = [path for path in (STAGE, data / TREE / "blobs", *restic.directories.values()) if path.is_dir()]
     (STATE / "places").write_text("".join(f"{place}\n" for place in places))
     # Blobs are compressed already, and never change: their size and time tell whether they are known.
     output = restic.output(

@@ -1,4 +1,4 @@
-"""Reads every byte of the backup, and says what is damaged and which repositories have lost something."""
+"""Read every byte of the backup, and say what is damaged and which repositories have lost something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moves the registry's data to another directory or volume: first --copy, while it runs, then --finish.
+"""Move the registry's data to another directory or volume: first --copy, while it runs, then --finish.
 
 --finish stops the registry, copies what has changed since, verifies the copy, and makes it the one that the registry
 may start from; deploying starts it there. The old data stays. Each step may be cut off at any point and run again.
@@ -32,7 +32,9 @@ RESERVE = 64 << 20  # bytes that must stay free
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("place", help="the directory (an absolute path) or the volume (a name) to move the data to")
+    parser.add_argument(
+        "place", metavar="PLACE", help="the directory (an absolute path) or the volume (a name) to move the data to"
+    )
     step = parser.add_mutually_exclusive_group(required=True)
     step.add_argument("--plan", action="store_const", dest="step", const="plan", help="only say what it would do")
     step.add_argument("--copy", action="store_const", dest="step", const="copy", help="the long part")

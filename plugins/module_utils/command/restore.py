@@ -1,4 +1,4 @@
-"""Restores a snapshot: images, users, certificate and CA, or one repository.
+"""Restore a snapshot: images, users, certificate and CA, or one repository.
 
 Everything is read from the backup and compared with its digests first. Then it replaces what is there in one step, with
 the registry stopped for a second or two. What was there is kept, and the result says where.
@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", default="", metavar="NAME", help="only this one, into the running registry")
     parser.add_argument("--overwrite", action="store_true", help="with --repository: existing tags as well")
     parser.add_argument("--data", default="", metavar="PLACE", help="the directory or volume (where the data is)")
-    parser.add_argument("--uid", type=int, metavar="NUMBER", help="the registry's user, for data where none was")
+    parser.add_argument(
+        "--uid", type=int, default=59500, metavar="NUMBER", help="the registry's user, for data where none was"
+    )
     parser.add_argument("--plan", action="store_true", help="only say what it would do")
     parser.add_argument("--list", action="store_true", help="only say which tags the snapshot holds")
     add_wait(parser)
@@ -154,7 +156,7 @@ def restore_all(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     if options.plan and not (data and data.is_dir()):
         return {"message": f"would restore {wanted} into {place}"}
     if not options.plan:
-        data = create_data(place, job.server.uid if options.uid is None else options.uid)
+        data = create_data(place, options.uid)
     data /= job.server.root
     storage = Storage(data)
     names = storage.repositories()
@@ -314,7 +316,7 @@ def restore_files(job: Job, staging: Path, stamp: str) -> list[str]:
     The directories themselves stay, because the container has them mounted.
     """
     kept = []
-    for kind, place in job.server.directories.items():
+    for kind, place in job.restic.directories.items():
         source = staging / Path(job.contents["directories"][kind]).relative_to("/")
         files = [path for path in source.glob("*") if path.is_file() and path.name not in NOT_RESTORED]
         same, _, _ = filecmp.cmpfiles(source, place, [path.name for path in files], shallow=False)

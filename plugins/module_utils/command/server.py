@@ -10,8 +10,6 @@ from ..data import MOUNT, container, directory, mounted_at
 from ..errors import WharfError
 
 SETTINGS = Path("/etc/wharf/registry.json")
-# What a registry has beside its images, and where that lies if nothing else is set.
-DIRECTORIES = {"registry": "/etc/wharf/registry", "tls": "/etc/wharf/tls", "ca": "/etc/wharf/ca"}
 
 
 class Server:
@@ -26,8 +24,7 @@ class Server:
         self.container: str = known.get("container", "registry")
         self.port: int = known.get("port", 5000)
         self.driver: str = known.get("driver", "filesystem")
-        self.uid: int = known.get("uid", 59500)
-        self.directories = {kind: Path(path) for kind, path in (DIRECTORIES | known.get("directories", {})).items()}
+        self.directory = Path(known.get("directory", "/etc/wharf/registry"))  # of its configuration
         self.inspected = container(self.container)
         # The root directory of the storage, in the data.
         root = PurePosixPath(known.get("root", MOUNT))
@@ -36,7 +33,7 @@ class Server:
     def recorded(self) -> tuple[str, str]:
         """Return the ID of the data that was deployed last, and its directory or volume; empty before that."""
         try:
-            text = (self.directories["registry"] / "data").read_text("utf-8")
+            text = (self.directory / "data").read_text("utf-8")
         except FileNotFoundError:
             return "", ""
         data_id, _, place = text.rstrip("\n").partition(" ")

@@ -14,8 +14,9 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 SETTINGS = {
     "name": "reg.test",
     "repository": "s3:https://id:hunter2@store/b",
-    "over_ssh": False,
+    "host": "",
     "keep": {},
+    "directories": {},
     "environment": {"AWS_SECRET_ACCESS_KEY": "hunter2"},
 }
 
@@ -58,7 +59,7 @@ def test_password_comes_from_its_file_unless_it_is_one_to_try(answers):
 
 def test_restic_ends_with_the_program_and_goes_over_the_pinned_connection(answers):
     calls = answers((0, ""))
-    restic.Restic(SETTINGS | {"over_ssh": True}).run("snapshots")
+    restic.Restic(SETTINGS | {"host": "store", "repository": "/srv/b"}).run("snapshots")
     assert " ".join(calls[0][0]) == (
         "setpriv --pdeathsig TERM restic -o sftp.command=ssh -F /etc/wharf/backup/ssh_config backup -s sftp snapshots"
     )

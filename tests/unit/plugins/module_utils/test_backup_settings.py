@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings
+from ansible_collections.wharf.registry.plugins.module_utils import backup_settings
 
 GOOD = {"repository": "/srv/backup", "data": "/var/lib/wharf/registry", "keep": {"daily": 7}, "schedule": "daily"}
 
@@ -39,6 +39,7 @@ def test_good_settings_pass(facts):
             "must be an absolute path without spaces, because x_host is set",
         ),
         ({"host": "store", "repository": "/"}, "must be an absolute path"),
+        ({"password": ""}, "x_password: is missing: set it, or x_password_file"),
         ({"password": "short"}, "x_password: has 5 characters"),
         ({"password": "two\nlines of a password"}, "x_password: must be a text of one line"),
         ({"environment": {"RESTIC_PASSWORD": "x"}}, "RESTIC_PASSWORD is set by the program itself"),
