@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,15 @@ class Restic:
                 " into .credentials/backup/password beside the inventory"
             )
         return result
+
+    def try_password(self) -> None:
+        """Try whether the password opens the backup. One that cannot be reached within a minute tells nothing.
+
+        Raises:
+            WharfError: it does not.
+        """
+        with suppress(subprocess.TimeoutExpired):
+            self.run("cat", "config", "--no-lock", "--no-cache", timeout=60)
 
     def output(self, *arguments: str | Path) -> str:
         """Run restic and return its standard output.

@@ -96,6 +96,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.restic import SETTI
 
 PACKAGES = ("restic", "openssh-client")
 REMOVED = (str(SETTINGS), "/var/lib/wharf/backup", "/var/cache/wharf-backup")
+OWNER = (0, 0)
 LISTS = Path("/var/lib/apt/lists")
 
 
@@ -141,7 +142,7 @@ def is_right(path: Path, content: str) -> bool:
         info = path.lstat()
     except FileNotFoundError:
         return not content
-    owned = (info.st_uid, info.st_gid, info.st_mode) == (0, 0, stat.S_IFREG | 0o600)
+    owned = (info.st_uid, info.st_gid, info.st_mode) == (*OWNER, stat.S_IFREG | 0o600)
     return bool(content) and owned and path.read_text("utf-8", errors="replace") == content
 
 
