@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lab=${LAB:-wharf-lab}
-credentials=${CREDENTIALS:-inventories/lab/.credentials/lab}
+credentials=${CREDENTIALS:-inventories/lab/.credentials/users/lab}
 cache=.cache/${lab#wharf-}
 log=$cache/story.log
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import hosts_snapshot
 import pytest
 import testinfra
 from testinfra.host import Host
@@ -84,7 +85,20 @@ def image(hosts: Hosts) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def password() -> str:
     """Return the password that was generated for the registry's user "ci"."""
-    return (Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials" / "ci").read_text().strip()
+    return (Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials" / "users" / "ci").read_text().strip()
+
+
+@pytest.fixture
+def compare_with_snapshot() -> Callable[..., None]:
+    """Return a function that fails if the hosts are not as a snapshot of the scenario says, by its name."""
+    credentials = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials"
+    passwords = {file.name: file.read_text().strip() for file in credentials.glob("*")}
+
+    def compare(name: str = "snapshot") -> None:
+        file = PROJECT / "molecule" / SCENARIO / "tests" / f"{name}.yml"
+        hosts_snapshot.compare(file, hosts_snapshot.take(SCENARIO, passwords))
+
+    return compare
 
 
 @pytest.fixture(scope="session")

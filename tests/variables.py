@@ -18,10 +18,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-LANDSCAPE = ROOT / "playbooks/meta/argument_specs.yml"
+SETTINGS = ROOT / "roles/settings/meta/argument_specs.yml"
 HEAD = ("variable", "type", "default", "meaning")
 
-# What the README shows of the landscape: that with which one starts. docs/variables.md has all.
+# What the README shows of the settings: those with which one starts. docs/variables.md has all.
 FIRST = (
     "wharf_registry_name",
     "wharf_registry_port",
@@ -38,17 +38,17 @@ FIRST = (
 
 def tables() -> Iterator[tuple[Path, str, str]]:
     """Yield what is generated: the file's path, the name of its markers, the table."""
-    for file in sorted(ROOT.glob("roles/*/meta/argument_specs.yml")):
+    for file in sorted(set(ROOT.glob("roles/*/meta/argument_specs.yml")) - {SETTINGS}):
         yield file.parents[1] / "README.md", "variables", table(HEAD, rows(options(file)))
-    facts = options(LANDSCAPE, "landscape")
-    first = {name: {key: value for key, value in facts[name].items() if key != "options"} for name in FIRST}
-    yield ROOT / "README.md", "landscape", table(HEAD, rows(first))
-    yield ROOT / "docs/variables.md", "landscape", table(HEAD, rows(facts))
+    settings = options(SETTINGS, "validate")
+    first = {name: {key: value for key, value in settings[name].items() if key != "options"} for name in FIRST}
+    yield ROOT / "README.md", "settings", table(HEAD, rows(first))
+    yield ROOT / "docs/variables.md", "settings", table(HEAD, rows(settings))
     runs = [
         (f"`{entry}.yml`", *cells)
-        for entry in yaml.safe_load(LANDSCAPE.read_text("utf-8"))["argument_specs"]
-        if entry != "landscape"
-        for cells in rows(options(LANDSCAPE, entry))
+        for entry in yaml.safe_load(SETTINGS.read_text("utf-8"))["argument_specs"]
+        if entry != "validate"
+        for cells in rows(options(SETTINGS, entry))
     ]
     yield ROOT / "docs/variables.md", "runs", table(("playbook", *HEAD), runs)
 

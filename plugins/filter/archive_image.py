@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_archive_image
+from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_image
 
 DOCUMENTATION = r"""
 name: archive_image
@@ -37,4 +37,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"archive_image": registry_archive_image}
+        return {"archive_image": archive_image}

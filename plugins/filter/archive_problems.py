@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_archive_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
 
 DOCUMENTATION = r"""
 name: archive_problems
@@ -21,7 +21,7 @@ options:
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/archives.py).
     type: str
     required: true
 """
@@ -42,4 +42,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"archive_problems": registry_archive_problems}
+        return {"archive_problems": archive_problems}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_cost_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems
 
 DOCUMENTATION = r"""
 name: cost_problems
@@ -23,7 +23,7 @@ options:
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: str
     required: true
 """
@@ -46,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"cost_problems": registry_cost_problems}
+        return {"cost_problems": cost_problems}

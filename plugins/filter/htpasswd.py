@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_htpasswd
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import htpasswd
 
 DOCUMENTATION = r"""
 name: htpasswd
@@ -21,11 +21,11 @@ options:
     type: str
     required: true
   users:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: list
     required: true
   cost:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: int
 """
 
@@ -45,4 +45,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"htpasswd": registry_htpasswd}
+        return {"htpasswd": htpasswd}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_login_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import login_problems
 
 DOCUMENTATION = r"""
 name: login_problems
@@ -21,11 +21,11 @@ options:
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: str
     required: true
   names:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: raw
 """
 
@@ -45,4 +45,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"login_problems": registry_login_problems}
+        return {"login_problems": login_problems}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_name_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems
 
 DOCUMENTATION = r"""
 name: name_problems
@@ -21,7 +21,7 @@ options:
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/names.py).
     type: str
     required: true
 """
@@ -42,4 +42,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"name_problems": registry_name_problems}
+        return {"name_problems": name_problems}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_passwords_needed
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import passwords_needed
 
 DOCUMENTATION = r"""
 name: passwords_needed
@@ -37,4 +37,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"passwords_needed": registry_passwords_needed}
+        return {"passwords_needed": passwords_needed}

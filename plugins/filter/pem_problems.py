@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_pem_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import pem_problems
 
 DOCUMENTATION = r"""
 name: pem_problems
@@ -23,11 +23,11 @@ options:
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/paths.py).
     type: str
     required: true
   kind:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/paths.py).
     type: str
 """
 
@@ -49,4 +49,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"pem_problems": registry_pem_problems}
+        return {"pem_problems": pem_problems}

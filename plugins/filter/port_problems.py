@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_port_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import port_problems
 
 DOCUMENTATION = r"""
 name: port_problems
@@ -23,7 +23,7 @@ options:
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/names.py).
     type: str
     required: true
 """
@@ -46,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"port_problems": registry_port_problems}
+        return {"port_problems": port_problems}

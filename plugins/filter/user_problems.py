@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_user_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import user_problems
 
 DOCUMENTATION = r"""
 name: user_problems
@@ -21,17 +21,17 @@ options:
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: str
     required: true
   anonymous:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: raw
   tls:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: raw
   cost:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: raw
 """
 
@@ -51,4 +51,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"user_problems": registry_user_problems}
+        return {"user_problems": user_problems}

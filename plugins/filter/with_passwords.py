@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import registry_with_passwords
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import with_passwords
 
 DOCUMENTATION = r"""
 name: with_passwords
@@ -23,7 +23,7 @@ options:
     type: list
     required: true
   passwords:
-    description: See C(plugin_utils/checks.py).
+    description: See C(plugin_utils/users.py).
     type: dict
     required: true
 """
@@ -46,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"with_passwords": registry_with_passwords}
+        return {"with_passwords": with_passwords}

@@ -1,24 +1,39 @@
-"""What the module docker_daemon_config does, and what others need to know of the engine."""
+"""Docker's daemon.json, owned key by key: who wrote what, what the engine reloads, and what waits for a restart."""
 
 from __future__ import annotations
 
 import copy
-import errno
 import json
 import os
 import re
-import shlex
 import signal
-import socket
 import tempfile
 import time
-from datetime import datetime
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
+from . import engine as engines
+from .engine import (
+    Engine,
+    ReloadWatch,
+    api_get,
+    check_against_help,
+    describe,
+    engine_keys,
+    flag_values,
+    flags_of,
+    help_types,
+    idle_argv,
+    last_error,
+)
+from .errors import WharfError
+from .files import write_atomic
+
+PATH = "/etc/docker/daemon.json"
+DATA_ROOT = "/var/lib/docker"
+LEDGER = "/var/lib/wharf/daemon.json.record"
+LEDGER_VERSION = 1
 ITEM_LISTS = ("allow-nondistributable-artifacts", "insecure-registries", "labels", "registry-mirrors")
-RECORD_VERSION = 1
 
 # What the engine reloads on SIGHUP (moby daemon/reload.go, daemon/reload_unix.go; 20.10 to 29), with the value that
 # says the same as leaving the key out. A reload skips keys that are not in the file: to take a key away while the
@@ -44,59 +59,6 @@ RELOADABLE: dict[str, Any] = {
 RELOADABLE_FEATURES = ("buildkit",)
 # Keys by which the engine looks for its containers and images elsewhere.
 HIDING_KEYS = ("data-root", "features", "graph", "storage-driver")
-
-# Flags whose key in the file has another name (moby cmd/dockerd/config*.go: shorthands and named options).
-FLAG_KEYS = {
-    "D": "debug",
-    "G": "group",
-    "H": "hosts",
-    "authorization-plugin": "authorization-plugins",
-    "b": "bridge",
-    "cdi-spec-dir": "cdi-spec-dirs",
-    "default-address-pool": "default-address-pools",
-    "default-network-opt": "default-network-opts",
-    "default-ulimit": "default-ulimits",
-    "dns-opt": "dns-opts",
-    "exec-opt": "exec-opts",
-    "feature": "features",
-    "g": "graph",
-    "host": "hosts",
-    "insecure-registry": "insecure-registries",
-    "l": "log-level",
-    "label": "labels",
-    "log-opt": "log-opts",
-    "node-generic-resource": "node-generic-resources",
-    "p": "pidfile",
-    "registry-mirror": "registry-mirrors",
-    "s": "storage-driver",
-    "storage-opt": "storage-opts",
-}
-# Not keys of the file, or (runtimes) the one key that may be given in both places.
-FLAGS_WITHOUT_KEY = ("add-runtime", "config-file", "help", "h", "validate", "version", "v")
-# Keys that `dockerd --help` does not show.
-HIDDEN_KEYS = ("builder", "features", "graph", "network-diagnostic-port", "runtimes", "deprecated-key-path", "proxies")
-# The engine looks into every other object for keys of its own (moby daemon/config/config.go, flatOptions).
-FLAT_KEYS = (
-    "builder",
-    "cluster-store-opts",
-    "default-network-opts",
-    "default-ulimits",
-    "features",
-    "log-opts",
-    "runtimes",
-)
-HELP_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "": ((bool,), "true or false"),
-    "int": ((int,), "a whole number"),
-    "string": ((str,), "a string"),
-    "list": ((list,), "a list"),
-    "map": ((dict,), "an object"),
-}
-LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
-
-
-class Problem(Exception):
-    """What the user has to put right; the text is the whole message."""
 
 
 class _Absent:
@@ -262,46 +224,47 @@ def duplicate_key(text: str) -> tuple[str, int] | None:
 def parse(raw: bytes, path: str) -> dict:
     """The object in a JSON file; an empty file is an empty object.
 
-    Raises Problem with the file, line and column of what is wrong, and what would be right.
+    Raises:
+        WharfError: with the file, line and column of what is wrong, and what would be right.
     """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         head = raw[: error.start].decode("utf-8")
-        raise Problem(
+        raise WharfError(
             f"{path}, {_position(head, len(head))}: byte 0x{raw[error.start]:02x} is not UTF-8. "
             "Save the file as UTF-8. Nothing was changed."
         ) from error
     if text.startswith("\ufeff"):
-        raise Problem(
+        raise WharfError(
             f"{path}, line 1, column 1: a byte order mark. Save the file as UTF-8 without it. Nothing was changed."
         )
     if not text.strip():
         return {}
 
     def refuse_constant(name: str) -> None:
-        raise Problem(
+        raise WharfError(
             f"{path}, {_position(text, text.find(name))}: {name} is no number in JSON. Write one. Nothing was changed."
         )
 
     try:
         document = json.loads(text, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
-        raise Problem(
+        raise WharfError(
             f"{path}, line {error.lineno}, column {error.colno}: {error.msg}; "
             f"{_hint(text, error.pos, error.msg)}. Nothing was changed."
         ) from error
     except RecursionError as error:
-        raise Problem(f"{path}: nested too deeply to be read. Nothing was changed.") from error
+        raise WharfError(f"{path}: nested too deeply to be read. Nothing was changed.") from error
     if not isinstance(document, dict):
         start = len(text) - len(text.lstrip())
-        raise Problem(
+        raise WharfError(
             f"{path}, {_position(text, start)}: holds {describe(document)} where the engine wants one object. "
             "Put the settings in { }. Nothing was changed."
         )
     twice = duplicate_key(text)
     if twice:
-        raise Problem(
+        raise WharfError(
             f'{path}, {_position(text, twice[1])}: the key "{twice[0]}" stands twice in one object. '
             "Leave the one that is meant. Nothing was changed."
         )
@@ -344,30 +307,17 @@ def render(document: dict, text: str = "", before: dict | None = None) -> str:
     return "{\n" + ",\n".join(members) + "\n}\n" if members else "{}\n"
 
 
-def describe(value: Any) -> str:
-    """A JSON value's kind in words."""
-    kinds = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a string",
-        list: "a list",
-        dict: "an object",
-    }
-    return kinds.get(type(value), "null")
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Who owns what
 #
-# The record: {"version": 1, "claims": [{"path": [...], "item": any, "before": any, "owners": {NAME: [values]}}],
+# The ledger: {"version": 1, "claims": [{"path": [...], "item": any, "before": any, "owners": {NAME: [values]}}],
 # "made": [path of an object or a list that is there only because of us; [] is the file], "pending": {...}}. "item" only
 # in lists owned item by item, "before" only where something stood. An owner has two values while a write is under way.
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 class Claim:
-    """One address of the record: what stood there before anybody of us came, and what each owner wrote."""
+    """One address of the ledger: what stood there before anybody of us came, and what each owner wrote."""
 
     def __init__(self, before: Any = ABSENT, owners: dict[str, list] | None = None) -> None:
         self.before = before
@@ -394,8 +344,8 @@ class Claim:
         return self.before if self.is_ours(current) else current
 
 
-class Record:
-    """What the module remembers between runs."""
+class Ledger:
+    """What is remembered between runs."""
 
     def __init__(
         self,
@@ -408,11 +358,11 @@ class Record:
         self.pending = pending if pending is not None else {}
 
     @classmethod
-    def from_json(cls, data: dict, path: str) -> Record:
-        """Read a record. Raises Problem when it is not one of ours."""
+    def from_json(cls, data: dict, path: str) -> Ledger:
+        """Read a ledger. Raises WharfError when it is not one of ours."""
         try:
-            if data.get("version", RECORD_VERSION) != RECORD_VERSION:
-                raise Problem(f"{path}: version {data['version']} is newer than this module. Use the newer Wharf.")
+            if data.get("version", LEDGER_VERSION) != LEDGER_VERSION:
+                raise WharfError(f"{path}: version {data['version']} is newer than this module. Use the newer Wharf.")
             claims = {}
             for entry in data.get("claims", []):
                 item = json.dumps(entry["item"], sort_keys=True) if "item" in entry else None
@@ -421,13 +371,13 @@ class Record:
             made = {tuple(path) for path in data.get("made", [])}
             return cls(claims, made, dict(data.get("pending", {})))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise Problem(
-                f"{path}: not a record of this module ({error!r}). Restore it from a backup; or remove it, and what "
+            raise WharfError(
+                f"{path}: not a ledger of Wharf's ({error!r}). Restore it from a backup; or remove it, and what "
                 "stands in daemon.json counts as somebody else's from then on. Nothing was changed."
             ) from error
 
     def to_json(self) -> dict:
-        """The record as JSON data, in an order that does not depend on the run."""
+        """The ledger as JSON data, in an order that does not depend on the run."""
         claims = []
         for address in sorted(self.claims, key=lambda one: (one.path, one.item or "")):
             claim = self.claims[address]
@@ -438,21 +388,28 @@ class Record:
                 entry["before"] = claim.before
             entry["owners"] = {name: claim.owners[name] for name in sorted(claim.owners)}
             claims.append(entry)
-        data: dict[str, Any] = {"version": RECORD_VERSION, "claims": claims, "made": sorted(map(list, self.made))}
+        data: dict[str, Any] = {"version": LEDGER_VERSION, "claims": claims, "made": sorted(map(list, self.made))}
         if self.pending:
             data["pending"] = self.pending
         return data
 
-    def is_empty(self) -> bool:
-        return not (self.claims or self.made or self.pending)
+    def to_bytes(self) -> bytes | None:
+        """Return the file's content; None where nothing is to be remembered."""
+        if not (self.claims or self.made or self.pending):
+            return None
+        return (json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode("utf-8")
 
-    def copy(self) -> Record:
+    def owners(self) -> list[str]:
+        """Return everybody who owns something, sorted."""
+        return sorted({owner for claim in self.claims.values() for owner in claim.owners})
+
+    def copy(self) -> Ledger:
         claims = {address: claim.copy() for address, claim in self.claims.items()}
-        return Record(claims, set(self.made), copy.deepcopy(self.pending))
+        return Ledger(claims, set(self.made), copy.deepcopy(self.pending))
 
 
-def union(old: Record, new: Record, pending: dict) -> Record:
-    """The record that is true both before and after the file is replaced: a run may be killed in between."""
+def union(old: Ledger, new: Ledger, pending: dict) -> Ledger:
+    """The ledger that is true both before and after the file is replaced: a run may be killed in between."""
     both = old.copy()
     both.made |= new.made
     both.pending = pending
@@ -466,30 +423,37 @@ def union(old: Record, new: Record, pending: dict) -> Record:
 
 
 class Merge(NamedTuple):
-    """The outcome of `merge`: the file's content (None: no file), the record, and the default keys that yielded."""
+    """The outcome of `merge`: the file's content (None: no file), the ledger, and the default keys that yielded."""
 
     document: dict | None
-    record: Record
+    ledger: Ledger
     yielded: list[str]
 
 
 def merge(
     document: dict | None,
-    record: Record,
+    ledger: Ledger,
     owner: str,
     options: dict,
     groups: list[dict],
     reserved: tuple[str, ...] = (),
 ) -> Merge:
-    """What daemon.json and the record should be.
+    """What daemon.json and the ledger should be.
 
-    document: the file's content, None where there is no file. options, groups: what `owner` wants, see the module's
-    options. reserved: top-level keys that defaults must not touch (they are on the engine's command line).
-    Raises Problem where an option cannot be set without breaking what stands there.
+    Args:
+        document: the file's content, None where there is no file.
+        ledger: who owns what so far.
+        owner: who asks.
+        options: the keys that must stand in the file.
+        groups: groups of keys that yield to others.
+        reserved: top-level keys that groups must not touch (they are on the engine's command line).
+
+    Raises:
+        WharfError: an option cannot be set without breaking what stands there.
     """
     current = document if document is not None else {}
-    claims = {address: claim.copy() for address, claim in record.claims.items()}
-    made = set(record.made)
+    claims = {address: claim.copy() for address, claim in ledger.claims.items()}
+    made = set(ledger.made)
     if document is None:
         made.add(())
 
@@ -527,7 +491,7 @@ def merge(
             continue
         if not _has_room(bare, address):
             where = ".".join(address.path if address.item is not None else address.path[:-1])
-            raise Problem(
+            raise WharfError(
                 f"{where} is not {'a list' if address.item is not None else 'an object'} in the file, but an option of "
                 f"{owner} wants one there. Remove {where} from the file, or the option. Nothing was changed."
             )
@@ -553,11 +517,11 @@ def merge(
             made.discard(path)
         if path and not in_use and container in ({}, []):
             put(final, Address(path), ABSENT)
-    file_is_ours = () in record.made or document is None
+    file_is_ours = () in ledger.made or document is None
     if not final and file_is_ours:
         made.clear()
-        return Merge(None, Record(claims, made), yielded)
-    return Merge(in_order_of(current, final), Record(claims, made), yielded)
+        return Merge(None, Ledger(claims, made), yielded)
+    return Merge(in_order_of(current, final), Ledger(claims, made), yielded)
 
 
 def _has_room(document: dict, address: Address) -> bool:
@@ -572,14 +536,14 @@ def _has_room(document: dict, address: Address) -> bool:
 
 
 def check_wanted(wanted: dict, name: str) -> None:
-    """Refuse what no engine takes. Raises Problem."""
+    """Refuse what no engine takes. Raises WharfError."""
     for key in ITEM_LISTS:
         if key in wanted and not isinstance(wanted[key], list):
-            raise Problem(f"{name}: {key} is {describe(wanted[key])}; it must be a list. Nothing was changed.")
+            raise WharfError(f"{name}: {key} is {describe(wanted[key])}; it must be a list. Nothing was changed.")
 
     def refuse_null(value: Any, where: str) -> None:
         if value is None:
-            raise Problem(f"{name}: {where} is null. Give it a value, or leave it out. Nothing was changed.")
+            raise WharfError(f"{name}: {where} is null. Give it a value, or leave it out. Nothing was changed.")
         if isinstance(value, dict):
             for key, inner in value.items():
                 refuse_null(inner, f"{where}.{key}")
@@ -620,7 +584,7 @@ def out_of_sight(info: dict, after: dict, keys: list[str]) -> list[str]:
     """
     found = []
     root = after.get("data-root", after.get("graph"))
-    if {"data-root", "graph"} & set(keys) and os.path.realpath(root or "/var/lib/docker") != info["DockerRootDir"]:
+    if {"data-root", "graph"} & set(keys) and os.path.realpath(root or DATA_ROOT) != info["DockerRootDir"]:
         found.append("data-root")
     uses_containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or [])
     if "storage-driver" in keys and after.get("storage-driver", info["Driver"]) != info["Driver"]:
@@ -633,391 +597,203 @@ def out_of_sight(info: dict, after: dict, keys: list[str]) -> list[str]:
     return found
 
 
-def flags_of(argv: list[str]) -> dict[str, str]:
-    """Keys of daemon.json that a dockerd command line (without the program) sets, with the flag that does."""
-    found: dict[str, str] = {}
-    for word in argv:
-        if not re.match(r"--?[a-zA-Z]", word):
-            continue
-        name = word[2:].split("=", 1)[0] if word.startswith("--") else word[1]
-        if name not in FLAGS_WITHOUT_KEY:
-            found[FLAG_KEYS.get(name, name)] = f"--{name}" if word.startswith("--") else f"-{name}"
-    return found
-
-
-def flag_values(argv: list[str], *names: str) -> list[str]:
-    """The values that a command line gives a flag: `--name value`, `--name=value`, `-n value`, `-nvalue`."""
-    values = []
-    for number, word in enumerate(argv):
-        for name in names:
-            dashed = f"--{name}" if len(name) > 1 else f"-{name}"
-            if word == dashed and number + 1 < len(argv):
-                values.append(argv[number + 1])
-            elif len(name) > 1 and word.startswith(dashed + "="):
-                values.append(word[len(dashed) + 1 :])
-            elif len(name) == 1 and word.startswith(dashed) and word != dashed:
-                values.append(word[2:].lstrip("="))
-    return values
-
-
-def engine_keys(wanted: dict) -> list[str]:
-    """The names under which the engine knows the keys of `wanted`: it looks into objects such as `proxies`."""
-    keys = []
-    for key, value in wanted.items():
-        keys.extend(value if isinstance(value, dict) and key not in FLAT_KEYS else [key])
-    return keys
-
-
-def help_types(text: str) -> dict[str, str]:
-    """Keys that an engine knows, from its --help, with the type shown there ('' is a switch)."""
-    types = {}
-    for line in text.splitlines():
-        match = re.match(r"\s+(?:-\w, )?--([a-z0-9-]+)(?: ([a-zA-Z-]+))?(?:\s{2,}|$)", line)
-        if match and match.group(1) not in FLAGS_WITHOUT_KEY:
-            types[FLAG_KEYS.get(match.group(1), match.group(1))] = match.group(2) or ""
-    return types
-
-
-def check_against_help(wanted: dict, types: dict[str, str]) -> None:
-    """Refuse keys and types that the engine does not know. Raises Problem."""
-    for key, value in wanted.items():
-        if isinstance(value, dict) and key not in FLAT_KEYS and key not in types:
-            check_against_help(value, types)
-            continue
-        if key not in types and key not in HIDDEN_KEYS:
-            raise Problem(f"the installed engine knows no key {key}. Correct or remove it. Nothing was changed.")
-        if key == "log-level" and value not in LOG_LEVELS:
-            # It is reloaded without a word, and stops the engine at its next start.
-            raise Problem(f"log-level is {value!r}; it must be one of {', '.join(LOG_LEVELS)}. Nothing was changed.")
-        right, words = HELP_TYPES.get(types.get(key, "other"), ((object,), ""))
-        if not isinstance(value, right) or (isinstance(value, bool) and bool not in right and object not in right):
-            raise Problem(f"{key} is {describe(value)}; the installed engine wants {words}. Nothing was changed.")
-
-
-class Engine:
-    """The running dockerd."""
-
-    def __init__(self, pid: int, argv: list[str], identity: str) -> None:
-        self.pid = pid
-        self.argv = argv
-        self.identity = identity
-
-    @classmethod
-    def find(cls, pid_file: str) -> Engine | None:
-        """The engine that wrote `pid_file`; None when it does not run."""
-        try:
-            with open(pid_file, encoding="ascii") as file:
-                pid = int(file.read().strip())
-            with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
-                if file.read().strip() != "dockerd":
-                    return None
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-                state = file.read().rpartition(")")[2].split()
-            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-                boot = file.read().strip()
-            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
-                argv = file.read().rstrip("\0").split("\0")
-        except (OSError, ValueError):
-            return None
-        # A zombie has ended, whatever its name says.
-        return cls(pid, argv[1:], f"{boot} {pid} {state[19]}") if state[0] != "Z" else None
-
-    def socket_path(self, document: dict) -> str | None:
-        """The Unix socket of its API; None when it has none."""
-        hosts = flag_values(self.argv, "host", "H") or document.get("hosts") or ["unix:///run/docker.sock"]
-        for host in hosts:
-            if host.startswith("unix://"):
-                return host[len("unix://") :] or "/run/docker.sock"
-            if host.startswith("fd://"):
-                return "/run/docker.sock"
-        return None
-
-
-def last_error_in(log: str, since: float) -> str:
-    """The message of the last error in an engine's log that is not older than `since` (seconds since 1970)."""
-    message = ""
-    for line in log.splitlines():
-        found = re.search(r'time="([^"]+)" level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"', line)
-        if found:
-            # Python before 3.11 reads neither nanoseconds nor Z.
-            moment = re.sub(r"\.\d+", "", found.group(1)).replace("Z", "+00:00")
-            try:
-                if datetime.fromisoformat(moment).timestamp() >= int(since):
-                    message = found.group(2).replace('\\"', '"')
-            except ValueError:
-                continue
-    return message
-
-
-def idle_argv(module: Any) -> list[str]:
-    """The arguments with which the service manager would start the engine, as far as that can be read."""
-    argv: list[str] = []
-    systemctl = module.get_bin_path("systemctl")
-    if not os.path.isdir("/run/systemd/system"):
-        # Debian's init script always passes it.
-        argv.extend(["-p", "/run/docker.pid"])
-    elif systemctl:
-        _rc, out, _err = module.run_command([systemctl, "show", "docker.service", "--property=ExecStart", "--value"])
-        match = re.search(r"argv\[\]=(.*?) ;", out)
-        argv.extend(match.group(1).split()[1:] if match else [])
-    try:
-        with open("/etc/default/docker", encoding="utf-8", errors="replace") as file:
-            for name, value in re.findall(r"^\s*(?:export\s+)?(DOCKER_OPTS|OPTIONS)=(.*)$", file.read(), re.MULTILINE):
-                if name == "DOCKER_OPTS" or "$OPTIONS" in argv:
-                    argv.extend(shlex.split(" ".join(shlex.split(value, comments=True))))
-    except (OSError, ValueError):
-        pass
-    return [word for word in argv if not word.startswith("$")]
-
-
-class ApiConnection(HTTPConnection):
-    """A connection to the engine's API."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("docker", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connect to the socket instead of a port."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-def ask(path: str, url: str) -> Any:
-    """What the engine's API answers to a GET, as JSON data. Raises OSError, HTTPException and ValueError."""
-    connection = ApiConnection(path, 30)
-    try:
-        connection.request("GET", url)
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-
-
-class ReloadWatch:
-    """Listens for the engine's event that says it has reloaded its configuration."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        self.buffer = b""
-        filters = quote(json.dumps({"type": ["daemon"], "event": ["reload"]}))
-        since = time.time_ns()
-        request = (
-            f"GET /events?since={since // 10**9}.{since % 10**9:09d}&filters={filters} HTTP/1.0\r\nHost: docker\r\n\r\n"
-        )
-        deadline = time.monotonic() + timeout
-        self.connection = socket.socket(socket.AF_UNIX)
-        try:
-            self.connection.settimeout(timeout)
-            self.connection.connect(path)
-            self.connection.sendall(request.encode("ascii"))
-            self._read_until(b"\r\n\r\n", deadline)
-        except OSError:
-            self.connection.close()
-            raise
-        head, _end, self.buffer = self.buffer.partition(b"\r\n\r\n")
-        if b" 200 " not in head.split(b"\r\n")[0]:
-            self.connection.close()
-            raise OSError(errno.EPROTO, head.split(b"\r\n")[0].decode("ascii", "replace"))
-
-    def _read_until(self, mark: bytes, deadline: float) -> None:
-        while mark not in self.buffer:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(errno.ETIMEDOUT, "no answer")
-            self.connection.settimeout(left)
-            received = self.connection.recv(65536)
-            if not received:
-                raise ConnectionResetError(errno.ECONNRESET, "connection closed")
-            self.buffer += received
-
-    def wait(self, timeout: float) -> bool:
-        """Whether the event came within `timeout` seconds."""
-        try:
-            self._read_until(b"}", time.monotonic() + timeout)
-            return True
-        except OSError:
-            return False
-        finally:
-            self.connection.close()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The run
-# ---------------------------------------------------------------------------------------------------------------------
-
-
 def read_bytes(path: str) -> bytes | None:
-    """A file's content; None where there is none. Raises Problem where it cannot be read."""
+    """Return a file's content; None where there is none.
+
+    Raises:
+        WharfError: it cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Problem(f"{path}: {error.strerror}. It must be a file that can be read. Nothing was changed.") from error
+        raise WharfError(
+            f"{path}: {error.strerror}. It must be a file that can be read. Nothing was changed."
+        ) from error
 
 
-def make_directories(path: str) -> None:
+def _make_directories(path: str) -> None:
     """Make a directory and what is missing above it, with mode 0755 whatever the umask."""
     if not os.path.isdir(path):
-        make_directories(os.path.dirname(path))
+        _make_directories(os.path.dirname(path))
         os.mkdir(path)
         os.chmod(path, 0o755)
 
 
-class Run:
-    """One call of the module."""
+def _write(path: str, content: bytes | None, mode: int) -> None:
+    """Replace a file at once, or remove it. Its mode and owner are kept; `mode` is for a new one.
 
-    def __init__(self, module: Any) -> None:
-        params = module.params
-        self.module = module
-        self.owner: str = params["owner"]
-        self.path = os.path.realpath(params["path"])
-        self.record_path: str = params["record"]
-        present = params["state"] == "present"
-        self.options: dict = params["options"] if present else {}
-        self.groups: list[dict] = params["defaults"] if present else []
-        self.engine = Engine.find(params["pid_file"])
-        self.began = time.time()
+    Raises:
+        WharfError: it cannot be written.
+    """
+    try:
+        if content is None:
+            if os.path.exists(path):
+                os.unlink(path)
+        elif os.path.exists(path):
+            facts = os.stat(path)
+            write_atomic(path, content, facts.st_mode & 0o7777, facts.st_uid, facts.st_gid)
+        else:
+            _make_directories(os.path.dirname(path))
+            write_atomic(path, content, mode, os.geteuid(), os.getegid())
+    except OSError as error:
+        raise WharfError(f"{path} cannot be written: {error.strerror}.") from error
 
-    def main(self) -> dict:
-        """Do it. Returns the module's result; raises Problem when there is nothing to be done about it here."""
-        check_wanted(self.options, "options")
-        for group in self.groups:
+
+class Change:
+    """What one owner wants of daemon.json: worked out and judged at once, carried out by `apply`."""
+
+    def __init__(self, module: Any, owner: str, options: dict, groups: list[dict], is_judged: bool = True) -> None:
+        """Work out what is to change. Changes nothing.
+
+        Args:
+            module: the AnsibleModule.
+            owner: who asks.
+            options: the keys that must stand in the file.
+            groups: groups of keys that yield to others.
+            is_judged: let the installed engine judge the new file; not where another one is about to replace it.
+
+        Raises:
+            WharfError: the file cannot be read, or an option would harm.
+        """
+        check_wanted(options, "options")
+        for group in groups:
             check_wanted(group, "defaults")
-        raw = read_bytes(self.path)
-        document = parse(raw, self.path) if raw is not None else None
-        record_raw = read_bytes(self.record_path)
-        record = Record.from_json(parse(record_raw or b"", self.record_path), self.record_path)
+        self.module, self.began = module, time.time()
+        self.path = os.path.realpath(PATH)
+        self.engine = Engine.find()
+        self.raw = read_bytes(self.path)
+        self.document = parse(self.raw, self.path) if self.raw is not None else None
+        self.ledger_raw = read_bytes(LEDGER)
+        self.ledger = Ledger.from_json(parse(self.ledger_raw or b"", LEDGER), LEDGER)
 
-        engine_has, current = self.outstanding(record, document)
-        outcome = self.merge(current, record)
-        before = document if document is not None else {}
-        after = outcome.document if outcome.document is not None else {}
-        changed = not same(before, after) or (document is None) != (outcome.document is None)
-        for key in changed_keys(before, after):
-            engine_has.setdefault(key, before.get(key, ABSENT))
-        due = [key for key, value in engine_has.items() if not same(value, after.get(key, ABSENT))]
-        reload_keys = [key for key in due if can_reload(key, engine_has[key], after.get(key, ABSENT))]
-        restart_keys = [key for key in due if key not in reload_keys]
+        self.engine_has, current = self._outstanding()
+        outcome = self._merge(current, owner, options, groups)
+        self.outcome = outcome
+        self.before, self.after = self.document or {}, outcome.document or {}
+        file_changes = not same(self.before, self.after) or (self.document is None) != (outcome.document is None)
+        for key in changed_keys(self.before, self.after):
+            self.engine_has.setdefault(key, self.before.get(key, ABSENT))
+        self.late = [key for key, value in self.engine_has.items() if not same(value, self.after.get(key, ABSENT))]
+        self.reload_keys = [
+            key for key in self.late if can_reload(key, self.engine_has[key], self.after.get(key, ABSENT))
+        ]
+        self.restart_keys = [key for key in self.late if key not in self.reload_keys]
 
-        old_text = raw.decode("utf-8") if raw is not None else ""
-        new_text = old_text
-        if changed:
-            new_text = render(after, old_text, before) if outcome.document is not None else ""
-            self.check_flags()
-        knows_validate = self.validate(new_text) if changed and outcome.document is not None else True
-
-        if self.engine and restart_keys:
-            self.check_containers(before, after, restart_keys)
-
-        final = outcome.record
-        final.pending = self.pending(engine_has, restart_keys) if self.engine else {}
+        self.text = self.raw.decode("utf-8") if self.raw is not None else ""
+        self.new_text, knows_validate = self.text, True
+        if file_changes:
+            self.new_text = render(self.after, self.text, self.before) if outcome.document is not None else ""
+            self._check_flags(options)
+            if outcome.document is not None and is_judged:
+                knows_validate = self._validate(options)
+        if self.engine and self.restart_keys:
+            self._check_containers()
         # An engine that cannot validate a file still judges it when it reloads.
-        must_reload = self.engine is not None and bool(reload_keys or (changed and not knows_validate))
-        result = {
-            "changed": changed or must_reload,
-            "action": self.action(must_reload, restart_keys),
-            "reload_keys": reload_keys,
-            "restart_keys": restart_keys,
-            "yielded": outcome.yielded,
-            "diff": self.diff(old_text, new_text, reload_keys, restart_keys),
+        self.must_reload = self.engine is not None and bool(self.reload_keys or (file_changes and not knows_validate))
+        self.changed = file_changes or self.must_reload
+        self.final = outcome.ledger
+        # What waits for a restart is remembered only where somebody still owns a key.
+        is_forgotten = not self.final.claims and not options and not groups
+        self.final.pending = {} if is_forgotten or not self.engine else self._pending(self.restart_keys)
+
+    def result(self) -> dict:
+        """Return what the module docker_daemon_config returns, see there."""
+        action = "none"
+        if self.engine and self.restart_keys:
+            action = "restart"
+        elif self.must_reload:
+            action = "reload" if self.module.check_mode else "reloaded"
+        plan = []
+        if self.engine:
+            plan += [f"reload for {', '.join(self.reload_keys)}"] if self.reload_keys else []
+            plan += [f"restart for {', '.join(self.restart_keys)}"] if self.restart_keys else []
+        header = f"{self.path} ({'; '.join(plan)})" if plan else self.path
+        diff = {"before": self.text, "after": self.new_text, "before_header": self.path, "after_header": header}
+        return {
+            "changed": self.changed,
+            "action": action,
+            "reload_keys": self.reload_keys,
+            "restart_keys": self.restart_keys,
+            "yielded": self.outcome.yielded,
+            "owners": self.final.owners(),
+            "diff": diff,
         }
-        if self.module.check_mode:
-            return result
 
-        watch = self.watch(before) if must_reload else None
-        shown = stand_ins(after, reload_keys) if must_reload else {}
-        if changed or must_reload:
-            pending = self.pending(engine_has, due, shown) if self.engine else {}
-            self.write_record(union(record, final, pending), record_raw)
-        if changed or shown:
-            if shown:
-                self.write_file(render({**after, **shown}, old_text, before))
-            else:
-                self.write_outcome(outcome, new_text)
-        if must_reload and not self.reload(watch):
-            self.roll_back(raw, record_raw)
+    def apply(self) -> None:
+        """Write the file and let the engine reload it. A run that is killed on the way is made up for by the next.
+
+        Raises:
+            WharfError: the engine does not answer or refuses the file, which is then as it was before.
+        """
+        watch = self._watch() if self.must_reload else None
+        shown = stand_ins(self.after, self.reload_keys) if self.must_reload else {}
+        if self.changed:
+            pending = self._pending(self.late, shown) if self.engine else {}
+            self._write_ledger(union(self.ledger, self.final, pending))
         if shown:
-            self.write_outcome(outcome, new_text)
-        self.write_record(final, read_bytes(self.record_path))
-        return result
+            self._write_file(render({**self.after, **shown}, self.text, self.before))
+        elif self.new_text != self.text or (self.document is None) != (self.outcome.document is None):
+            self._write_outcome()
+        if self.must_reload and not self._reload(watch):
+            self._roll_back()
+        if shown:
+            self._write_outcome()
+        self._write_ledger(self.final)
 
-    def outstanding(self, record: Record, document: dict | None) -> tuple[dict[str, Any], dict | None]:
-        """What the running engine has for keys that it has not taken over yet, and the file without stand-ins."""
-        current = copy.deepcopy(document)
-        for key, value in record.pending.get("shown", {}).items():
+    def _outstanding(self) -> tuple[dict[str, Any], dict | None]:
+        """Return what the engine still has for keys that it has not taken over, and the file without stand-ins."""
+        pending, current = self.ledger.pending, copy.deepcopy(self.document)
+        for key, value in pending.get("shown", {}).items():
             if current is not None and same(current.get(key, ABSENT), value):
                 del current[key]
-        if self.engine is None or record.pending.get("engine") != self.engine.identity:
+        if self.engine is None or pending.get("engine") != self.engine.identity:
             return {}, current
-        has = {key: entry.get("value", ABSENT) for key, entry in record.pending.get("has", {}).items()}
-        return has, current
+        return {key: entry.get("value", ABSENT) for key, entry in pending.get("has", {}).items()}, current
 
-    def pending(self, engine_has: dict[str, Any], keys: list[str], shown: dict | None = None) -> dict:
-        """What the record must say about keys that the engine has not taken over yet."""
+    def _pending(self, keys: list[str], shown: dict | None = None) -> dict:
+        """Return what the ledger must hold about keys that the engine has not taken over yet."""
         if not keys and not shown:
             return {}
-        has = {key: {} if engine_has[key] is ABSENT else {"value": engine_has[key]} for key in keys}
+        has = {key: {} if self.engine_has[key] is ABSENT else {"value": self.engine_has[key]} for key in keys}
         pending: dict[str, Any] = {"engine": self.engine.identity, "has": has}
-        if shown:
-            pending["shown"] = shown
-        return pending
+        return {**pending, "shown": shown} if shown else pending
 
-    def merge(self, document: dict | None, record: Record) -> Merge:
-        """See `merge`; what the engine's command line and a swarm forbid is taken into account."""
-        groups, options = self.groups, self.options
+    def _merge(self, document: dict | None, owner: str, options: dict, groups: list[dict]) -> Merge:
+        """Call `merge` with what the engine's command line and a swarm forbid."""
         self.argv = self.engine.argv if self.engine else idle_argv(self.module) if options or groups else []
         config_file = flag_values(self.argv, "config-file")
         if config_file and os.path.realpath(config_file[-1]) != self.path:
-            raise Problem(
-                f"the engine reads {config_file[-1]} (--config-file), not {self.path}. Set path to that file, or take "
-                "the flag off the engine's command line. Nothing was changed."
+            raise WharfError(
+                f"the engine reads {config_file[-1]} (--config-file), not {self.path}. Take the flag off the engine's "
+                "command line. Nothing was changed."
             )
         reserved = [*flags_of(self.argv)]
-        if self.is_in_swarm(document or {}):
+        roots = flag_values(self.argv, "data-root", "graph", "g") or [(document or {}).get("data-root") or DATA_ROOT]
+        if os.path.exists(os.path.join(str(roots[-1]), "swarm", "docker-state.json")):
             if options.get("live-restore") is True:
-                raise Problem(
+                raise WharfError(
                     "live-restore is true, but this engine is in a swarm and would not start with it. "
                     "Set it to false. Nothing was changed."
                 )
             reserved.append("live-restore")
-        return merge(document, record, self.owner, options, groups, tuple(reserved))
+        return merge(document, self.ledger, owner, options, groups, tuple(reserved))
 
-    def is_in_swarm(self, document: dict) -> bool:
-        roots = flag_values(self.argv, "data-root", "graph", "g") or [document.get("data-root", "/var/lib/docker")]
-        return os.path.exists(os.path.join(str(roots[-1]), "swarm", "docker-state.json"))
-
-    def check_flags(self) -> None:
-        """Refuse options that are flags as well: the engine would not start. Raises Problem."""
+    def _check_flags(self, options: dict) -> None:
+        """Refuse options that are flags as well: the engine would not start."""
         flags = flags_of(self.argv)
-        for key in engine_keys(self.options):
+        for key in engine_keys(options):
             if key in flags:
-                raise Problem(
+                raise WharfError(
                     f"{key} is set by {flags[key]} on the engine's command line, and the engine does not start when "
                     f"the file sets it, too. Take the flag off the command line, or {key} out of the options. "
                     "Nothing was changed."
                 )
 
-    def check_containers(self, before: dict, after: dict, restart_keys: list[str]) -> None:
-        """Refuse to put running containers out of the engine's sight. Raises Problem."""
-        path = self.engine.socket_path(before)
-        if path is None or not set(restart_keys) & set(HIDING_KEYS):
-            return
-        try:
-            settings = out_of_sight(ask(path, "/info"), after, restart_keys)
-            names = [container["Names"][0].lstrip("/") for container in ask(path, "/containers/json")]
-        except (OSError, ValueError, HTTPException) as error:
-            raise Problem(f"the engine does not answer on {path}: {error}. Nothing was changed.") from error
-        if settings and names:
-            raise Problem(
-                f"{' and '.join(settings)}: the restarted engine would no longer see the containers that run now "
-                f"({', '.join(sorted(names))}), and nobody could stop them. Stop them first (docker stop), or leave "
-                "the setting as it is. Nothing was changed."
-            )
-
-    def validate(self, text: str) -> bool:
-        """Let the installed engine judge the new file. Returns whether it could; raises Problem when it refuses."""
+    def _validate(self, options: dict) -> bool:
+        """Let the installed engine judge the new file. Returns whether it could."""
         dockerd = self.module.get_bin_path("dockerd")
         if dockerd is None:
             return True
@@ -1026,48 +802,49 @@ class Run:
         if not types:
             return True
         if not re.search(r"^\s+--validate\s", out + err, re.MULTILINE):
-            check_against_help(self.options, types)
+            check_against_help(options, types)
             return False
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-            file.write(text)
+            file.write(self.new_text)
             file.flush()
             rc, out, err = self.module.run_command([dockerd, "--validate", "--config-file", file.name])
             if rc != 0:
-                words = (err.strip() or out.strip()).replace(file.name, self.path)
-                raise Problem(f"the engine refuses the new {self.path}: {words}. Nothing was changed.")
+                message = (err.strip() or out.strip()).replace(file.name, self.path)
+                raise WharfError(f"the engine refuses the new {self.path}: {message}. Nothing was changed.")
         return True
 
-    def action(self, must_reload: bool, restart_keys: list[str]) -> str:
-        if self.engine and restart_keys:
-            return "restart"
-        if must_reload:
-            return "reload" if self.module.check_mode else "reloaded"
-        return "none"
+    def _check_containers(self) -> None:
+        """Refuse to put running containers out of the engine's sight."""
+        path = self.engine.socket_path(self.before)
+        if path is None or not set(self.restart_keys) & set(HIDING_KEYS):
+            return
+        try:
+            settings = out_of_sight(api_get(path, "/info"), self.after, self.restart_keys)
+            names = [container["Names"][0].lstrip("/") for container in api_get(path, "/containers/json")]
+        except (OSError, ValueError, HTTPException) as error:
+            raise WharfError(f"the engine does not answer on {path}: {error}. Nothing was changed.") from error
+        if settings and names:
+            raise WharfError(
+                f"{' and '.join(settings)}: the restarted engine would no longer see the containers that run now "
+                f"({', '.join(sorted(names))}), and nobody could stop them. Stop them first (docker stop), or leave "
+                "the setting as it is. Nothing was changed."
+            )
 
-    def diff(self, before: str, after: str, reload_keys: list[str], restart_keys: list[str]) -> dict:
-        """The texts for --diff; the header says what the engine needs."""
-        plan = []
-        if self.engine:
-            plan += [f"reload for {', '.join(reload_keys)}"] if reload_keys else []
-            plan += [f"restart for {', '.join(restart_keys)}"] if restart_keys else []
-        header = f"{self.path} ({'; '.join(plan)})" if plan else self.path
-        return {"before": before, "after": after, "before_header": self.path, "after_header": header}
-
-    def watch(self, document: dict) -> ReloadWatch | None:
+    def _watch(self) -> ReloadWatch | None:
         """Listen to the engine before anything is changed. None when its API has no Unix socket."""
-        path = self.engine.socket_path(document)
+        path = self.engine.socket_path(self.before)
         if path is None:
             return None
         try:
             # An engine that is still starting dies of SIGHUP. Its answer says that it has started.
             return ReloadWatch(path, 30)
         except OSError as error:
-            raise Problem(
+            raise WharfError(
                 f"the engine (process {self.engine.pid}) does not answer on {path}: {error}. A change that it must "
                 "reload waits until it does. Look at its log, then run this again. Nothing was changed."
             ) from error
 
-    def reload(self, watch: ReloadWatch | None) -> bool:
+    def _reload(self, watch: ReloadWatch | None) -> bool:
         """Send SIGHUP. Returns whether the engine took the file over."""
         try:
             os.kill(self.engine.pid, signal.SIGHUP)
@@ -1076,74 +853,45 @@ class Run:
         if watch is None:
             time.sleep(1)
             return True
-        return watch.wait(self.module.params["reload_timeout"])
+        return watch.wait(engines.RELOAD_TIMEOUT)
 
-    def roll_back(self, raw: bytes | None, record_raw: bytes | None) -> None:
-        """Put file and record back as they were. Raises Problem, always."""
-        if raw is None:
-            if os.path.exists(self.path):
-                os.unlink(self.path)
-        else:
-            self.write_file(raw.decode("utf-8"))
-        if record_raw is None:
-            if os.path.exists(self.record_path):
-                os.unlink(self.record_path)
-        else:
-            self.replace(self.record_path, record_raw, 0o600)
-        words = self.last_error()
-        raise Problem(
-            f"the engine did not take over the new {self.path} within {self.module.params['reload_timeout']} seconds"
-            f"{': ' + words if words else '; its log should say why'}. The file is as it was before."
+    def _roll_back(self) -> None:
+        """Put file and ledger back as they were. Raises WharfError, always."""
+        _write(self.path, self.raw, 0o644)
+        _write(LEDGER, self.ledger_raw, 0o600)
+        message = last_error(self.module, self.began)
+        raise WharfError(
+            f"the engine did not take over the new {self.path} within {engines.RELOAD_TIMEOUT} seconds"
+            f"{': ' + message if message else '; its log should say why'}. The file is as it was before."
         )
 
-    def last_error(self) -> str:
-        """The last error in the engine's log since this run began; empty where none can be found."""
-        journalctl = self.module.get_bin_path("journalctl")
-        if journalctl and os.path.isdir("/run/systemd/system"):
-            command = [journalctl, "--unit=docker.service", f"--since=@{int(self.began)}", "--output=cat", "--no-pager"]
-            _rc, log, _err = self.module.run_command(command)
+    def _write_outcome(self) -> None:
+        if self.outcome.document is None:
+            _write(self.path, None, 0o644)
         else:
-            # Where Debian's init script sends it.
-            log = (read_bytes("/var/log/docker.log") or b"")[-16384:].decode("utf-8", "replace")
-        return last_error_in(log, self.began)
+            self._write_file(self.new_text)
 
-    def write_outcome(self, outcome: Merge, text: str) -> None:
-        if outcome.document is None:
-            if os.path.exists(self.path):
-                os.unlink(self.path)
-        else:
-            self.write_file(text)
+    def _write_file(self, text: str) -> None:
+        _write(self.path, text.encode("utf-8"), 0o644)
 
-    def write_file(self, text: str) -> None:
-        self.replace(self.path, text.encode("utf-8"), 0o644)
+    def _write_ledger(self, ledger: Ledger) -> None:
+        if ledger.to_bytes() != read_bytes(LEDGER):
+            _write(LEDGER, ledger.to_bytes(), 0o600)
 
-    def write_record(self, record: Record, raw: bytes | None) -> None:
-        if record.is_empty():
-            if raw is not None:
-                os.unlink(self.record_path)
-            return
-        new = (json.dumps(record.to_json(), indent=2, ensure_ascii=False) + "\n").encode("utf-8")
-        if new != raw:
-            self.replace(self.record_path, new, 0o600)
 
-    def replace(self, path: str, content: bytes, mode: int) -> None:
-        """Replace a file in one step. Its mode and owner are kept; `mode` is for a new one. Raises Problem."""
-        temporary = None
-        umask = os.umask(0o077)
-        try:
-            is_new = not os.path.exists(path)
-            make_directories(os.path.dirname(path))
-            handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            self.module.atomic_move(temporary, path)
-            if is_new:
-                os.chmod(path, mode)
-        except OSError as error:
-            raise Problem(f"{path} cannot be written: {error.strerror}.") from error
-        finally:
-            os.umask(umask)
-            if temporary and os.path.exists(temporary):
-                os.unlink(temporary)
+def owners() -> list[str]:
+    """Return everybody who owns a key of daemon.json, sorted.
+
+    Raises:
+        WharfError: the ledger cannot be read.
+    """
+    return Ledger.from_json(parse(read_bytes(LEDGER) or b"", LEDGER), LEDGER).owners()
+
+
+def end_restart() -> None:
+    """Forget which keys waited for a restart of the engine: it has been restarted."""
+    raw = read_bytes(LEDGER)
+    ledger = Ledger.from_json(parse(raw or b"", LEDGER), LEDGER)
+    if ledger.pending and not ledger.pending.get("shown"):
+        ledger.pending = {}
+        _write(LEDGER, ledger.to_bytes(), 0o600)

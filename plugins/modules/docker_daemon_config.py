@@ -8,22 +8,18 @@ DOCUMENTATION = r"""
 module: docker_daemon_config
 short_description: Own single keys of Docker's daemon.json
 description:
-  - Writes the keys that one owner wants into C(daemon.json) and leaves everybody else's alone.
-  - Remembers in O(record) what each owner wrote and what stood there before. What an owner no longer wants goes away
-    again, and the value that stood there before comes back. A value that somebody else has changed since is theirs and
-    stays.
+  - Writes the keys that one owner wants into C(/etc/docker/daemon.json) and leaves everybody else's alone.
+  - Remembers in C(/var/lib/wharf/daemon.json.record) (mode 0600) what each owner wrote and what stood there before.
+    What an owner no longer wants goes away again, and the value that stood there before comes back. A value that
+    somebody else has changed since is theirs and stays.
   - Objects are merged key by key, at every depth. The lists C(insecure-registries), C(registry-mirrors),
     C(allow-nondistributable-artifacts) and C(labels) are owned item by item. Every other list is one value.
   - A file that cannot be read (broken JSON, no object, not UTF-8, a key twice) is an error that names line and column.
     A setting that the engine would refuse is an error, too. So is another image store or data directory while
     containers run, which the engine would no longer see. In all these cases nothing is changed.
   - When the engine runs and can take the change over while it runs, the module reloads it (SIGHUP) and waits for the
-    engine's own word. What needs a restart is only reported, on every run until the engine has been restarted.
+    engine's own answer. What needs a restart is only reported, on every run until the engine has been restarted.
 options:
-  path:
-    description: The engine's configuration file. Its mode and owner are kept; a new file gets mode 0644.
-    type: path
-    default: /etc/docker/daemon.json
   owner:
     description: Who asks. Each owner's keys are kept apart from everybody else's.
     type: str
@@ -45,18 +41,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  record:
-    description: Where the module remembers who wrote what (JSON, mode 0600).
-    type: path
-    default: /var/lib/wharf/daemon.json.record
-  pid_file:
-    description: The file in which the engine writes its process id.
-    type: path
-    default: /run/docker.pid
-  reload_timeout:
-    description: How long to wait for the engine's word that it has reloaded, in seconds.
-    type: int
-    default: 15
 attributes:
   check_mode:
     support: full
@@ -68,14 +52,14 @@ author:
 
 EXAMPLES = r"""
 - name: Trust a registry over plain HTTP
-  docker_daemon_config:
+  wharf.registry.docker_daemon_config:
     owner: registry_client
     options:
       insecure-registries:
         - registry.example:5000
 
 - name: Rotate logs unless somebody else has chosen a log driver
-  docker_daemon_config:
+  wharf.registry.docker_daemon_config:
     owner: docker_engine
     defaults:
       - live-restore: true
@@ -85,7 +69,7 @@ EXAMPLES = r"""
           max-file: "3"
 
 - name: Take everything away again
-  docker_daemon_config:
+  wharf.registry.docker_daemon_config:
     owner: registry_client
     state: absent
 """
@@ -114,6 +98,11 @@ yielded:
   type: list
   elements: str
   returned: success
+owners:
+  description: Everybody who owns a key of the file afterwards.
+  type: list
+  elements: str
+  returned: success
 diff:
   description: The file's text before and after.
   type: dict
@@ -122,28 +111,38 @@ diff:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Problem, Run
+from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Change
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+
+
+def run(module: AnsibleModule) -> dict:
+    """Make the change, or in check mode only work it out."""
+    params = module.params
+    is_present = params["state"] == "present"
+    change = Change(
+        module, params["owner"], params["options"] if is_present else {}, params["defaults"] if is_present else []
+    )
+    result = change.result()
+    if not module.check_mode:
+        change.apply()
+    return result
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
             "owner": {"type": "str", "required": True},
             "options": {"type": "dict", "default": {}},
             "defaults": {"type": "list", "elements": "dict", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "record": {"type": "path", "default": "/var/lib/wharf/daemon.json.record"},
-            "pid_file": {"type": "path", "default": "/run/docker.pid"},
-            "reload_timeout": {"type": "int", "default": 15},
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**Run(module).main())
-    except Problem as problem:
-        module.fail_json(msg=str(problem))
+        module.exit_json(**run(module))
+    except WharfError as error:
+        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -139,17 +139,16 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.auth_files import Containers, Docker, in_file, read_json
-from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import (
+from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import parse, read_bytes
+from ansible_collections.wharf.registry.plugins.module_utils.engine import (
     ApiConnection,
     Engine,
-    Problem,
     engine_keys,
     flag_values,
     flags_of,
     idle_argv,
-    parse,
-    read_bytes,
 )
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 DOCKER_CERTS = "/etc/docker/certs.d"
@@ -326,7 +325,7 @@ class Diagnosis:
         path = (flag_values(argv, "config-file") or [DAEMON_JSON])[-1]
         try:
             self.document = parse(read_bytes(path) or b"", path)
-        except Problem as problem:
+        except WharfError as problem:
             self.engine_problem("json", reason=str(problem).replace(" Nothing was changed.", ""), path=path)
             return
         flags = flags_of(argv)

@@ -19,20 +19,20 @@ COLUMNS = {
 }
 
 
-def wharf_renewal_problems(facts: Mapping[str, Any], playbook: str) -> list[str]:
+def wharf_renewal_problems(trust: str, playbook: str) -> list[str]:
     """Say why there is no certificate of Wharf's own to renew.
 
-    :param facts: the landscape, as in ``__wharf``.
+    :param trust: ``wharf_registry_trust``.
     :param playbook: what was asked for, for the message.
     :returns: at most one line.
     """
-    if facts["trust"] == "provided":
+    if trust == "provided":
         return [
             f"wharf_registry_trust: is provided, and {playbook} knows only certificates that Wharf itself signed: put "
             "the new files where wharf_registry_certificate, wharf_registry_key and wharf_registry_ca say (for another "
             "CA first both in one file), and run site.yml"
         ]
-    if facts["trust"] == "insecure":
+    if trust == "insecure":
         return [
             "wharf_registry_trust: is insecure, so that there is no certificate: set it to private_ca or provided, and "
             "run site.yml"
@@ -54,19 +54,20 @@ def wharf_clients_without(names: str) -> str:
 
 
 def wharf_rollover_problems(
-    facts: Mapping[str, Any], hosts: Sequence[str], clients: Sequence[str], behind: str | None, until: str
+    trust: str, hosts: Sequence[str], servers: Sequence[str], clients: Sequence[str], behind: str | None, until: str
 ) -> list[str]:
     """Say why the CA cannot be rolled over with what was given.
 
-    :param facts: the landscape, as in ``__wharf``.
+    :param trust: ``wharf_registry_trust``.
     :param hosts: the hosts that this run reaches for, after --limit.
+    :param servers: the group registry_servers.
     :param clients: the group registry_clients.
     :param behind: ``wharf_skip_clients``, null when not said.
     :param until: ``wharf_rotate_until``.
     :returns: one line for each problem.
     """
-    problems = wharf_renewal_problems(facts, "rotate-ca.yml")
-    if missing := [server for server in facts["servers"] if server not in hosts]:
+    problems = wharf_renewal_problems(trust, "rotate-ca.yml")
+    if missing := [server for server in servers if server not in hosts]:
         problems.append(f"--limit: leaves {', '.join(missing)} out, whose CA this is about: run it without --limit")
     problems += [
         f"wharf_skip_clients: {name!r} is not in registry_clients: name clients, with commas between them"

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.checks import shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
 # As the tools have it: what has no dot, no port and is not localhost is the first part of a path.

@@ -57,7 +57,7 @@ def wharf_proof_cast(
     """Return who does what in the proof: docker where a host has it, otherwise podman, otherwise nothing.
 
     Args:
-        hostvars: holds registry_client_tools of the hosts that do not take what is found.
+        hostvars: holds wharf_client_tools of the hosts that do not take what is found.
         hosts: the hosts of the proof.
         there: those of them that an earlier play has not lost: they alone take part.
         servers: the registry's servers, which have docker whatever they trust.
@@ -68,7 +68,7 @@ def wharf_proof_cast(
     """
     tools = {}
     for host in hosts:
-        said = hostvars[host].get("registry_client_tools", "auto")
+        said = hostvars[host].get("wharf_client_tools", "auto")
         has = ["docker"] if said == "auto" or host in servers else said
         tools[host] = next((tool for tool in ("docker", "podman") if tool in has and host in there), "")
     able = [host for tool in ("docker", "podman") for host in hosts if tools[host] == tool]

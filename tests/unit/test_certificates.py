@@ -8,31 +8,32 @@ import pytest
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates
 
-FACTS = {"trust": "private_ca", "servers": ["server"]}
 CLIENTS = ["client1", "client2"]
 HOSTS = ["server", *CLIENTS]
 
 
 @pytest.mark.parametrize(
-    ("facts", "hosts", "behind", "until", "words"),
+    ("trust", "hosts", "behind", "until", "words"),
     [
-        ({"trust": "provided"}, HOSTS, None, "finish", "wharf_registry_trust: is provided"),
-        ({"trust": "insecure"}, HOSTS, None, "finish", "wharf_registry_trust: is insecure"),
-        ({}, CLIENTS, None, "finish", "--limit: leaves server out"),
-        ({}, HOSTS, "client3", "finish", "wharf_skip_clients: 'client3' is not in registry_clients"),
-        ({}, HOSTS, "client1, client3", "finish", "wharf_skip_clients: 'client3' is not"),
-        ({}, HOSTS, None, "end", "wharf_rotate_until: 'end' is unknown"),
+        ("provided", HOSTS, None, "finish", "wharf_registry_trust: is provided"),
+        ("insecure", HOSTS, None, "finish", "wharf_registry_trust: is insecure"),
+        ("private_ca", CLIENTS, None, "finish", "--limit: leaves server out"),
+        ("private_ca", HOSTS, "client3", "finish", "wharf_skip_clients: 'client3' is not in registry_clients"),
+        ("private_ca", HOSTS, "client1, client3", "finish", "wharf_skip_clients: 'client3' is not"),
+        ("private_ca", HOSTS, None, "end", "wharf_rotate_until: 'end' is unknown"),
     ],
 )
-def test_what_cannot_work_is_refused_by_name(facts, hosts, behind, until, words):
-    problems = certificates.wharf_rollover_problems(FACTS | facts, hosts, CLIENTS, behind, until)
+def test_what_cannot_work_is_refused_by_name(trust, hosts, behind, until, words):
+    problems = certificates.wharf_rollover_problems(trust, hosts, ["server"], CLIENTS, behind, until)
     assert len(problems) == 1
     assert problems[0].startswith(words)
 
 
 @pytest.mark.parametrize("until", certificates.STEPS)
 def test_what_can_work_is_not(until):
-    assert certificates.wharf_rollover_problems(FACTS, HOSTS, CLIENTS, "client1,client2", until) == []
+    assert (
+        certificates.wharf_rollover_problems("private_ca", HOSTS, ["server"], CLIENTS, "client1,client2", until) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_what_can_work_is_not(until):
         ({"client1": True}, None, ["client2"]),
         ({"client1": True, "client2": False}, None, ["client2"]),
         ({"client1": True}, "client2", []),
-        ({}, None, CLIENTS),
+        ("private_ca", None, CLIENTS),
     ],
 )
 def test_only_a_client_that_was_seen_to_trust_it_counts(seen, behind, missing):

@@ -64,7 +64,7 @@ def test_table_of_the_proof_names_every_host():
     ],
 )
 def test_cast_of_the_proof(tools: dict, pusher: str, pullers: list, used: list):
-    hostvars = {host: {} if said == "auto" else {"registry_client_tools": said} for host, said in tools.items()}
+    hostvars = {host: {} if said == "auto" else {"wharf_client_tools": said} for host, said in tools.items()}
     cast = module.wharf_proof_cast(hostvars, list(tools), list(tools), ["server"])
     assert cast["away"] == []
     assert (cast["pusher"], cast["pullers"], list(cast["tools"].values())) == (pusher, pullers, used)

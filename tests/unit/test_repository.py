@@ -11,23 +11,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.nativetypes
 import pytest
 import yaml
 from conftest import ROOT, load_module
 from packaging.specifiers import SpecifierSet
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.settings import VARIABLES
-
-ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir()}
-LANDSCAPE = ROOT / "playbooks/vars/landscape.yml"
+# Those that act on hosts: the role settings has only variables, whose names are the deployment's own.
+ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir() and path.name != "settings"}
 NOT_OURS = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", ".credentials"}
 
 
 variables = load_module("tests/variables.py")
 
-FACTS = variables.options(ROOT / "playbooks/meta/argument_specs.yml", "landscape")
+FACTS = variables.options(ROOT / "roles/settings/meta/argument_specs.yml", "validate")
 
 
 def load(path: Path) -> Any:
@@ -38,6 +34,13 @@ def load(path: Path) -> Any:
 def specs(role: str) -> dict[str, dict[str, Any]]:
     """Return the options of a role."""
     return variables.options(ROLES[role] / "meta/argument_specs.yml")
+
+
+ENTRIES = list(
+    yaml.safe_load((ROOT / "roles/settings/meta/argument_specs.yml").read_text("utf-8"))["argument_specs"].values()
+)
+# Read by the role itself, for all hosts.
+UNREAD: set[str] = set()
 
 
 def files(*endings: str, under: tuple[str, ...] = (".",)) -> list[Path]:
@@ -75,14 +78,6 @@ def tasks_in(tasks: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             waiting += task.get(part, [])
 
 
-def rendered(value: Any, **known: Any) -> Any:
-    """Return a value as Ansible would template it, with nothing said but what is known."""
-    environment = jinja2.nativetypes.NativeEnvironment()
-    # They need what a real run has; no default goes through them.
-    environment.filters |= {"bool": bool, "wharf_users": lambda *_: None, "wharf_logins": lambda *_: None}
-    return environment.from_string(value).render(known) if isinstance(value, str) and value else value
-
-
 def exactly(values: dict[str, Any]) -> dict[str, str]:
     """Return values in a form in which true, 1 and "1" differ."""
     return {name: f"{type(value).__name__} {value!r}" for name, value in values.items()}
@@ -101,68 +96,43 @@ def test_defaults_are_those_of_the_argument_specs(role: str) -> None:
     assert all(defaults[name] in ("", [], {}) for name in required & defaults.keys())
 
 
-def landscape() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a landscape with nothing said becomes: the mapping __wharf, and what the roles are told."""
-    text = load(LANDSCAPE)
-    known = {"groups": {}, "inventory_dir": "inventory", "__wharf_image": text["__wharf_image"]}
-    known["query"] = lambda *_: []
-    known["__wharf"] = {key: rendered(value, **known) for key, value in text["__wharf"].items()}
-    known["__wharf_insecure"] = rendered(text["__wharf_insecure"], **known)
-    return known["__wharf"], {k: rendered(v, **known) for k, v in text.items() if not k.startswith("__")}
+def test_the_settings_defaults_are_those_of_their_specification() -> None:
+    """A setting without one in the specification is empty until the inventory gives it."""
+    specs = {name: spec for entry in ENTRIES for name, spec in entry["options"].items()}
+    defaults = load(ROOT / "roles/settings/defaults/main.yml")
+    assert list(defaults) == list(specs)
+    empty = {"list": [], "dict": {}, "bool": False}
+    wanted = {name: spec.get("default", empty.get(spec["type"], "")) for name, spec in specs.items()}
+    assert exactly(defaults) == exactly(wanted)
 
 
-def test_the_landscapes_defaults_are_those_of_its_argument_specs() -> None:
-    wharf, _ = landscape()
-    reads = {key: re.match(r"{{ (wharf_\w+) \|", text) for key, text in load(LANDSCAPE)["__wharf"].items()}
-    facts = {match[1]: wharf[key] for key, match in reads.items() if match}
-    assert exactly(facts) == exactly({name: spec.get("default") for name, spec in FACTS.items()})
-    assert [name for name, spec in FACTS.items() if spec.get("required")] == ["wharf_registry_name"]
-
-
-def test_the_registrys_name_never_goes_through_a_proxy() -> None:
-    said = load(LANDSCAPE)["docker_engine_no_proxy_extra"]
-    assert rendered(said, __wharf={"name": "registry.example"}) == ["registry.example"]
-
-
-def test_every_fact_of_the_landscape_is_judged_under_its_name() -> None:
-    judged = VARIABLES
-    read = load(LANDSCAPE)["__wharf"]
-    assert judged.keys() == read.keys()
-    assert [key for key, text in read.items() if not re.search(rf"\b{judged[key]}\b", text)] == []
-
-
-def test_a_landscape_with_nothing_said_tells_the_roles_their_own_defaults() -> None:
-    known = {name: spec for role in ROLES for name, spec in specs(role).items()}
-    _, told = landscape()
-    assert told.keys() <= known.keys()
-    told = {name: value for name, value in told.items() if not known[name].get("required")}
-    assert exactly(told) == exactly({name: known[name]["default"] for name in told})
-
-
-def test_a_roles_default_that_a_playbook_repeats_is_the_same() -> None:
-    """Playbooks read some variables of roles outside of the roles, where their defaults do not reach."""
-    places = {"inventory_dir": "inventory", "playbook_dir": "playbooks"}
-    defaults = {name: spec.get("default") for role in ROLES for name, spec in specs(role).items()}
-    uses = [
-        (name, rendered(f"{{{{ {expression} }}}}", **places))
-        for file in files(".yml", under=("playbooks",))
-        for name, expression in re.findall(r"\b(\w+) \| default\(([^()]*)\)", file.read_text("utf-8"))
-        if name in defaults
-    ]
-    assert uses
-    assert [use for use in uses if use[1] != rendered(defaults[use[0]], **places)] == []
-
-
-def test_every_variable_that_the_plays_read_is_in_the_argument_specs() -> None:
+def test_every_setting_that_the_plays_read_is_in_the_specification() -> None:
     """What is not there is refused as a misspelt name. After a | stand filters; wharf_images is a group."""
-    plays = [file for file in files(".yml", under=("playbooks",)) if file.parent.name != "meta"]
-    text = "\n".join(file.read_text("utf-8") for file in plays)
+    text = "\n".join(file.read_text("utf-8") for file in files(".yml", under=("playbooks",)))
     read = set(re.findall(r"(?<![\w.])(?<!\| )(wharf_[a-z]\w*)", text))
-    specs = load(ROOT / "playbooks/meta/argument_specs.yml")["argument_specs"].values()
-    assert read - {"wharf_images"} == {name for entry in specs for name in entry["options"]}
+    known = {name for entry in ENTRIES for name in entry["options"]}
+    assert read - {"wharf_images"} <= known
+    assert known - read - UNREAD == set()
 
 
-def test_no_inventory_says_a_fact_that_nobody_reads() -> None:
+def test_a_role_that_is_given_the_settings_defaults_has_its_own() -> None:
+    """What a play hands on as it is has the same default in the role, so that both ways lead to the same."""
+    specs_of = {name: spec for role in ROLES if role != "settings" for name, spec in specs(role).items()}
+    settings = load(ROOT / "roles/settings/defaults/main.yml")
+    handed = {
+        pair
+        for file in files(".yml", under=("playbooks",))
+        for pair in re.findall(
+            r'^ +(\w+): "\{\{ (wharf_\w+)(?: \| (?:bool|int))? \}\}"$', file.read_text("utf-8"), re.M
+        )
+        if pair[0] in specs_of and not specs_of[pair[0]].get("required")
+    }
+    assert len(handed) > 20
+    wrong = [pair for pair in handed if exactly({"": specs_of[pair[0]]["default"]}) != exactly({"": settings[pair[1]]})]
+    assert wrong == []
+
+
+def test_no_inventory_sets_what_nobody_reads() -> None:
     text = "\n".join(file.read_text("utf-8") for file in files(".yml", under=("inventories", "molecule", ".config")))
     assert set(re.findall(r"^[\s#-]*(wharf_\w+):", text, re.MULTILINE)) <= FACTS.keys()
 
@@ -181,6 +151,8 @@ def used_collections() -> set[str]:
     plugin = rf"(?:\|\s*|\bis (?:not )?|\b(?:lookup|query|q)\(\s*['\"]|connection: ){name}\b"
     found = set()
     for file in files(".yml", ".j2", under=("roles", "playbooks", "lab", "molecule", ".config")):
+        if file.parent.name == "tests":  # what hosts say
+            continue
         found |= set(re.findall(rf"{module}|{plugin}", file.read_text("utf-8"), re.MULTILINE))
     return {collection for pair in found for collection in pair if collection} - {"ansible.builtin", "wharf.registry"}
 

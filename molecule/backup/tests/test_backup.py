@@ -226,6 +226,11 @@ def test_schedule_makes_a_backup_by_itself(hosts, ansible, first):
     assert server.file(RESULT).content_string.startswith("ok ")
 
 
+def test_hosts_with_a_backup_are_as_its_snapshot_says(first, ansible, compare_with_snapshot):
+    made(backup(ansible, wharf_backup_schedule="daily"))
+    compare_with_snapshot("snapshot-with-backup")
+
+
 def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansible, first):
     kept = hosts["server"].check_output("sha256sum /etc/wharf/backup/*")
     refused = ansible("playbooks/upgrade-registry.yml", "-e", "wharf_backup_password=not-the-right-one")

@@ -83,7 +83,7 @@ def test_one_tag_alone(ansible):
 
 def test_secrets_show_nowhere(hosts, ansible, password):
     # A changed password makes every task run that handles it.
-    result = ansible("site.yml", "-vvv", "--diff", "-e", '{"registry_server_bcrypt_cost": 5}')
+    result = ansible("site.yml", "-vvv", "--diff", "-e", '{"wharf_registry_bcrypt_cost": 5}')
     assert result.returncode == 0, result.stdout
     # The last line of a key is public: it is in the public key as well.
     keys = hosts["server"].check_output("cd /etc/wharf; sed -n 2p tls/registry.key; sed -n 2p ca/ca.key").splitlines()
@@ -207,7 +207,7 @@ def test_check_mode_on_finished_hosts_finds_nothing_to_do(ansible):
 
 
 def test_user_id_that_belongs_to_somebody_is_refused(ansible):
-    result = ansible("site.yml", "-e", '{"registry_server_uid": 1}')
+    result = ansible("site.yml", "-e", '{"wharf_registry_uid": 1}')
     assert result.returncode != 0
     assert "registry_server_uid: 1 belongs to the user daemon on server" in result.stdout
 

@@ -486,7 +486,7 @@ def test_run_is_killed_five_times_and_then_completes(hosts, ansible, password, n
             "docker_engine_options": {"labels": [f"turn={turn}"]},
             "wharf_registry_aliases": [f"turn-{turn}.wharf.test"],
             "registry_server_config": {"log": {"level": ["warn", "error"][turn % 2]}},
-            "registry_server_bcrypt_cost": 4 + turn % 2,
+            "wharf_registry_bcrypt_cost": 4 + turn % 2,
         }
         run = subprocess.Popen(
             ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "site.yml", "-e", json.dumps(wanted)],

@@ -118,8 +118,8 @@ def test_registrys_own_image_is_pulled_by_its_digest(hosts, ansible, tmp_path):
         "registry_server_tls": False,
         "registry_server_anonymous": True,
         "registry_server_image": f"{source}@{push(hosts['server'], source)}",
-        "registry_server_container": "pulled",
-        "registry_server_directory": "/srv/pulled",
+        "wharf_registry_container": "pulled",
+        "wharf_registry_directory": "/srv/pulled",
         "registry_server_data": "/srv/pulled-data",
     }
     play = tmp_path / "pulled.yml"
@@ -172,7 +172,7 @@ def test_local_inventory_makes_one_machine_server_and_client(hosts, ansible):
         "ansible_host": "wharf-insecure-client1",
         "ansible_user": "root",
         "ansible_python_interpreter": "/usr/bin/python3",
-        "registry_server_container": "local",
+        "wharf_registry_container": "local",
     }
     result = ansible("site.yml", "-i", "inventories/local", "--limit", "localhost", "-e", json.dumps(here))
     assert result.returncode == 0, result.stdout

@@ -1,0 +1,24 @@
+"""The grammar of image references: the only one in this project.
+
+Source: distribution/reference, regexp.go and normalize.go. As the tools have it, what has no dot, no port and is not
+localhost is no host but the first part of a path.
+"""
+
+from __future__ import annotations
+
+import re
+
+LABEL = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)"
+DOMAIN = rf"{LABEL}(?:\.{LABEL})*"
+HOST = rf"(?:{DOMAIN}|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+PATH = rf"{_PART}(?:/{_PART})*"
+TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+DIGEST = r"sha256:[0-9a-f]{64}"
+
+# [HOST/]PATH[:TAG][@DIGEST]
+REFERENCE = re.compile(
+    rf"(?:(?P<host>(?=[^/]*[.:]|localhost/){HOST})/)?(?P<path>{PATH})(?::(?P<tag>{TAG}))?(?:@(?P<digest>{DIGEST}))?"
+)
+# An image inside a registry: PATH:TAG
+REPOSITORY_TAG = re.compile(rf"(?P<path>{PATH}):(?P<tag>{TAG})")

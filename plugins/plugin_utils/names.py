@@ -1,0 +1,148 @@
+"""The registry's name, its further names, and its port."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from ansible_collections.wharf.registry.plugins.module_utils.references import DOMAIN
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, listed, shown, sibling, whole_number
+
+NAME_EXAMPLE = "registry.example.com"
+_NAME = re.compile(DOMAIN)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def name_problems(value: object, variable: str) -> list[str]:
+    """Judge the name or IPv4 address that stands in image references.
+
+    Args:
+        value: what the variable holds; good are a DNS name in lower case, an IPv4 address and ``localhost``.
+        variable: the variable's name, for the messages.
+
+    Returns:
+        One line for what does not belong there (scheme, path, port, upper case), one for what is left.
+    """
+    use = f"the name or IPv4 address that stands in image references, such as {NAME_EXAMPLE}"
+    if absent(value):
+        return [f"{variable}: is missing: set it to {use}"]
+    if not isinstance(value, str):
+        return [f"{variable}: {shown(value)} is not a name: use {use}"]
+    return _host_problems(value, variable, "")
+
+
+def alias_problems(aliases: Sequence[object] | None, variable: str) -> list[str]:
+    """Judge the further names and addresses that the certificate must match.
+
+    Args:
+        aliases: DNS names, IPv4 and IPv6 addresses, all text.
+        variable: the variable's name, for the messages.
+
+    Returns:
+        At least one line for each bad item.
+    """
+    problems = []
+    for position, alias in enumerate(aliases or [], start=1):
+        where = f"item {position}, "
+        if not isinstance(alias, str) or alias == "":
+            use = f"use a name or an address, such as {NAME_EXAMPLE}"
+            problems.append(f"{variable}: {where}{shown(alias)} is not a name: {use}")
+        elif alias.startswith("[") and is_ipv6(alias.strip("[]")):
+            problems.append(f"{variable}: {where}{shown(alias)} has brackets: use {shown(alias.strip('[]'))}")
+        elif not is_ipv6(alias):
+            problems += _host_problems(alias, variable, where)
+    return problems
+
+
+def port_problems(value: object, variable: str) -> list[str]:
+    """Judge a TCP port: a number from 1 to 65535, or its digits as text. Null means the default and is good."""
+    if value is None or 1 <= whole_number(value) <= 65535:
+        return []
+    return [f"{variable}: {shown(value)} is not a TCP port: use a number from 1 to 65535"]
+
+
+def _host_problems(name: str, variable: str, where: str) -> list[str]:
+    """Return the problems of a name that is text; ``where`` stands before it in the messages, e.g. ``item 2, ``."""
+    rest, faults = _stripped(name)
+    # What stands before an @ may be a password.
+    whole = shown("..." + name[name.rindex("@") :] if "@" in name else name)
+    fault = name_fault(rest)
+    problems = []
+    if faults:
+        use = f"use {shown(rest)}" if fault is None and "@" not in name else "use the host's name alone"
+        if variable.endswith("_name") and any(text.startswith("a port") for text in faults):
+            use += f" (the port has a variable of its own, {sibling(variable, 'port')})"
+        elif "upper case letters" in faults:
+            use += " (clients look for the certificate under the name exactly as it stands in image references)"
+        problems.append(f"{variable}: {where}{whole} has {listed(faults)}: {use}")
+    if fault is not None and rest:
+        problems.append(f"{variable}: {where}{shown(rest)} {fault}")
+    return problems
+
+
+def _stripped(name: str) -> tuple[str, list[str]]:
+    """Return a name without what does not belong there, in lower case, and a list of what that was."""
+    faults = []
+    rest = name.strip()
+    if rest != name:
+        faults.append("white space around it")
+    if scheme := _SCHEME.match(rest):
+        faults.append(f"a scheme ({scheme.group().lower()})")
+        rest = rest[scheme.end() :]
+    if "@" in rest:
+        rest = rest.rpartition("@")[2]
+        faults.append("a user in front of an @")
+    if "/" in rest:
+        rest, _, path = rest.partition("/")
+        faults.append(f"a path ({shown('/' + path)})" if path else "a slash at its end")
+    if (match := re.fullmatch(r"(\[.*\]|[^:]*):([^:]*)", rest)) and not is_ipv6(rest):
+        rest = match.group(1)
+        faults.append(f"a port ({shown(':' + match.group(2))})" if match.group(2) else "a colon at its end")
+    if rest.lower() != rest:
+        rest = rest.lower()
+        faults.append("upper case letters")
+    if rest.endswith(".") and _NAME.fullmatch(rest[:-1]):
+        rest = rest[:-1]
+        faults.append("a dot at its end")
+    return rest, faults
+
+
+def name_fault(name: str) -> str | None:
+    """Return what is wrong with a bare name or address in lower case, and the remedy; None when nothing is."""
+    if name == "":
+        return f"is empty: use a name such as {NAME_EXAMPLE}"
+    if is_ipv6(name.strip("[]")):
+        return "is an IPv6 address, which older Docker clients refuse in image references: use a DNS name for it"
+    if name.rpartition(".")[2].isdecimal():
+        return _ipv4_fault(name)
+    if strange := sorted(set(re.sub(r"[a-z0-9.-]", "", name))):
+        also = "" if name.isascii() else "; names in other scripts are written in their xn-- form"
+        return f"holds {listed([shown(c) for c in strange])}: use letters a to z, digits, dots and hyphens only{also}"
+    if not _NAME.fullmatch(name):
+        return f"has an empty part, or a part with a hyphen at its start or end: use a name such as {NAME_EXAMPLE}"
+    if len(name) > 253:
+        return f"has {len(name)} characters: use a name of at most 253"
+    if longest := next((label for label in name.split(".") if len(label) > 63), None):
+        return f"has a part of {len(longest)} characters: use at most 63 between two dots"
+    return None
+
+
+def _ipv4_fault(text: str) -> str | None:
+    """Return what is wrong with text that ends in a number, which only an IPv4 address may; None when nothing is."""
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        return "is not an IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10, or a name"
+    if address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF:
+        return "is not an address that a client can reach: use the server's own address or name"
+    return None
+
+
+def is_ipv6(text: str) -> bool:
+    """Tell whether text is an IPv6 address without a zone (a certificate cannot hold a zone)."""
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return "%" not in text

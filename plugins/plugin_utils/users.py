@@ -1,0 +1,296 @@
+"""The registry's users, who logs in on clients, and the password file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import (
+    CONTROL,
+    absent,
+    kind,
+    quoted,
+    shown,
+    sibling,
+    whole_number,
+)
+
+COST_LOWEST = 4  # bcrypt's own limit
+COST_HIGHEST = 14  # about a second for every request
+COST_DEFAULT = 4
+COST_SLOW = 10  # from here on guessing is slow enough for passwords that people make up
+PASSWORD_BYTES = 72  # bcrypt ignores what follows
+USER_NAME_BYTES = 255
+
+_SYSTEM_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+_BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
+
+
+def cost_problems(value: object, variable: str) -> list[str]:
+    """Judge bcrypt's cost, the base-2 logarithm of its rounds: 4 to 14. Null means the default and is good."""
+    if value is None or COST_LOWEST <= whole_number(value) <= COST_HIGHEST:
+        return []
+    use = f"use a number from {COST_LOWEST} to {COST_HIGHEST}"
+    why = "the registry hashes on every request, and each step doubles the time"
+    return [f"{variable}: {shown(value)} is not a bcrypt cost: {use} ({why})"]
+
+
+def user_problems(
+    users: Sequence[Mapping[str, Any]] | None,
+    variable: str,
+    anonymous: bool = False,
+    tls: bool = True,
+    cost: object = COST_DEFAULT,
+) -> list[str]:
+    """Judge the list of users, each alone and all together with who else may come in.
+
+    Args:
+        users: list of mappings ``{name: text, password: text}``; ``password`` may be left out, then one is generated.
+        variable: the variable's name; the messages derive the names beside it from it (``..._anonymous``).
+        anonymous: whether the registry is open to everyone.
+        tls: whether the registry speaks TLS.
+        cost: bcrypt's cost; says how strong a password must be. Not judged here: see ``cost_problems``.
+
+    Returns:
+        The problems, in the order of the list. No line holds a password.
+    """
+    problems = []
+    seen: dict[str, int] = {}
+    for position, user in enumerate(users or [], start=1):
+        problems += [f"{variable}: {problem}" for problem in _one_user_problems(user, position, seen, cost)]
+    openness = sibling(variable, "anonymous")
+    if not users and not anonymous:
+        problems.append(
+            f"{variable}: is empty: give at least one user (a password is made where none is given),"
+            f" or set {openness} to true to open the registry to everyone"
+        )
+    if users and anonymous:
+        problems.append(
+            f"{variable}: users are given but {openness} is true, and a registry that is open to everyone asks for no"
+            f" user: remove the users or set {openness} to false"
+        )
+    if users and not tls:
+        problems.append(
+            f"{variable}: users need TLS, because clients send no password over plain HTTP, where anyone could read it:"
+            f" use TLS, or remove the users and set {openness} to true"
+        )
+    return problems
+
+
+def _one_user_problems(user: Mapping[str, Any], position: int, seen: dict[str, int], cost: object) -> list[str]:
+    """Return the problems of one item; ``seen`` maps the names so far to their positions and gets this one's."""
+    who, name = f"user {position}", user.get("name")
+    if isinstance(name, str) and name:
+        # Behind a colon may stand the password, as in alice:secret.
+        head, colon, _ = name.partition(":")
+        who += f" ({quoted(head, 40)}{', then a colon' if colon else ''})"
+    problems = [f"{who} {problem}" for problem in [_user_name_fault(name)] if problem]
+    if isinstance(name, str) and name:
+        if name in seen:
+            problems.append(f"{who} stands in the list twice, first as user {seen[name]}: use each name once")
+        seen.setdefault(name, position)
+    if "password" in user and (problem := _password_fault(user["password"], cost)):
+        problems.append(f"{who} {problem}")
+    return problems
+
+
+def login_problems(
+    logins: Sequence[Mapping[str, Any]] | None, variable: str, names: Sequence[str] | None = None
+) -> list[str]:
+    """Judge who logs in on the clients: system users, each with the name of a registry's user.
+
+    Args:
+        logins: list of mappings ``{user: text, name: text, password: text}``; ``password`` may be left out where the
+            play knows it.
+        variable: the variable's name, for the messages.
+        names: the names that the registry knows; null where that is not known here.
+
+    Returns:
+        The problems, in the order of the list. No line holds a password.
+    """
+    problems = []
+    seen: dict[str, int] = {}
+    for position, login in enumerate(logins or [], start=1):
+        problems += [f"{variable}: {problem}" for problem in _one_login_problems(login, position, seen, names)]
+    return problems
+
+
+def _one_login_problems(
+    login: Mapping[str, Any], position: int, seen: dict[str, int], names: Sequence[str] | None
+) -> list[str]:
+    """Return the problems of one item; ``seen`` maps the system users so far to their positions and gets this one's."""
+    who, user, name = f"login {position}", login.get("user"), login.get("name")
+    found: list[str | None] = []
+    if isinstance(user, str) and _SYSTEM_USER.fullmatch(user):
+        who += f" ({quoted(user, 40)})"
+        if user in seen:
+            found.append(f"stands in the list twice, first as login {seen[user]}: use each system user once")
+        seen.setdefault(user, position)
+    else:
+        found.append("has no system user of the client under user: give its name, such as deploy")
+    fault = _user_name_fault(name)
+    if fault is None and names is not None and name not in names:
+        fault = f"logs in as {quoted(str(name), 40)}, whom the registry does not know: use one of its users"
+    found.append(fault)
+    if "password" in login:
+        found.append(_password_form_fault(login["password"]))
+    return [f"{who} {problem}" for problem in found if problem]
+
+
+def _user_name_fault(name: object) -> str | None:
+    """Return the line's end about a user's name, None when it is good.
+
+    Source: distribution, registry/auth/htpasswd/htpasswd.go.
+    """
+    if absent(name):
+        return "has no name: give one"
+    if not isinstance(name, str):
+        return f"has {kind(name)} as name: use text, in quotes where YAML would read a number"
+    if ":" in name:
+        return "has a colon in the name, which ends the name in the password file: use a name without one"
+    if CONTROL.search(name) or any(character.isspace() for character in name):
+        return "has white space or a control character in the name: use a name without"
+    if name.startswith("#"):
+        return "has a name that starts with #, which makes its line in the password file a comment: use another name"
+    if (size := _utf8_bytes(name)) is None:
+        return "has a name that is not valid Unicode: use another name"
+    if size > USER_NAME_BYTES:
+        return f"has a name of {size} bytes: use at most {USER_NAME_BYTES}"
+    return None
+
+
+def _password_fault(password: object, cost: object) -> str | None:
+    """Return the line's end about a password that was given, None when it is good. It tells nothing of the password."""
+    if absent(password):
+        return "has an empty password: give one, or leave password out and one is made"
+    if fault := _password_form_fault(password):
+        return fault
+    rounds = COST_DEFAULT if cost is None else whole_number(cost)
+    length, different = (20, 8) if rounds < COST_SLOW else (8, 5)
+    judged = COST_LOWEST <= rounds <= COST_HIGHEST
+    if not judged or (len(str(password)) >= length and len(set(str(password))) >= different):
+        return None
+    fault = (
+        f"has a password that is too weak for bcrypt cost {rounds}: use at least {length} characters, {different} of"
+    )
+    fault += " them different, or leave password out and one is made"
+    if rounds < COST_SLOW:
+        fault += " (the registry hashes on every request, so the cost is low and long random passwords make up for it)"
+    return fault
+
+
+def _password_form_fault(password: object) -> str | None:
+    """Return the line's end about a password that bcrypt or a client could not take, however strong it is."""
+    if absent(password):
+        return "has an empty password: give one"
+    if not isinstance(password, str):
+        return f"has {kind(password)} as password: use text, in quotes where YAML would read a number"
+    if CONTROL.search(password):
+        return "has a line break or another control character in the password: use a password without"
+    if (size := _utf8_bytes(password)) is None:
+        return "has a password that is not valid Unicode: use another password"
+    if size > PASSWORD_BYTES:
+        return f"has a password of more than {PASSWORD_BYTES} bytes, and bcrypt ignores the rest: use a shorter one"
+    return None
+
+
+def _utf8_bytes(text: str) -> int | None:
+    """Return the length of text in UTF-8 bytes, None when it has no UTF-8 form."""
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return None
+
+
+def passwords_needed(users: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """Return the names of the users that have no password yet, in the list's order."""
+    return [str(user["name"]) for user in users or [] if absent(user.get("password"))]
+
+
+def with_passwords(
+    users: Sequence[Mapping[str, Any]] | None, passwords: Mapping[str, str] | None
+) -> list[dict[str, str]]:
+    """Return the users, each with a password: its own, or else the one that ``passwords`` has for its name.
+
+    Args:
+        users: list of mappings ``{name, password}`` that ``user_problems`` found good.
+        passwords: mapping of user name to password; names that are not asked for are ignored.
+
+    Raises:
+        ValueError: a user has no password here nor there. The message holds the name only.
+    """
+    complete = []
+    for position, user in enumerate(users or [], start=1):
+        password = user.get("password")
+        if absent(password):
+            password = (passwords or {}).get(user["name"])
+        if absent(password):
+            raise ValueError(f"user {position} ({quoted(user['name'], 40)}) has no password, and none was made for it")
+        complete.append({"name": str(user["name"]), "password": str(password)})
+    return complete
+
+
+def htpasswd(existing: str | None, users: Sequence[Mapping[str, str]] | None, cost: int = COST_DEFAULT) -> str:
+    """Return the text of the htpasswd file for these users, and touch no line that is right already.
+
+    A line stays when its hash has the wanted cost and fits the password; so the text equals ``existing`` when nothing
+    changes. Otherwise a new hash with a new salt is made: template the result once. Users that are not in the list are
+    dropped.
+
+    The registry takes the prefixes 2a, 2b and 2y alike (golang.org/x/crypto/bcrypt compares the major version only);
+    new hashes are 2b.
+
+    Args:
+        existing: the file's text now; null or empty when there is none.
+        users: list of mappings ``{name, password}``, complete (``with_passwords``).
+        cost: bcrypt's cost, 4 to 14. Checking a kept line takes one hash at that cost for each user.
+
+    Returns:
+        One line ``name:hash`` for each user in the list's order, each with its line break; empty for no users.
+
+    Raises:
+        ValueError: the package bcrypt is missing, the cost is out of range, or a user has no usable name or password.
+            No message holds a password or a hash.
+    """
+    rounds = whole_number(cost)
+    if not COST_LOWEST <= rounds <= COST_HIGHEST:
+        raise ValueError(f"{shown(cost)} is not a bcrypt cost: use a number from {COST_LOWEST} to {COST_HIGHEST}")
+    if not users:
+        return ""
+    bcrypt = _import_bcrypt()
+    hashes = dict(line.strip().split(":", 1) for line in (existing or "").splitlines() if ":" in line)
+    lines = []
+    for position, user in enumerate(users, start=1):
+        name, password = user["name"], user.get("password")
+        if _user_name_fault(name) or _password_form_fault(password):
+            who = f"user {position} ({quoted(str(name).partition(':')[0], 40)})"
+            raise ValueError(f"{who} has no usable name or password")
+        secret = str(password).encode("utf-8")
+        line = hashes.get(name, "")
+        if not _hash_fits(bcrypt, line, secret, rounds):
+            line = bcrypt.hashpw(secret, bcrypt.gensalt(rounds, prefix=b"2b")).decode("ascii")
+        lines.append(f"{name}:{line}\n")
+    return "".join(lines)
+
+
+def _hash_fits(bcrypt: Any, line: str, secret: bytes, cost: int) -> bool:
+    """Tell whether a hash is bcrypt's, has this cost and fits the password."""
+    match = _BCRYPT.fullmatch(line)
+    if not match or int(match.group("cost")) != cost:
+        return False
+    try:
+        return bool(bcrypt.checkpw(secret, line.encode("ascii")))
+    except ValueError:
+        return False
+
+
+def _import_bcrypt() -> Any:
+    """Return the module bcrypt; only here, so that every other filter works without it."""
+    try:
+        import bcrypt
+    except ImportError:
+        raise ValueError(
+            "the Python package bcrypt is missing on the controller: install what requirements.txt lists"
+        ) from None
+    return bcrypt

@@ -1,0 +1,64 @@
+"""What all checks share: how a message shows a value, and what a value means.
+
+Each ``..._problems`` function takes a value and the name of the variable that holds it, and returns a line for each
+problem: ``variable: what is wrong: what would be right``. Types, choices, required and unknown keys are judged by
+argument_specs; these functions judge what those cannot say. A line may be shown and logged: it never holds a password,
+a key, or the text around one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: YAML's spelling, one line, cut to 80 characters, no content of lists."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, str):
+        return quoted(value, 80)
+    return kind(value)
+
+
+def quoted(text: str, limit: int) -> str:
+    """Return text in quotes, control characters escaped, cut to ``limit`` characters."""
+    return repr(str(text[:limit]) + ("..." if len(text) > limit else ""))
+
+
+def kind(value: object) -> str:
+    """Return what sort of value this is without a word of its content: for values that may hold a secret."""
+    if value is None:
+        return "null"
+    kinds = {bool: "a boolean", (int, float): "a number", str: "text", Mapping: "a mapping", (list, tuple): "a list"}
+    return next((word for types, word in kinds.items() if isinstance(value, types)), f"a {type(value).__name__}")
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a person lists them: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def sibling(variable: str, ending: str) -> str:
+    """Return the name of a variable beside another: ``registry_server_users``, ``tls`` -> ``registry_server_tls``."""
+    return f"{variable.rpartition('_')[0]}_{ending}"
+
+
+def absent(value: object) -> bool:
+    """Tell whether an optional value was not given: null, or empty text."""
+    return value is None or value == ""
+
+
+def whole_number(value: object) -> int:
+    """Return an integer, or text that holds one in plain digits (as ``-e`` hands it in); -1 for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,8}", value):
+        return int(value)
+    return -1

@@ -1,0 +1,169 @@
+"""Saved images: what one holds, and one row for each bad file, with the line that it gets."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.plugin_utils import archives, paths
+
+
+class Tagged(str):
+    """Text as Ansible hands it to a filter: a subclass of str."""
+
+
+def only_line(problems: list[str]) -> str:
+    assert len(problems) == 1, problems
+    assert "\n" not in problems[0]
+    return problems[0]
+
+
+CONFIGURATION = (
+    b'{"config":{"Labels":{"org.opencontainers.image.version":"2.8.3"}},'
+    b'"rootfs":{"type":"layers","diff_ids":["sha256:aa","sha256:bb"]}}'
+)
+HEX = hashlib.sha256(CONFIGURATION).hexdigest()
+LEGACY = {"Config": f"{HEX}.json", "RepoTags": ["registry:2.8.3", "registry:2"], "Layers": []}
+OCI = {"Config": f"blobs/sha256/{HEX}", "RepoTags": None, "Layers": []}
+
+
+def saved(path: Path, *files: tuple[str, bytes], packed: bool = False) -> str:
+    """Write a tar archive of these files, as docker save does, and return its path."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    path.write_bytes(gzip.compress(buffer.getvalue()) if packed else buffer.getvalue())
+    return str(path)
+
+
+def manifest(*images: object) -> tuple[str, bytes]:
+    return ("manifest.json", json.dumps(list(images)).encode())
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("image", "tags"), [(LEGACY, ["registry:2.8.3", "registry:2"]), (OCI, [])], ids=["legacy layout", "OCI layout"]
+)
+def test_a_saved_image_passes_and_tells_its_id(tmp_path: Path, image: dict, tags: list[str], packed: bool) -> None:
+    files = [("layer.tar", b"\0" * 9000), (image["Config"], CONFIGURATION), manifest(image)]
+    path = saved(tmp_path / "a.tar", *files, packed=packed)
+    assert archives.archive_problems(path, "wharf_registry_image_archive") == []
+    layers = ["sha256:aa", "sha256:bb"]
+    assert archives.archive_image(path) == {
+        "id": f"sha256:{HEX}",
+        "tags": tags,
+        "layers": layers,
+        "version": "2.8.3",
+    }
+
+
+def test_an_archive_whose_configuration_names_no_layers_passes(tmp_path: Path) -> None:
+    """Then only the id can tell whether an engine has the image."""
+    path = saved(tmp_path / "a.tar", manifest(LEGACY), (LEGACY["Config"], b"{}"))
+    assert archives.archive_image(path)["layers"] == []
+
+
+def test_the_first_of_several_images_counts(tmp_path: Path) -> None:
+    other = {"Config": "other.json", "RepoTags": ["other:1"]}
+    path = saved(tmp_path / "a.tar", manifest(LEGACY, other), (LEGACY["Config"], CONFIGURATION), ("other.json", b"{}"))
+    assert archives.archive_image(path)["tags"] == LEGACY["RepoTags"]
+
+
+def test_an_archive_that_was_packed_again_passes(tmp_path: Path) -> None:
+    name, content = manifest(LEGACY)
+    path = saved(tmp_path / "a.tar", (f"./{name}", content), (f"./{LEGACY['Config']}", CONFIGURATION))
+    assert archives.archive_image(path)["id"] == f"sha256:{HEX}"
+
+
+def test_the_home_directory_may_be_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path / "a.tar", manifest(LEGACY), (LEGACY["Config"], CONFIGURATION))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert archives.archive_image("~/a.tar")["id"] == f"sha256:{HEX}"
+
+
+USE_ARCHIVE = 'use the absolute path of what docker save wrote, such as "{{ inventory_dir }}/files/registry.tar"'
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (None, f"is missing: {USE_ARCHIVE}"),
+        ("", f"is missing: {USE_ARCHIVE}"),
+        (5, f"5 is not the absolute path of a file: {USE_ARCHIVE}"),
+        (True, f"true is not the absolute path of a file: {USE_ARCHIVE}"),
+        (["/a.tar"], f"a list is not the absolute path of a file: {USE_ARCHIVE}"),
+        ("registry.tar", f"'registry.tar' is not the absolute path of a file: {USE_ARCHIVE}"),
+        ("/a\0b", f"'/a\\x00b' is not the absolute path of a file: {USE_ARCHIVE}"),
+    ],
+)
+def test_what_is_no_path_of_an_archive_gets_one_clear_line(path: object, line: str) -> None:
+    assert archives.archive_problems(path, "x_archive") == [f"x_archive: {line}"]
+
+
+def test_a_file_that_cannot_be_had_gets_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use = "use the path of a file on the controller that can be read there"
+    missing = str(tmp_path / "a.tar")
+    assert archives.archive_problems(missing, "x") == [f"x: '{missing}' does not exist: {use}"]
+    assert archives.archive_problems(str(tmp_path), "x") == [f"x: '{tmp_path}' is not a file: {use}"]
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = saved(tmp_path / "a.tar", manifest(LEGACY))
+    monkeypatch.setattr(paths, "open", refuse, raising=False)
+    assert archives.archive_problems(path, "x") == [f"x: '{path}' cannot be read (Permission denied): {use}"]
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ([], "holds no image, it has no manifest.json"),
+        ([("etc/passwd", b"root")], "holds no image, it has no manifest.json"),
+        ([("index.json", b"{}"), ("oci-layout", b"{}")], "holds no image, it has no manifest.json"),
+        ([manifest()], "holds no image, its manifest.json names none"),
+        ([("manifest.json", b"{")], "holds no image, its manifest.json names none"),
+        ([("manifest.json", b"{}")], "holds no image, its manifest.json names none"),
+        ([("manifest.json", b"\xff\xfe")], "holds no image, its manifest.json names none"),
+        ([manifest({"RepoTags": ["a:1"]})], "holds no image, its manifest.json names none"),
+        ([manifest({"Config": None})], "holds no image, its manifest.json names none"),
+        ([manifest("text")], "holds no image, its manifest.json names none"),
+        ([manifest(LEGACY)], "holds no image, the configuration that its manifest.json names is missing"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_an_archive_without_an_image_gets_one_clear_line(tmp_path: Path, files: list, line: str, packed: bool) -> None:
+    path = saved(tmp_path / "a.tar", *files, packed=packed)
+    expected = f"x: '{path}' {line}: make it with docker save IMAGE -o FILE"
+    assert archives.archive_problems(path, "x") == [expected]
+    with pytest.raises(ValueError, match="holds no image"):
+        archives.archive_image(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello\n" * 200, b"PK\x03\x04" + b"\0" * 600, gzip.compress(b"hello"), b"\x1f\x8bxx"]
+)
+def test_what_is_no_tar_archive_gets_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(content)
+    assert archives.archive_problems(str(path), "x") == [
+        f"x: '{path}' is not a tar archive, plain or packed with gzip: make it with docker save IMAGE -o FILE"
+    ]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_an_archive_that_is_cut_short_gets_one_clear_line(tmp_path: Path, packed: bool) -> None:
+    noise = b"".join(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(2000))
+    path = Path(saved(tmp_path / "a.tar", ("layer.tar", noise), manifest(LEGACY), packed=packed))
+    path.write_bytes(path.read_bytes()[:30000])
+    assert archives.archive_problems(str(path), "x") == [
+        f"x: '{path}' is damaged or cut short: make it with docker save IMAGE -o FILE"
+    ]

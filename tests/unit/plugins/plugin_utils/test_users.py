@@ -1,0 +1,383 @@
+"""The registry's users, logins and the password file: one row for each bad input, with the line that it gets."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
+    cost_problems,
+    htpasswd,
+    login_problems,
+    passwords_needed,
+    user_problems,
+    with_passwords,
+)
+
+STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"  # 20 characters, the least for a low cost
+SECRET = "s3cr3t-Wort"
+
+
+class Tagged(str):
+    """Text as Ansible hands it to a filter: a subclass of str."""
+
+
+def only_line(problems: list[str]) -> str:
+    assert len(problems) == 1, problems
+    assert "\n" not in problems[0]
+    return problems[0]
+
+
+@pytest.mark.parametrize("cost", [None, 4, 5, 14, "10"])
+def test_good_costs_pass(cost: object) -> None:
+    assert cost_problems(cost, "wharf_registry_bcrypt_cost") == []
+
+
+@pytest.mark.parametrize(("cost", "shown"), [(3, "3"), (15, "15"), (True, "true"), ("high", "'high'"), (5.5, "5.5")])
+def test_a_bad_cost_gets_one_clear_line(cost: object, shown: str) -> None:
+    assert cost_problems(cost, "wharf_registry_bcrypt_cost") == [
+        (
+            f"wharf_registry_bcrypt_cost: {shown} is not a bcrypt cost: use a number from 4 to 14"
+            " (the registry hashes on every request, and each step doubles the time)"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("users", "arguments"),
+    [
+        ([{"name": "alice", "password": STRONG}], {}),
+        ([{"name": "alice"}], {}),
+        ([{"name": "alice"}, {"name": "Alice", "password": STRONG}], {"cost": 4}),
+        ([{"name": "alice", "password": "pässword"}], {"cost": 10}),
+        ([{"name": "alice", "password": "abcdeabc"}], {"cost": "12"}),
+        ([{"name": "alice", "password": "0123456789" * 7 + "ab"}], {}),
+        ([{"name": "é" * 127 + "x", "password": STRONG + ": ü"}], {}),
+        ([{"name": Tagged("alice"), "password": Tagged(STRONG)}], {}),
+        (({"name": "alice"},), {}),
+        ([], {"anonymous": True}),
+        (None, {"anonymous": True}),
+        ([], {"anonymous": True, "tls": False}),
+    ],
+)
+def test_good_users_pass(users: object, arguments: dict) -> None:
+    assert user_problems(users, "wharf_registry_users", **arguments) == []
+
+
+WEAK_LOW = (
+    "use at least 20 characters, 8 of them different, or leave password out and one is made"
+    " (the registry hashes on every request, so the cost is low and long random passwords make up for it)"
+)
+WEAK_HIGH = "use at least 8 characters, 5 of them different, or leave password out and one is made"
+
+
+@pytest.mark.parametrize(
+    ("user", "line"),
+    [
+        ({}, "user 2 has no name: give one"),
+        ({"password": STRONG}, "user 2 has no name: give one"),
+        ({"name": None}, "user 2 has no name: give one"),
+        ({"name": ""}, "user 2 has no name: give one"),
+        ({"name": 7}, "user 2 has a number as name: use text, in quotes where YAML would read a number"),
+        ({"name": True}, "user 2 has a boolean as name: use text"),
+        (
+            {"name": f"alice:{SECRET}"},
+            (
+                "user 2 ('alice', then a colon) has a colon in the name, which ends the name in the password file:"
+                " use a name without one"
+            ),
+        ),
+        (
+            {"name": "al ice"},
+            "user 2 ('al ice') has white space or a control character in the name: use a name without",
+        ),
+        ({"name": "alice\n"}, "user 2 ('alice\\n') has white space or a control character in the name"),
+        ({"name": "al\u00a0ice"}, "has white space or a control character in the name"),
+        ({"name": "al\x07ice"}, "user 2 ('al\\x07ice') has white space or a control character in the name"),
+        (
+            {"name": "#alice"},
+            (
+                "user 2 ('#alice') has a name that starts with #, which makes its line in the password file a comment:"
+                " use another name"
+            ),
+        ),
+        ({"name": "\ud800"}, "user 2 ('\\ud800') has a name that is not valid Unicode: use another name"),
+        ({"name": "é" * 128}, "has a name of 256 bytes: use at most 255"),
+        ({"name": "bob"}, "user 2 ('bob') stands in the list twice, first as user 1: use each name once"),
+        (
+            {"name": "alice", "password": ""},
+            "user 2 ('alice') has an empty password: give one, or leave password out and one is made",
+        ),
+        ({"name": "alice", "password": None}, "user 2 ('alice') has an empty password"),
+        (
+            {"name": "alice", "password": 12345678901234567890},
+            "user 2 ('alice') has a number as password: use text, in quotes where YAML would read a number",
+        ),
+        ({"name": "alice", "password": [SECRET]}, "user 2 ('alice') has a list as password: use text"),
+        (
+            {"name": "alice", "password": STRONG * 4},
+            "user 2 ('alice') has a password of more than 72 bytes, and bcrypt ignores the rest: use a shorter one",
+        ),
+        ({"name": "alice", "password": "éàüöäßñ" * 5 + "éax"}, "has a password of more than 72 bytes"),
+        (
+            {"name": "alice", "password": STRONG + "\n"},
+            "user 2 ('alice') has a line break or another control character in the password: use a password without",
+        ),
+        ({"name": "alice", "password": STRONG + "\0"}, "has a line break or another control character in the password"),
+        ({"name": "alice", "password": STRONG + "\ud800"}, "has a password that is not valid Unicode"),
+        (
+            {"name": "alice", "password": STRONG[:19]},
+            f"user 2 ('alice') has a password that is too weak for bcrypt cost 4: {WEAK_LOW}",
+        ),
+        (
+            {"name": "alice", "password": "abcdefg" * 3},
+            f"has a password that is too weak for bcrypt cost 4: {WEAK_LOW}",
+        ),
+    ],
+)
+def test_a_bad_user_gets_one_clear_line(user: object, line: str) -> None:
+    users = [{"name": "bob", "password": STRONG}, user]
+    problem = only_line(user_problems(users, "wharf_registry_users"))
+    assert problem.startswith("wharf_registry_users: user 2 ")
+    assert line in problem
+    assert SECRET not in problem
+    assert STRONG[:19] not in problem
+
+
+@pytest.mark.parametrize(
+    ("cost", "password", "need"),
+    [
+        (4, STRONG[:19], f"cost 4: {WEAK_LOW}"),
+        (9, STRONG[:19], f"cost 9: {WEAK_LOW}"),
+        (None, STRONG[:19], f"cost 4: {WEAK_LOW}"),
+        (10, "abcdefg", f"cost 10: {WEAK_HIGH}"),
+        (14, "abcdabcd", f"cost 14: {WEAK_HIGH}"),
+    ],
+)
+def test_how_strong_a_password_must_be_follows_the_cost(cost: object, password: str, need: str) -> None:
+    problem = only_line(user_problems([{"name": "bob", "password": password}], "x_users", cost=cost))
+    assert problem == f"x_users: user 1 ('bob') has a password that is too weak for bcrypt {need}"
+
+
+def test_a_bad_cost_is_left_to_its_own_check() -> None:
+    assert user_problems([{"name": "bob", "password": "short"}], "x_users", cost="high") == []
+
+
+def test_each_bad_user_gets_its_own_line() -> None:
+    users = [{"name": "a:b", "password": ""}, {"name": "ok"}, {"name": "ok"}]
+    assert [p.split(" has ")[0].split(" stands ")[0] for p in user_problems(users, "u_users")] == [
+        "u_users: user 1 ('a', then a colon)",
+        "u_users: user 1 ('a', then a colon)",
+        "u_users: user 3 ('ok')",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("users", "arguments", "line"),
+    [
+        (
+            [],
+            {},
+            (
+                "x_users: is empty: give at least one user (a password is made where none is given),"
+                " or set x_anonymous to true to open the registry to everyone"
+            ),
+        ),
+        (
+            None,
+            {"tls": False},
+            (
+                "x_users: is empty: give at least one user (a password is made where none is given),"
+                " or set x_anonymous to true to open the registry to everyone"
+            ),
+        ),
+        (
+            [{"name": "bob"}],
+            {"anonymous": True},
+            (
+                "x_users: users are given but x_anonymous is true, and a registry that is open to everyone asks for no"
+                " user: remove the users or set x_anonymous to false"
+            ),
+        ),
+        (
+            [{"name": "bob"}],
+            {"tls": False},
+            (
+                "x_users: users need TLS, because clients send no password over plain HTTP, where anyone could read it:"
+                " use TLS, or remove the users and set x_anonymous to true"
+            ),
+        ),
+    ],
+)
+def test_users_that_do_not_fit_the_rest_get_one_clear_line(users: object, arguments: dict, line: str) -> None:
+    assert user_problems(users, "x_users", **arguments) == [line]
+
+
+@pytest.mark.parametrize(
+    ("logins", "names"),
+    [
+        (None, []),
+        ([], []),
+        ([{"user": "root", "name": "alice", "password": STRONG}], ["alice"]),
+        ([{"user": "build.bot-1", "name": "alice"}, {"user": "_ci", "name": "alice"}], ["bob", "alice"]),
+        ([{"user": "root", "name": "alice", "password": "short"}], None),
+        ([{"user": Tagged("root"), "name": Tagged("alice"), "password": Tagged("x")}], ["alice"]),
+    ],
+)
+def test_good_logins_pass(logins: object, names: object) -> None:
+    assert login_problems(logins, "wharf_registry_logins", names) == []
+
+
+NO_SYSTEM_USER = "has no system user of the client under user: give its name, such as deploy"
+
+
+@pytest.mark.parametrize(
+    ("logins", "line"),
+    [
+        ([{"name": "alice"}], f"login 1 {NO_SYSTEM_USER}"),
+        ([{"user": 0, "name": "alice"}], f"login 1 {NO_SYSTEM_USER}"),
+        ([{"user": f"root:{SECRET}", "name": "alice"}], f"login 1 {NO_SYSTEM_USER}"),
+        ([{"user": "-x", "name": "alice"}], f"login 1 {NO_SYSTEM_USER}"),
+        ([{"user": "root"}], "login 1 ('root') has no name: give one"),
+        ([{"user": "root", "name": f"alice:{SECRET}"}], "login 1 ('root') has a colon in the name"),
+        (
+            [{"user": "root", "name": "bob"}],
+            "login 1 ('root') logs in as 'bob', whom the registry does not know: use one of its users",
+        ),
+        ([{"user": "root", "name": "alice", "password": ""}], "login 1 ('root') has an empty password: give one"),
+        ([{"user": "root", "name": "alice", "password": 5}], "login 1 ('root') has a number as password: use text"),
+        (
+            [{"user": "root", "name": "alice", "password": SECRET + "\n"}],
+            "login 1 ('root') has a line break or another control character in the password",
+        ),
+        (
+            [{"user": "root", "name": "alice"}] * 2,
+            "login 2 ('root') stands in the list twice, first as login 1: use each system user once",
+        ),
+    ],
+)
+def test_a_bad_login_gets_one_clear_line(logins: object, line: str) -> None:
+    problem = only_line(login_problems(logins, "wharf_registry_logins", ["alice"]))
+    assert problem.startswith(f"wharf_registry_logins: {line}")
+    assert SECRET not in problem
+
+
+def test_passwords_are_needed_where_none_is_given() -> None:
+    users = [{"name": "a"}, {"name": "b", "password": STRONG}, {"name": "c", "password": None}]
+    assert passwords_needed(users) == ["a", "c"]
+    assert passwords_needed(None) == []
+
+
+def test_users_are_completed_and_keep_their_own_passwords() -> None:
+    users = [{"name": "a"}, {"name": "b", "password": STRONG}]
+    made = {"a": "made-for-a", "b": "made-for-b", "c": "made-for-c"}
+    assert with_passwords(users, made) == [
+        {"name": "a", "password": "made-for-a"},
+        {"name": "b", "password": STRONG},
+    ]
+    assert users[0] == {"name": "a"}
+    assert with_passwords(None, None) == []
+
+
+def test_a_user_without_any_password_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^user 2 \('b'\) has no password, and none was made for it$"):
+        with_passwords([{"name": "a"}, {"name": "b"}], {"a": SECRET})
+
+
+ALICE = {"name": "alice", "password": STRONG}
+BOB = {"name": "bob", "password": "ü" * 36}  # exactly bcrypt's 72 bytes
+
+
+def hashes(text: str) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in text.splitlines())
+
+
+def test_the_password_file_has_a_line_for_each_user_in_order() -> None:
+    bcrypt = pytest.importorskip("bcrypt")
+    text = htpasswd("", [BOB, ALICE], 4)
+    assert re.fullmatch(r"bob:\$2b\$04\$[./A-Za-z0-9]{53}\nalice:\$2b\$04\$[./A-Za-z0-9]{53}\n", text)
+    for user in (ALICE, BOB):
+        assert bcrypt.checkpw(user["password"].encode(), hashes(text)[user["name"]].encode())
+
+
+def test_a_right_password_file_stays_as_it_is() -> None:
+    text = htpasswd(None, [ALICE, BOB], 4)
+    assert htpasswd(text, [ALICE, BOB], 4) == text
+    assert htpasswd(text, [ALICE, BOB], "4") == text
+
+
+def test_lines_follow_the_list_whatever_their_order_was() -> None:
+    text = htpasswd(None, [ALICE, BOB], 4)
+    turned = htpasswd(text, [BOB, ALICE], 4)
+    assert turned.splitlines() == text.splitlines()[::-1]
+
+
+def test_only_the_line_whose_password_changed_is_new() -> None:
+    before = htpasswd(None, [ALICE, BOB], 4)
+    after = htpasswd(before, [ALICE, {"name": "bob", "password": STRONG}], 4)
+    assert hashes(before)["alice"] == hashes(after)["alice"]
+    assert hashes(before)["bob"] != hashes(after)["bob"]
+
+
+def test_users_that_are_not_wanted_are_dropped() -> None:
+    before = htpasswd(None, [ALICE, BOB], 4)
+    assert htpasswd(before, [ALICE], 4) == before.splitlines(keepends=True)[0]
+    assert htpasswd(before, [], 4) == ""
+    assert htpasswd(before, None, 4) == ""
+
+
+def test_another_cost_makes_a_new_line() -> None:
+    before = htpasswd(None, [ALICE], 4)
+    assert htpasswd(before, [ALICE], 5).startswith("alice:$2b$05$")
+
+
+@pytest.mark.parametrize("prefix", ["2a", "2y"])
+def test_a_line_that_another_tool_made_is_kept(prefix: str) -> None:
+    existing = htpasswd(None, [ALICE], 4).replace("$2b$", f"${prefix}$")
+    assert htpasswd(existing, [ALICE], 4) == existing
+
+
+@pytest.mark.parametrize(
+    "existing",
+    [
+        "# a comment\n\nalice\n",
+        "alice:\n",
+        "alice:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n",
+        "alice:$2b$04$short\n",
+        "alice:$2b$04$" + "!" * 53 + "\n",
+        "alice:$2x$04$" + "a" * 53 + "\n",
+        "\ufeffalice:$2b$04$" + "a" * 53 + "\r\n",
+    ],
+)
+def test_a_line_that_is_not_bcrypt_s_is_replaced(existing: str) -> None:
+    text = htpasswd(existing, [ALICE], 4)
+    assert re.fullmatch(r"alice:\$2b\$04\$[./A-Za-z0-9]{53}\n", text)
+
+
+@pytest.mark.parametrize(
+    ("user", "cost", "message"),
+    [
+        ({"name": "alice"}, 4, "user 1 ('alice') has no usable name or password"),
+        ({"name": "alice", "password": ""}, 4, "user 1 ('alice') has no usable name or password"),
+        ({"name": "alice", "password": SECRET + "x" * 72}, 4, "user 1 ('alice') has no usable name or password"),
+        ({"name": "alice", "password": SECRET + "\0"}, 4, "user 1 ('alice') has no usable name or password"),
+        ({"name": "alice", "password": SECRET + "\ud800"}, 4, "user 1 ('alice') has no usable name or password"),
+        ({"name": f"a:{SECRET}", "password": STRONG}, 4, "user 1 ('a') has no usable name or password"),
+        ({"name": "alice", "password": SECRET}, 3, "3 is not a bcrypt cost: use a number from 4 to 14"),
+        ({"name": "alice", "password": SECRET}, None, "null is not a bcrypt cost: use a number from 4 to 14"),
+    ],
+)
+def test_what_cannot_be_hashed_is_an_error_without_the_password(user: dict, cost: object, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        htpasswd("", [user], cost)
+    assert str(caught.value) == message
+    assert caught.value.__cause__ is None
+
+
+def test_without_bcrypt_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    assert htpasswd("", [], 4) == ""
+    with pytest.raises(ValueError, match=r"^the Python package bcrypt is missing on the controller: install what"):
+        htpasswd("", [ALICE], 4)
