@@ -83,7 +83,6 @@ connection:
 import json
 import os
 import re
-import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -92,6 +91,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import registry_backup_problems
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, read_entry
 from ansible_collections.wharf.registry.plugins.module_utils.restic import SETTINGS, SSH, Restic
 
 PACKAGES = ("restic", "openssh-client")
@@ -115,7 +115,10 @@ def gather(settings: dict[str, Any], files: dict[str, str], password: str) -> di
     if problems := registry_backup_problems(given, "registry_backup_"):
         raise WharfError("\n".join(problems))
     missing = [package for package in PACKAGES if not is_installed(package)]
-    pending = [str(SETTINGS / name) for name, content in files.items() if not is_right(SETTINGS / name, content)]
+    wanted = {
+        str(SETTINGS / name): Entry(*OWNER, 0o600, content.encode()) for name, content in files.items() if content
+    }
+    pending = [path for path in (str(SETTINGS / name) for name in files) if read_entry(path) != wanted.get(path)]
     connection = "none"
     if settings["host"]:
         connection = "closed" if str(SETTINGS / "ssh_config") in pending else probe(settings["repository"])
@@ -134,16 +137,6 @@ def is_installed(package: str) -> bool:
     """Tell whether a Debian package is installed."""
     command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
     return subprocess.run(command, capture_output=True, text=True).stdout == "installed"
-
-
-def is_right(path: Path, content: str) -> bool:
-    """Tell whether a file of root's alone has a content; without content, whether there is none."""
-    try:
-        info = path.lstat()
-    except FileNotFoundError:
-        return not content
-    owned = (info.st_uid, info.st_gid, info.st_mode) == (*OWNER, stat.S_IFREG | 0o600)
-    return bool(content) and owned and path.read_text("utf-8", errors="replace") == content
 
 
 def probe(directory: str) -> str:

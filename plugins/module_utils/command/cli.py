@@ -33,7 +33,7 @@ SUBCOMMANDS = {
     "verify-storage": ("verify", "name what keeps an image from being served whole"),
     "move-data": ("move", "copy the registry's data to another place"),
 }
-HELP = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=24)
+HELP = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=26)
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do

@@ -29,7 +29,8 @@ from ..text import human_bytes, pluralize, table
 from .checks import require_same, tags_served
 from .locked import run_locked
 from .options import Output, add_json, add_wait
-from .registry import TRASH, Registry, interruption
+from .read_only import TRASH, clean_up, interruption, read_only, temporary_client
+from .registry import Registry
 
 DAY = 86400
 
@@ -74,7 +75,7 @@ def apply_retention(registry: Registry, rules: list[dict[str, Any]], wanted: str
         wanted: the number of the plan to carry out; empty to show it.
         output: where the lines go.
     """
-    if wanted and registry.clean_up():
+    if wanted and clean_up(registry):
         output.line("an earlier run was cut off: the registry is as it was before it")
     storage = registry.storage
     candidates = find_candidates(storage, rules, time.time())
@@ -101,8 +102,8 @@ def apply_retention(registry: Registry, rules: list[dict[str, Any]], wanted: str
     registry.preflight()
     problems = list(storage.problems())
     deleted = {(candidate.name, candidate.tag) for candidate in candidates}
-    with registry.temporary_client() as client:
-        with registry.read_only() as times:
+    with temporary_client(registry) as client:
+        with read_only(registry) as times:
             storage = registry.storage
             # What was pushed since counts.
             if plan_number(find_candidates(storage, rules, time.time()), rules) != wanted:
