@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from argparse import Namespace
@@ -13,17 +12,9 @@ import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils.command import move, server
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from tests.unit.stored_registry import StoredRegistry
 
 BLOBS = "docker/registry/v2/blobs/sha256"
-
-
-def blob(root: Path, content: bytes) -> Path:
-    """Write a blob as the registry does."""
-    digest = hashlib.sha256(content).hexdigest()
-    path = root / BLOBS / digest[:2] / digest / "data"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    return path
 
 
 def copy_tree(old: Path, new: Path) -> None:
@@ -36,8 +27,9 @@ def copy_tree(old: Path, new: Path) -> None:
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Return the old place, with two blobs and the data ID "aa", and the new one, which is not there."""
     old = tmp_path / "old"
-    blob(old, b"one")
-    blob(old, b"two")
+    registry = StoredRegistry(old)
+    registry.blob(b"one")
+    registry.blob(b"two")
     (old / ".wharf").write_text("aa reg.test\n")
     (tmp_path / "data").write_text(f"aa {old}\n")
     monkeypatch.setattr(server, "SETTINGS", tmp_path / "registry.json")
@@ -112,7 +104,7 @@ def test_blob_that_was_damaged_before_is_no_fault_of_the_copy(places):
 def test_data_id_changes_its_place_when_the_copy_is_like_the_original(places, engine):
     old, new = places
     do(new, "copy")
-    blob(old, b"three")
+    (old / "docker/late").write_bytes(b"three")
     do(new, "finish")
     assert contents(new) == contents(old)
     assert ((new / ".wharf").read_text(), (old / ".wharf").exists()) == ("aa reg.test\n", False)
@@ -120,9 +112,10 @@ def test_data_id_changes_its_place_when_the_copy_is_like_the_original(places, en
     assert do(new)["done"] is True
 
 
-def test_registry_goes_on_in_the_old_place_when_the_copy_differs(places, engine, image, monkeypatch):
+def test_registry_goes_on_in_the_old_place_when_the_copy_differs(places, engine, monkeypatch):
     old, new = places
-    image(old, "app", "1", b"layer")
+    shutil.rmtree(old / "docker")
+    StoredRegistry(old).image("app", "1", b"layer")
     monkeypatch.setattr(move, "rsync", lambda old, new: None)
     with pytest.raises(WharfError, match="the copy differs from"):
         do(new, "finish")

@@ -7,10 +7,11 @@ import hashlib
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils.command import restore
+from tests.unit.stored_registry import StoredRegistry
 
 
-def test_blob_that_no_link_names_is_removed_from_what_was_restored(tmp_path, image):
-    digest = image(tmp_path, "app", "1", b"layer")
+def test_blob_that_no_link_names_is_removed_from_what_was_restored(tmp_path):
+    digest = StoredRegistry(tmp_path).image("app", "1", b"layer")
     half = tmp_path / restore.TREE / "blobs/sha256/ab" / ("ab" * 32)
     half.mkdir(parents=True)
     (half / "data").write_text("half of a manif")
@@ -19,14 +20,14 @@ def test_blob_that_no_link_names_is_removed_from_what_was_restored(tmp_path, ima
     restore.verify_restored(restore.Storage(tmp_path), {"app:1": digest})
 
 
-def test_restored_tag_that_leads_elsewhere_is_refused(tmp_path, image):
-    image(tmp_path, "app", "1", b"layer")
+def test_restored_tag_that_leads_elsewhere_is_refused(tmp_path):
+    StoredRegistry(tmp_path).image("app", "1", b"layer")
     with pytest.raises(restore.WharfError, match="app:1: should lead to sha256:other"):
         restore.verify_restored(restore.Storage(tmp_path), {"app:1": "sha256:other"})
 
 
-def test_restored_blob_with_a_flipped_byte_is_refused(tmp_path, image):
-    digest = image(tmp_path, "app", "1", b"layer")
+def test_restored_blob_with_a_flipped_byte_is_refused(tmp_path):
+    digest = StoredRegistry(tmp_path).image("app", "1", b"layer")
     layer = hashlib.sha256(b"layer").hexdigest()
     restore.Storage(tmp_path).blob_path(f"sha256:{layer}").write_bytes(b"lAyer")
     with pytest.raises(restore.WharfError, match="damaged"):
