@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the plan or carry it out; return the exit code."""
-    rules = json.load(sys.stdin)
+    rules = [read_rule(rule) for rule in json.load(sys.stdin)]
     output = Output(options.json)
     code = run_locked(
         options.subcommand,
@@ -123,6 +123,12 @@ def apply_retention(registry: Registry, rules: list[dict[str, Any]], wanted: str
     output.line(f"kept: {pluralize(len(kept), 'tag')}, each with its digest")
     output.line(interruption(times))
     return f"deleted {pluralize(len(candidates), 'tag')}"
+
+
+def read_rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """Return a rule as the inventory means it: null is nothing, and a number may arrive as text."""
+    given = {key: value for key, value in rule.items() if value is not None}
+    return {key: int(value) if key in ("keep_newest", "older_than") else value for key, value in given.items()}
 
 
 # The plan -----------------------------------------------------------------------------------------
