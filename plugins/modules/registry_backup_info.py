@@ -89,7 +89,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import registry_backup_problems
+from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, read_entry
 from ansible_collections.wharf.registry.plugins.module_utils.restic import SETTINGS, SSH, Restic
@@ -111,8 +111,11 @@ def gather(settings: dict[str, Any], files: dict[str, str], password: str) -> di
     Raises:
         WharfError: the settings cannot work, or the password is wrong.
     """
-    given = {key: settings[key] for key in ("repository", "host", "environment", "keep")} | {"password": password}
-    if problems := registry_backup_problems(given, "registry_backup_"):
+    given = {key: settings[key] for key in ("repository", "host", "environment", "keep")}
+    problems = backup_problems("registry_backup_", password=password, **given)
+    if not settings["repository"] and not settings["host"]:
+        problems.insert(0, "registry_backup_repository: is missing: use an absolute path, or what restic takes")
+    if problems:
         raise WharfError("\n".join(problems))
     missing = [package for package in PACKAGES if not is_installed(package)]
     wanted = {

@@ -1,12 +1,8 @@
-"""The judgement of a backup's settings, for the controller."""
+"""The password of a backup, as the controller knows it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import KEYS, registry_backup_problems
-
-__all__ = ["KEYS", "registry_backup_problems"]
 
 
 def backup_password(given: str, path: str) -> str:

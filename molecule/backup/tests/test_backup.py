@@ -22,6 +22,12 @@ from conftest import REGISTRY, changes, log_in, pull, push, write
 DATA = "/var/lib/wharf/registry"
 BACKUP = "/srv/backup/registry"  # on client1
 RESULT = "/var/lib/wharf/results/back-up"
+# Not in the inventory: the server is deployed without a backup first.
+SETTINGS = {
+    "wharf_backup_host": "client1",
+    "wharf_backup_repository": BACKUP,
+    "wharf_backup_keep": {"daily": 7, "weekly": 4},
+}
 PUSH = """set -e
 for i in $(seq "$2" "$3"); do
   head -c 200000 /dev/urandom >/tmp/content
@@ -46,14 +52,19 @@ touch /tmp/busy.done
 """
 
 
-def backup(ansible, *arguments: str, **facts: object) -> subprocess.CompletedProcess[str]:
+def play(ansible, name: str, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run a playbook with the backup's settings, and others."""
+    return ansible(f"playbooks/{name}.yml", *arguments, "-e", json.dumps(SETTINGS | settings))
+
+
+def backup(ansible, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run the backup's playbook."""
-    return ansible("playbooks/back-up-registry.yml", *arguments, "-e", json.dumps(facts))
+    return play(ansible, "back-up-registry", *arguments, **settings)
 
 
-def restore(ansible, *arguments: str, **facts: object) -> subprocess.CompletedProcess[str]:
+def restore(ansible, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run the restore's playbook."""
-    return ansible("playbooks/restore-registry.yml", *arguments, "-e", json.dumps(facts))
+    return play(ansible, "restore-registry", *arguments, **settings)
 
 
 def run(hosts, command: str) -> tuple[int, str]:
@@ -123,11 +134,18 @@ def one(images, first) -> tuple[str, str]:
 
 
 def test_bad_settings_are_refused_before_anything_changes(hosts, ansible):
-    result = backup(ansible, wharf_backup_repository="", wharf_backup_keep={"daily": 0}, wharf_backup_schedule="often")
+    bad = {"wharf_backup_keep": {"daily": 0}, "wharf_backup_schedule": "often", "wharf_backup_host": "server"}
+    result = backup(ansible, **bad)
     assert result.returncode != 0
-    assert "wharf_backup_repository: is missing" in result.stdout
     assert "wharf_backup_keep: daily: 0 cannot be kept" in result.stdout
     assert "wharf_backup_schedule: 'often' is unknown" in result.stdout
+    assert "wharf_backup_host: server is the registry's server itself" in result.stdout
+    result = backup(ansible, wharf_backup_repository="", wharf_backup_host="")
+    assert result.returncode != 0
+    assert "wharf_backup_repository: is missing" in result.stdout
+    assert (
+        "wharf_backup_host: nobody is not a host of the inventory" in backup(ansible, wharf_backup_host="nobody").stdout
+    )
     assert not hosts["server"].file("/etc/wharf/backup").exists
 
 
@@ -231,9 +249,17 @@ def test_hosts_with_a_backup_are_as_its_snapshot_says(first, ansible, compare_wi
     compare_with_snapshot("snapshot-with-backup")
 
 
+def test_deployment_sets_the_backup_up_and_changes_nothing_after_that(hosts, ansible, first):
+    hosts["server"].check_output("rm -r /etc/wharf/backup")
+    assert changes(play(ansible, "deploy-registry", wharf_backup_schedule="daily")) > 0
+    assert hosts["server"].service("wharf-back-up.timer").is_enabled
+    assert run(hosts, "wharf back-up --plan")[0] == 0
+    assert changes(play(ansible, "deploy-registry", wharf_backup_schedule="daily")) == 0
+
+
 def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansible, first):
     kept = hosts["server"].check_output("sha256sum /etc/wharf/backup/*")
-    refused = ansible("playbooks/upgrade-registry.yml", "-e", "wharf_backup_password=not-the-right-one")
+    refused = play(ansible, "upgrade-registry", wharf_backup_password="not-the-right-one")
     assert refused.returncode != 0
     assert "wharf_backup_password: is not the password of the backup in sftp:backup:/srv/backup" in refused.stdout
     assert not re.search("changed=[1-9]", refused.stdout)
@@ -242,9 +268,9 @@ def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansi
 
 
 def test_upgrade_backs_up_first(hosts, ansible, first):
-    upgraded = ansible("playbooks/upgrade-registry.yml", "--skip-tags", "verify")
+    upgraded = play(ansible, "upgrade-registry", "--skip-tags", "verify")
     made(upgraded)
-    # The inventory has no schedule: one that was there is gone.
+    # The settings have no schedule: one that was there is gone.
     assert "wharf-back-up" not in hosts["server"].check_output("systemctl list-timers --all")
     assert upgraded.stdout.index("PLAY [Back the registry up]") < upgraded.stdout.index("PLAY [Deploy the registry]")
 
