@@ -21,14 +21,14 @@ def test_lines_say_what_every_program_said():
     made = '{"snapshot": "a", "tags": 2, "total": 1000000, "new": 0, "seconds": 1.0, "message": "done"}'
     results = [{"rc": 0, "stdout": made}, {"rc": 1, "stdout": "", "stderr": "no docker"}, {"skipped": True}]
     assert backup_report.backup_lines(results, "server") == [
-        "server  snapshot  tags  total   new     seconds",
-        "server  a         2     1.0 MB  0.0 MB  1.0",
+        "server  snapshot  tags  total      new      seconds",
+        "server  a         2     976.6 KiB  0 bytes  1.0",
         "server: done",
         "server: no docker",
     ]
-    restored = {"rc": 0, "stdout": '{"seconds": 1.0, "message": "2 tags are back", "kept": ["/old"]}'}
+    restored = {"rc": 0, "stdout": '{"seconds": 1.0, "message": "2 tags restored", "kept": ["/old"]}'}
     assert backup_report.backup_lines([restored], "server") == [
-        "server: 2 tags are back",
+        "server: 2 tags restored",
         "server: kept what was there: /old",
     ]
     for result in ({"stdout": "killed", "stderr": ""}, {"stdout": "", "stderr": "", "msg": "killed"}):
