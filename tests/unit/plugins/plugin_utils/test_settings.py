@@ -432,4 +432,4 @@ def test_no_message_shows_a_secret(name: str, value: object) -> None:
 def test_host_that_keeps_the_backup_is_another_one_of_the_inventory(host, message):
     given = {"wharf_registry_name": "reg.example.com", "wharf_backup_repository": "/b", "wharf_backup_host": host}
     found = settings.settings_problems({"server": given, "store": {}}, ["server"], ["server"])
-    assert [line.startswith(message) for line in found] == ([True] if message else [])
+    assert [line.startswith(message) for line in found if "wharf_backup" in line] == ([True] if message else [])
