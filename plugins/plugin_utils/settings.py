@@ -14,7 +14,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils import client_plan, retention, tls
+from ansible_collections.wharf.registry.plugins.plugin_utils import client_plan, copies, retention, tls
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
@@ -312,4 +312,9 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
         _backup_problems,
     ),
     (("wharf_backup_fetch_to", "wharf_backup_repository", "wharf_backup_host"), _fetch_problems),
+    _named(copies.parallel_problems, "wharf_copies_parallel"),
+    _named(copies.login_problems, "wharf_copies_logins"),
+    (("wharf_copies_ca",), lambda ca: pem_problems(ca, "wharf_copies_ca") if ca else []),
+    _named(copies.pattern_problems, "wharf_export_images"),
+    _named(copies.fingerprint_problems, "wharf_bundle_fingerprint"),
 )
