@@ -1,4 +1,4 @@
-"""restic, told where this registry's backup is: the one place that builds its command line."""
+"""restic with the settings of this registry's backup: the one place that builds its command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAG = "wharf-registry"
 ABSENT = re.compile(r"Is there a repository at the following location|repository does not exist|unable to open config")
 LOCKED = "already locked"
 WRONG_PASSWORD = "wrong password or no key found"
-# Lines that only say what it does, or that it tries again.
+# Lines about what it does, or that it tries again.
 NOISE = re.compile(
     r"^(using temporary cache|create exclusive lock|load indexes|check |read all data|\[|$)|returned error, retry"
 )
@@ -152,7 +152,7 @@ def last_lines(result: subprocess.CompletedProcess[str]) -> str:
 
 
 def significant_lines(output: str) -> list[str]:
-    """Return the lines of restic's output that tell a person something, each once."""
+    """Return the lines of restic's output that matter to a person, each once."""
     return list(dict.fromkeys(line.strip() for line in output.splitlines() if not NOISE.search(line.strip())))
 
 

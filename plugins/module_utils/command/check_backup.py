@@ -57,7 +57,7 @@ def losses(restic: Restic, lines: list[str]) -> list[str]:
 
 
 def damaged_parts(lines: list[str]) -> dict[str, list[str]]:
-    """Return the ids of restic's own blobs that it finds damaged, and of the files (packs) of which it says no more."""
+    """Return the ids of restic's own blobs that it finds damaged, and of the files (packs) where it names no blob."""
     found: dict[str, set[str]] = {"blob": set(), "pack": set()}
     for line in lines:
         blobs = re.findall(r"\bblob ([0-9a-f]{64})", line)

@@ -127,7 +127,7 @@ class Move:
             written = path.stat().st_ctime >= marker.stat().st_mtime
             # One that was damaged before is no fault of the copy.
             if written and not copy.is_intact(digest) and original.is_intact(digest):
-                raise WharfError(f"{path} was not written as it was read: look at that disk")
+                raise WharfError(f"{path} was not written as it was read: check that disk")
         os.utime(marker, (start, start))
 
     def finish(self) -> None:

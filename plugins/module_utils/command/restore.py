@@ -33,7 +33,7 @@ from .options import add_json, add_wait
 from .outcome import perform
 from .server import Server
 
-# The configuration is what the inventory says, and the state file of the data tells where it lies on this server.
+# The configuration comes from the inventory, and the state file of the data belongs to this server.
 NOT_RESTORED = {"config.yml", "config.yml.before", "data"}
 
 
@@ -164,7 +164,7 @@ def restore_all(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     if names and options.confirm != job.restic.name:
         raise WharfError(
             f"there is a registry in {data}, with {present}: to replace it with the snapshot {job.title} ({wanted}),"
-            f" set wharf_restore_confirm: {job.restic.name}. What is there now is kept beside it"
+            f" set wharf_restore_confirm: {job.restic.name}. What is there now is kept"
         )
     require_room(job, data)
     if options.plan:
@@ -186,7 +186,9 @@ def target(server: Server, wanted: str) -> tuple[str, Path | None]:
     mounted = mounted_at(server.inspected)
     place = wanted or (str(mounted) if mounted else server.recorded()[1])
     if not place:
-        raise WharfError("there is no registry here: say with --data which directory or volume is to hold the images")
+        raise WharfError(
+            "there is no registry here: give the directory or volume that is to hold the images with --data"
+        )
     data = directory(place)
     if mounted and mounted != data:
         raise WharfError(
