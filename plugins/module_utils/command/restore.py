@@ -186,9 +186,7 @@ def target(server: Server, wanted: str) -> tuple[str, Path | None]:
     mounted = mounted_at(server.inspected)
     place = wanted or (str(mounted) if mounted else server.recorded()[1])
     if not place:
-        raise WharfError(
-            "there is no registry here: give the directory or volume that is to hold the images with --data"
-        )
+        raise WharfError("there is no registry here: give a directory or volume for the images with --data")
     data = directory(place)
     if mounted and mounted != data:
         raise WharfError(
