@@ -10,6 +10,7 @@ from ..data import MOUNT, container, directory, mounted_at
 from ..errors import WharfError
 
 SETTINGS = Path("/etc/wharf/registry.json")
+CONFIGURATION = Path("/etc/wharf/registry")  # unless the container has another directory mounted
 
 
 class Server:
@@ -24,8 +25,8 @@ class Server:
         self.container: str = known.get("container", "registry")
         self.port: int = known.get("port", 5000)
         self.driver: str = known.get("driver", "filesystem")
-        self.directory = Path(known.get("directory", "/etc/wharf/registry"))  # of its configuration
         self.inspected = container(self.container)
+        self.directory = mounted_at(self.inspected, "/wharf/config") or CONFIGURATION
         # The root directory of the storage, in the data.
         root = PurePosixPath(known.get("root", MOUNT))
         self.root = root.relative_to(MOUNT) if self.driver == "filesystem" else PurePosixPath()

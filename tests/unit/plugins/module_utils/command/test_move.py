@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from argparse import Namespace
 from contextlib import nullcontext
@@ -33,7 +32,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     (old / ".wharf").write_text("aa reg.test\n")
     (tmp_path / "data").write_text(f"aa {old}\n")
     monkeypatch.setattr(server, "SETTINGS", tmp_path / "registry.json")
-    (tmp_path / "registry.json").write_text(json.dumps({"directory": str(tmp_path)}))
+    monkeypatch.setattr(server, "CONFIGURATION", tmp_path)
     monkeypatch.setattr(server, "container", lambda name: None)
     monkeypatch.setattr(move, "rsync", copy_tree)
     monkeypatch.setattr(move, "lock", lambda name, wait: nullcontext())
