@@ -425,3 +425,17 @@ def test_no_message_shows_a_secret(name: str, value: object) -> None:
     assert SECRET not in str(problems({"wharf_registry_users": [{"name": "a", "password": value, SECRET: 1}]})).replace(
         f"{SECRET} is unknown", ""
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("server", "wharf_backup_host: server is the registry's server itself"),
+        ("nobody", "wharf_backup_host: nobody is not a host of the inventory"),
+        ("store", None),
+    ],
+)
+def test_host_that_keeps_the_backup_is_another_one_of_the_inventory(host, message):
+    given = {"wharf_registry_name": "reg.example.com", "wharf_backup_repository": "/b", "wharf_backup_host": host}
+    found = settings.settings_problems({"server": given, "store": {}}, ["server"], ["server"])
+    assert [line.startswith(message) for line in found if "wharf_backup" in line] == ([True] if message else [])
