@@ -11,36 +11,40 @@ DOCUMENTATION = r"""
 name: pem_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Judge a certificate or key: PEM text"
+short_description: Judge a certificate or a key as far as its form goes
 description:
-  - >-
-    Judge a certificate or key: PEM text, or the path of a PEM file on the controller. Its content
-    is not judged.
-positional: variable, kind
+  - Good are PEM text, and the absolute path of a PEM file on the controller. What the certificate says is not judged.
+positional: variable, block
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: PEM text or a path.
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/paths.py).
+    description: The name of the variable that holds it, for the messages.
     type: str
     required: true
-  kind:
-    description: See C(plugin_utils/paths.py).
+  block:
+    description: Which PEM block must be there.
     type: str
+    choices: [certificate, key]
+    default: certificate
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.pem_problems(...) }}
+- name: Refuse what is no certificate
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    problems: "{{ my_certificate | wharf.registry.pem_problems('my_certificate') }}"
 """
 
 RETURN = r"""
 _value:
-  description: >-
-      Judge a certificate or key: PEM text, or the path of a PEM file on the controller. Its content
-      is not judged.
-  type: raw
+  description: "A line for each problem: the variable, what is wrong, and what would be right."
+  type: list
+  elements: str
 """
 
 

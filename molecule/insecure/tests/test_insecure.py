@@ -141,13 +141,13 @@ def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image)
     config["insecure-registries"].append("10.0.0.0/8")
     write(client, "/etc/docker/daemon.json", json.dumps(config))
 
-    result = ansible("site.yml", "-e", "wharf_registry_trust=private_ca", "--skip-tags", "prove")
+    result = ansible("site.yml", "-e", "wharf_registry_trust=private_ca", "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     config = json.loads(client.file("/etc/docker/daemon.json").content_string)
     assert config["insecure-registries"] == ["10.0.0.0/8"]
     pull(hosts["server"], image, push(client, image))
 
-    assert ansible("site.yml", "--skip-tags", "prove").returncode == 0
+    assert ansible("site.yml", "--skip-tags", "verify").returncode == 0
     config = json.loads(client.file("/etc/docker/daemon.json").content_string)
     assert sorted(config["insecure-registries"]) == ["10.0.0.0/8", REGISTRY]
     assert not client.file(f"/etc/docker/certs.d/{REGISTRY}").exists

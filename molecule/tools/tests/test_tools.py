@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import REGISTRY, changes, snapshot, write
 
-CREDENTIALS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials/ci"
+CREDENTIALS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials/users/ci"
 DOCKER = ["debian13", "testing"]
 CONTAINERS = ["debian12", "debian13", "testing"]
 NODES = ["node13", "nodetesting"]
