@@ -38,8 +38,8 @@ _value:
     - C(problems), a line for each setting that cannot work; where there is one, nothing else is returned.
     - C(image), with its C(name), C(id) and C(layers); the latter two are known of an archive only.
     - C(config), the registry's configuration, and C(config_keys), the paths of the keys that the user gives it.
-    - C(registry), what the modules registry_info, registry_files and registry_container are told, but for C(config) and
-      C(users).
+    - C(registry), what the modules registry_info, registry_files and registry_container are told, but for C(config).
+    - C(generate), the users whose password is still to be generated.
   type: dict
 """
 

@@ -77,36 +77,24 @@ image:
   returned: success
   type: str
 container:
-  description: The container, its image, whether it runs, and in what it differs from what it should be; null for none.
+  description: Its ID, its image, whether it runs, and in what it differs from what it should be; null for none.
   returned: success
   type: dict
 previous_container:
-  description: Whether a container was set aside by a run that was cut off.
+  description: Whether a run that was cut off has set a container aside.
   returned: success
   type: bool
 interrupted:
-  description: What a collection that was cut off has left; the registry's own container is stopped meanwhile.
+  description: The containers of a collection that was cut off; the registry's own one is stopped meanwhile.
   returned: success
   type: list
   elements: str
-data:
-  description: Where the data lies, its ID, and the name of the registry that it belongs to.
-  returned: success
-  type: dict
-certificate:
-  description: SHA-256 of the certificates in the file, and of those that are served; empty where there are none.
-  returned: success
-  type: dict
-answers:
-  description: Whether the registry answers under its name; the certificate is verified against its CA.
-  returned: success
-  type: bool
 problem:
-  description: Why it does not answer.
+  description: Why the registry does not answer under its name, its certificate verified; empty when it does.
   returned: success
   type: str
 versions:
-  description: The version that runs and the one that is to run, where the images differ, or one was just fetched.
+  description: The versions that run and are to run, where the images differ or one was just fetched.
   returned: success
   type: dict
 pending:
@@ -151,15 +139,12 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "container": container,
         "previous_container": any(f"{registry['container']}-before" in item["names"] for item in known),
         "interrupted": server_info.interrupted(registry, known),
-        "data": {"path": path, "id": data.id, "name": data.name},
-        "certificate": server_info.certificates(registry),
         "problem": server_info.answer(registry, p["wait"]) if container else "there is no container",
         "versions": {},
     }
-    info["answers"] = not info["problem"]
     pending = ["rollback"] if info["previous_container"] or info["interrupted"] else []
     pending += ["image"] if image_pending(p, image, engine) else []
-    pending += Files(registry, path, data).pending + container_pending(info)
+    pending += Files(registry, path, data).pending + container_pending(info, registry)
     if f"{data.state_id} {data.state_place}" != f"{data.id} {registry['data']}":
         pending.append("state_file")
     info["pending"] = pending
@@ -207,14 +192,14 @@ def image_pending(p: dict[str, Any], image: dict[str, Any], engine: dict[str, An
     return not (engine and engine["containerd_image_store"] and layers == p["image_layers"])
 
 
-def container_pending(info: dict[str, Any]) -> list[str]:
+def container_pending(info: dict[str, Any], registry: dict[str, Any]) -> list[str]:
     """Return what is to be done about the container."""
     container = info["container"]
     if not container or container["differences"]:
         return ["container"]
     if not container["running"]:
         return ["start"]
-    if server_info.is_outdated(info["certificate"]):
+    if server_info.is_outdated(server_info.certificates(registry)):
         return ["restart"]
     return ["answer"] if info["problem"] else []
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Everything else under "storage" is a driver.
-SHARED = {"cache", "delete", "maintenance", "redirect", "tag"}
+from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
 
 
 def merged_config(base: dict[str, Any], *overlays: dict[str, Any]) -> dict[str, Any]:
@@ -25,9 +24,9 @@ def merged_config(base: dict[str, Any], *overlays: dict[str, Any]) -> dict[str, 
     """
     merged = dict(base)
     for overlay in overlays:
-        drivers = set(overlay.get("storage") or {}) - SHARED
+        drivers = set(overlay.get("storage") or {}) - set(NO_DRIVERS)
         if drivers and "storage" in merged:
-            merged["storage"] = {k: v for k, v in merged["storage"].items() if k in SHARED | drivers}
+            merged["storage"] = {k: v for k, v in merged["storage"].items() if k in {*NO_DRIVERS} | drivers}
         merged = _merge(merged, overlay)
     return merged
 

@@ -9,30 +9,18 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import bytes_of
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, bytes_of
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_image, archive_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
 from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.server_config import SHARED, config_keys, merged_config
-from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, user_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.server_config import config_keys, merged_config
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, passwords_of, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import quoted
 
 DISTRO_IMAGE = "wharf-registry:distro"  # what the role builds from the distribution's package
-# What the modules are told as it is.
-MODULE_KEYS = (
-    "bcrypt_cost",
-    "container",
-    "data",
-    "directory",
-    "memory_limit",
-    "name",
-    "port",
-    "tls",
-    "tls_directory",
-    "uid",
-)
 TLS_CONFIG = {"http": {"tls": {"certificate": "/wharf/tls/registry.crt", "key": "/wharf/tls/registry.key"}}}
 USERS_CONFIG = {"auth": {"htpasswd": {"realm": "registry", "path": "/wharf/config/htpasswd"}}}
 
@@ -47,8 +35,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     Returns:
         ``problems``, a line for each setting that cannot work, and where there is none: ``image``, with its ``name``,
         ``id`` and ``layers`` as far as they are known; ``config``, the registry's configuration; ``config_keys``, the
-        paths of the keys that the user gives it; and ``registry``, what the modules are told, but for ``config`` and
-        ``users``.
+        paths of the keys that the user gives it; ``registry``, what the modules are told, but for the text of
+        ``config``; and ``generate``, the users whose password is still to be generated.
     """
     archive, problems = _archive(settings)
     version = archive.get("version", "")
@@ -77,12 +65,19 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     overlays = [TLS_CONFIG if boolean(settings["tls"]) else {}, USERS_CONFIG if settings["users"] else {}]
     config = merged_config(base, *overlays, settings["config"] or {})
     image = _image(settings, archive)
+    passwords = passwords_of(settings["users"], settings["password_directory"])
     return {
         "problems": [],
         "image": image,
         "config": config,
         "config_keys": keys,
-        "registry": _registry(settings, image["name"], config),
+        "registry": {
+            **{key: settings[key] for key in (*REGISTRY_SPEC, "bcrypt_cost") if key != "config"},
+            "image": image["name"],
+            "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
+            "settings": json.dumps(_command_settings(settings, config), indent=4, sort_keys=True) + "\n",
+        },
+        "generate": [name for name, password in passwords.items() if not password],
     }
 
 
@@ -120,16 +115,10 @@ def _image(settings: Mapping[str, Any], archive: Mapping[str, Any]) -> dict[str,
     return {"name": pulled if settings["image_source"] == "pull" else DISTRO_IMAGE, "id": "", "layers": []}
 
 
-def _registry(settings: Mapping[str, Any], image: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the modules are told of the registry."""
-    command = json.dumps(_command_settings(settings, config), indent=4, sort_keys=True)
-    return {**{key: settings[key] for key in MODULE_KEYS}, "image": image, "settings": f"{command}\n"}
-
-
 def _command_settings(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the command wharf reads on the server."""
     storage = config["storage"]
-    driver = next((key for key in storage if key not in SHARED), "")
+    driver = next((key for key in storage if key not in NO_DRIVERS), "")
     tls = boolean(settings["tls"])
     return {
         "container": settings["container"],

@@ -208,29 +208,16 @@ def _utf8_bytes(text: str) -> int | None:
         return None
 
 
-def users_without_password(users: Sequence[Mapping[str, Any]] | None, directory: str) -> list[str]:
-    """Return the names of the users that have no password, neither given nor generated, in the list's order.
+def passwords_of(users: Sequence[Mapping[str, Any]] | None, directory: str) -> dict[str, str]:
+    """Return the users with their passwords, given or generated; an empty one is still to be generated.
 
     Args:
         users: list of mappings ``{name, password}`` that ``user_problems`` found good.
         directory: where generated passwords are on the controller, each in a file of the user's name.
     """
-    return [user["name"] for user in users or [] if not _password(user, directory)]
-
-
-def user_lines(users: Sequence[Mapping[str, Any]] | None, directory: str) -> str:
-    """Return a line ``NAME:PASSWORD`` for each user; without a password where one is still to be generated.
-
-    Args:
-        users: list of mappings ``{name, password}`` that ``user_problems`` found good.
-        directory: where generated passwords are on the controller, each in a file of the user's name.
-    """
-    return "".join(f"{user['name']}:{_password(user, directory)}\n" for user in users or [])
-
-
-def _password(user: Mapping[str, Any], directory: str) -> str:
-    """Return a user's password, given or generated; empty where there is none yet."""
-    if not absent(user.get("password")):
-        return str(user["password"])
-    file = Path(directory, user["name"])
-    return file.read_text("utf-8").strip() if file.is_file() else ""
+    passwords = {}
+    for user in users or []:
+        file = Path(directory, user["name"])
+        generated = file.read_text("utf-8").strip() if absent(user.get("password")) and file.is_file() else ""
+        passwords[user["name"]] = generated or str(user.get("password") or "")
+    return passwords

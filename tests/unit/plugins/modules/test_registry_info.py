@@ -76,7 +76,7 @@ def test_a_running_registry_has_no_container_pending(monkeypatch: pytest.MonkeyP
     info, problems = module.inspect(parameters)
     assert problems == []
     assert {"image", "container", "start", "restart", "answer"} & set(info["pending"]) == set()
-    assert info["answers"]
+    assert info["problem"] == ""
 
 
 def test_a_stopped_container_is_started_and_a_silent_one_is_waited_for(

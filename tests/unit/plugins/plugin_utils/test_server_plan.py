@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "tls": True,
     "tls_directory": "/etc/wharf/tls",
     "users": [{"name": "ci"}],
+    "password_directory": "/no/passwords",
     "anonymous": False,
     "bcrypt_cost": 4,
     "image_source": "pull",
@@ -144,6 +145,14 @@ def test_settings_that_cannot_work_are_named(changes: dict[str, Any], line: str)
     made = module.server_plan({**SETTINGS, **changes}, BASE)
     assert list(made) == ["problems"]
     assert made["problems"][0].startswith(line)
+
+
+def test_passwords_are_given_or_generated_or_still_missing(tmp_path: Path) -> None:
+    (tmp_path / "ci").write_text("generated\n")
+    users = [{"name": "ci"}, {"name": "dev", "password": "kD8-xQ2_vLm4Rt7Zp1Wc"}, {"name": "new"}]
+    made = plan(users=users, password_directory=str(tmp_path))
+    assert made["registry"]["users"] == "ci:generated\ndev:kD8-xQ2_vLm4Rt7Zp1Wc\nnew:\n"
+    assert made["generate"] == ["new"]
 
 
 def test_an_image_that_is_not_used_is_not_judged() -> None:

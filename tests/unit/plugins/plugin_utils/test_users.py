@@ -9,9 +9,8 @@ import pytest
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
     cost_problems,
     login_problems,
-    user_lines,
+    passwords_of,
     user_problems,
-    users_without_password,
 )
 
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"  # 20 characters, the least for a low cost
@@ -271,16 +270,14 @@ def test_a_bad_login_gets_one_clear_line(logins: object, line: str) -> None:
 # Generated passwords ------------------------------------------------------------------------------
 
 
-def test_a_password_is_missing_where_none_is_given_and_none_was_generated(tmp_path: Path) -> None:
-    (tmp_path / "generated").write_text("from-the-file\n")
-    users = [{"name": "new"}, {"name": "given", "password": STRONG}, {"name": "generated", "password": None}]
-    assert users_without_password(users, str(tmp_path)) == ["new"]
-    assert users_without_password(None, str(tmp_path)) == []
-
-
-def test_each_user_has_a_line_with_the_given_or_the_generated_password(tmp_path: Path) -> None:
-    for name in ("given", "generated"):
+def test_each_user_has_the_given_or_the_generated_password(tmp_path: Path) -> None:
+    for name in ("given", "generated", "null"):
         (tmp_path / name).write_text("from-the-file\n")
     users = [{"name": "new"}, {"name": "given", "password": STRONG}, {"name": "generated"}]
-    assert user_lines(users, str(tmp_path)) == f"new:\ngiven:{STRONG}\ngenerated:from-the-file\n"
-    assert user_lines(None, str(tmp_path)) == ""
+    assert passwords_of([*users, {"name": "null", "password": None}], str(tmp_path)) == {
+        "new": "",
+        "given": STRONG,
+        "generated": "from-the-file",
+        "null": "from-the-file",
+    }
+    assert passwords_of(None, str(tmp_path)) == {}
