@@ -118,12 +118,12 @@ def test_registrys_own_image_is_pulled_by_its_digest(hosts, ansible, tmp_path):
         "registry_server_tls": False,
         "registry_server_anonymous": True,
         "registry_server_image": f"{source}@{push(hosts['server'], source)}",
-        "wharf_registry_container": "pulled",
-        "wharf_registry_directory": "/srv/pulled",
+        "registry_server_container": "pulled",
+        "registry_server_directory": "/srv/pulled",
         "registry_server_data": "/srv/pulled-data",
     }
     play = tmp_path / "pulled.yml"
-    role = {"role": "registry_server", "vars": variables}
+    role = {"role": "wharf.registry.registry_server", "vars": variables}
     play.write_text(json.dumps([{"hosts": "client1", "become": True, "gather_facts": False, "roles": [role]}]))
 
     result = ansible(str(play))
