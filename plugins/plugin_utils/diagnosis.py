@@ -191,8 +191,8 @@ VERDICTS = {
     ),
     "password_unknown": Verdict(
         "no password",
-        "wharf_registry_users gives {user} no password, and none was generated into .credentials/{user} beside the "
-        "inventory",
+        "wharf_registry_users gives {user} no password, and none was generated into .credentials/users/{user} beside "
+        "the inventory",
         f"{_DEPLOY} from here, or bring that file from where it was run",
     ),
     "users_wanted": Verdict(

@@ -388,7 +388,7 @@ def test_password_that_is_refused(diagnose):
 
 def test_password_that_is_not_here(diagnose):
     result = diagnose(*variables(wharf_registry_users=[{"name": "ci"}, {"name": "dev"}]))
-    result.says("password_unknown", "gives dev no password", ".credentials/dev")
+    result.says("password_unknown", "gives dev no password", ".credentials/users/dev")
 
 
 def test_password_that_is_wanted(diagnose):
