@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the speed of Wharf against something that the same machine does in the same minutes, and prints one table.
 #
-#   benchmarks/run.sh        the landscape, on three hosts of its own (wharf-bench-*); `make bench` calls this
+#   benchmarks/run.sh        the deployment, on three hosts of its own (wharf-bench-*); `make bench` calls this
 #   benchmarks/run.sh lab    `make lab` from a clean clone of the last commit, and again when all is there
 #
 # Ends with 1 if a limit is not kept. Leaves nothing behind but the logs in .cache/bench. Needs root, or an engine that
@@ -44,7 +44,7 @@ table() {
     local what measured reference ratio limit verdict
     echo
     while IFS='|' read -r what measured reference ratio limit verdict; do
-        printf '%-44s %12s %12s %8s  %-13s  %s\n' "$what" "$measured" "$reference" "$ratio" "$limit" "$verdict"
+        printf '%-50s %12s %12s %8s  %-13s  %s\n' "$what" "$measured" "$reference" "$ratio" "$limit" "$verdict"
     done < <(printf '%s\n' 'what|measured|reference|ratio|limit|' "${rows[@]}")
 }
 
@@ -112,16 +112,38 @@ measure_moved() {
     timed script by-hand by_hand
     say "bare hosts to image moved, site.yml"
     fresh_hosts
-    ANSIBLE_CALLBACKS_ENABLED=ansible.posix.profile_tasks timed wharf site site
-    row 'bare hosts to image moved (script by hand)' "$wharf s" "$script s" "$(calc 2 "$wharf / $script")" most 1.5
+    counted "$bench/bare-tasks.json" timed wharf site site
+    row 'bare hosts to image moved (script by hand)' "$wharf s" "$script s" "$(calc 2 "$wharf / $script")" most 2.0
+    task_rows "$bench/bare-tasks.json" 'in a bare run' 24 12
+}
+
+# counted FILE COMMAND...: runs it with the tasks that reach a host counted into the file, and the time of each in the log.
+counted() {
+    local file=$1
+    shift
+    ANSIBLE_CALLBACK_PLUGINS=benchmarks/callback_plugins HOST_TASKS_FILE=$file \
+        ANSIBLE_CALLBACKS_ENABLED=host_tasks,ansible.posix.profile_tasks "$@"
+}
+
+# task_rows FILE WHEN SERVER-LIMIT CLIENT-LIMIT: the rows of such a file.
+task_rows() {
+    local server_tasks client_tasks
+    read -r server_tasks client_tasks changed < <(python3 - "$1" <<'PYTHON'
+import json, sys
+hosts = json.load(open(sys.argv[1]))
+tasks = {host: counted["tasks"] for host, counted in hosts.items()}
+print(tasks["server"], max(tasks["client1"], tasks["client2"]), sum(counted["changed"] for counted in hosts.values()))
+PYTHON
+    )
+    row "tasks that reach a server $2" "$server_tasks" - "$server_tasks" most "$3"
+    row "tasks that reach a client $2" "$client_tasks" - "$client_tasks" most "$4"
 }
 
 measure_unchanged() {
-    local seconds runs=() pings=() counts="$bench/host-tasks.json"
+    local seconds runs=() pings=() changed
     say "a run that changes nothing"
-    # Warms the connections as well. The log shows where the time goes.
-    ANSIBLE_CALLBACK_PLUGINS=benchmarks/callback_plugins HOST_TASKS_FILE=$counts \
-        ANSIBLE_CALLBACKS_ENABLED=host_tasks,ansible.posix.profile_tasks timed seconds unchanged site --skip-tags verify
+    # Warms the connections as well.
+    counted "$bench/host-tasks.json" timed seconds unchanged site --skip-tags verify
     for ((round = 0; round < rounds; round++)); do
         timed seconds ping ping
         pings+=("$seconds")
@@ -129,18 +151,44 @@ measure_unchanged() {
         runs+=("$seconds")
     done
     row 'no-change run (one ping)' "$(median "${runs[@]}") s" "$(median "${pings[@]}") s" \
-        "$(calc 2 "$(median "${runs[@]}") / $(median "${pings[@]}")")" most 10
-    # host by host: tasks and changes
-    read -r server_tasks client_tasks changed < <(python3 - "$counts" <<'PYTHON'
-import json, sys
-hosts = json.load(open(sys.argv[1]))
-tasks = {host: counted["tasks"] for host, counted in hosts.items()}
-print(tasks["server"], max(tasks["client1"], tasks["client2"]), sum(counted["changed"] for counted in hosts.values()))
+        "$(calc 2 "$(median "${runs[@]}") / $(median "${pings[@]}")")" most 7
+    task_rows "$bench/host-tasks.json" 'in a no-change run' 7 4
+    row 'tasks that change something in it' "$changed" - "$changed" most 0
+}
+
+# spent VARIABLE LOG COMMAND...: sets the variable to the seconds of processor time that the command used here.
+spent() {
+    local -n __spent=$1
+    local log=$bench/$2.log used
+    shift 2
+    used=$( { TIMEFORMAT='%U + %S'; time "$@" >"$log" 2>&1 </dev/null; } 2>&1) || die "$1 failed, see $log"
+    __spent=$(calc 2 "$used")
+}
+
+# Thirty clients are names of two hosts: what the controller does for each is the same.
+measure_crowd() {
+    local clients=30 wharf ping round runs=() pings=()
+    say "processor time of the controller, $clients clients"
+    (umask 077 && python3 - "$bench/inventory/hosts.yml" "$clients" >"$bench/inventory/crowd.yml" <<'PYTHON'
+import sys, yaml
+inventory = yaml.safe_load(open(sys.argv[1]))
+groups = inventory["all"]["children"]
+two = list(groups["registry_clients"]["hosts"].values())
+groups["registry_clients"]["hosts"] = {f"client{n}": two[n % 2] for n in range(1, int(sys.argv[2]) + 1)}
+print(yaml.safe_dump(inventory))
 PYTHON
     )
-    row 'tasks that reach a client in it' "$client_tasks" - "$client_tasks" most 12
-    row 'tasks that reach a server in it' "$server_tasks" - "$server_tasks" most 25
-    row 'tasks that change something in it' "$changed" - "$changed" most 0
+    crowd_site() { ansible-playbook -i "$bench/inventory/crowd.yml" site.yml --skip-tags verify; }
+    crowd_ping() { ansible -i "$bench/inventory/crowd.yml" all -m ping; }
+    spent wharf crowd crowd_site
+    for ((round = 0; round < 3; round++)); do
+        spent ping crowd-ping crowd_ping
+        pings+=("$ping")
+        spent wharf crowd crowd_site
+        runs+=("$wharf")
+    done
+    wharf=$(calc 2 "$(median "${runs[@]}") / $clients") ping=$(calc 3 "$(median "${pings[@]}") / $clients")
+    row "processor time for each of $clients clients (a ping)" "$wharf s" "$ping s" "$(calc 2 "$wharf / $ping")" most 5.5
 }
 
 # The registry as a package, without a container: Debian's configuration, but for where it listens and keeps its data.
@@ -231,6 +279,7 @@ JSON
     trap 'exit 130' INT TERM
     measure_moved
     measure_unchanged
+    measure_crowd
     measure_transport
 fi
 table

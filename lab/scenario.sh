@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# Runs one Molecule scenario whole, keeps its log, and removes what it made, also when it fails.
+# Runs one Molecule scenario whole, from nothing to nothing: a line when it begins, a line when it ends, the end of its
+# log when it fails. Removes what it made in any case.
 #
 #   lab/scenario.sh NAME
-set -euo pipefail
+set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
-log=.cache/molecule/$1.log start=$SECONDS
+name=$1 log=.cache/molecule/$1.log start=$SECONDS
 mkdir -p .cache/molecule
 
-printf '\n\033[1mscenario %s\033[0m\n' "$1"
-if ! molecule test --no-command-borders --scenario-name "$1" 2>&1 | tee "$log"; then
-    molecule destroy --scenario-name "$1" >/dev/null 2>&1 || true
-    printf 'scenario %s failed after %d s; its log is %s\n' "$1" $((SECONDS - start)) "$log" >&2
+printf 'scenario %-12s started\n' "$name"
+if molecule test --no-command-borders --scenario-name "$name" >"$log" 2>&1; then
+    printf 'scenario %-12s passed in %d s: %s\n' "$name" $((SECONDS - start)) \
+        "$(grep -aoE '[0-9]+ passed.* in [0-9.]+s' "$log" | tail -n 1)"
+    # What its tests have measured.
+    sed -n '/=== figures ===/,/====/{/====/d;p}' <(sed 's/\x1b\[[0-9;]*m//g' "$log") | sed "s/^/    /"
+else
+    molecule destroy --scenario-name "$name" >/dev/null 2>&1
+    printf '%s\nscenario %-12s FAILED after %d s; above is the end of %s\n' \
+        "$(tail -n 60 "$log")" "$name" $((SECONDS - start)) "$log"
     exit 1
 fi
-printf 'scenario %s passed in %d s\n' "$1" $((SECONDS - start))

@@ -7,7 +7,7 @@ from typing import Any
 
 # Whatever is imported here is there before Ansible forks its workers, because a play's hosts are templated before.
 # Otherwise each worker would import it for each task: a run without changes took a third longer.
-from ansible_collections.wharf.registry.plugins.plugin_utils import settings, tls  # noqa: F401
+from ansible_collections.wharf.registry.plugins.plugin_utils import settings  # noqa: F401
 
 DOCUMENTATION = r"""
 name: settings_hosts

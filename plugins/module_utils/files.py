@@ -1,9 +1,22 @@
-"""Writing a file from one whole content to the other."""
+"""Small files and directories: written as a whole, compared with what is there, removed."""
 
 from __future__ import annotations
 
+import base64
 import os
+import shutil
+import stat
 import tempfile
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A file, a directory or a link, as it is or as it should be."""
+
+    uid: int
+    gid: int
+    mode: int  # -1 for a link
+    content: bytes | None  # of a file; where a link leads; None for a directory
 
 
 def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
@@ -32,3 +45,127 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
     except BaseException:
         os.unlink(new)
         raise
+
+
+def read_entry(path: str) -> Entry | None:
+    """Return what is at a path; None where nothing is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        facts = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISLNK(facts.st_mode):
+        return Entry(facts.st_uid, facts.st_gid, -1, os.fsencode(os.readlink(path)))  # is replaced, never followed
+    if stat.S_ISDIR(facts.st_mode):
+        return Entry(facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode), None)
+    with open(path, "rb") as file:
+        return Entry(facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode), file.read())
+
+
+class Changes:
+    """Brings files and directories to how they should be, and remembers what it has changed, or would have."""
+
+    def __init__(self, check_mode: bool) -> None:
+        """Take whether only to tell."""
+        self.check_mode = check_mode
+        self.paths: list[str] = []
+        self.diff: list[dict[str, str]] = []
+
+    def file(self, path: str, wanted: Entry | None) -> bool:
+        """Write a file, or remove it (None); tell whether there was anything to do. Directories above it are made.
+
+        Raises:
+            OSError: it cannot be written, or there is a directory.
+        """
+        before = read_entry(path)
+        if before == wanted:
+            return False
+        if before and before.content is None:
+            raise IsADirectoryError(21, "Is a directory", path)
+        self._note(path, before, wanted)
+        if self.check_mode:
+            return True
+        if wanted is None:
+            os.unlink(path)
+        else:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            write_atomic(path, wanted.content or b"", wanted.mode, wanted.uid, wanted.gid)
+        return True
+
+    def directory(self, path: str, wanted: Entry) -> None:
+        """Make a directory with its owner and mode, or give them to the one that is there.
+
+        Raises:
+            OSError: it cannot be made, or there is something else.
+        """
+        before = read_entry(path)
+        if before == wanted:
+            return
+        self._note(path, before, wanted)
+        if not self.check_mode:
+            if before is None:
+                os.makedirs(path, mode=0o755)
+            elif before.content is not None:
+                raise NotADirectoryError(20, "Not a directory", path)
+            os.chown(path, wanted.uid, wanted.gid)
+            os.chmod(path, wanted.mode)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, or a directory with all that is in it.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        if not os.path.lexists(path):
+            return
+        self.paths.append(path)
+        if self.check_mode:
+            return
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+    def remove_empty(self, path: str) -> None:
+        """Remove a directory if nothing is left in it."""
+        if not os.path.isdir(path):
+            return
+        left = {os.path.join(path, name) for name in os.listdir(path)}
+        if self.check_mode:
+            left -= set(self.paths)
+        if not left:
+            self.paths.append(path)
+            if not self.check_mode:
+                os.rmdir(path)
+
+    def _note(self, path: str, before: Entry | None, after: Entry | None) -> None:
+        """Remember a change, for the result and for --diff."""
+        self.paths.append(path)
+        self.diff.append(
+            {
+                "before_header": f"{path} ({_facts(before)})",
+                "before": _text(before),
+                "after_header": f"{path} ({_facts(after)})",
+                "after": _text(after),
+            }
+        )
+
+
+def decode(content: str) -> bytes:
+    """Return the bytes of a content that is given as text, or as base64 behind "base64:"."""
+    return base64.b64decode(content[7:]) if content.startswith("base64:") else content.encode()
+
+
+def _facts(entry: Entry | None) -> str:
+    """Return owner, group and mode for people."""
+    return f"{entry.uid}:{entry.gid} {entry.mode:04o}" if entry else "absent"
+
+
+def _text(entry: Entry | None) -> str:
+    """Return the content for people."""
+    if entry is None or entry.content is None:
+        return ""
+    return entry.content.decode(errors="replace") if b"\0" not in entry.content else "(not text)\n"

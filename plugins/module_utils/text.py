@@ -15,8 +15,11 @@ def human_bytes(size: float) -> str:
 
 
 def pluralize(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 tag, 2 tags, 2 repositories."""
-    return f"{number} {noun if number == 1 else noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+    """Return a number with its noun: 1 tag, 2 tags, 2 days, 2 repositories."""
+    if number == 1:
+        return f"1 {noun}"
+    plural = noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeiou" else noun + "s"
+    return f"{number} {plural}"
 
 
 def one_line(text: object, length: int = 300) -> str:

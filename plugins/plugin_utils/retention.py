@@ -1,68 +1,42 @@
-"""The filter that judges the rules of retention on the controller, before a server sees them."""
+"""The rules that say which tags are kept: what their argument specs cannot judge."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-EXPRESSIONS = ("repositories", "keep_tags")
-NUMBERS = ("keep_newest", "older_than")
-KEYS = ("repositories", "keep_newest", "keep_tags", "older_than")
+KEEPERS = ("keep_newest", "keep_tags", "older_than")
 
 
-def wharf_retention_problems(rules: object, variable: str) -> list[str]:
-    """Judge the rules that say which tags go.
+def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> list[str]:
+    """Return a line for each mistake in the rules.
 
-    :param rules: list of mappings ``{repositories: text, keep_newest: number, keep_tags: text, older_than: days}``, of
-        which ``repositories`` and one more must be given. Null means none.
-    :param variable: the variable's name, for the messages.
-    :returns: one line for each problem, in the order of the list.
+    Args:
+        rules: mappings with the keys repositories, keep_newest, keep_tags and older_than, of the right types.
+        variable: the variable that holds them, for the messages.
     """
-    if rules is None:
-        return []
-    if not isinstance(rules, (list, tuple)):
-        return [f"{variable}: is not a list: use a list of rules, each with {', '.join(KEYS)}"]
     return [
         f"{variable}: rule {number} {problem}"
         for number, rule in enumerate(rules, start=1)
-        for problem in _problems(rule)
+        for problem in _problems({key: value for key, value in rule.items() if value is not None})
     ]
 
 
-def _problems(rule: object) -> list[str]:
-    """Return the ends of the lines about one rule."""
-    if not isinstance(rule, Mapping):
-        return [f"is not a mapping: use {', '.join(KEYS)}"]
-    problems = []
-    if unknown := [str(key) for key in rule if key not in KEYS]:
-        problems.append(f"has the unknown key {', '.join(unknown)}: use {', '.join(KEYS)}")
-    if "repositories" not in rule:
-        problems.append("names no repositories: give a regular expression, such as team/.*")
-    for key in EXPRESSIONS:
-        if key in rule and (problem := _expression_problem(rule[key])):
-            problems.append(f"has {key} that {problem}")
-    for key in NUMBERS:
-        if key in rule and not _natural(rule[key]):
-            problems.append(f"has {key} that is no number from 0 on: use a whole number, such as 10")
-    if not any(key in rule for key in KEYS[1:]):
-        problems.append(
-            "says nothing of what stays, so that all tags but the newest would go: give keep_newest, keep_tags or"
-            " older_than"
+def _problems(rule: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ends of the lines about one rule."""
+    for key in ("repositories", "keep_tags"):
+        if rule.get(key) == "":
+            yield f"has an empty {key}: use a regular expression, such as v[0-9.]+"
+        try:
+            re.compile(rule.get(key, ""))
+        except re.error as error:
+            yield f"has {key} that is no regular expression ({error}): correct it, such as v[0-9.]+"
+    for key in ("keep_newest", "older_than"):
+        if rule.get(key, 0) < 0:
+            yield f"has a negative {key}: use a whole number, such as 10"
+    if not any(key in rule for key in KEEPERS):
+        yield (
+            "does not say what is kept, so that all tags but the newest would be deleted: give keep_newest, keep_tags"
+            " or older_than"
         )
-    return problems
-
-
-def _expression_problem(value: object) -> str | None:
-    """Return what is wrong with a regular expression, None when nothing is."""
-    if not isinstance(value, str) or value == "":
-        return "is no text: use a regular expression, such as v[0-9.]+"
-    try:
-        re.compile(value)
-    except re.error as error:
-        return f"is no regular expression ({error}): mend it, such as v[0-9.]+"
-    return None
-
-
-def _natural(value: object) -> bool:
-    """Tell whether a value is a whole number from 0 on."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

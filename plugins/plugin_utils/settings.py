@@ -13,7 +13,13 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings, checks, client_plan, retention
+from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings, client_plan, retention, tls
+from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
 ROLE = Path(__file__).parents[2] / "roles/settings"
 PLACEHOLDER = "/"  # stands for a default that only Ansible can template
@@ -114,7 +120,7 @@ def _plain(message: str, specs: Mapping[str, Any]) -> tuple[str, str]:
     if choices := re.match(r"value of (\S+) must be one of: (.*), got: (.*?)(?: found in .*)?$", message):
         key = "" if choices[1] == name else f"{choices[1]} "
         words, _, last = choices[2].lstrip(", ").rpartition(", ")
-        return name, f"{key}{checks.shown(choices[3])} is unknown: use {words} or {last}"
+        return name, f"{key}{shown(choices[3])} is unknown: use {words} or {last}"
     return name, message.replace(f" found in {name}", "")
 
 
@@ -132,11 +138,14 @@ def _unknown_names(names: Iterable[str], specs: Mapping[str, Any]) -> list[str]:
 # What the specification cannot say ----------------------------------------------------------------
 
 
-def _pem_problems(trust: str, certificate: str, key: str, ca: str) -> list[str]:
+def _certificate_problems(
+    trust: str, certificate: str, key: str, ca: str, name: str, aliases: Sequence[str]
+) -> list[str]:
     """Judge the certificate, the key and the CA: needed with ``provided``, in vain with any other mode."""
+    given = {"certificate": certificate, "key": key, "ca": ca}
     problems = []
-    for name, value in (("certificate", certificate), ("key", key), ("ca", ca)):
-        variable = f"wharf_registry_{name}"
+    for kind, value in given.items():
+        variable = f"wharf_registry_{kind}"
         if trust != "provided":
             if value:
                 problems.append(
@@ -144,13 +153,16 @@ def _pem_problems(trust: str, certificate: str, key: str, ca: str) -> list[str]:
                     " remove it, or set wharf_registry_trust to provided"
                 )
         elif value:
-            problems += checks.registry_pem_problems(value, variable, "key" if name == "key" else "certificate")
+            problems += pem_problems(value, variable, "key" if kind == "key" else "certificate")
         else:
             problems.append(
                 f"{variable}: is missing, and wharf_registry_trust is provided:"
                 " set it to PEM text or the absolute path of a PEM file on the controller"
             )
-    return problems
+    if problems or trust != "provided":
+        return problems
+    variables = {kind: f"wharf_registry_{kind}" for kind in (*given, "name", "aliases")}
+    return tls.registry_tls_problems(given, name, aliases, variables)
 
 
 def _previous_names_problems(names: Sequence[str], name: str, port: int) -> list[str]:
@@ -161,20 +173,20 @@ def _previous_names_problems(names: Sequence[str], name: str, port: int) -> list
         host, colon, its_port = item.rpartition(":")
         if not colon:
             use = "use NAME:PORT, such as registry.example.com:5000"
-            problems.append(f"{variable}: item {position}, {checks.shown(item)} is not NAME:PORT: {use}")
-        elif wrong := checks.registry_name_problems(host, variable) + checks.registry_port_problems(its_port, variable):
+            problems.append(f"{variable}: item {position}, {shown(item)} is not NAME:PORT: {use}")
+        elif wrong := name_problems(host, variable) + port_problems(its_port, variable):
             problems += wrong
         elif item == f"{name}:{port}":
             problems.append(
-                f"{variable}: item {position}, {checks.shown(item)} is what the registry is called now, which the"
+                f"{variable}: item {position}, {shown(item)} is what the registry is called now, which the"
                 " clients are to trust: take it out"
             )
     return problems
 
 
-def _user_problems(users: Sequence[Mapping[str, Any]], anonymous: bool, cost: int, trust: str) -> list[str]:
+def _users_problems(users: Sequence[Mapping[str, Any]], anonymous: bool, cost: int, trust: str) -> list[str]:
     """Judge the users, and that they do not meet a registry without TLS."""
-    problems = list(checks.registry_user_problems(users, "wharf_registry_users", anonymous, True, cost))
+    problems = list(user_problems(users, "wharf_registry_users", anonymous, True, cost))
     if users and trust == "insecure":
         problems.append(
             "wharf_registry_users: users do not go with wharf_registry_trust: insecure, because clients send no"
@@ -184,17 +196,17 @@ def _user_problems(users: Sequence[Mapping[str, Any]], anonymous: bool, cost: in
     return problems
 
 
-def _login_problems(logins: Sequence[Mapping[str, Any]], users: Sequence[Mapping[str, Any]]) -> list[str]:
+def _logins_problems(logins: Sequence[Mapping[str, Any]], users: Sequence[Mapping[str, Any]]) -> list[str]:
     """Judge who logs in on the clients, and that the registry has a user of that name."""
     names = [user.get("name") for user in users]
-    return list(checks.registry_login_problems(logins, "wharf_registry_logins", names))
+    return list(login_problems(logins, "wharf_registry_logins", names))
 
 
-def _archive_problems(path: str, source: str) -> list[str]:
+def _saved_image_problems(path: str, source: str) -> list[str]:
     """Judge the saved image: needed with the source ``archive``, in vain with any other."""
     variable = "wharf_registry_image_archive"
     if source == "archive":
-        return list(checks.registry_archive_problems(path, variable))
+        return list(archive_problems(path, variable))
     if path:
         use = "remove it, or set wharf_registry_image_source to archive"
         return [f"{variable}: is set, but wharf_registry_image_source is {source} and would ignore it: {use}"]
@@ -206,7 +218,7 @@ def _address_problems(address: str) -> list[str]:
     try:
         ipaddress.ip_address(address or "192.0.2.10")
     except ValueError:
-        return [f"wharf_registry_address: {checks.shown(address)} is not an IP address: use one such as 192.0.2.10"]
+        return [f"wharf_registry_address: {shown(address)} is not an IP address: use one such as 192.0.2.10"]
     return []
 
 
@@ -232,7 +244,7 @@ def _fetch_problems(directory: str, repository: str, host: str) -> list[str]:
     if not directory:
         return []
     if not directory.startswith("/") or ".." in directory.split("/") or not directory.strip("/"):
-        return [f"{variable}: {checks.shown(directory)} is not a directory: use an absolute path on the controller"]
+        return [f"{variable}: {shown(directory)} is not a directory: use an absolute path on the controller"]
     if not host and not (repository or "/").startswith("/"):
         return [
             f"{variable}: is set, but wharf_backup_repository is not a directory of a host of the inventory:"
@@ -248,13 +260,20 @@ def _named(judge: Callable[..., Iterable[str]], variable: str) -> tuple[tuple[st
 
 # Each check with the variables that it reads; it is left out where one of them has a wrong type already.
 CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
-    _named(checks.registry_name_problems, "wharf_registry_name"),
-    _named(checks.registry_port_problems, "wharf_registry_port"),
+    _named(name_problems, "wharf_registry_name"),
+    _named(port_problems, "wharf_registry_port"),
     (
-        ("wharf_registry_trust", "wharf_registry_certificate", "wharf_registry_key", "wharf_registry_ca"),
-        _pem_problems,
+        (
+            "wharf_registry_trust",
+            "wharf_registry_certificate",
+            "wharf_registry_key",
+            "wharf_registry_ca",
+            "wharf_registry_name",
+            "wharf_registry_aliases",
+        ),
+        _certificate_problems,
     ),
-    _named(checks.registry_aliases_problems, "wharf_registry_aliases"),
+    _named(alias_problems, "wharf_registry_aliases"),
     (("wharf_registry_previous_names", "wharf_registry_name", "wharf_registry_port"), _previous_names_problems),
     (
         (
@@ -263,9 +282,9 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
             "wharf_registry_bcrypt_cost",
             "wharf_registry_trust",
         ),
-        _user_problems,
+        _users_problems,
     ),
-    (("wharf_registry_logins", "wharf_registry_users"), _login_problems),
+    (("wharf_registry_logins", "wharf_registry_users"), _logins_problems),
     _named(client_plan.registry_client_tools_problems, "wharf_client_tools"),
     (
         ("wharf_client_system_store", "wharf_registry_trust"),
@@ -273,12 +292,12 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
             store, "wharf_client_system_store", "wharf_registry_trust", trust
         ),
     ),
-    _named(checks.registry_cost_problems, "wharf_registry_bcrypt_cost"),
-    _named(checks.registry_image_problems, "wharf_registry_image"),
-    (("wharf_registry_image_archive", "wharf_registry_image_source"), _archive_problems),
-    _named(checks.registry_data_problems, "wharf_registry_data"),
+    _named(cost_problems, "wharf_registry_bcrypt_cost"),
+    _named(image_problems, "wharf_registry_image"),
+    (("wharf_registry_image_archive", "wharf_registry_image_source"), _saved_image_problems),
+    _named(data_problems, "wharf_registry_data"),
     (("wharf_registry_address",), _address_problems),
-    _named(retention.wharf_retention_problems, "wharf_retention"),
+    _named(retention.retention_problems, "wharf_retention"),
     (
         (
             "wharf_backup_repository",

@@ -88,7 +88,7 @@ MISTAKES = {
     "misspelt": ({"wharf_backup_shedule": "daily"}, "wharf_backup_shedule: is unknown: use wharf_backup_schedule"),
 }
 
-# What is wrong with the engine is told once the landscape is right.
+# What is wrong with the engine is told once the settings are right.
 ENGINE_MISTAKES = {
     "engine-source": ({"docker_engine_source": "snap"}, "docker_engine_source is 'snap'"),
     "engine-channel": ({"docker_engine_channel": "nightly"}, "docker_engine_channel is 'nightly'"),

@@ -53,16 +53,6 @@ def files(*endings: str, under: tuple[str, ...] = (".",)) -> list[Path]:
     return sorted(found)
 
 
-def needs(role: str) -> list[str]:
-    """Return the roles that a role depends on."""
-    return [name.rpartition(".")[2] for name in load(ROLES[role] / "meta/main.yml")["dependencies"]]
-
-
-def is_needed(role: str) -> bool:
-    """Tell whether another role depends on this one."""
-    return any(role in needs(other) for other in ROLES)
-
-
 def tasks_of(role: str) -> Iterator[dict[str, Any]]:
     """Yield all tasks and handlers of a role, blocks before what is in them."""
     places = (f"roles/{role}/tasks", f"roles/{role}/handlers")
@@ -185,19 +175,11 @@ def test_no_roles_name_begins_with_anothers() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_variables_bear_their_roles_name(role: str) -> None:
-    """Public ones are in the defaults. Results for the play, set by set_fact, are public but no input.
-
-    So is what a role has for those that depend on it.
-    """
+    """Public ones are in the defaults. Results for the play, set by set_fact, are public but no input."""
     private, public = f"__{role}_", f"{role}_"
     names, facts = set(load(ROLES[role] / "vars/main.yml") or {}), set()
-    if is_needed(role):
-        names = {name for name in names if not name.startswith(public)}
     for task in tasks_of(role):
-        own = set(task.get("vars", {}))
-        if included := task.get("ansible.builtin.include_role"):
-            own -= specs(included["name"].rpartition(".")[2]).keys()
-        names |= own | {task.get("register"), task.get("loop_control", {}).get("loop_var")}
+        names |= set(task.get("vars", {})) | {task.get("register"), task.get("loop_control", {}).get("loop_var")}
         facts |= set(task.get("ansible.builtin.set_fact", {})) - {"cacheable"}
     assert [name for name in load(ROLES[role] / "defaults/main.yml") if not name.startswith(public)] == []
     assert sorted(name for name in names - {None} if not name.startswith(private)) == []
@@ -212,16 +194,11 @@ def test_no_two_tasks_of_a_role_have_the_same_name(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_knows_no_groups_no_other_role_and_no_landscape(role: str) -> None:
-    """It may know those that it depends on, which come with it.
-
-    A message may name a fact of the landscape as the remedy, with its value: `wharf_x: true`.
-    """
+    """A message may name a fact of the landscape as the remedy, with its value: `wharf_x: true`."""
     for file in files(".yml", ".j2", under=(f"roles/{role}",)):
         text = file.read_text("utf-8")
         assert not re.search(r"\bgroups\b[.\[]|\bhostvars\b", text), file
-        assert set(re.findall(r"\b(?:include|import)_role:\s+name: wharf\.registry\.(.+)", text)) <= set(needs(role)), (
-            file
-        )
+        assert not re.search(r"\b(?:include|import)_role\b", text), file
         assert not re.search(r"\bwharf_\w+\b(?!:)", text), file
 
 
@@ -232,9 +209,9 @@ def test_a_role_knows_no_groups_no_other_role_and_no_landscape(role: str) -> Non
 def test_a_role_has_what_every_role_has(role: str) -> None:
     parts = ["README.md", "defaults/main.yml", "meta/main.yml", "meta/argument_specs.yml"]
     parts += ["tasks/main.yml", "tasks/validate.yml", "vars/main.yml"]
-    if is_needed(role):  # such a role does nothing before the other one asks it to
-        parts = [part for part in parts if not part.startswith("tasks/")]
-        assert not (ROLES[role] / "tasks/main.yml").exists()
+    if role == "server_programs":  # its argument specs judge everything
+        parts.remove("tasks/validate.yml")
+    assert load(ROLES[role] / "meta/main.yml")["dependencies"] == []
     assert [part for part in parts if not (ROLES[role] / part).is_file()] == []
 
 

@@ -17,6 +17,7 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT, REGISTRY, push, watch, write
@@ -24,9 +25,16 @@ from conftest import PROJECT, REGISTRY, push, watch, write
 DATA = "/var/lib/wharf/registry"
 STORE = f"{DATA}/docker/registry/v2"
 EMPTY = f"find {STORE} -name _uploads -prune -o -type f -size 0 -print"
+FILES = Path(__file__).resolve().parents[1] / "files"
+BATCH = secrets.token_hex(3)  # of images that push-tight.py pushes
 STEADY = f"{REGISTRY}/faults/steady:1"  # pulled all the time, to measure how long there is no service
 ACKNOWLEDGED: dict[str, str] = {}  # reference: digest
 LOST: set[str] = set()
+
+
+def put(host, name: str) -> None:
+    """Copy one of the programs beside these tests to a host's /tmp."""
+    write(host, f"/tmp/{name}", (FILES / name).read_text())
 
 
 def host_command(*arguments: str) -> None:
@@ -137,51 +145,10 @@ def container(server, field: str) -> str:
     return server.check_output(f"docker inspect --format '{{{{{field}}}}}' registry")
 
 
-# Asks the registry, as any client may, for everything it lists: every tag with the digest of what it leads to, or with
-# what is wrong. Reads all that belongs to it, and compares it with its digest.
-READ = """
-import base64, hashlib, json, ssl, sys, urllib.error, urllib.request
-login = base64.b64encode(f"ci:{sys.stdin.readline().strip()}".encode()).decode()
-types = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
-context = ssl.create_default_context(cafile="/etc/docker/certs.d/REGISTRY/wharf-ca.crt")
-def ask(path):
-    headers = {"Accept": types, "Authorization": f"Basic {login}"}
-    request = urllib.request.Request("https://REGISTRY" + path, headers=headers)
-    with urllib.request.urlopen(request, context=context) as answer:
-        return answer.read()
-def read(name, tag):
-    try:
-        manifest = ask(f"/v2/{name}/manifests/{tag}")
-        for blob in [json.loads(manifest)["config"], *json.loads(manifest)["layers"]]:
-            if "sha256:" + hashlib.sha256(ask(f"/v2/{name}/blobs/{blob['digest']}")).hexdigest() != blob["digest"]:
-                return f"another content than {blob['digest']}"
-        return "sha256:" + hashlib.sha256(manifest).hexdigest()
-    except urllib.error.HTTPError as error:
-        return f"HTTP status {error.code} for {error.url}"
-found = {}
-for name in json.loads(ask("/v2/_catalog?n=1000"))["repositories"]:
-    found[name] = {}
-    try:
-        for tag in json.loads(ask(f"/v2/{name}/tags/list"))["tags"] or []:
-            found[name][tag] = read(name, tag)
-    except urllib.error.HTTPError as error:
-        if error.code != 404:  # what a name in the catalogue gets that has no image
-            raise
-print(json.dumps(found))
-""".replace("REGISTRY", REGISTRY)
-
-# Pulls by tag and tells the digest that came, four at a time.
-PULL = r"""
-xargs -P 4 -I % sh -c '
-    docker pull --quiet % >/dev/null 2>/tmp/pull.$$ || { echo "% $(tr "\n" " " </tmp/pull.$$)"; exit; }
-    docker image inspect --format "% {{index .RepoDigests 0}}" %; docker image rm % >/dev/null'
-"""
-
-
 def listed(host, password: str) -> dict[str, dict[str, str]]:
     """Return what the registry lists: repository to tag to digest, or to what is wrong."""
-    write(host, "/tmp/read.py", READ)
-    return json.loads(host.check_output(f"echo '{password}' | python3 /tmp/read.py"))
+    put(host, "read-all.py")
+    return json.loads(host.check_output(f"echo '{password}' | python3 /tmp/read-all.py {REGISTRY}"))
 
 
 def check_all(hosts, password: str, pulled: Iterable[str] = ()) -> None:
@@ -201,15 +168,14 @@ def check_all(hosts, password: str, pulled: Iterable[str] = ()) -> None:
     assert {reference: digest for reference, digest in tags.items() if not digest.startswith("sha256:")} == {}
 
     references = {STEADY, *pulled}
-    write(hosts["client2"], "/tmp/pull", PULL)
+    put(hosts["client2"], "pull-all.sh")
     write(hosts["client2"], "/tmp/references", "\n".join(references))
-    lines = hosts["client2"].check_output("sh /tmp/pull </tmp/references").splitlines()
+    lines = hosts["client2"].check_output("sh /tmp/pull-all.sh </tmp/references").splitlines()
     wanted = {reference: f"{reference.rpartition(':')[0]}@{ACKNOWLEDGED[reference]}" for reference in references}
     assert dict(line.split(" ", 1) for line in lines) == wanted
 
     # And what no client asks for: whatever has no tag.
-    seen = hosts["server"].run(f"python3 /usr/local/lib/wharf/registry_storage.py verify {DATA}")
-    assert json.loads(seen.stdout)["problems"] == []
+    assert json.loads(hosts["server"].run("wharf verify-storage --json").stdout)["problems"] == []
 
 
 def push_one(hosts, password: str) -> None:
@@ -277,18 +243,9 @@ def test_registry_is_killed_during_a_push(hosts, password, number):
 
 
 def test_engine_is_upgraded_under_it(hosts, password, number):
-    """A package of a higher version with the same program: Debian offers only one version at a time."""
     server = hosts["server"]
-    server.check_output(
-        """mkdir /root/upgrade; cd /root/upgrade; apt-get update -qq
-        for package in docker.io containerd; do
-            version=$(dpkg-query --show --showformat '${Version}' $package)
-            apt-get download -qq -o APT::Sandbox::User=root $package=${version%+upgrade*} 2>&1
-            dpkg-deb --raw-extract $package*.deb $package
-            sed -i "s/^Version: .*/&+upgrade$(date +%s)/" $package/DEBIAN/control
-            rm $package*.deb; dpkg-deb -Znone --build $package $package.deb
-        done"""
-    )
+    put(server, "make-engine-upgrade.sh")
+    server.check_output("sh /tmp/make-engine-upgrade.sh")
     identity = "cat /run/docker.pid; pgrep -x containerd"
     before, started = server.check_output(identity), container(server, ".State.StartedAt")
     pushed = make_images(hosts["client1"], [2, 4])
@@ -309,20 +266,8 @@ def test_engine_is_upgraded_under_it(hosts, password, number):
 def test_clock_is_set_back_a_day(hosts, ansible, password):
     """Everything was made tomorrow: the CA, the certificate, and all files."""
     server = hosts["server"]
-    server.check_output(
-        """set -e; cd /etc/wharf
-        ahead() { date -u -d "$(openssl x509 -noout "-$2" -in "$1" | cut -d= -f2) +1 day" +%Y%m%d%H%M%SZ; }
-        again() {  # CERTIFICATE KEY CA CA_KEY
-            openssl x509 -copy_extensions copyall -x509toreq -in "$1" -key "$2" -out /tmp/request.pem
-            openssl x509 -req -copy_extensions copyall -in /tmp/request.pem $3 $4 -out /tmp/ahead.crt \
-                -not_before "$(ahead "$1" startdate)" -not_after "$(ahead "$1" enddate)"
-            cat /tmp/ahead.crt >"$1"
-        }
-        again ca/ca.crt ca/ca.key "-key ca/ca.key"
-        again tls/registry.crt tls/registry.key "-CA ca/ca.crt" "-CAkey ca/ca.key"
-        cat ca/ca.crt >tls/ca.crt
-        find /etc/wharf /var/lib/wharf -exec touch --date tomorrow {} +"""
-    )
+    put(server, "set-clock-ahead.sh")
+    server.check_output("sh /tmp/set-clock-ahead.sh")
     certificate = server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt")
     result = ansible("site.yml", "--skip-tags", "prove")
     assert result.returncode == 0, result.stdout
@@ -349,55 +294,11 @@ def small_disk(hosts) -> Iterator[None]:
     wait_for_service(hosts)
 
 
-# Pushes small images on the server itself, each on a disk that has one page more free than for the one before, so that
-# each step of a push meets the full disk once; the last on one that fills up just before its manifest. The disk stays
-# full. Or pushes them all again. Tells which were acknowledged.
-TIGHT = (
-    """
-import gzip, hashlib, io, json, os, sys, tarfile
-sys.path.insert(0, "/usr/local/lib/wharf")
-from registry_host import Failure, Registry
-client = Registry().client("ci", sys.stdin.readline().strip())
-sha256 = lambda content: "sha256:" + hashlib.sha256(content).hexdigest()
-acknowledged, failed = {}, {}
-fill = "cd DATA; cat /dev/zero >>filler 2>/dev/null"
-for number in range(13):
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo(f"BATCH-{number}"))
-    layer = gzip.compress(file.getvalue(), mtime=0)
-    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {
-        "type": "layers", "diff_ids": [sha256(file.getvalue())]}}).encode()
-    described = lambda kind, content: {"mediaType": kind, "size": len(content), "digest": sha256(content)}
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": described("application/vnd.docker.container.image.v1+json", config),
-        "layers": [described("application/vnd.docker.image.rootfs.diff.tar.gzip", layer)]}).encode()
-    name = f"faults/BATCH-{number}"
-    if sys.argv[1] == "full":
-        os.system(f"cd DATA; rm -f filler; head -c {4096 * number} /dev/zero >spare")
-        os.system(f"{fill}; rm spare")
-    try:
-        client.push_blob(name, layer)
-        client.push_blob(name, config)
-        if sys.argv[1] == "full" and number == 12:
-            os.system(fill)
-        client.push_manifest(name, "1", manifest)
-        acknowledged[f"REGISTRY/{name}:1"] = sha256(manifest)
-    except Failure as failure:
-        failed[name] = str(failure)
-if sys.argv[1] == "full":
-    os.system(fill)
-print(json.dumps([acknowledged, failed]))
-""".replace("REGISTRY", REGISTRY)
-    .replace("DATA", DATA)
-    .replace("BATCH", secrets.token_hex(3))
-)
-
-
 def push_tight(server, password: str, how: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Run TIGHT with "full" or "again"; return what was acknowledged, and why the rest failed."""
-    write(server, "/tmp/tight.py", TIGHT)
-    acknowledged, failed = json.loads(server.check_output(f"echo '{password}' | python3 /tmp/tight.py {how}"))
+    """Run push-tight.py with "full" or "again"; return what was acknowledged, and why the rest failed."""
+    put(server, "push-tight.py")
+    command = f"python3 /tmp/push-tight.py {how} {REGISTRY} {DATA} {BATCH}"
+    acknowledged, failed = json.loads(server.check_output(f"echo '{password}' | {command}"))
     ACKNOWLEDGED.update(acknowledged)
     return acknowledged, failed
 
@@ -451,22 +352,11 @@ class TestDisk:
         assert container(hosts["server"], ".State.StartedAt") == started
 
 
-def test_mending_is_killed_while_the_registry_is_paused(hosts, password):
+def test_repair_is_killed_while_the_registry_is_paused(hosts, password):
     """Until a kill has come between the pause and its end, which takes a moment."""
     server = hosts["server"]
-    write(
-        server,
-        "/tmp/kill",
-        f"""paused() {{ [ "$(docker inspect --format '{{{{.State.Paused}}}}' registry)" = true ]; }}
-        for prefix in $(ls {STORE}/blobs/sha256); do
-            blob={STORE}/blobs/sha256/$prefix/$prefix$(od -An -N31 -tx1 -v /dev/urandom | tr -dc 0-9a-f)
-            mkdir $blob; : >$blob/data
-            wharf repair-storage & pid=$!
-            while readlink /proc/$pid/exe >/dev/null; do ! paused || kill -9 $pid; done
-            ! paused || exit 0
-        done; exit 1""",
-    )
-    server.check_output("sh /tmp/kill")
+    put(server, "kill-repair.sh")
+    server.check_output(f"sh /tmp/kill-repair.sh {STORE}")
     server.check_output("systemctl start wharf-repair-storage")
     assert container(server, ".State.Status") == "running"
     assert server.check_output(EMPTY) == ""

@@ -1,4 +1,4 @@
-"""Rubbish goes, images stay: what a collection and the retention rules do, and what may go wrong meanwhile."""
+"""Garbage goes, images stay: what a collection and the retention rules do, and what may go wrong meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testinfra.host import Host
 
 DATA = "/var/lib/wharf/registry"
 STORAGE = f"{DATA}/docker/registry/v2"
-READER = "python3 -B /usr/local/lib/wharf/registry_storage.py"
+VERIFY = "wharf verify-storage --json"
 COLLECT = "wharf collect-garbage"
 
 
@@ -66,8 +66,8 @@ def push_index(host: Host, repository: str) -> str:
     return host.check_output(f"{manifest} push --purge {repository}:all").split()[-1]
 
 
-def add_rubbish(client: Host, server: Host, name: str = "rubbish/heap") -> str:
-    """Push an image and take its repository away: its blobs are rubbish then. Return the largest one's directory."""
+def add_garbage(client: Host, server: Host, name: str = "garbage/heap") -> str:
+    """Push an image and take its repository away: nothing needs its blobs then. Return the largest one's directory."""
     make(client, f"{REGISTRY}/{name}:1")
     push(client, f"{REGISTRY}/{name}:1")
     digests = server.check_output(f"ls {STORAGE}/repositories/{name}/_layers/sha256").split()
@@ -88,9 +88,9 @@ def as_it_was(server: Host, kept: dict[str, str]) -> None:
     assert not server.file("/etc/wharf/registry/.htpasswd.new").exists
     assert not server.file(f"{STORAGE}/repositories/wharf-verify").exists
     assert not server.file(f"{DATA}/.wharf-removed").exists
-    verified = json.loads(server.check_output(f"{READER} verify --contents {DATA}"))
+    verified = json.loads(server.check_output(f"{VERIFY} --contents {DATA}"))
     assert verified["problems"] == []
-    tags = json.loads(server.check_output(f"{READER} tags {DATA}"))
+    tags = json.loads(server.check_output(f"{VERIFY} --tags {DATA}"))["tags"]
     for reference, digest in kept.items():
         assert tags[reference.partition("/")[2]] == digest
 
@@ -128,7 +128,7 @@ def docker_that(server: Host, what: str) -> Iterator[str]:
 
 def test_dry_run_shows_what_would_go_and_changes_nothing(server, client, kept, ansible):
     server.check_output(COLLECT)
-    place = add_rubbish(client, server)
+    place = add_garbage(client, server)
     before = snapshot(server)
     shown = ansible("playbooks/collect-garbage.yml", "--check")
     assert shown.returncode == 0, shown.stdout
@@ -138,8 +138,8 @@ def test_dry_run_shows_what_would_go_and_changes_nothing(server, client, kept, a
     assert snapshot(server) == before
 
 
-def test_collection_frees_the_rubbish_and_loses_nothing(server, client, kept, ansible, number):
-    place = add_rubbish(client, server)
+def test_collection_frees_the_garbage_and_loses_nothing(server, client, kept, ansible, number):
+    place = add_garbage(client, server)
     one = f"{REGISTRY}/kept/one@{kept[f'{REGISTRY}/kept/one:1']}"
     restart = plain_restart(server, client, one)
     with watch(client, one) as seen:
@@ -147,7 +147,7 @@ def test_collection_frees_the_rubbish_and_loses_nothing(server, client, kept, an
     assert run.returncode == 0, run.stdout
     assert changes(run) == 1, run.stdout
     assert "deleted: 6 blobs" in run.stdout
-    assert "proved: an image was pushed and pulled" in run.stdout
+    assert "verified: an image was pushed and pulled" in run.stdout
     assert not server.file(place).exists
     assert result(server).startswith("ok ")
     as_it_was(server, kept)
@@ -157,9 +157,9 @@ def test_collection_frees_the_rubbish_and_loses_nothing(server, client, kept, an
         client.check_output(f"docker pull {reference}")
     assert seen.shows_no_more_than(restart), (restart, vars(seen))
     number("collection, without service as a client sees it", seen.seconds, "s")
-    told = re.search(r"refused pushes for ([0-9.]+) s; did not answer for ([0-9.]+) s", run.stdout)
-    number("collection, read-only", float(told[1]), "s")
-    number("collection, no answer, in two parts", float(told[2]), "s")
+    measured = re.search(r"refused pushes for ([0-9.]+) s; did not answer for ([0-9.]+) s", run.stdout)
+    number("collection, read-only", float(measured[1]), "s")
+    number("collection, no answer, in two parts", float(measured[2]), "s")
     number("collection, images lost", 0, "")
 
 
@@ -174,17 +174,17 @@ def test_nothing_to_collect_leaves_the_registry_alone(server, ansible):
 
 def test_image_that_was_collected_is_pushed_again_whole(server, client, kept):
     """A registry that remembered the blobs would say "Layer already exists" of what is gone."""
-    reference = f"{REGISTRY}/rubbish/again:1"
+    reference = f"{REGISTRY}/garbage/again:1"
     make(client, reference)
     digest = push(client, reference)
-    server.check_output(f"rm -r {STORAGE}/repositories/rubbish/again && {COLLECT}")
+    server.check_output(f"rm -r {STORAGE}/repositories/garbage/again && {COLLECT}")
     assert push(client, reference) == digest
     client.check_output(f"docker image rm {reference}")
     pull(client, reference, digest)
 
 
 def test_pushes_meanwhile_are_refused_and_others_wait(server, client, kept, ansible):
-    add_rubbish(client, server)
+    add_garbage(client, server)
     reference = f"{REGISTRY}/kept/late:1"
     make(client, reference)
     hold = '"start --attach registry-collect-garbage") while [ -e /tmp/hold ]; do sleep 0.1; done; real "$@" ;;'
@@ -208,13 +208,13 @@ def test_pushes_meanwhile_are_refused_and_others_wait(server, client, kept, ansi
             assert re.search("collect-garbage is at work on server since 20.* wait", deploy.stdout), deploy.stdout
         finally:
             server.check_output("rm /tmp/hold")
-        wait_for(server, "grep proved /tmp/collected")
+        wait_for(server, "grep verified: /tmp/collected")
     push(client, reference)
     as_it_was(server, kept)
 
 
 def test_push_that_is_under_way_fails_in_plain_words_or_succeeds_and_is_whole(server, client, kept):
-    add_rubbish(client, server)
+    add_garbage(client, server)
     reference = f"{REGISTRY}/kept/large:1"
     make(client, reference, size=60_000_000)
     done: dict[str, object] = {}
@@ -223,7 +223,7 @@ def test_push_that_is_under_way_fails_in_plain_words_or_succeeds_and_is_whole(se
     wait_for(server, f"ls {STORAGE}/repositories/kept/large/_uploads/*/data")
     server.check_output(COLLECT)
     under_way.join()
-    tags = json.loads(server.check_output(f"{READER} tags {DATA}"))
+    tags = json.loads(server.check_output(f"{VERIFY} --tags {DATA}"))["tags"]
     assert ("kept/large:1" in tags) == (done["first"].rc == 0), done["first"]
     digest = push(client, reference)
     client.check_output(f"docker image rm {reference}")
@@ -234,29 +234,29 @@ def test_push_that_is_under_way_fails_in_plain_words_or_succeeds_and_is_whole(se
 # What is cut off ----------------------------------------------------------------------------------
 
 KILLED = {
-    "before it rests": '"create --name registry-read-only"*) real "$@"; kill -9 $PPID ;;',
+    "before it is stopped": '"create --name registry-read-only"*) real "$@"; kill -9 $PPID ;;',
     "no registry at all": '"stop registry") real "$@"; kill -9 $PPID ;;',
     "read-only": '"start registry-read-only") real "$@"; kill -9 $PPID ;;',
     "the collection runs on": '"start --attach registry-collect-garbage") kill -9 $PPID; real "$@" ;;',
-    "both at rest": '"stop registry-read-only") real "$@"; kill -9 $PPID ;;',
+    "both stopped": '"stop registry-read-only") real "$@"; kill -9 $PPID ;;',
     "nearly done": '"rm --force registry-read-only") kill -9 $PPID ;;',
 }
 
 
 @pytest.mark.parametrize("phase", KILLED)
-def test_killed_collection_is_mended_by_the_next(server, client, kept, phase):
-    add_rubbish(client, server)
+def test_killed_collection_is_recovered_by_the_next(server, client, kept, phase):
+    add_garbage(client, server)
     with docker_that(server, KILLED[phase]) as path:
         assert server.run(f"{path} {COLLECT}").rc == 137
     assert server.check_output("docker ps --all --format '{{.Names}}'") != "registry"  # it was in the middle
     run = server.run(COLLECT)
     assert run.rc == 0, run.stderr
-    assert "an earlier run was cut off: the registry is back as it was" in run.stdout
+    assert "an earlier run was cut off: the registry is as it was before it" in run.stdout
     as_it_was(server, kept)
 
 
-def test_killed_collection_is_mended_by_a_deployment(server, client, kept, ansible):
-    add_rubbish(client, server)
+def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, ansible):
+    add_garbage(client, server)
     with docker_that(server, KILLED["read-only"]) as path:
         assert server.run(f"{path} {COLLECT}").rc == 137
     before = snapshot(server)
@@ -270,7 +270,7 @@ def test_killed_collection_is_mended_by_a_deployment(server, client, kept, ansib
 
 
 def test_collection_that_is_stopped_brings_the_registry_back(server, client, kept):
-    add_rubbish(client, server)
+    add_garbage(client, server)
     stop = '"start --attach registry-collect-garbage") kill -TERM $PPID; sleep 1; real "$@" ;;'
     with docker_that(server, stop) as path:
         run = server.run(f"{path} {COLLECT}")
@@ -282,7 +282,7 @@ def test_collection_that_is_stopped_brings_the_registry_back(server, client, kep
 
 
 def test_power_failure_in_the_middle(server, client, kept, password):
-    add_rubbish(client, server)
+    add_garbage(client, server)
     with docker_that(server, KILLED["read-only"]) as path:
         assert server.run(f"{path} {COLLECT}").rc == 137
     server.backend.run_local("docker kill wharf-garbage-server && docker start wharf-garbage-server")
@@ -297,7 +297,7 @@ def test_power_failure_in_the_middle(server, client, kept, password):
 
 
 def test_collection_that_fails_brings_the_registry_back(server, client, kept):
-    place = add_rubbish(client, server)
+    place = add_garbage(client, server)
     server.check_output(f"mount --bind {place} {place}")  # it cannot be removed
     try:
         run = server.run(COLLECT)
@@ -313,7 +313,7 @@ def test_collection_that_fails_brings_the_registry_back(server, client, kept):
 
 
 def test_damaged_manifest_is_named_and_nothing_is_deleted(server, client, kept):
-    place = add_rubbish(client, server)
+    place = add_garbage(client, server)
     digest = kept[f"{REGISTRY}/kept/two:1"].partition(":")[2]
     manifest = f"{STORAGE}/blobs/sha256/{digest[:2]}/{digest}/data"
     server.check_output(f"cp -p {manifest} /root/manifest && sed -i 's/layers/lairs_/' {manifest}")
@@ -329,7 +329,7 @@ def test_damaged_manifest_is_named_and_nothing_is_deleted(server, client, kept):
 
 
 def test_collection_that_would_eat_an_image_is_refused(server, client, kept, ansible):
-    """Without its link a part of an index counts for nothing with the registry's version 2, its layers are rubbish."""
+    """Without its link a part of an index counts for nothing with the registry's version 2, its layers are garbage."""
     index = json.loads(server.check_output(f"cat {blob(kept[f'{REGISTRY}/kept/many:all'])}"))
     part = index["manifests"][0]["digest"].partition(":")[2]
     link = f"{STORAGE}/repositories/kept/many/_manifests/revisions/sha256/{part}"
@@ -355,7 +355,7 @@ def test_untagged_images_stay_with_version_2_where_a_multi_arch_image_is_stored(
     run = ansible("playbooks/collect-garbage.yml", "-e", '{"wharf_delete_untagged": true}')
     assert run.returncode != 0
     assert "is refused: the registry's version 2" in run.stdout
-    assert "would delete what the multi-arch image " in run.stdout
+    assert "would delete the parts of the multi-arch image " in run.stdout
     assert blobs(server) == before
     # Without one they go.
     server.check_output(f"mkdir /root/away && mv {STORAGE}/repositories/kept/many /root/away/")
@@ -384,7 +384,7 @@ def test_bad_variables_are_refused(ansible):
     bad = {"wharf_garbage_schedule": "hourly", "wharf_retention": [{"repositories": "(", "keep_newest": 1}]}
     run = ansible("playbooks/collect-garbage.yml", "-e", json.dumps(bad))
     assert run.returncode != 0
-    assert "wharf_garbage_schedule: 'hourly' is unknown: use daily, weekly, monthly" in run.stdout
+    assert "wharf_garbage_schedule: 'hourly' is unknown: use daily, weekly or monthly" in run.stdout
     assert "wharf_retention: rule 1 has repositories that is no regular expression" in run.stdout
 
 
@@ -395,12 +395,12 @@ def test_schedule_works_survives_a_kill_and_goes(server, client, kept, ansible):
     assert server.check_output("systemctl is-active wharf-collect-garbage.timer") == "active"
     assert "Sun *-*-* 03:30" in server.check_output("systemctl cat wharf-collect-garbage.timer")
 
-    place = add_rubbish(client, server)
+    place = add_garbage(client, server)
     server.check_output("systemctl start wharf-collect-garbage")
     assert not server.file(place).exists
     assert result(server).startswith("ok ")
 
-    add_rubbish(client, server)
+    add_garbage(client, server)
     server.check_output("systemctl start --no-block wharf-collect-garbage")
     wait_for(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
     server.check_output("systemctl kill --kill-whom=main --signal=KILL wharf-collect-garbage")
@@ -413,6 +413,24 @@ def test_schedule_works_survives_a_kill_and_goes(server, client, kept, ansible):
     assert server.run("systemctl is-active wharf-collect-garbage.timer").stdout.strip() == "inactive"
     left = server.check_output("find /etc -path '*/systemd/*' -name 'wharf-collect-garbage*'")
     assert left == ""
+
+
+def test_status_says_how_the_registry_is(server, client, kept):
+    server.check_output(COLLECT)
+    assert 10 <= len(server.check_output("wharf status").splitlines()) <= 13
+    status = json.loads(server.check_output("wharf status --json"))
+    assert status["problems"] == []
+    assert status["registry"] == REGISTRY
+    assert re.match(r"\d+\.\d+\.\d+", status["container"]["version"])
+    assert status["certificate"]["days"] > 300
+    assert status["storage"]["path"] == DATA
+    assert status["storage"]["used"] > 100_000
+    assert status["results"]["collect-garbage"]["good"]
+    server.check_output("docker stop registry")
+    stopped = server.run("wharf status")
+    server.check_output("docker start registry")
+    assert stopped.rc == 3
+    assert "registry: exited" in stopped.stdout
 
 
 # Retention ----------------------------------------------------------------------------------------
@@ -467,7 +485,7 @@ def test_retention_deletes_what_its_plan_says_and_nothing_else(server, client, k
     done = ansible(*do)
     assert done.returncode == 0, done.stdout
     assert "deleted 5 tags and 1 manifest" in done.stdout
-    tags = json.loads(server.check_output(f"{READER} tags {DATA} --repository app/web"))
+    tags = json.loads(server.check_output(f"{VERIFY} --tags --repository app/web {DATA}"))["tags"]
     assert tags == {f"app/web:{tag}": digests[tag] for tag in ("v1", "v2", "new", "all")}
     # What was deleted is not served any more, by its digest neither.
     assert client.run(f"docker pull {repository}@{digests['old']}").rc != 0

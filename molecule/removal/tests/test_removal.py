@@ -54,21 +54,17 @@ def test_removal_waits_for_what_is_at_work(hosts, ansible):
 
 
 def test_check_mode_says_what_goes_and_changes_nothing(hosts, ansible):
-    # What other parts of Wharf put on a server.
-    hosts["server"].check_output(
-        "mkdir -p /usr/local/lib/wharf /var/lib/wharf/results; touch /usr/local/lib/wharf/x /usr/local/sbin/wharf-x"
-        " /etc/cron.d/wharf-x /var/lib/wharf/results/x; printf '[Service]\nExecStart=/bin/true\n'"
-        " >/etc/systemd/system/wharf-x.service; printf '[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=timers.target\n'"
-        " >/etc/systemd/system/wharf-x.timer; systemctl enable --now --quiet wharf-x.timer"
-    )
+    hosts["server"].check_output("wharf collect-garbage")  # which leaves a line on how it ended
     there = {name: look(hosts[name]) for name in ("server", "client1")}
     result = ansible("playbooks/remove-registry.yml", "--check")
     assert result.returncode == 0, result.stdout
-    for thing in ("container registry", "image wharf-registry:distro", "wharf-x.timer", "/etc/wharf/registry"):
+    things = ["container registry", "image wharf-registry:distro", "/etc/wharf/registry", "/usr/local/sbin/wharf"]
+    things += ["/etc/systemd/system/wharf-collect-garbage.timer", "/var/lib/wharf/results"]
+    for thing in things:
         assert thing in result.stdout
     # client1 alone trusts another one, so that the server's engine gives up what Wharf told it.
     assert result.stdout.count("Still here, of other registries: ") == 1
-    assert "'Still here, of other registries: \"registry_client other.wharf.test:5000\"'" in result.stdout
+    assert "Still here, of other registries: registry_client other.wharf.test:5000 in daemon.json" in result.stdout
     assert "The engine gives log-driver, log-opts up" in result.stdout
     assert {name: look(hosts[name]) for name in there} == there
 

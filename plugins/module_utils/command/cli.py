@@ -13,7 +13,6 @@ and a line in SUBCOMMANDS. Only the file of the chosen subcommand is imported: o
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import sys
 from types import ModuleType
@@ -33,7 +32,6 @@ SUBCOMMANDS = {
     "verify-storage": ("verify", "name what keeps an image from being served whole"),
     "move-data": ("move", "copy the registry's data to another place"),
 }
-HELP = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=24)
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do
@@ -73,16 +71,21 @@ def parser_for(chosen: str, module: ModuleType | None) -> argparse.ArgumentParse
         chosen: the subcommand that is on it.
         module: its file; the options of the other subcommands are not known then, and not needed.
     """
+    lines = [f"  {name:17}  {purpose}" for name, (_, purpose) in SUBCOMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog="wharf",
         description="Looks after the registry on this server. Timers and playbooks run the same subcommands.",
-        epilog=EXIT_CODES,
-        formatter_class=HELP,
+        epilog="\n".join(["subcommands:", *lines, "", EXIT_CODES]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    subparsers = parser.add_subparsers(
+        dest="subcommand", metavar="SUBCOMMAND", required=True, help="has its own --help"
+    )
     for name, (_, purpose) in SUBCOMMANDS.items():
         description = module.__doc__ if module and name == chosen else purpose
-        subparser = subparsers.add_parser(name, help=purpose, description=description, formatter_class=HELP)
+        subparser = subparsers.add_parser(
+            name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         if module and name == chosen:
             module.add_arguments(subparser)
     return parser

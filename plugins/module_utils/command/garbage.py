@@ -18,7 +18,8 @@ from .checks import require_same, smoke_test, tags_served
 from .docker import call, docker
 from .locked import run_locked
 from .options import Output, add_json, add_wait
-from .registry import Registry, interruption
+from .read_only import clean_up, interruption, read_only, temporary_client
+from .registry import Registry
 
 SHOWN = 20  # blobs that are listed one by one
 ELIGIBLE = re.compile(r"^blob eligible for deletion: (\S+)$", re.MULTILINE)
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     def work() -> str:
         registry = Registry()
         if options.recover:
-            if registry.clean_up():
+            if clean_up(registry):
                 output.line("the registry is as it was")
             return ""
         untagged = registry.delete_untagged if options.delete_untagged is None else options.delete_untagged
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 def collect_garbage(registry: Registry, delete_untagged: bool, dry_run: bool, output: Output) -> str:
     """Collect; return the line that is kept as the result."""
-    if not dry_run and registry.clean_up():
+    if not dry_run and clean_up(registry):
         output.line("an earlier run was cut off: the registry is as it was before it")
     registry.preflight()
     problems = list(registry.storage.problems())
@@ -76,10 +77,10 @@ def collect_garbage(registry: Registry, delete_untagged: bool, dry_run: bool, ou
         output.line("nothing to collect: the registry was left alone")
         return f"nothing to collect{damage}"
 
-    with registry.temporary_client() as client:
+    with temporary_client(registry) as client:
         # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
         smoke_test(client, registry.storage)
-        with registry.read_only() as times:
+        with read_only(registry) as times:
             tags = registry.storage.all_tags()
             answers = tags_served(client, tags)
             # What was pushed since has changed what is unreferenced.
@@ -133,7 +134,7 @@ def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: boo
         docker("rm", "--force", registry.dry_run_collector, check=False)
         done = call("run", "--rm", "--name", registry.dry_run_collector, *options, *command)
     else:
-        # In two steps, so that it cannot start once this program has been stopped. Registry.recover removes it.
+        # In two steps, so that it cannot start once this program has been stopped. recover() removes it.
         docker("create", "--name", registry.collector, *options, *command)
         done = call("start", "--attach", registry.collector)
     if done.returncode != 0:

@@ -29,7 +29,8 @@ from ..text import human_bytes, pluralize, table
 from .checks import require_same, tags_served
 from .locked import run_locked
 from .options import Output, add_json, add_wait
-from .registry import TRASH, Registry, interruption
+from .read_only import TRASH, clean_up, interruption, read_only, temporary_client
+from .registry import Registry
 
 DAY = 86400
 
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the plan or carry it out; return the exit code."""
-    rules = json.load(sys.stdin)
+    rules = [read_rule(rule) for rule in json.load(sys.stdin)]
     output = Output(options.json)
     code = run_locked(
         options.subcommand,
@@ -74,7 +75,7 @@ def apply_retention(registry: Registry, rules: list[dict[str, Any]], wanted: str
         wanted: the number of the plan to carry out; empty to show it.
         output: where the lines go.
     """
-    if wanted and registry.clean_up():
+    if wanted and clean_up(registry):
         output.line("an earlier run was cut off: the registry is as it was before it")
     storage = registry.storage
     candidates = find_candidates(storage, rules, time.time())
@@ -101,8 +102,8 @@ def apply_retention(registry: Registry, rules: list[dict[str, Any]], wanted: str
     registry.preflight()
     problems = list(storage.problems())
     deleted = {(candidate.name, candidate.tag) for candidate in candidates}
-    with registry.temporary_client() as client:
-        with registry.read_only() as times:
+    with temporary_client(registry) as client:
+        with read_only(registry) as times:
             storage = registry.storage
             # What was pushed since counts.
             if plan_number(find_candidates(storage, rules, time.time()), rules) != wanted:
@@ -122,6 +123,12 @@ def apply_retention(registry: Registry, rules: list[dict[str, Any]], wanted: str
     output.line(f"kept: {pluralize(len(kept), 'tag')}, each with its digest")
     output.line(interruption(times))
     return f"deleted {pluralize(len(candidates), 'tag')}"
+
+
+def read_rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """Return a rule as the inventory means it: null is nothing, and a number may arrive as text."""
+    given = {key: value for key, value in rule.items() if value is not None}
+    return {key: int(value) if key in ("keep_newest", "older_than") else value for key, value in given.items()}
 
 
 # The plan -----------------------------------------------------------------------------------------

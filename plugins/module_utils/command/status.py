@@ -91,8 +91,7 @@ def container_status(name: str, inspected: dict[str, Any] | None) -> dict[str, A
 
 def certificate_status(ca: str, now: float) -> dict[str, Any] | None:
     """Return when the certificate beside the CA's file ends; None where there is none, or it cannot be read."""
-    path = Path(ca).with_name("registry.crt")
-    if not ca or not path.exists():
+    if not ca or not (path := Path(ca).with_name("registry.crt")).exists():
         return None
     command = ["openssl", "x509", "-noout", "-enddate", "-in", str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -116,8 +115,10 @@ def problems(status: dict[str, Any]) -> list[str]:
     """Return what is not well."""
     container, certificate = status["container"], status["certificate"]
     found = []
-    if container["state"] != "running" or container["health"] == "unhealthy":
-        found.append(f"the container {container['name']} is {container['health'] or container['state']}")
+    if container["state"] != "running":
+        found.append(f"the container {container['name']} is {container['state']}")
+    elif container["health"] == "unhealthy":
+        found.append(f"the container {container['name']} is unhealthy")
     if certificate and certificate["days"] < 0:
         found.append("the certificate has expired")
     found += [f"{name} failed" for name, result in status["results"].items() if result and not result["good"]]
@@ -146,10 +147,11 @@ def rows(status: dict[str, Any], now: float) -> list[tuple[str, str]]:
         lines.append(("storage", room))
     else:
         lines.append(("storage", f"driver {storage['driver']} {storage['path']}".strip()))
-    lines += [(purpose, _run_line(name, status["results"][name], now)) for name, purpose in RUNS.items()]
+    runs = {name: purpose for name, purpose in RUNS.items() if certificate or name != "renew-certificate"}
+    lines += [(purpose, _run_line(name, status["results"][name], now)) for name, purpose in runs.items()]
     lock = status["lock"]
-    lines.append(("at work", f"{lock['name']} since {local_time(lock['since'])}" if lock and lock["since"] else
-                  lock["name"] if lock else "nothing"))  # fmt: skip
+    since = f" since {local_time(lock['since'])}" if lock and lock["since"] else ""
+    lines.append(("at work", f"{lock['name']}{since}" if lock else "nothing"))
     return lines
 
 

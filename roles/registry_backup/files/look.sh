@@ -1,6 +1,5 @@
 # Tells what of this role is on the host, in lines, and changes nothing. Run as
-#   sh -s -- PACKAGES REPOSITORY_ON_THE_HOST_THAT_KEEPS_IT FILE...
-# with the function look_at_files of the role host_programs before it
+#   sh -s -- PACKAGES REPOSITORY_ON_THE_HOST_THAT_KEEPS_IT
 export LC_ALL=C
 settings=/etc/wharf/backup
 
@@ -13,6 +12,3 @@ for list in /var/lib/apt/lists/*Packages*; do [ ! -s "$list" ] || { echo lists; 
 if [ -n "$2" ] && [ -e $settings/ssh_config ]; then
     ! echo "cd $2" | sftp -q -b - -F $settings/ssh_config backup >/dev/null 2>&1 || echo open
 fi
-
-shift 2
-look_at_files "$@"

@@ -1,6 +1,5 @@
 # Tells what is on the host, in lines of YAML, and changes nothing. Run as
-#   sh -s -- IMAGE PORT UID DIRECTORY DATA TLS_DIRECTORY CONTAINER FILE...      the files are those of the programs
-# with the function look_at_files of the role host_programs before it
+#   sh -s -- IMAGE PORT UID DIRECTORY DATA TLS_DIRECTORY CONTAINER
 export LC_ALL=C
 say() { printf '%s: "%s"\n' "$1" "$2"; }
 mode() { stat -Lc '%u:%g:%a' "$1" 2>/dev/null; }
@@ -20,6 +19,7 @@ say uid_owner "$(getent passwd "$3" | cut -d: -f1)"
 
 say directory "$(mode "$4")"
 say config "$(mode "$4/config.yml") $(sum "$4/config.yml" 2>/dev/null)"
+say facts "$(mode /etc/wharf/registry.json) $(sum /etc/wharf/registry.json 2>/dev/null)"
 say htpasswd_mode "$(mode "$4/htpasswd")"
 say htpasswd "$(base64 -w0 "$4/htpasswd" 2>/dev/null)"
 
@@ -54,8 +54,3 @@ else
 fi
 # What a program that was killed left: the registry's own container rests meanwhile.
 say left_behind "$(docker ps --all --format '{{.Names}}' 2>/dev/null | grep -x -e "$7-read-only" -e "$7-collect-garbage" | paste -sd ' ')"
-
-say init "$([ -d /run/systemd/system ] && echo systemd || echo cron)"
-shift 7
-echo files:
-look_at_files "$@" | sed 's/^/  - /'

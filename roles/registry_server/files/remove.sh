@@ -1,6 +1,5 @@
 # Removes what a registry has on its server, or tells what that would be, a line for each thing. Run as
 #   sh -s -- tell|remove CONTAINER DIRECTORY [DATA]      DATA only where the images are to go as well
-# Data, backups, Docker and all packages stay.
 set -u
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 mode=$1 container=$2 directory=$3 data=${4-}
@@ -18,15 +17,6 @@ go() {
 }
 files() { for path in "$@"; do [ ! -e "$path" ] && [ ! -L "$path" ] || go "$path" rm -rf "$path"; done; }
 
-# Timers first, so that none of them starts what is about to go.
-units=$(cd /etc/systemd/system 2>/dev/null && ls -d wharf-*.timer wharf-*.service 2>/dev/null)
-[ -z "$units" ] || [ "$mode" = tell ] || [ ! -d /run/systemd/system ] || systemctl --quiet disable --now $units
-files /etc/systemd/system/wharf-*.timer /etc/systemd/system/wharf-*.service /etc/cron.d/wharf-*
-if [ -n "$units" ] && [ "$mode" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl daemon-reload
-    systemctl reset-failed $units 2>/dev/null
-fi
-
 # By the name that the container was given; what else it has left is without a name after another build.
 names=wharf-registry:distro ids=
 for name in "$container" "$container-before" "$container-read-only" "$container-collect-garbage" \
@@ -42,9 +32,7 @@ for image in $(printf '%s\n' $names | sort -u); do
 done
 [ "$mode" = tell ] || [ -z "$ids" ] || docker image rm $ids >/dev/null 2>&1
 
-# Of a backup what this server knows of it goes; the backup itself stays, and its password on the controller.
-files "$directory" /etc/wharf/*.json /etc/wharf/backup /var/lib/wharf/backup /var/cache/wharf-backup \
-    /usr/local/sbin/wharf-* /usr/local/lib/wharf /var/lib/wharf/results
+files "$directory" /etc/wharf/registry.json
 case $data in
     '') ;;
     /*)
@@ -60,5 +48,5 @@ esac
 for path in /etc/wharf /var/lib/wharf; do
     [ ! -d "$path" ] || [ -n "$(ls -A "$path")" ] || go "$path" rmdir "$path"
 done
-[ "$mode" = tell ] || rm -f $lock /run/wharf-repair-storage.*
+[ "$mode" = tell ] || rm -f $lock
 exit $status

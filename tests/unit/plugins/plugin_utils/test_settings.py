@@ -64,7 +64,6 @@ def archive(tmp_path: Path) -> str:
             "wharf_registry_ca": "",
             "wharf_registry_image_archive": "",
         },
-        PROVIDED,
         OPEN,
         {"wharf_registry_users": [], "wharf_registry_anonymous": True},
         {"wharf_registry_users": [{"name": "alice"}]},

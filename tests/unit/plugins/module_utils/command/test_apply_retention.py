@@ -60,3 +60,8 @@ def test_the_plans_number_changes_with_a_push_and_with_the_rules(tmp_path: Path)
     assert retention.plan_number(retention.find_candidates(storage, [other], NOW), [other]) != first
     os.utime(storage.tag_link("app", "a"), (NOW - 3 * DAY,) * 2)
     assert retention.plan_number(retention.find_candidates(storage, [rule], NOW), [rule]) != first
+
+
+def test_a_rule_is_read_as_the_inventory_means_it() -> None:
+    rule = {"repositories": "app", "keep_newest": "3", "keep_tags": None, "older_than": 5}
+    assert retention.read_rule(rule) == {"repositories": "app", "keep_newest": 3, "older_than": 5}

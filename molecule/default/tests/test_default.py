@@ -1,4 +1,4 @@
-"""The whole landscape: negative tests first, then what must work, then what must survive."""
+"""A whole deployment: negative tests first, then what must work, then what must survive."""
 
 from __future__ import annotations
 

@@ -1,0 +1,47 @@
+"""The lock that keeps all that works on a registry apart, and the results of what has run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import lock
+from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep lock and results in a directory of the test's own."""
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock/registry.lock")
+    monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
+
+
+def test_the_second_is_told_who_is_at_work_and_since_when() -> None:
+    message = r"^collect-garbage is at work on \S+ since 20\S+ \S+: wait until it has finished$"
+    assert lock.lock_holder() is None
+    with lock.lock("collect-garbage"):
+        assert lock.lock_holder().name == "collect-garbage"
+        with pytest.raises(BusyError, match=message), lock.lock("back-up", wait=0.3):
+            pass
+    assert lock.lock_holder() is None
+    with lock.lock("back-up"):
+        assert lock.lock_holder().name == "back-up"
+
+
+def test_a_holder_that_has_written_nothing_is_something() -> None:
+    with lock.lock("x"):
+        lock.LOCK.write_text("")
+        assert str(lock.lock_holder()).startswith("something is at work on ")
+
+
+def test_a_result_is_one_line_and_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.subprocess, "run", lambda *_, **__: None)
+    assert lock.read_result("back-up") is None
+    lock.write_result("back-up", False, "no\nroom")
+    assert lock.read_result("back-up")[::2] == (False, "no room")
+    assert (lock.RESULTS / "back-up").stat().st_mode & 0o7777 == 0o644
+    lock.write_result("back-up", True, "done")
+    assert lock.read_result("back-up")[::2] == (True, "done")
+    (lock.RESULTS / "back-up").write_text("damaged")
+    assert lock.read_result("back-up") is None
