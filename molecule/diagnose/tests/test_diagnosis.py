@@ -10,12 +10,16 @@ import contextlib
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import ansible
 import pytest
 from conftest import PROJECT, REGISTRY, log_in, push, snapshot, write
 from testinfra.host import Host
@@ -25,6 +29,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
 NAME = REGISTRY.partition(":")[0]
 CERTS = f"/etc/docker/certs.d/{REGISTRY}"
 DATA = "/var/lib/wharf/registry"
+LIBRARY = "/opt/wharf-library"
 INVENTORIES = PROJECT / "molecule/diagnose/inventory"
 RESTART = "docker restart --time 0 registry"
 START_ENGINE = "systemctl reset-failed docker docker.socket; systemctl start docker.socket docker"
@@ -65,11 +70,12 @@ class Diagnosis:
             assert word in self.lines[host], self.output
 
 
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run one of Ansible's commands with this scenario's inventory; its output and errors come in one."""
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the playbook with this scenario's inventory; its output and errors come in one."""
+    playbook = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "playbooks/diagnose-registry.yml"]
     environment = {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
     return subprocess.run(
-        [command[0], "-i", os.environ["MOLECULE_INVENTORY_FILE"], *command[1:]],
+        [*playbook, *arguments],
         cwd=PROJECT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
@@ -80,7 +86,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 def diagnose(*arguments: str, broken: bool = True) -> Diagnosis:
     """Run the playbook; it must fail where something is broken, and change nothing."""
-    result = run("ansible-playbook", "playbooks/diagnose-registry.yml", *arguments)
+    result = run(*arguments)
     assert result.returncode == (2 if broken else 0), result.stdout
     assert "changed: [" not in result.stdout
     messages = [json.loads(f'"{text}"') for text in re.findall(r'"msg": "((?:[^"\\]|\\.)*)"', result.stdout)]
@@ -89,31 +95,45 @@ def diagnose(*arguments: str, broken: bool = True) -> Diagnosis:
     return Diagnosis(result.stdout, {line[1]: line[2] for line in lines if line}, table)
 
 
-def results(hosts: tuple[str, ...], module: str, arguments: dict[str, Any], *options: str) -> tuple[str, dict]:
-    """Run a module; return the output, and the results by host."""
-    output = run("ansible", ",".join(hosts), "-m", f"wharf.registry.{module}", "-a", json.dumps(arguments), *options)
-    found, decoder = {}, json.JSONDecoder()
-    for match in re.finditer(r"^(\S+) \| [A-Z!]+ => ", output.stdout, re.MULTILINE):
-        found[match[1]] = decoder.raw_decode(output.stdout, match.end())[0]
-    assert set(found) == set(hosts), output.stdout
-    return output.stdout, found
+@pytest.fixture(scope="session")
+def call(tmp_path_factory) -> Callable[..., tuple[str, dict[str, Any]]]:
+    """Return a function that runs a module on a host, without the start of Ansible; it returns output and result."""
+    library = tmp_path_factory.mktemp("library")
+    shutil.copytree(Path(ansible.__file__).with_name("module_utils"), library / "ansible/module_utils")
+    (library / "ansible/__init__.py").touch()
+    for name in ("modules", "module_utils"):
+        shutil.copytree(PROJECT / "plugins" / name, library / "ansible_collections/wharf/registry/plugins" / name)
+    shutil.copy(Path(__file__).with_name("run_module.py"), library)
+    ready = set()
+
+    def run_module(host: str, module: str, arguments: dict, python: str = "/usr/bin/python3") -> tuple[str, dict]:
+        container = f"wharf-diagnose-{host}"
+        if host not in ready:
+            subprocess.run(["docker", "cp", "--quiet", f"{library}/.", f"{container}:{LIBRARY}"], check=True)
+            ready.add(host)
+        command = ["docker", "exec", "--interactive", container, python, f"{LIBRARY}/run_module.py", module]
+        done = subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, json.loads(done.stdout)
+
+    return run_module
 
 
 @pytest.fixture(scope="session")
-def good_server(hosts) -> dict[str, Any]:
+def good_server(call) -> dict[str, Any]:
     """Return what the server's module says of the server that is well."""
-    return results(("server",), "registry_server_diagnosis", SERVER)[1]["server"]
+    return call("server", "registry_server_diagnosis", SERVER)[1]
 
 
 @pytest.fixture
-def examine(good_server, password) -> Callable[..., Diagnosis]:
+def examine(call, good_server, password) -> Callable[..., Diagnosis]:
     """Return a function that examines clients by the module, and judges them together with the server."""
 
     def examine_hosts(
         *clients: str,
         server: dict[str, Any] | bool = False,
         trust: str = "private_ca",
-        options: tuple[str, ...] = (),
+        python: str = "/usr/bin/python3",
         **changes: Any,
     ) -> Diagnosis:
         """Examine hosts.
@@ -122,18 +142,18 @@ def examine(good_server, password) -> Callable[..., Diagnosis]:
             clients: the clients.
             server: True to ask the server as well, which is otherwise taken for well; or what is known of it.
             trust: wharf_registry_trust.
-            options: for the command `ansible`.
+            python: runs the module on the clients.
             changes: parameters of the module.
         """
         users = [{"name": "ci", "password": password}]
         arguments = {"name": NAME, "port": 5000, "users": users, "logins": ["root"], "ca": good_server["ca"]}
         arguments |= {"timeout": 3} | changes
         with ThreadPoolExecutor() as pool:
-            asked = [pool.submit(results, clients, "registry_diagnosis", arguments, *options)] if clients else []
+            asked = {host: pool.submit(call, host, "registry_diagnosis", arguments, python) for host in clients}
             if server is True:
-                asked.append(pool.submit(results, ("server",), "registry_server_diagnosis", SERVER))
-        output = "".join(future.result()[0] for future in asked)
-        found = {host: result for future in asked for host, result in future.result()[1].items()}
+                asked["server"] = pool.submit(call, "server", "registry_server_diagnosis", SERVER)
+        output = "".join(future.result()[0] for future in asked.values())
+        found = {host: future.result()[1] for host, future in asked.items()}
         servers = {"server": found.pop("server", server or good_server)}
         settings = {"name": NAME, "port": 5000, "trust": trust, "address": "", "container": "registry"}
         judged = diagnosis.diagnosis(servers, found, settings)
@@ -203,7 +223,7 @@ def test_password_that_is_not_here():
 
 
 def test_image_that_cannot_be_one_is_refused():
-    result = run("ansible-playbook", "playbooks/diagnose-registry.yml", *variables(wharf_diagnose_image="Test Nothing"))
+    result = run(*variables(wharf_diagnose_image="Test Nothing"))
     assert result.returncode == 2
     assert "wharf_diagnose_image: " in result.stdout
 
@@ -352,7 +372,7 @@ def two_faults(hosts, first: Fault, second: Fault) -> Iterator[Callable[[Diagnos
         yield compare
 
 
-@pytest.mark.parametrize(("first", "second"), zip(CLIENT1, CLIENT2, strict=True))
+@pytest.mark.parametrize(("first", "second"), [*zip(CLIENT1, CLIENT2, strict=True)])
 def test_fault_of_each_of_two_clients(hosts, examine, first, second):
     with two_faults(hosts, CLIENT1[first], CLIENT2[second]) as compare:
         result = examine(*BOTH)
@@ -601,14 +621,12 @@ def test_storage_that_is_not_writable(hosts, examine, image, password, how, repa
     result.says(code, *words, hosts=EVERYWHERE)
 
 
-def test_storage_is_found_whatever_its_path(hosts):
+def test_storage_is_found_whatever_its_path(hosts, call):
     server, path = hosts["server"], '/srv/it\'s "quoted" and\\back'
-    create = f"mkdir '{path.replace(chr(39), chr(39) * 1 + chr(92) + chr(39) * 2)}'; cd /srv/it*; "
-    create += 'docker create --name odd --volume "$PWD:/var/lib/registry" wharf-registry:distro'
-    with broken(server, create, "docker rm odd; rmdir /srv/it*"):
-        odd = results(("server",), "registry_server_diagnosis", SERVER | {"container": "odd", "port": 5001})[1][
-            "server"
-        ]
+    volume = shlex.quote(f"{path}:/var/lib/registry")
+    create = f"mkdir {shlex.quote(path)}; docker create --name odd --volume {volume} wharf-registry:distro"
+    with broken(server, create, f"docker rm odd; rmdir {shlex.quote(path)}"):
+        _, odd = call("server", "registry_server_diagnosis", SERVER | {"container": "odd", "port": 5001})
     assert odd["data"]["place"] == path
     assert odd["data"]["free"] > 0
     assert odd["container"]["status"] == "created"
@@ -698,7 +716,7 @@ def test_clock_of_the_client_that_is_wrong(examine, engineless):
     engineless.check_output("apt-get update -qq && apt-get install -qq --no-install-recommends faketime >/dev/null")
     write(engineless, python, '#!/bin/sh\nexec faketime -f +500d /usr/bin/python3 "$@"\n')
     engineless.check_output(f"chmod +x {python}")
-    result = examine("engineless", options=("-e", f"ansible_python_interpreter={python}"))
+    result = examine("engineless", python=python)
     result.says("clock", "the clock of this host is 500 days ahead", "timedatectl", hosts=("engineless",))
 
 
