@@ -25,6 +25,8 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.programs import command_archive
+
 PROJECT = Path(__file__).resolve().parents[1]
 UPDATE = "WHARF_UPDATE_SNAPSHOT"
 PLACES = re.compile(r"/(etc|home|opt|root|srv|usr/local|var/spool)/.|/var/lib/wharf")
@@ -122,12 +124,17 @@ def mask(text: str, passwords: Mapping[str, str]) -> str:
 
 @functools.cache
 def project_files() -> frozenset[bytes]:
-    """Return the hashes of all files of the project, wherever they lie: a file that moves is the same file."""
+    """Return the hashes of all files of the project, wherever they lie: a file that moves is the same file.
+
+    The command wharf, which is made of some of them, counts as one.
+    """
     hashes = set()
     for directory, below, names in os.walk(PROJECT):
         below[:] = [name for name in below if not name.startswith(".") and name != "__pycache__"]
-        hashes |= {hashlib.sha256(Path(directory, name).read_bytes()).digest() for name in names}
-    return frozenset(hashes)
+        files = (Path(directory, name) for name in names)
+        hashes |= {hashlib.sha256(file.read_bytes()).digest() for file in files if file.is_file()}
+    command = base64.b64decode(command_archive(str(PROJECT / "roles/settings")).partition(":")[2])
+    return frozenset({*hashes, hashlib.sha256(command).digest()})
 
 
 def content(data: bytes, program: bool, passwords: Mapping[str, str]) -> str:

@@ -5,39 +5,66 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.copies import wharf_copies_plan
+from ansible_collections.wharf.registry.plugins.plugin_utils.copies import copies_plan
 
 DOCUMENTATION = r"""
 name: copies_plan
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return what there is to do, in the order of the list"
+short_description: Judge what playbooks/copy-images.yml is given, and plan it
 description:
-  - "Return what there is to do, in the order of the list."
-positional: registry, clients
+  - Says what is wrong with the images to copy, and which host has to copy which of them. Reads the archives among them
+    on the controller. Types and keys are judged by the specification of the role settings.
+positional: registry, server, clients
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The images, as the variable C(wharf_copies) has them.
     type: list
+    elements: dict
     required: true
   registry:
-    description: See C(plugin_utils/copies.py).
+    description: The registry, C(NAME:PORT).
+    type: str
+    required: true
+  server:
+    description: The host that runs the registry and copies what no engine pushes.
     type: str
     required: true
   clients:
-    description: See C(plugin_utils/copies.py).
+    description: The hosts whose engines may push.
     type: list
+    elements: str
     required: true
+  ca:
+    description: The variable C(wharf_copies_ca), PEM text or the path of a file.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.copies_plan(...) }}
+- name: Plan the copies
+  ansible.builtin.set_fact:
+    plan: >-
+      {{ [{'from': 'quay.example.com/team/app:1.4'}]
+         | wharf.registry.copies_plan('registry.example.com:5000', 'server', ['client1']) }}
+# problems: [], hosts: [{host: server, engine: false, images: [{image: "team/app:1.4", ...}]}], ca: ""
 """
 
 RETURN = r"""
 _value:
-  description: "Return what there is to do, in the order of the list."
-  type: raw
+  description: What is wrong, and what there is to do.
+  type: dict
+  contains:
+    problems:
+      description: A line for each mistake.
+      type: list
+    hosts:
+      description: For each host that has to copy something C(host), C(engine) (whether its engine pushes), and
+        C(images) as the module M(wharf.registry.registry_images) takes them.
+      type: list
+    ca:
+      description: The CA certificates in PEM; empty where none are given.
+      type: str
 """
 
 
@@ -46,4 +73,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"copies_plan": wharf_copies_plan}
+        return {"copies_plan": copies_plan}

@@ -5,39 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import wharf_logins
+from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import logins
 
 DOCUMENTATION = r"""
 name: logins
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return wharf_registry_logins"
+short_description: Give each login the password of its user
 description:
-  - >-
-    Return wharf_registry_logins, a list of {user, name}, as the role registry_client wants it:
-    with passwords.
-positional: users
+  - Turns O(wharf_registry_logins) into what the role registry_client takes.
+positional: known
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: Logins, each with C(user), a system user, and C(name), one of the registry's users.
     type: list
+    elements: dict
     required: true
-  users:
-    description: See C(plugin_utils/credentials.py).
+  known:
+    description: The registry's users with their passwords, as P(wharf.registry.users#filter) returns them.
     type: list
+    elements: dict
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.logins(...) }}
+logins: "{{ [{'user': 'root', 'name': 'ci'}] | wharf.registry.logins([{'name': 'ci', 'password': 's3cret'}]) }}"
+# => [{"user": "root", "name": "ci", "password": "s3cret"}]
 """
 
 RETURN = r"""
 _value:
-  description: >-
-      Return wharf_registry_logins, a list of {user, name}, as the role registry_client wants it:
-      with passwords.
-  type: raw
+  description: The logins, each with C(user), C(name) and C(password).
+  type: list
+  elements: dict
 """
 
 
@@ -46,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"logins": wharf_logins}
+        return {"logins": logins}

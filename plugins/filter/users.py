@@ -5,38 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import wharf_users
+from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import users
 
 DOCUMENTATION = r"""
 name: users
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return the registry's users, each with a password"
+short_description: Give each of the registry's users a password
 description:
-  - "Return the registry's users, each with a password."
+  - Adds the password that was generated for a user who has none in the inventory.
 positional: directory, placeholder
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The users as in O(wharf_registry_users).
     type: list
+    elements: dict
     required: true
   directory:
-    description: See C(plugin_utils/credentials.py).
-    type: str
+    description: Where the generated passwords lie on the controller, a file for each user.
+    type: path
     required: true
   placeholder:
-    description: See C(plugin_utils/credentials.py).
+    description: Stands for a password that is still to be generated. Without it, such a password is an error.
     type: str
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.users(...) }}
+# with s3cret in the file .credentials/users/ci
+users: "{{ [{'name': 'ci'}] | wharf.registry.users('.credentials/users') }}"
+# => [{"name": "ci", "password": "s3cret"}]
 """
 
 RETURN = r"""
 _value:
-  description: "Return the registry's users, each with a password."
-  type: raw
+  description: The users, each with C(name) and C(password).
+  type: list
+  elements: dict
 """
 
 
@@ -45,4 +49,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"users": wharf_users}
+        return {"users": users}

@@ -29,6 +29,10 @@ CHUNK = 1024 * 1024
 PARTIAL_CHAIN = 0x80000  # ssl.VERIFY_X509_PARTIAL_CHAIN, which Python has since 3.10
 
 
+class TrustError(WharfError):
+    """The CA certificates that a registry is verified against cannot be had."""
+
+
 class RegistryError(WharfError):
     """The registry, or what answers in its place, does not do what was asked."""
 
@@ -110,33 +114,36 @@ class Manifest:
     document: dict[str, Any]
 
 
-def trust(*paths: str, pem: str = "") -> ssl.SSLContext:
+def trust(*paths: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
     """Return what judges a certificate as Go's programs do: by its names, and any certificate may be an anchor.
 
     Args:
         paths: files of CA certificates in PEM, or directories of *.crt files.
         pem: CA certificates themselves.
+        system: whether the CAs that this host trusts count, too.
 
     Raises:
-        WharfError: one of them cannot be read or holds no certificate.
+        TrustError: one of them cannot be read or holds no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False
     context.verify_flags |= PARTIAL_CHAIN
+    if system:
+        context.load_default_certs()
     for path in paths:
         files = sorted(glob.glob(os.path.join(glob.escape(path), "*.crt"))) if os.path.isdir(path) else [path]
         for file in files:
             try:
                 context.load_verify_locations(cafile=file)
             except ssl.SSLError:
-                raise WharfError(f"{file} holds no CA certificate in PEM") from None
+                raise TrustError(f"{file} holds no CA certificate in PEM") from None
             except OSError as error:
-                raise WharfError(f"{file} cannot be read: {error.strerror}") from None
+                raise TrustError(f"{file} cannot be read: {error.strerror}") from None
     if pem:
         try:
             context.load_verify_locations(cadata=pem)
         except (ssl.SSLError, ValueError):
-            raise WharfError("the CA certificates are not in PEM") from None
+            raise TrustError("the CA certificates are not in PEM") from None
     return context
 
 
@@ -459,15 +466,6 @@ class Client:
         if (found := f"{state.name}:{state.hexdigest()}") != digest:
             raise DigestError(f"the blob {digest} of {repository}", digest, found)
 
-    def has_blob(self, repository: str, digest: str) -> bool:
-        """Tell whether a repository has a blob."""
-        path = f"/v2/{repository}/blobs/{digest}"
-        try:
-            self.expect(200, "HEAD", path)
-        except NotFoundError:
-            return False
-        return True
-
     def push_blob(self, repository: str, content: bytes) -> str:
         """Push a blob, and return its digest."""
         headers = self.expect(202, "POST", f"/v2/{repository}/blobs/uploads/").headers
@@ -477,10 +475,6 @@ class Client:
         path = f"{location}{'&' if '?' in location else '?'}digest={digest}"
         self.expect(201, "PUT", path, content, {"Content-Type": "application/octet-stream"})
         return digest
-
-    def delete_blob(self, repository: str, digest: str) -> None:
-        """Delete a blob of a repository."""
-        self.expect(202, "DELETE", f"/v2/{repository}/blobs/{digest}")
 
 
 def _plain(path: str) -> str:

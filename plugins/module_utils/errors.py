@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 class WharfError(Exception):
     """What is wrong, and what to do, in plain words. Never holds a secret."""
@@ -13,3 +15,12 @@ class BusyError(WharfError):
 
 class DamageError(WharfError):
     """The registry's storage lacks something, or holds something else than it should."""
+
+
+def message_of(error: BaseException) -> str:
+    """Return what to tell a person of an error that ended a subcommand."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error) or type(error).__name__
+    place = f"{error.filename}: " if error.filename else ""
+    remedy = ": run it as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+    return f"{place}{error.strerror}{remedy}"

@@ -1,4 +1,4 @@
-"""Filters of the plays that copy images: they judge and plan on the controller, and make the tables."""
+"""Copies of images: what is refused and planned on the controller, and the report at the end."""
 
 from __future__ import annotations
 
@@ -7,25 +7,16 @@ import json
 import os
 import posixpath
 import re
-import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, PATH, REFERENCE, REPOSITORY_TAG
+from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, table
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
-# As the tools have it: what has no dot, no port and is not localhost is the first part of a path.
-_IN_REFERENCE = rf"(?=[^/]*[.:]|localhost/){_HOST}"
-_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_PATH = rf"{_PART}(?:/{_PART})*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
-_REFERENCE = re.compile(
-    rf"(?:(?P<host>{_IN_REFERENCE})/)?(?P<path>{_PATH})(?::(?P<tag>{_TAG}))?(?P<digest>@sha256:[0-9a-f]{{64}})?"
-)
-_TARGET = re.compile(rf"(?P<path>{_PATH}):(?P<tag>{_TAG})")
 _PATTERN = re.compile(r"[a-z0-9._/*?\[\]!-]+(?::[A-Za-z0-9_.*?\[\]!-]+)?")
-_KEYS = ("from", "to", "engine", "image")
 _LARGEST_JSON = 16 * 1024 * 1024
 _REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -37,114 +28,91 @@ class BadCopyError(ValueError):
 # What is to be copied -----------------------------------------------------------------------------
 
 
-def wharf_copies_problems(facts: Mapping[str, Any]) -> list[str]:
-    """Judge what copy-images.yml is given, before anything changes.
+def copies_plan(
+    copies: Sequence[Mapping[str, Any]], registry: str, server: str, clients: Sequence[str], ca: str = ""
+) -> dict[str, Any]:
+    """Judge what to copy, and say which host has to copy what.
 
     Args:
-        facts: copies, parallel and logins as the variables wharf_copies, wharf_copies_parallel and wharf_copies_logins
-            say; registry, NAME:PORT; clients, the hosts whose engines may push; limit, what --limit says.
+        copies: wharf_copies; types and keys are judged by the specification.
+        registry: NAME:PORT.
+        server: the registry's server.
+        clients: the hosts whose engines may push.
+        ca: wharf_copies_ca.
 
     Returns:
-        A line for each problem; it names the variable, what is wrong and what would be right, and holds no password.
-
+        ``problems``, a line for each; ``hosts``, a list of ``host``, ``engine`` (whether its engine pushes) and
+        ``images`` as the module registry_images takes them; ``ca``, the text of the CA certificates.
     """
-    copies = facts["copies"]
-    problems = (
-        _limit_problems(facts["limit"]) + _parallel_problems(facts["parallel"]) + _login_problems(facts["logins"])
-    )
-    if not isinstance(copies, (list, tuple)) or not copies:
-        return [*problems, "wharf_copies: is not a list of images: give a list of mappings, as in docs/copy-images.md"]
-    targets: dict[str, int] = {}
+    problems = [] if copies else ["wharf_copies: is empty: give a list of images, as in docs/copy-images.md"]
+    images: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    positions: dict[str, int] = {}
     for position, copy in enumerate(copies, start=1):
         try:
-            target = _planned(copy, facts["registry"], facts["clients"])["image"]
+            image = _planned(copy, registry, clients)
         except BadCopyError as error:
             problems.append(f"wharf_copies: item {position}: {error}")
             continue
-        if target in targets:
+        name = image["image"]
+        if name in positions:
             problems.append(
-                f"wharf_copies: item {position}: {target} is what item {targets[target]} becomes, too:"
+                f"wharf_copies: item {position}: {name} is what item {positions[name]} becomes, too:"
                 " give each another one under to"
             )
-        targets.setdefault(target, position)
-    return problems
+        positions.setdefault(name, position)
+        engine = image.pop("engine", "")
+        images.setdefault((engine or server, bool(engine)), []).append(image)
+    hosts = [{"host": host, "engine": engine, "images": found} for (host, engine), found in images.items()]
+    text = Path(ca).expanduser().read_text("utf-8") if ca and "-----BEGIN" not in ca else ca
+    return {"problems": problems, "hosts": sorted(hosts, key=lambda host: not host["engine"]), "ca": text}
 
 
-def wharf_copies_plan(
-    copies: Sequence[Mapping[str, str]], registry: str, clients: Sequence[str]
-) -> list[dict[str, str]]:
-    """Return what there is to do, in the order of the list.
-
-    Args:
-        copies: wharf_copies, which wharf_copies_problems found good.
-        registry: NAME:PORT.
-        clients: the hosts whose engines may push.
-
-    Returns:
-        For each image: image, REPOSITORY:TAG in the registry; source, as the module registry_copy wants it, with the
-        word FILE where the archive's path on the server comes; archive, its path on the controller, or nothing; engine,
-        the host that has it, or nothing; digest and image_id, where they are known.
-
-    """
-    return [_planned(copy, registry, clients) for copy in copies]
-
-
-def _planned(copy: object, registry: str, clients: Sequence[str]) -> dict[str, str]:
+def _planned(copy: Mapping[str, str], registry: str, clients: Sequence[str]) -> dict[str, Any]:
     """Return what there is to do for one item.
 
     Raises:
         BadCopyError: it cannot be done.
-
     """
-    if not isinstance(copy, Mapping):
-        raise BadCopyError(f"{shown(copy)} is not a mapping: use from, and to where the path shall be another one")
-    if unknown := [key for key in copy if key not in _KEYS]:
-        raise BadCopyError(f"the key {shown(unknown[0])} is unknown: use from, to, engine and image")
-    for key in _KEYS:
-        if key in copy and (not isinstance(copy[key], str) or not copy[key]):
-            raise BadCopyError(f"{key}: {shown(copy[key])} is not text: put it in quotes, or leave {key} out")
-    if "from" not in copy:
-        raise BadCopyError("from is missing: say what to copy, such as quay.example.com/team/app:1.4")
+    copy = {key: str(value) for key, value in copy.items() if value is not None}
     source = copy["from"]
-    plan = {"engine": "", "archive": "", "digest": "", "image_id": ""}
-    if "image" in copy and not source.startswith(("/", "~")):
+    is_file = source.startswith(("/", "~"))
+    if "image" in copy and not is_file:
         raise BadCopyError("image: is for archives that hold several images: leave it out")
     if "engine" in copy:
-        plan |= _from_engine(source, copy["engine"], clients)
-    elif source.startswith(("/", "~")):
-        plan |= _from_archive(source, copy.get("image", ""))
+        default, plan = _from_engine(source, copy["engine"], clients)
+    elif is_file:
+        default, plan = _from_archive(source, copy.get("image", ""))
     else:
-        plan |= _from_registry(source)
-    default = plan.pop("default")
+        default, plan = _from_registry(source)
     if "to" not in copy and not default:
         raise BadCopyError(f"to is missing, and {shown(source)} says no tag: give REPOSITORY:TAG")
-    return plan | {"image": _target(copy.get("to", default), registry)}
+    return {"image": _target(copy.get("to", default), registry), **plan}
 
 
 def _target(to: str, registry: str) -> str:
     """Return REPOSITORY:TAG in the registry."""
-    if to.removeprefix("docker://").startswith(f"{registry}/"):
-        name = to.removeprefix("docker://").removeprefix(f"{registry}/")
+    name = to.removeprefix("docker://").removeprefix(f"{registry}/")
+    path, _, tag = to.partition(":")
+    if name != to.removeprefix("docker://"):
         raise BadCopyError(f"to: {shown(to)} has the registry's own name in it: leave it out, use {shown(name)}")
     if "://" in to:
         raise BadCopyError(f"to: {shown(to)} has a scheme in it: use REPOSITORY:TAG, such as team/app:1.4")
-    if match := _TARGET.fullmatch(to):
+    if match := REPOSITORY_TAG.fullmatch(to):
         if len(match["path"]) + len(registry) + 1 > 255:
             raise BadCopyError(f"to: {shown(to)} is too long: name and path may have 255 characters")
         return to
-    path, _, tag = to.partition(":")
     if "@" in to:
         raise BadCopyError(f"to: {shown(to)} has a digest, which the image brings itself: use REPOSITORY:TAG")
     if path != path.lower():
         raise BadCopyError(f"to: {shown(to)} has upper case letters in its path: use {shown(path.lower() + ':' + tag)}")
-    if not tag and re.fullmatch(_PATH, path):
+    if not tag and re.fullmatch(PATH, path):
         raise BadCopyError(f"to: {shown(to)} has no tag: say which, as in {shown(path + ':1.4')}")
     raise BadCopyError(f"to: {shown(to)} is not an image's name: use REPOSITORY:TAG, such as team/app:1.4")
 
 
 def _reference(text: str) -> re.Match[str]:
     """Return the parts of an image reference."""
-    if match := _REFERENCE.fullmatch(text):
+    if match := REFERENCE.fullmatch(text):
         return match
     if "://" in text or re.match(r"[a-z-]+:/", text):
         raise BadCopyError(
@@ -159,27 +127,28 @@ def _reference(text: str) -> re.Match[str]:
     raise BadCopyError(f"from: {shown(text)} is not an image reference: use one such as quay.example.com/team/app:1.4")
 
 
-def _from_registry(source: str) -> dict[str, str]:
-    """Return the plan for an image of another registry."""
+def _name(match: re.Match[str] | None) -> str:
+    """Return the path and the tag of a reference; empty where it has no tag."""
+    return f"{match['path']}:{match['tag']}" if match and match["tag"] else ""
+
+
+def _from_registry(source: str) -> tuple[str, dict[str, str]]:
+    """Return the default target and the plan for an image of another registry."""
     match = _reference(source.removeprefix("docker://"))
-    host = match["host"]
-    if not host:
+    if not match["host"]:
         raise BadCopyError(
             f"from: {shown(source)} names no registry: use HOST/PATH:TAG, or say with engine which host has the image"
         )
     if not match["tag"] and not match["digest"]:
         raise BadCopyError(f"from: {shown(source)} has neither tag nor digest: say which image")
     # skopeo takes one of the two, and the digest says all.
-    pointed = match["digest"] or f":{match['tag']}"
-    return {
-        "source": f"docker://{host}/{match['path']}{pointed}",
-        "digest": (match["digest"] or "@")[1:],
-        "default": f"{match['path']}:{match['tag']}" if match["tag"] else "",
-    }
+    pointed = f"@{match['digest']}" if match["digest"] else f":{match['tag']}"
+    plan = {"source": f"docker://{match['host']}/{match['path']}{pointed}", "digest": match["digest"] or ""}
+    return _name(match), plan
 
 
-def _from_engine(source: str, engine: str, clients: Sequence[str]) -> dict[str, str]:
-    """Return the plan for an image of a host's engine."""
+def _from_engine(source: str, engine: str, clients: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return the default target and the plan for an image of a host's engine."""
     if engine not in clients:
         known = f"use one of {', '.join(clients)}" if clients else "there is none"
         raise BadCopyError(f"engine: {shown(engine)} is not a host in registry_clients, which could push: {known}")
@@ -188,41 +157,33 @@ def _from_engine(source: str, engine: str, clients: Sequence[str]) -> dict[str, 
         raise BadCopyError(f"from: {shown(source)} has no tag: name the image as `docker images` does, NAME:TAG")
     if match["digest"]:
         raise BadCopyError(f"from: {shown(source)} has a digest: name the image as `docker images` does, NAME:TAG")
-    return {"source": f"engine:{source}", "engine": engine, "default": f"{match['path']}:{match['tag']}"}
+    return _name(match), {"source": f"engine:{source}", "engine": engine}
 
 
-def _from_archive(source: str, wanted: str) -> dict[str, str]:
-    """Return the plan for an image in a file of the controller."""
+def _from_archive(source: str, wanted: str) -> tuple[str, dict[str, str]]:
+    """Return the default target and the plan for an image in a file of the controller."""
     path = os.path.expanduser(source)
     if not os.path.isabs(path) or not os.path.isfile(path):
         raise BadCopyError(f"from: there is no file {shown(path)} on the controller: use an absolute path")
     try:
-        kind, images = _images_of(path)
+        images = list(_images_of(path))
     except (tarfile.TarError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError):
         raise BadCopyError(
             f"from: {shown(path)} is no archive of images, or damaged: make it with docker save,"
             " or with skopeo copy ... oci-archive:FILE"
         ) from None
-    named = [image for image in images if not wanted or wanted in image["names"]]
-    names = ", ".join(shown(name) for image in images for name in image["names"]) or "none with a name"
-    if not named:
-        raise BadCopyError(f"image: {shown(path)} has no image {shown(wanted)}: it has {names}")
-    if len(named) > 1:
-        raise BadCopyError(f"from: {shown(path)} holds several images: say with image which of {names}")
-    image = named[0]
-    name = _REFERENCE.fullmatch(wanted or (image["names"] or [""])[0])
-    return {
-        "source": f"{kind}-archive:FILE{image['select']}",
-        "archive": path,
-        "digest": image.get("digest", ""),
-        "image_id": image.get("image_id", ""),
-        "default": f"{name['path']}:{name['tag']}" if name and name["tag"] else "",
-    }
+    found = [(names, plan) for names, plan in images if not wanted or wanted in names]
+    known = ", ".join(shown(name) for names, _ in images for name in names) or "none with a name"
+    if not found:
+        raise BadCopyError(f"image: {shown(path)} has no image {shown(wanted)}: it has {known}")
+    if len(found) > 1:
+        raise BadCopyError(f"from: {shown(path)} holds several images: say with image which of {known}")
+    names, plan = found[0]
+    return _name(REFERENCE.fullmatch(wanted or (names or [""])[0])), {**plan, "archive": path}
 
 
-def _images_of(path: str) -> tuple[str, list[dict[str, Any]]]:
-    """Return the kind of an archive, docker or oci, and its images: names, select (skopeo's way to say which one), and
-    digest or image_id."""
+def _images_of(path: str) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield the images of an archive: their names, and source with digest or image_id."""
     with tarfile.open(path, "r:*") as archive:
         members = {posixpath.normpath(member.name): member for member in archive.getmembers()}
 
@@ -236,172 +197,89 @@ def _images_of(path: str) -> tuple[str, list[dict[str, Any]]]:
         # What docker save writes is both since version 25, and only as its own kind is it what docker load would take.
         if "manifest.json" in members:
             entries = json.loads(content("manifest.json"))
-            return "docker", [
-                {
-                    "names": entry.get("RepoTags") or [],
-                    "select": f":@{position}" if len(entries) > 1 else "",
-                    "image_id": "sha256:" + hashlib.sha256(content(entry["Config"])).hexdigest(),
-                }
-                for position, entry in enumerate(entries)
-            ]
-        index = json.loads(content("index.json"))["manifests"]
-        found = []
-        for entry in index:
+            for position, entry in enumerate(entries):
+                source = "docker-archive:FILE" + (f":@{position}" if len(entries) > 1 else "")
+                image_id = "sha256:" + hashlib.sha256(content(entry["Config"])).hexdigest()
+                yield entry.get("RepoTags") or [], {"source": source, "image_id": image_id}
+            return
+        entries = json.loads(content("index.json"))["manifests"]
+        for entry in entries:
             name = (entry.get("annotations") or {}).get(_REF_NAME, "")
             content("blobs/" + entry["digest"].replace(":", "/"))
-            select = f":{name}" if name and len(index) > 1 else ""
-            found.append({"names": [name] if name else [], "select": select, "digest": entry["digest"]})
-        return "oci", found
+            source = "oci-archive:FILE" + (f":{name}" if name and len(entries) > 1 else "")
+            yield [name] if name else [], {"source": source, "digest": entry["digest"]}
 
 
-def _limit_problems(limit: str) -> list[str]:
-    """Judge --limit, which would leave out the images: each is a host of the play."""
-    if not limit:
-        return []
-    return [f"--limit {limit}: would leave out the images, which are this play's hosts: leave --limit out"]
+# What the specification of the settings cannot say -------------------------------------------------
 
 
-def _parallel_problems(value: object) -> list[str]:
+def parallel_problems(value: int, variable: str) -> list[str]:
     """Judge how many images are copied at once."""
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
-    if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 32:
-        return []
-    return [f"wharf_copies_parallel: {shown(value)} is not a number of images: use a number from 1 to 32"]
+    return [] if 1 <= value <= 32 else [f"{variable}: {value} is not a number of images: use a number from 1 to 32"]
 
 
-def _login_problems(logins: object) -> list[str]:
+def login_problems(logins: Sequence[Mapping[str, str]], variable: str) -> list[str]:
     """Judge the logins of the source registries."""
-    if not isinstance(logins, (list, tuple)):
-        return ["wharf_copies_logins: is not a list: use a list of mappings with registry, name and password"]
-    problems, seen = [], set()
+    problems: list[str] = []
+    seen: set[str] = set()
     for position, login in enumerate(logins, start=1):
-        who = f"wharf_copies_logins: item {position}"
-        good = isinstance(login, Mapping) and set(login) == {"registry", "name", "password"}
-        if not good or not all(isinstance(value, str) and value for value in login.values()):
-            problems.append(f"{who} is not a mapping of registry, name and password, all text: give these three")
-        elif not re.fullmatch(_HOST, login["registry"]):
-            problems.append(f"{who}: {shown(login['registry'])} is not a registry: use HOST or HOST:PORT")
-        elif login["registry"] in seen:
-            problems.append(f"{who}: {shown(login['registry'])} stands in the list twice: use each registry once")
-        else:
-            seen.add(login["registry"])
+        registry, who = login["registry"], f"{variable}: item {position}"
+        if not login["name"] or not login["password"]:
+            problems.append(f"{who}: name or password is empty: give both, or leave the item out")
+        if not re.fullmatch(HOST, registry):
+            problems.append(f"{who}: {shown(registry)} is not a registry: use HOST or HOST:PORT")
+        elif registry in seen:
+            problems.append(f"{who}: {shown(registry)} stands in the list twice: use each registry once")
+        seen.add(registry)
     return problems
 
 
-# Bundles ------------------------------------------------------------------------------------------
+def pattern_problems(patterns: Sequence[str], variable: str) -> list[str]:
+    """Judge the patterns of the images to export."""
+    return [
+        f"{variable}: item {position}: {shown(pattern)} is not an image of the registry: use REPOSITORY:TAG, or"
+        " REPOSITORY for all its tags, without the registry's name; * and ? stand for anything"
+        for position, pattern in enumerate(patterns, start=1)
+        if not _PATTERN.fullmatch(pattern)
+    ]
 
 
-def wharf_export_problems(bundle: object, images: object, registry_image: object) -> list[str]:
-    """Judge what export-images.yml is given: the bundle's path on the controller, the patterns, and true or false."""
-    problems = []
-    if not isinstance(bundle, str) or not os.path.isabs(bundle) or not bundle.endswith(".tar"):
-        problems.append(
-            f"wharf_bundle: {shown(bundle)} is not the absolute path of a file on the controller that ends in .tar:"
-            " use one such as /srv/images/team.tar"
-        )
-    elif not os.access(os.path.dirname(bundle), os.W_OK):
-        problems.append(
-            f"wharf_bundle: {shown(os.path.dirname(bundle))} is no directory in which you can write: make it"
-        )
-    if not isinstance(images, (list, tuple)) or not images:
-        problems.append("wharf_export_images: is not a list of images: use a list such as ['team/*', 'app:1.4']")
-    else:
-        problems += [
-            f"wharf_export_images: item {position}: {shown(pattern)} is not an image of the registry: use"
-            " REPOSITORY:TAG, or REPOSITORY for all its tags, without the registry's name; * and ? stand for anything"
-            for position, pattern in enumerate(images, start=1)
-            if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern)
-        ]
-    if str(registry_image).lower() not in ("true", "false"):  # text, where -e NAME=true says it
-        problems.append(f"wharf_export_registry_image: {shown(registry_image)} is not a boolean: use true or false")
-    return problems
+def fingerprint_problems(value: str, variable: str) -> list[str]:
+    """Judge the fingerprint of a bundle; empty where any will do."""
+    if not value or re.fullmatch("[0-9a-f]{64}", value):
+        return []
+    return [f"{variable}: {shown(value)} is not a fingerprint: use the 64 digits that export-images.yml showed"]
 
 
-def wharf_import_problems(bundle: object, fingerprint: object, parallel: object, limit: str) -> list[str]:
-    """Judge what import-images.yml is given."""
-    problems = _limit_problems(limit) + _parallel_problems(parallel)
-    if not isinstance(bundle, str) or not os.path.isabs(bundle) or not os.path.isfile(bundle):
-        problems.append(
-            f"wharf_bundle: {shown(bundle)} is not the absolute path of a file on the controller: use the bundle's path"
-        )
-    if fingerprint and not (isinstance(fingerprint, str) and re.fullmatch("[0-9a-f]{64}", fingerprint)):
-        problems.append(
-            f"wharf_bundle_fingerprint: {shown(fingerprint)} is not a fingerprint: use the 64 digits that"
-            " export-images.yml showed"
-        )
-    return problems
+# Results ------------------------------------------------------------------------------------------
 
 
-def wharf_size(path: str) -> int:
-    """Return the bytes of a file on the controller."""
-    return os.path.getsize(os.path.expanduser(path))
-
-
-def wharf_free(path: str) -> int:
-    """Return the bytes that are free on the controller where a file would lie."""
-    return shutil.disk_usage(os.path.dirname(path)).free
-
-
-# Tables -------------------------------------------------------------------------------------------
-
-
-def wharf_copies_table(hostvars: Mapping[str, Any], hosts: Sequence[str], check: bool = False) -> str:
-    """Return the table of what was copied: image, digest, size or what else there is to say, seconds.
+def copies_report(
+    results: Sequence[Mapping[str, Any]], plan: Sequence[Mapping[str, Any]], check: bool = False
+) -> dict[str, Any]:
+    """Say what became of all images, in the plan's order.
 
     Args:
-        hostvars: has of each image __wharf_copy, what there was to do, and what the steps returned.
-        hosts: the images, as hosts of the play.
+        results: what registry_images returned for each host of the plan; without images where it failed as a whole.
+        plan: the hosts with their images.
         check: whether nothing was really copied.
 
+    Returns:
+        ``table`` with image, digest, size or what else there is to say, and seconds; ``failed``, the images that were
+        not copied.
     """
     rows = [("image", "digest", "size", "seconds")]
-    for host in hosts:
-        values = hostvars[host]
-        image, result = values["__wharf_copy"]["image"], wharf_copy_result(values)
-        digest = (result.get("digest") or "")[: len("sha256:") + 12]
-        if problem := wharf_copy_problem(values):
-            rows.append((image, "", f"FAILED: {problem}", ""))
-        elif not result["due"]:
-            rows.append((image, digest, "already there", ""))
-        elif check:
-            rows.append((image, digest, "would be copied", ""))
-        else:
-            rows.append((image, digest, _megabytes(result["size"]), f"{result['seconds']:.1f}"))
-    return _table(rows)
-
-
-def wharf_copy_result(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the step returned that decided over an image: the copy, or the look where nothing was due."""
-    copied, looked = values.get("__wharf_copied") or {}, values.get("__wharf_looked") or {}
-    return looked if "due" in looked and "due" not in copied else copied
-
-
-def wharf_copy_problem(values: Mapping[str, Any]) -> str:
-    """Return why an image was not copied; empty when it was, or when nothing was due."""
-    for step in ("__wharf_looked", "__wharf_directory", "__wharf_room", "__wharf_brought", "__wharf_copied"):
-        result = values.get(step) or {}
-        if result.get("failed") or result.get("unreachable"):
-            return str(result.get("msg") or "it failed")
-    return "" if "due" in wharf_copy_result(values) else "its host cannot be reached"
-
-
-def wharf_bundle_table(found: Mapping[str, Any]) -> str:
-    """Return the table of what a bundle holds: image, digest, size."""
-    rows = [("image", "digest", "size")]
-    rows += [(name, i["digest"][: len("sha256:") + 12], _megabytes(i["size"])) for name, i in found["images"].items()]
-    if found["registry_image"]:
-        rows.append(("the registry's own image", found["registry_image"][: len("sha256:") + 12], ""))
-    rows.append(("all, each blob once", "", _megabytes(found["size"])))
-    return _table(rows) + f"\nfingerprint: {found['fingerprint']}"
-
-
-def _megabytes(size: int) -> str:
-    """Return bytes for a table."""
-    return f"{size / 1e6:.1f} MB"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows in columns, as wide as what is not a failure's reason."""
-    plain = [[cell for cell in column if not cell.startswith("FAILED")] for column in zip(*rows, strict=True)]
-    widths = [max(map(len, column)) for column in plain]
-    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    failed = []
+    for result, host in zip(results, plan, strict=True):
+        done = {image["image"]: image for image in result.get("images") or []}
+        for name in (image["image"] for image in host["images"]):
+            found = done.get(name, {"failed": True, "msg": result.get("msg") or "it failed"})
+            digest = found.get("digest", "")[: len("sha256:") + 12]
+            if found["failed"]:
+                failed.append(name)
+                rows.append((name, "", "FAILED", found["msg"]))
+            elif not found["pending"] or check:
+                rows.append((name, digest, "would be copied" if found["pending"] else "already there", ""))
+            else:
+                rows.append((name, digest, human_bytes(found["size"]), f"{found['seconds']:.1f}"))
+    return {"table": "\n".join(table(rows)), "failed": failed}

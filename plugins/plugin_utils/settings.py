@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings, client_plan, retention, tls
+from ansible_collections.wharf.registry.plugins.module_utils import client_plan
+from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings, copies, retention, tls
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
@@ -285,10 +286,10 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
         _users_problems,
     ),
     (("wharf_registry_logins", "wharf_registry_users"), _logins_problems),
-    _named(client_plan.registry_client_tools_problems, "wharf_client_tools"),
+    _named(client_plan.tools_problems, "wharf_client_tools"),
     (
         ("wharf_client_system_store", "wharf_registry_trust"),
-        lambda store, trust: client_plan.registry_client_system_store_problems(
+        lambda store, trust: client_plan.system_store_problems(
             store, "wharf_client_system_store", "wharf_registry_trust", trust
         ),
     ),
@@ -311,4 +312,9 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
         _backup_problems,
     ),
     (("wharf_backup_fetch_to", "wharf_backup_repository", "wharf_backup_host"), _fetch_problems),
+    _named(copies.parallel_problems, "wharf_copies_parallel"),
+    _named(copies.login_problems, "wharf_copies_logins"),
+    (("wharf_copies_ca",), lambda ca: pem_problems(ca, "wharf_copies_ca") if ca else []),
+    _named(copies.pattern_problems, "wharf_export_images"),
+    _named(copies.fingerprint_problems, "wharf_bundle_fingerprint"),
 )

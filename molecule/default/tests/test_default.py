@@ -77,7 +77,7 @@ def test_one_tag_alone(ansible):
     result = ansible("site.yml", "--tags", "trust")
     assert result.returncode == 0, result.stdout
     assert changes(result) == 0, result.stdout
-    assert "registry_client : Look at what is there" in result.stdout
+    assert "registry_client : Trust the registry and log the users in" in result.stdout
     assert "registry_server : Run the container" not in result.stdout
 
 

@@ -130,7 +130,7 @@ def test_proof_does_without_a_client_that_an_earlier_play_could_not_reach(ansibl
     # Before the others, as the first client pushes.
     inventories = ["-i", str(tmp_path / "away.json"), "-i", os.environ["MOLECULE_INVENTORY_FILE"]]
     result = ansible(str(tmp_path / "play.yml"), *inventories)
-    assert "'away not proved: it cannot be reached'" in result.stdout
+    assert "'away not verified: it cannot be reached'" in result.stdout
     assert "client1 pushed sha256:" in result.stdout
     assert "failed=0" in result.stdout.partition("PLAY RECAP")[2].partition("client1 :")[2].partition("server :")[0]
 

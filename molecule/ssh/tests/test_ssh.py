@@ -29,6 +29,14 @@ def test_login_is_the_users_own(hosts):
     assert (config.mode, config.user) == (0o600, "ops")
 
 
+def test_run_without_changes_visits_a_client_once_for_its_trust_and_logins(ansible):
+    """What the first play has found is used again, where nothing is pending."""
+    result = ansible("site.yml", "--skip-tags", "verify")
+    assert changes(result) == 0
+    task = "registry_client : Trust the registry and log the users in"
+    assert result.stdout.count(task) == result.stdout.count(f"{task} (check only)") == 1
+
+
 def test_roles_alone_serve_a_registry(hosts):
     alone = hosts["alone"]
     reference = f"{ALONE}/test/alone:1"
@@ -46,7 +54,7 @@ def test_second_registry_leaves_the_first_alone(hosts, ansible, tmp_path):
     names = ["second.wharf.test", "third.wharf.test"]
     roles = [
         {
-            "role": "registry_client",
+            "role": "wharf.registry.registry_client",
             "vars": {
                 "registry_client_name": name,
                 "registry_client_address": "192.0.2.1",

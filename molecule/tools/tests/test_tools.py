@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import REGISTRY, changes, snapshot, write
 
-CREDENTIALS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials/ci"
+CREDENTIALS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials/users/ci"
 DOCKER = ["debian13", "testing"]
 CONTAINERS = ["debian12", "debian13", "testing"]
 NODES = ["node13", "nodetesting"]
@@ -122,14 +122,14 @@ def test_docker_is_not_installed_where_it_is_not_wanted(hosts):
         assert hosts[name].run("command -v dockerd docker").rc != 0
 
 
-def test_proof_names_who_took_no_part(ansible):
+def test_smoke_test_names_who_took_no_part(ansible):
     """Pushed with docker, pulled with docker and podman."""
     result = ansible("playbooks/verify-registry.yml")
     assert result.returncode == 0, result.stdout
     for line in ("debian13 pushed", "debian12 pulled", "testing pulled"):
         assert line in result.stdout
     for name in NODES:
-        assert f"{name} not proved: it has neither docker nor podman" in result.stdout
+        assert f"{name} not verified: it has neither docker nor podman" in result.stdout
 
 
 def test_absent_takes_trust_and_logins_away_and_nothing_of_others(hosts, ansible, password, image_is_there):
@@ -246,6 +246,8 @@ def test_changed_password_is_noticed_and_renewed_and_shows_nowhere(hosts, ansibl
     assert result.returncode == 0, result.stdout
     assert new not in result.stdout
     assert base64.b64encode(f"ci:{new}".encode()).decode() not in result.stdout
+    for name in CONTAINERS:
+        assert new not in hosts[name].check_output("journalctl --no-pager")
     for name in ("debian12", "debian13"):
         seen = hosts[name].check_output("tr '\\0' ' ' </tmp/witness; rm /tmp/witness /usr/local/bin/*")
         assert "login" in seen and "--password-stdin" in seen
@@ -266,13 +268,24 @@ def test_wrong_password_is_named_and_not_shown(hosts, ansible, tmp_path):
         "registry_client_ca": hosts["server"].file("/etc/wharf/tls/ca.crt").content_string,
         "registry_client_logins": [{"user": "root", "name": "ci", "password": "a-wrong-password"}],
     }
-    role = {"role": "registry_client", "vars": variables}
+    role = {"role": "wharf.registry.registry_client", "vars": variables}
     play.write_text(json.dumps([{"hosts": "debian12,testing", "gather_facts": False, "roles": [role]}]))
     result = ansible(str(play), "-vvv")
     assert result.returncode != 0
     assert "registry_client_logins: root cannot log in as ci with skopeo: " in result.stdout
     assert "registry_client_logins: root cannot log in as ci with docker: " in result.stdout
     assert "a-wrong-password" not in result.stdout
+
+
+def test_login_that_the_registry_no_longer_accepts_is_noticed(hosts, ansible):
+    """The files on the clients are as they should be; the registry has lost its user."""
+    htpasswd = "/etc/wharf/registry/htpasswd"
+    hosts["server"].check_output(f"cp -p {htpasswd} /root/htpasswd; sed -i 's/^ci:/somebody:/' {htpasswd}")
+    result = ansible("playbooks/trust-registry.yml", "--limit", "debian12")
+    hosts["server"].check_output(f"cp -p /root/htpasswd {htpasswd}; rm /root/htpasswd; touch {htpasswd}")
+    assert result.returncode != 0
+    assert "registry_client_logins: root cannot log in as ci with skopeo: " in result.stdout
+    assert changes(ansible("playbooks/trust-registry.yml", "--limit", "debian12")) == 0
 
 
 def test_credential_helper_of_podman_is_used(hosts, ansible):

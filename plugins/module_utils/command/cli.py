@@ -17,7 +17,7 @@ import importlib
 import sys
 from types import ModuleType
 
-from ..errors import WharfError
+from ..errors import WharfError, message_of
 
 # What it is called: the file, and what it does.
 SUBCOMMANDS = {
@@ -59,8 +59,8 @@ def main() -> int:
     assert module is not None  # the parser has refused everything else
     try:
         return module.run(options)
-    except WharfError as error:
-        print(f"wharf {chosen}: {error}", file=sys.stderr)
+    except (WharfError, OSError) as error:
+        print(f"wharf {chosen}: {message_of(error)}", file=sys.stderr)
         return 1
 
 

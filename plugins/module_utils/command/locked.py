@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 
-from ..errors import BusyError, WharfError
+from ..errors import BusyError, WharfError, message_of
 from ..lock import lock, write_result
 from .docker import stop_on_signals
 
@@ -45,6 +45,5 @@ def run_locked(
 
 def _message(error: BaseException) -> str:
     """Return an error's text, and what went wrong before it: recovering the registry may fail as well."""
-    text = str(error) or type(error).__name__
-    before = error.__context__
+    text, before = message_of(error), error.__context__
     return f"{text} (after: {_message(before)})" if isinstance(before, WharfError) else text

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import lock
-from ansible_collections.wharf.registry.plugins.modules import registry_bundle as bundle
+from ansible_collections.wharf.registry.plugins.module_utils import bundles
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 
+DIGEST = "sha256:" + "a" * 64
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -42,7 +44,7 @@ def blob(root: Path, content: bytes) -> dict[str, Any]:
 
 
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def registry(tmp_path: Path) -> Path:
     """Return the storage of a registry with two images that share a layer, and an index of both."""
     root = tmp_path / "registry"
     shared = blob(root, b"shared" * 1000)
@@ -52,14 +54,22 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         manifest = {"schemaVersion": 2, "mediaType": DOCKER, "config": config, "layers": [shared]}
         images.append({"digest": tag(root, f"team/app:{n}", manifest), "size": len(json.dumps(manifest))})
     tag(root, "multi:1", {"schemaVersion": 2, "manifests": images})
-    monkeypatch.setattr(bundle, "storage_of", lambda _container: str(root))
-    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     return root
 
 
 def write(path: Path, *images: str) -> dict[str, Any]:
     """Write a bundle of these images."""
-    return bundle.write({"container": "registry", "path": str(path), "images": images, "registry_image": False}, False)
+    storage = Storage(path.parent / "registry")
+    planned = bundles.plan(storage, list(images))
+    bundles.write(planned, storage, str(path))
+    return planned.summary()
+
+
+def check(path: Path) -> dict[str, Any]:
+    """Read a whole bundle."""
+    found = bundles.Bundle(str(path))
+    found.check()
+    return found.summary()
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -79,12 +89,12 @@ def rewrite(path: Path, files: dict[str, bytes]) -> None:
 
 def test_each_blob_once_and_always_the_same_bytes(registry, tmp_path):
     written = write(tmp_path / "a.tar", "*")
-    assert list(written["images"]) == ["multi:1", "team/app:1", "team/app:2"]
+    assert [image["image"] for image in written["images"]] == ["multi:1", "team/app:1", "team/app:2"]
     # Two configurations, one layer, two manifests, one index.
     assert len([name for name in contents(tmp_path / "a.tar") if name.startswith("blobs/")]) == 6
     write(tmp_path / "b.tar", "multi", "team/app:?")
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    read = bundle.check({"path": str(tmp_path / "a.tar")})
+    read = check(tmp_path / "a.tar")
     assert {key: read[key] for key in ("images", "size", "fingerprint")} == {
         key: written[key] for key in ("images", "size", "fingerprint")
     }
@@ -97,10 +107,10 @@ def test_media_types_are_those_of_the_manifests(registry, tmp_path):
 
 
 def test_unpacked_as_skopeo_reads_it(registry, tmp_path):
-    index = write(tmp_path / "a.tar", "*")["images"]["multi:1"]["digest"].removeprefix("sha256:")
+    index = write(tmp_path / "a.tar", "multi:1", "*")["images"][0]["digest"].removeprefix("sha256:")
     place = tmp_path / "place"
     place.mkdir()
-    bundle.unpack({"path": str(tmp_path / "a.tar"), "directory": str(place), "images": ["multi:1"]})
+    assert bundles.Bundle(str(tmp_path / "a.tar")).unpack(["multi:1"], place) == {"multi:1": str(place / index)}
     assert sorted(path.name for path in place.iterdir()) == sorted([index, "blobs"])
     directory = place / index
     manifest = json.loads((directory / "manifest.json").read_bytes())
@@ -114,24 +124,36 @@ def test_damage_in_the_registry_is_not_exported(registry, tmp_path):
     layer = hashlib.sha256(b"shared" * 1000).hexdigest()
     data = registry / f"docker/registry/v2/blobs/sha256/{layer[:2]}/{layer}/data"
     data.write_bytes(b"Shared" + data.read_bytes()[6:])
-    with pytest.raises(bundle.WharfError, match=f"{layer} is damaged"):
+    with pytest.raises(WharfError, match=f"{layer} is damaged"):
         write(tmp_path / "a.tar", "*")
     data.unlink()
-    with pytest.raises(bundle.WharfError, match="multi:1 is damaged"):
+    with pytest.raises(WharfError, match="multi:1 is damaged"):
         write(tmp_path / "a.tar", "*")
     assert not (tmp_path / "a.tar").exists()
 
 
 def test_pattern_that_names_nothing_is_an_error(registry, tmp_path):
-    with pytest.raises(bundle.WharfError, match="no image team/other"):
+    with pytest.raises(WharfError, match="there is no image to export"):
+        write(tmp_path / "a.tar")
+    with pytest.raises(WharfError, match="no image team/other"):
         write(tmp_path / "a.tar", "multi:1", "team/other")
 
 
-def test_room_is_asked_for_first(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(bundle.WharfError, match="make room there"):
-        write(tmp_path / "a.tar", "*")
-    assert not (tmp_path / "a.tar").exists()
+def test_room_is_counted_for_each_file_system():
+    here = {"path": "/var/tmp", "host": "server", "device": 1, "free": 1000}
+    data = {**here, "path": "/srv", "free": 1000}
+    bundles.check_room((here, 500), (data, 500))
+    bundles.check_room((here, 1000), ({**data, "device": 2}, 1000))
+    with pytest.raises(WharfError, match="/var/tmp on server has 1000 bytes free, and 1.0 KiB are needed: make room"):
+        bundles.check_room((here, 500), (data, 524))
+    with pytest.raises(WharfError, match="/srv on server"):
+        bundles.check_room((here, 1000), ({**data, "device": 2}, 1001))
+
+
+def test_file_needs_no_more_than_was_planned(registry, tmp_path):
+    planned = bundles.plan(Storage(registry), ["*"])
+    write(tmp_path / "a.tar", "*")
+    assert planned.room >= (tmp_path / "a.tar").stat().st_size
 
 
 def test_cut_anywhere_it_is_refused(registry, tmp_path):
@@ -139,8 +161,8 @@ def test_cut_anywhere_it_is_refused(registry, tmp_path):
     whole = (tmp_path / "a.tar").read_bytes()
     for length in [*range(0, len(whole), 512), *range(100, len(whole), 5000)]:
         (tmp_path / "cut.tar").write_bytes(whole[:length])
-        with pytest.raises(bundle.WharfError):
-            bundle.check({"path": str(tmp_path / "cut.tar")})
+        with pytest.raises(WharfError):
+            check(tmp_path / "cut.tar")
 
 
 def test_flipped_anywhere_it_is_refused_or_the_same(registry, tmp_path):
@@ -153,8 +175,8 @@ def test_flipped_anywhere_it_is_refused_or_the_same(registry, tmp_path):
         changed[position] ^= 4
         (tmp_path / "bad.tar").write_bytes(changed)
         try:
-            assert bundle.check({"path": str(tmp_path / "bad.tar")})["images"] == good["images"]
-        except bundle.WharfError:
+            assert check(tmp_path / "bad.tar")["images"] == good["images"]
+        except WharfError:
             refused += 1
     assert refused > 100
 
@@ -166,8 +188,8 @@ def test_flipped_anywhere_it_is_refused_or_the_same(registry, tmp_path):
 def test_what_does_not_belong_is_refused(registry, tmp_path, name, words):
     write(tmp_path / "a.tar", "*")
     rewrite(tmp_path / "bad.tar", contents(tmp_path / "a.tar") | {name: b"evil"})
-    with pytest.raises(bundle.WharfError, match=words):
-        bundle.check({"path": str(tmp_path / "bad.tar")})
+    with pytest.raises(WharfError, match=words):
+        check(tmp_path / "bad.tar")
 
 
 def test_links_and_what_stands_twice_are_refused(registry, tmp_path):
@@ -178,8 +200,8 @@ def test_links_and_what_stands_twice_are_refused(registry, tmp_path):
             info = tarfile.TarInfo("index.json")
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)
-        with pytest.raises(bundle.WharfError, match="does not belong"):
-            bundle.check({"path": str(tmp_path / "bad.tar")})
+        with pytest.raises(WharfError, match="does not belong"):
+            check(tmp_path / "bad.tar")
 
 
 @pytest.mark.parametrize("name", ["../evil:1", "Team/app:1", "app", "/app:1", "a//b:1", "app:1 --flag"])
@@ -187,13 +209,13 @@ def test_names_that_no_image_has_are_refused_even_with_the_right_sums(registry, 
     write(tmp_path / "a.tar", "*")
     files = contents(tmp_path / "a.tar")
     index = json.loads(files["index.json"])
-    index["manifests"][0]["annotations"][bundle.NAME] = name
+    index["manifests"][0]["annotations"][bundles.NAME] = name
     files["index.json"] = json.dumps(index).encode()
     sums = {file: hashlib.sha256(files[file]).hexdigest() for file in ("oci-layout", "index.json")}
     files["SHA256SUMS"] = "".join(f"{value}  {file}\n" for file, value in sums.items()).encode()
     rewrite(tmp_path / "bad.tar", files)
-    with pytest.raises(bundle.WharfError, match="is not an image's name"):
-        bundle.check({"path": str(tmp_path / "bad.tar")})
+    with pytest.raises(WharfError, match="is not an image's name"):
+        check(tmp_path / "bad.tar")
 
 
 @pytest.mark.parametrize("name", ["SHA256SUMS", "index.json", "oci-layout"])
@@ -202,5 +224,25 @@ def test_missing_parts_are_named(registry, tmp_path, name):
     files = contents(tmp_path / "a.tar")
     del files[name]
     rewrite(tmp_path / "bad.tar", files)
-    with pytest.raises(bundle.WharfError, match=name):
-        bundle.check({"path": str(tmp_path / "bad.tar")})
+    with pytest.raises(WharfError, match=name):
+        check(tmp_path / "bad.tar")
+
+
+@pytest.mark.parametrize("sums", ["", "no sums at all", "0  index.json\n0  oci-layout\n"])
+def test_sums_that_are_none_are_refused(registry, tmp_path, sums):
+    write(tmp_path / "a.tar", "*")
+    rewrite(tmp_path / "bad.tar", contents(tmp_path / "a.tar") | {"SHA256SUMS": sums.encode()})
+    with pytest.raises(WharfError, match="was altered: oci-layout"):
+        check(tmp_path / "bad.tar")
+
+
+@pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image sha256:aaaaaaaaaaaa"])])
+def test_table_of_a_bundle(own, more):
+    planned = bundles.Plan([{"image": "app:1", "digest": DIGEST, "size": 2_500_000}], {DIGEST: 2_000_000}, b"{}", own)
+    assert [" ".join(line.split()) for line in planned.summary()["table"].splitlines()] == [
+        "image digest size",
+        "app:1 sha256:aaaaaaaaaaaa 2.4 MiB",
+        *more,
+        "all, each blob once 1.9 MiB",
+        f"fingerprint: {hashlib.sha256(b'{}').hexdigest()}",
+    ]

@@ -10,22 +10,31 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import copies
+from ansible_collections.wharf.registry.plugins.plugin_utils import copies, settings
 
 REGISTRY = "registry.example.com:5000"
 DIGEST = "sha256:" + "a" * 64
 
 
-def problems(*items: object, **facts: object) -> list[str]:
+def planned(*items: object, **settings: object) -> dict[str, object]:
+    """Return the plan for a list of copies."""
+    known = {"registry": REGISTRY, "server": "server", "clients": ["one"]}
+    return copies.copies_plan(list(items), **(known | settings))
+
+
+def problems(*items: object, **settings: object) -> list[str]:
     """Return what is wrong with a list of copies."""
-    known = {"copies": list(items), "parallel": 4, "logins": [], "registry": REGISTRY, "clients": ["one"], "limit": ""}
-    return copies.wharf_copies_problems(known | facts)
+    return planned(*items, **settings)["problems"]
 
 
 def plan(**item: str) -> dict[str, str]:
     """Return what there is to do for an item that is good."""
-    assert problems(item) == []
-    return copies.wharf_copies_plan([item], REGISTRY, ["one"])[0]
+    found = planned(item)
+    assert found["problems"] == []
+    (host,) = found["hosts"]
+    assert (host["host"], host["engine"]) == (("one", True) if "engine" in item else ("server", False))
+    (image,) = host["images"]
+    return image
 
 
 def archive(path: Path, files: dict[str, object]) -> str:
@@ -82,7 +91,8 @@ def test_archive_of_docker_save(saved):
     done = plan(**{"from": saved, "image": "team/app:2"})
     assert done["source"] == "docker-archive:FILE:@1"
     assert done["image_id"] == "sha256:" + hashlib.sha256(b"two").hexdigest()
-    assert (done["image"], done["archive"], done["digest"]) == ("team/app:2", saved, "")
+    assert (done["image"], done["archive"]) == ("team/app:2", saved)
+    assert "digest" not in done
 
 
 def test_archive_of_one_image_needs_no_name(tmp_path):
@@ -106,11 +116,11 @@ def test_oci_archive(tmp_path):
 @pytest.mark.parametrize(
     ("item", "words"),
     [
-        ("quay.example.com/app:1", "is not a mapping"),
-        ({"to": "app:1"}, "from is missing"),
-        ({"from": "quay.example.com/app:1", "tag": "2"}, "the key 'tag' is unknown"),
-        ({"from": 7}, "from: 7 is not text"),
-        ({"from": ""}, "from: '' is not text"),
+        ({"from": 7}, "from: '7' names no registry"),
+        ({"from": ["quay.example.com/app:1"]}, "is not an image reference"),
+        ({"from": ""}, "from: '' is not an image reference"),
+        ({"from": "quay.example.com/app:1", "to": ""}, "to: '' is not an image's name"),
+        ({"from": "quay.example.com/app:1", "engine": ""}, "engine: '' is not a host"),
         ({"from": "quay.example.com/app:"}, "is not an image reference: use one such as"),
         ({"from": "docker:/app"}, "a scheme that is not known"),
         ({"from": "~/nowhere.tar"}, "nowhere.tar' on the controller"),
@@ -160,112 +170,131 @@ def test_two_that_become_one_are_refused():
     assert problems(first, second | {"to": "other:1"}) == []
 
 
-@pytest.mark.parametrize("value", [0, 33, -1, "many", None, True, 2.5])
+def refused(name: str, value: object) -> list[str]:
+    """Return what the validation of the settings says to the value of a variable."""
+    return [line for line in settings.problems_of({name: value}) if line.startswith(name)]
+
+
+@pytest.mark.parametrize("value", [0, 33, -1, "many", 2.5])
 def test_number_of_copies_at_once(value):
-    assert "wharf_copies_parallel" in problems({"from": "a.example.com/app:1"}, parallel=value)[0]
-    assert problems({"from": "a.example.com/app:1"}, parallel="8") == []
+    assert refused("wharf_copies_parallel", value)
+    assert refused("wharf_copies_parallel", "8") == []
 
 
 @pytest.mark.parametrize(
     "login",
     [
-        "text",
-        {"registry": "a.example.com", "name": "me"},
         {"registry": "a.example.com", "name": "me", "password": ""},
+        {"registry": "a.example.com", "name": "", "password": "secret-word"},
         {"registry": "https://a.example.com", "name": "me", "password": "secret-word"},
-        {"registry": "a.example.com", "name": "me", "password": "secret-word", "token": "secret-word"},
     ],
 )
 def test_bad_login_is_refused_without_its_password(login):
-    (line,) = problems({"from": "a.example.com/app:1"}, logins=[login])
+    (line,) = refused("wharf_copies_logins", [login])
     assert line.startswith("wharf_copies_logins: item 1")
     assert "secret-word" not in line
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("wharf_copies", ["quay.example.com/app:1"], "dict"),
+        ("wharf_copies", "quay.example.com/app:1", "dict"),
+        ("wharf_copies", [{"to": "app:1"}], "from"),
+        (
+            "wharf_copies",
+            [{"from": "quay.example.com/app:1", "tag": "2"}],
+            "tag is unknown: use engine, from, image, to",
+        ),
+        ("wharf_copies_logins", "secret-word", "dict"),
+        ("wharf_copies_logins", ["secret-word"], "dict"),
+        ("wharf_copies_logins", [{"registry": "a.example.com", "name": "me"}], "password"),
+        (
+            "wharf_copies_logins",
+            [{"registry": "a", "name": "b", "password": "c", "token": "secret-word"}],
+            "token is unk",
+        ),
+        ("wharf_export_images", None, ""),
+        ("wharf_export_registry_image", "ture", "use the type bool"),
+    ],
+)
+def test_what_has_another_shape_is_refused_by_the_specification(name, value, words):
+    lines = [line for line in settings.problems_of({name: value}) if name in line]
+    assert words in " ".join(lines)
+    assert bool(lines) == bool(words)
+    assert "secret-word" not in str(lines)
+
+
 def test_good_logins_pass_and_each_registry_stands_once():
     login = {"registry": "a.example.com:5000", "name": "me", "password": "secret-word"}
-    image = {"from": "a.example.com/app:1"}
-    assert problems(image, logins=[login, login | {"registry": "b.example.com"}]) == []
-    (line,) = problems(image, logins=[login, login])
+    assert refused("wharf_copies_logins", [login, login | {"registry": "b.example.com"}]) == []
+    (line,) = refused("wharf_copies_logins", [login, login])
     assert line.startswith("wharf_copies_logins: item 2: 'a.example.com:5000' stands in the list twice")
-    assert "is not a list" in problems(image, logins="text")[0]
 
 
-def test_nothing_to_copy_and_a_limit_are_refused():
-    assert "is not a list of images" in problems()[0]
-    assert "is not a list of images" in problems(copies="quay.example.com/app:1")[0]
+def test_nothing_to_copy_is_refused():
+    assert "wharf_copies: is empty" in problems()[0]
     assert "there is none" in problems({"from": "app:1", "engine": "one"}, clients=[])[0]
-    assert "--limit server" in problems({"from": "a.example.com/app:1"}, limit="server")[0]
 
 
-def test_export_and_import_are_judged(tmp_path):
-    bundle = str(tmp_path / "b.tar")
-    assert copies.wharf_export_problems(bundle, ["team/*", "app:1"], False) == []
-    for bad in ("b.tar", bundle[:-4], str(tmp_path / "no/b.tar"), None):
-        assert copies.wharf_export_problems(bad, ["*"], False)[0].startswith("wharf_bundle: ")
-    for bad in ([], "team/*", None, [""], ["Team/app"], [f"{REGISTRY}/app:1"], [7]):
-        assert copies.wharf_export_problems(bundle, bad, False)[0].startswith("wharf_export_images: ")
-    assert copies.wharf_export_problems(bundle, ["*"], "true") == []  # as -e NAME=true says it
-    assert copies.wharf_export_problems(bundle, ["*"], "ture")[0].startswith("wharf_export_registry_image: ")
-    for bad in (bundle, None, "tests/unit/conftest.py"):
-        assert copies.wharf_import_problems(bad, "", 4, "")[0].startswith("wharf_bundle: ")
-    Path(bundle).touch()
-    assert copies.wharf_import_problems(bundle, "a" * 64, 4, "") == []
-    for bad in ("a", 7):
-        assert copies.wharf_import_problems(bundle, bad, 4, "")[0].startswith("wharf_bundle_fingerprint: ")
+def test_ca_of_the_sources_is_text_or_a_file(tmp_path):
+    image, text = {"from": "a.example.com/app:1"}, "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"
+    (tmp_path / "ca.pem").write_text(text)
+    for ca in (text, str(tmp_path / "ca.pem")):
+        assert refused("wharf_copies_ca", ca) == []
+        assert planned(image, ca=ca)["ca"] == text
+    assert planned(image)["ca"] == ""
+    for ca in ("ca.pem", str(tmp_path / "none.pem")):
+        assert refused("wharf_copies_ca", ca)
 
 
-def test_table_of_copies():
-    done = {"due": True, "changed": True, "digest": DIGEST, "size": 2_500_000, "seconds": 1.25}
-    there = {"due": False, "changed": False, "digest": DIGEST, "size": 1, "seconds": 0.0}
-    steps = {
-        "one": {"__wharf_copied": done},
-        "two": {"__wharf_looked": there, "__wharf_copied": {"skipped": True, "changed": False}},
-        "three": {
-            "__wharf_copied": {"failed": True, "changed": False, "msg": "no such image, and a long reason for it"}
-        },
-        "four": {"__wharf_copied": {"unreachable": True, "msg": "host down"}},
-        "five": {"__wharf_looked": there | {"due": True}, "__wharf_brought": {"failed": True, "msg": "no room"}},
-        "six": {},
-        "seven": {
-            "__wharf_looked": there | {"due": True},
-            "__wharf_room": {"failed": True, "msg": "no room there"},
-            "__wharf_brought": {"skipped": True},
-            "__wharf_copied": {"failed": True, "msg": "no such file"},
-        },
+def test_engines_push_their_own_images_and_the_server_copies_the_rest():
+    items = [{"from": "a.example.com/app:1"}, {"from": "b:1", "engine": "two"}, {"from": "a.example.com/app:2"}]
+    items += [{"from": "c:1", "engine": "one"}, {"from": "d:1", "engine": "two"}]
+    hosts = planned(*items, clients=["one", "two"])["hosts"]
+    assert [(host["host"], host["engine"], [image["image"] for image in host["images"]]) for host in hosts] == [
+        ("two", True, ["b:1", "d:1"]),
+        ("one", True, ["c:1"]),
+        ("server", False, ["app:1", "app:2"]),
+    ]
+
+
+def test_export_and_import_are_judged():
+    assert refused("wharf_export_images", ["team/*", "app:1"]) == []
+    for bad in ([""], ["Team/app"], [f"{REGISTRY}/app:1"]):
+        assert refused("wharf_export_images", bad)
+    for good in ("", "a" * 64):
+        assert refused("wharf_bundle_fingerprint", good) == []
+    assert refused("wharf_bundle_fingerprint", "a")
+
+
+def test_report_of_copies():
+    good = {"pending": True, "failed": False, "digest": DIGEST, "size": 2_500_000, "seconds": 1.25}
+    done = {
+        "one:1": good,
+        "two:1": good | {"pending": False},
+        "three:1": {"pending": True, "failed": True, "msg": "no such image, and a long reason for it"},
     }
-    hostvars = {name: {"__wharf_copy": {"image": f"{name}:1"}} | step for name, step in steps.items()}
-    assert copies.wharf_copies_table(hostvars, list(steps)).splitlines() == [
+    server = {"images": [{"image": name, **result} for name, result in reversed(done.items())], "failed": True}
+    hosts = [["one:1", "two:1", "three:1", "four:1"], ["five:1"], ["six:1"]]
+    report = copies.copies_report(
+        [{**server, "msg": "one failed"}, {"unreachable": True, "msg": "host down"}, {"failed": True}],
+        [{"images": [{"image": image} for image in images]} for images in hosts],
+    )
+    assert report["table"].splitlines() == [
         "image    digest               size           seconds",
-        "one:1    sha256:aaaaaaaaaaaa  2.5 MB         1.2",
+        "one:1    sha256:aaaaaaaaaaaa  2.4 MiB        1.2",
         "two:1    sha256:aaaaaaaaaaaa  already there",
-        "three:1                       FAILED: no such image, and a long reason for it",
-        "four:1                        FAILED: host down",
-        "five:1                        FAILED: no room",
-        "six:1                         FAILED: its host cannot be reached",
-        "seven:1                       FAILED: no room there",
+        "three:1                       FAILED         no such image, and a long reason for it",
+        "four:1                        FAILED         one failed",
+        "five:1                        FAILED         host down",
+        "six:1                         FAILED         it failed",
     ]
-    bad = ["three", "four", "five", "six", "seven"]
-    assert [name for name in steps if copies.wharf_copy_problem(hostvars[name])] == bad
+    assert report["failed"] == ["three:1", "four:1", "five:1", "six:1"]
 
 
-def test_table_of_copies_in_check_mode():
-    looked = {"due": True, "changed": True, "digest": DIGEST, "seconds": 0.0}
-    hostvars = {"one": {"__wharf_copy": {"image": "one:1"}, "__wharf_copied": looked}}
-    assert copies.wharf_copies_table(hostvars, ["one"], True).splitlines()[1:] == [
-        "one:1  sha256:aaaaaaaaaaaa  would be copied"
-    ]
-
-
-@pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image  sha256:aaaaaaaaaaaa"])])
-def test_table_of_a_bundle(own, more):
-    images = {"app:1": {"digest": DIGEST, "size": 2_500_000}}
-    found = {"images": images, "size": 2_000_000, "registry_image": own, "fingerprint": "f" * 64}
-    lines = [" ".join(line.split()) for line in copies.wharf_bundle_table(found).splitlines()]
-    assert lines == [
-        "image digest size",
-        "app:1 sha256:aaaaaaaaaaaa 2.5 MB",
-        *(" ".join(line.split()) for line in more),
-        "all, each blob once 2.0 MB",
-        f"fingerprint: {'f' * 64}",
-    ]
+def test_report_of_copies_in_check_mode():
+    result = {"image": "one:1", "pending": True, "failed": False, "digest": DIGEST, "size": 0, "seconds": 0.0}
+    report = copies.copies_report([{"images": [result]}], [{"images": [{"image": "one:1"}]}], True)
+    assert report["table"].splitlines()[1:] == ["one:1  sha256:aaaaaaaaaaaa  would be copied"]
+    assert report["failed"] == []

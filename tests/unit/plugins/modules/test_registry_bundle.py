@@ -1,0 +1,99 @@
+"""The module registry_bundle: what it refuses before and after a bundle is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import bundles, lock
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
+from ansible_collections.wharf.registry.plugins.modules import registry_bundle
+
+PARAMETERS = {"container": "registry", "images": ["app"], "registry_image": False, "fingerprint": "", "room": 0}
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """Return the storage of a registry with two images."""
+    top = tmp_path / "registry/docker/registry/v2"
+    for tag in ("1", "2"):
+        content = json.dumps({"schemaVersion": 2, "tag": tag}).encode()
+        number = hashlib.sha256(content).hexdigest()
+        for path, text in (
+            (top / f"blobs/sha256/{number[:2]}/{number}/data", content),
+            (top / f"repositories/app/_manifests/tags/{tag}/current/link", f"sha256:{number}".encode()),
+        ):
+            path.parent.mkdir(parents=True)
+            path.write_bytes(text)
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    return Storage(tmp_path / "registry")
+
+
+def write(storage: Storage, path: Path, check_mode: bool = False, **parameters: object) -> dict:
+    """Write a bundle."""
+    return registry_bundle.write(PARAMETERS | {"path": str(path)} | parameters, storage, {}, check_mode)
+
+
+def test_check_mode_says_what_would_be_written(storage, tmp_path):
+    planned = write(storage, tmp_path / "a.tar", check_mode=True)
+    assert not (tmp_path / "a.tar").exists()
+    assert write(storage, tmp_path / "a.tar") == planned
+    assert (tmp_path / "a.tar").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("registry", "lock")] == ["a.tar"]
+
+
+def test_room_is_asked_for_first(storage, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles.shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    with pytest.raises(WharfError, match="make room there"):
+        write(storage, tmp_path / "a.tar")
+    assert not (tmp_path / "a.tar").exists()
+    with pytest.raises(WharfError, match="has 1000 bytes free, and 9.8 KiB are needed"):
+        registry_bundle.reserve(str(tmp_path / "a.tar"), "", 10000)
+
+
+def test_another_file_of_that_name_is_not_overwritten(storage, tmp_path):
+    path = tmp_path / "a.tar"
+    assert registry_bundle.reserve(str(path), "0" * 64, 1000) == {"changed": False, "exists": False}
+    written = write(storage, path)
+    assert registry_bundle.reserve(str(path), written["fingerprint"], 1000)["exists"]
+    with pytest.raises(WharfError, match="is a bundle of something else: give another name, or remove it"):
+        registry_bundle.reserve(str(path), "0" * 64, 1000)
+    path.write_bytes(path.read_bytes()[:5120])
+    with pytest.raises(WharfError, match="cut short.*: give another name, or remove it"):
+        registry_bundle.reserve(str(path), written["fingerprint"], 1000)
+    path.unlink()
+    path.symlink_to("nowhere")
+    with pytest.raises(WharfError, match="give another name"):
+        registry_bundle.reserve(str(path), written["fingerprint"], 1000)
+
+
+@pytest.mark.parametrize("path", ["a.tar", "", "{}/a", "{}/no/a.tar"])
+def test_path_that_cannot_be_is_refused(tmp_path, path):
+    with pytest.raises(WharfError, match="(absolute path|no directory)"):
+        registry_bundle.reserve(path.format(tmp_path), "0" * 64, 1000)
+
+
+def test_other_fingerprint_than_expected_is_refused(storage, tmp_path):
+    written = write(storage, tmp_path / "a.tar")
+    assert registry_bundle.check(str(tmp_path / "a.tar"), written["fingerprint"])["images"] == written["images"]
+    with pytest.raises(WharfError, match="it is another bundle, or was altered"):
+        registry_bundle.check(str(tmp_path / "a.tar"), "0" * 64)
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_part_gets_its_name_once_it_is_read_whole(storage, tmp_path, check_mode):
+    path, part = tmp_path / "a.tar", tmp_path / "a.tar.part"
+    written = write(storage, part)
+    parameters = PARAMETERS | {"action": "accept", "path": str(path), "fingerprint": written["fingerprint"]}
+    module = SimpleNamespace(params=parameters, check_mode=check_mode)
+    assert registry_bundle.run(module)["changed"]
+    assert path.exists() != check_mode
+    if not check_mode:
+        part.write_bytes(path.read_bytes()[:-5120])
+        with pytest.raises(WharfError):
+            registry_bundle.run(module)
