@@ -109,7 +109,8 @@ from ansible_collections.wharf.registry.plugins.module_utils import data, lock
 from ansible_collections.wharf.registry.plugins.module_utils.client_links import running_engine
 
 DATA_ID = "/wharf/data"  # where the container has the file that tells whose its data is
-REPOSITORIES, BLOBS = "docker/registry/v2/repositories", "docker/registry/v2/blobs"
+REPOSITORIES = "docker/registry/v2/repositories"
+BLOBS = "docker/registry/v2/blobs"
 
 
 def output(*command: str, errors: int = subprocess.DEVNULL) -> str:
