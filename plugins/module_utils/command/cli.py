@@ -48,9 +48,6 @@ def main() -> int:
     arguments = sys.argv[1:]
     chosen = next((word for word in arguments if not word.startswith("-")), "")
     module = importlib.import_module(f".{SUBCOMMANDS[chosen][0]}", __package__) if chosen in SUBCOMMANDS else None
-    if module and not hasattr(module, "add_arguments"):  # not converted to the interface yet
-        sys.argv[0] = f"wharf {chosen}"
-        return module.main(arguments if SUBCOMMANDS[chosen][0] == "backup" else arguments[1:])
     parser = parser_for(chosen, module)
     if not arguments:
         parser.print_help()
