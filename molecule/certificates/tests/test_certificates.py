@@ -87,7 +87,9 @@ def test_a_certificate_with_much_life_left_stays(hosts):
     before = started(server), in_file(server)
     server.check_output("systemctl start wharf-renew-certificate.service")
     assert (started(server), in_file(server)) == before
-    assert re.match(r"ok \d+ nothing is pending", server.file("/var/lib/wharf/results/renew-certificate").content_string)
+    assert re.match(
+        r"ok \d+ nothing is pending", server.file("/var/lib/wharf/results/renew-certificate").content_string
+    )
 
 
 def test_the_timer_renews_in_time_and_site_yml_finds_nothing_to_do(hosts, ansible, pulled, restart, number):
