@@ -140,6 +140,7 @@ def test_diagnosis_finds_all_well(ansible):
 def test_name_that_resolves_to_nothing_is_named_with_the_remedy(hosts, ansible):
     result = ansible("playbooks/trust-registry.yml", "-e", '{"wharf_manage_hosts_file": false}', "--limit", "client1")
     assert result.returncode != 0
-    assert "registry.corp.test resolves to nothing on client1" in result.stdout
+    assert "fatal: [client1]: FAILED!" in result.stdout
+    assert "registry.corp.test resolves to nothing on this host" in result.stdout
     assert "wharf_manage_hosts_file: true" in result.stdout
     assert ansible("playbooks/trust-registry.yml", "--limit", "client1").returncode == 0
