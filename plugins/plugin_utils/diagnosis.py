@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import yaml
 from cryptography import x509
 
+from ansible_collections.wharf.registry.plugins.module_utils.addresses import own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.text import age, human_bytes, one_line, table
-from ansible_collections.wharf.registry.plugins.plugin_utils.tls import own_addresses
 
 DAY = 86400
 SOON = 30 * DAY  # a certificate that ends sooner is worth a warning
