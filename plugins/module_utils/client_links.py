@@ -369,7 +369,7 @@ class Links:
             "passed": self.passed,
             "warnings_found": self.warnings,
             "addresses": self.addresses,
-            "certificate": base64.b64encode(self.served).decode(),
+            "certificate": ssl.DER_cert_to_PEM_cert(self.served) if self.served else "",
             "clock": time.time(),
             "compared": self.compared,
         }

@@ -107,7 +107,7 @@ addresses:
   elements: str
   returned: success
 certificate:
-  description: The certificate that is served, DER in Base64; empty where there is none.
+  description: The certificate that is served, in PEM; empty where there is none.
   type: str
   returned: success
 clock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -94,10 +93,10 @@ def _server(host: str, result: Mapping[str, Any], settings: Mapping[str, Any]) -
     if missed := _missed(result):
         return Server(host, missed, address, None, "")
     clock, has_tls = result["clock"], settings["trust"] != "insecure"
-    certificate, *_ = [*_certificates(result["certificate"] if has_tls else ""), None]
-    fields: dict[str, Any] = _certificate_fields(certificate)
+    fields = _certificate_fields(result["certificate"] if has_tls else "")
+    end = fields.get("ends", clock)
     warnings = []
-    if certificate and clock < fields["ends"] < clock + SOON:
+    if clock < end < clock + SOON:
         warnings.append(("certificate_soon", fields))
     ends = max((ca.not_valid_after_utc for ca in _certificates(result["ca"] if has_tls else "")), default=None)
     if ends and ends.timestamp() < clock + CA_SOON:
@@ -108,7 +107,7 @@ def _server(host: str, result: Mapping[str, Any], settings: Mapping[str, Any]) -
     if code == "disk_low":
         warnings.append((code, fields))
         code = "ok"
-    if code == "ok" and certificate and fields["ends"] < clock:
+    if code == "ok" and end < clock:
         code = "expired"
     addresses = own_addresses(result["interfaces"]) + address
     return Server(host, Finding(code, fields, warnings), addresses, clock, _port_holder(result, settings))
@@ -200,7 +199,7 @@ def _client_finding(
         return missed
     server = _server_of(result, servers)
     code, fields = result["code"], dict(result["details"])
-    fields.update(_certificate_fields(_certificate(base64.b64decode(result["certificate"]))))
+    fields.update(_certificate_fields(result["certificate"]))
     warnings = warnings + [(item["code"], item["details"]) for item in result["warnings_found"]]
     if server.clock is None and code == "ok" and 0 < fields.get("ends", 0) - time.time() < SOON:
         warnings.append(("certificate_soon", fields))
@@ -270,18 +269,12 @@ def _certificates(pem: str) -> list[x509.Certificate]:
         return []
 
 
-def _certificate(der: bytes) -> x509.Certificate | None:
-    """Load a certificate; None where there is none that can be read."""
-    try:
-        return x509.load_der_x509_certificate(der) if der else None
-    except ValueError:
-        return None
-
-
-def _certificate_fields(certificate: x509.Certificate | None) -> dict[str, Any]:
-    """Return the fields that describe a certificate; none where there is none."""
-    if certificate is None:
+def _certificate_fields(pem: str) -> dict[str, Any]:
+    """Return the fields that describe the first certificate of a PEM text; none where there is none."""
+    certificates = _certificates(pem)
+    if not certificates:
         return {}
+    certificate = certificates[0]
     starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

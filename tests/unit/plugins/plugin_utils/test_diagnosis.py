@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import string
 import time
@@ -42,10 +41,6 @@ def certificate(starts: int = -10, ends: int = 300, name: str = "reg.test") -> x
 
 
 GOOD = certificate()
-
-
-def der(one: x509.Certificate) -> str:
-    return base64.b64encode(one.public_bytes(serialization.Encoding.DER)).decode()
 
 
 CONTAINER = {
@@ -109,7 +104,7 @@ def client(code: str = "ok", /, **changes: object) -> dict[str, object]:
         "details": {},
         "warnings_found": [],
         "addresses": ["192.0.2.1"],
-        "certificate": der(GOOD),
+        "certificate": pem(GOOD),
         "clock": time.time(),
         **changes,
     }
@@ -302,7 +297,7 @@ def test_server_that_is_a_client_may_find_itself_at_a_loopback_address():
     [(-10, 300, 500, "clock"), (-400, -10, 0, "expired"), (-400, -10, 500, "expired")],
 )
 def test_wrong_clock_is_told_from_an_expired_certificate(starts, ends, skew_days, code):
-    served = der(certificate(starts, ends))
+    served = pem(certificate(starts, ends))
     found = judged(server(), client("expired", certificate=served, clock=time.time() + skew_days * 86400))
     assert found["client"]["code"] == code
     if code == "clock":
@@ -361,7 +356,7 @@ def test_a_service_that_was_killed_is_a_warning_and_one_that_left_a_result_is_no
 @pytest.mark.parametrize("reached", [True, False])
 def test_certificate_that_ends_soon_is_a_warning_once(reached):
     soon = certificate(ends=10)
-    found = judged(server(certificate=pem(soon)) if reached else UNREACHABLE, client(certificate=der(soon)))
+    found = judged(server(certificate=pem(soon)) if reached else UNREACHABLE, client(certificate=pem(soon)))
     warned = [host for host, one in found.items() if [w["code"] for w in one["warnings"]] == ["certificate_soon"]]
     assert warned == ["server" if reached else "client"]
     assert found["client"]["broken"] is False
