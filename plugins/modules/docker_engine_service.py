@@ -41,7 +41,12 @@ EXAMPLES = r"""
   throttle: 1
 """
 
-RETURN = r"""# nothing beyond the common values"""
+RETURN = r"""
+state:
+  description: What was asked for.
+  type: str
+  returned: always
+"""
 
 import os
 import time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import bcrypt
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import htpasswd as module
@@ -19,7 +20,6 @@ def hashes(text: str) -> dict[str, str]:
 
 
 def test_the_password_file_has_a_line_for_each_user_in_order() -> None:
-    bcrypt = pytest.importorskip("bcrypt")
     text = module.htpasswd("", BOB | ALICE, 4)
     assert re.fullmatch(r"bob:\$2b\$04\$[./A-Za-z0-9]{53}\nalice:\$2b\$04\$[./A-Za-z0-9]{53}\n", text)
     for name, password in BOTH.items():
