@@ -9,7 +9,7 @@
 # SSH_KEY, SUDO_PASSWORD and CONTROL_PATH (a directory) for the way in, as user ops; REGISTRY and REGISTRY_PASSWORD.
 #
 # Deliberately fair: all hosts at once, one connection for each as Ansible's, the same packages, the same image of the
-# registry, the same container and the same proof. The hosts need no package for htpasswd: perl-base is on any Debian.
+# registry, the same container and the same smoke test. The hosts need no package for htpasswd: perl-base is on any Debian.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 server=$1
@@ -112,29 +112,29 @@ show_ca() { cat /etc/registry/tls/ca.crt; }
 
 # trust_registry NAME:PORT CERTIFICATE USER PASSWORD
 trust_registry() {
-    mkdir -p "/etc/docker/certs.d/$1" /run/proof
+    mkdir -p "/etc/docker/certs.d/$1" /run/smoke-test
     printf '%s\n' "$2" >"/etc/docker/certs.d/$1/ca.crt"
-    DOCKER_CONFIG=/run/proof docker login --username "$3" --password-stdin "$1" <<<"$4" >/dev/null 2>&1
+    DOCKER_CONFIG=/run/smoke-test docker login --username "$3" --password-stdin "$1" <<<"$4" >/dev/null 2>&1
 }
 
 # push_image IMAGE: prints the digest and the layers.
 push_image() {
-    export DOCKER_CONFIG=/run/proof
-    head -c 1048576 /dev/urandom >/run/proof/content
-    tar --create --directory /run/proof content | docker import - "$1" >/dev/null
+    export DOCKER_CONFIG=/run/smoke-test
+    head -c 1048576 /dev/urandom >/run/smoke-test/content
+    tar --create --directory /run/smoke-test content | docker import - "$1" >/dev/null
     docker push "$1" | sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p'
     docker image inspect --format '{{json .RootFS.Layers}}' "$1"
     docker image rm "$1" >/dev/null
-    rm -rf /run/proof
+    rm -rf /run/smoke-test
 }
 
 # pull_image IMAGE LAYERS
 pull_image() {
-    export DOCKER_CONFIG=/run/proof
+    export DOCKER_CONFIG=/run/smoke-test
     docker pull --quiet "$1" >/dev/null
     [[ $(docker image inspect --format '{{json .RootFS.Layers}}' "$1") == "$2" ]]
     docker image rm "$1" >/dev/null
-    rm -rf /run/proof
+    rm -rf /run/smoke-test
 }
 
 clean_registry() { rm -rf /var/lib/registry/docker; }
@@ -154,8 +154,8 @@ wait "$installing"
 stage "trust the registry"
 everywhere trust_registry "$REGISTRY" "$ca" "$user" "$REGISTRY_PASSWORD" -- "${clients[@]}"
 stage "move an image"
-pushed=$(on "${clients[0]}" push_image "$REGISTRY/proof/image:1")
+pushed=$(on "${clients[0]}" push_image "$REGISTRY/smoke-test/image:1")
 { read -r digest; read -r layers; } <<<"$pushed"
-everywhere pull_image "$REGISTRY/proof/image@$digest" "$layers" -- "${clients[@]:1}"
+everywhere pull_image "$REGISTRY/smoke-test/image@$digest" "$layers" -- "${clients[@]:1}"
 on "$server" clean_registry
-stage "moved: $REGISTRY/proof/image@$digest"
+stage "moved: $REGISTRY/smoke-test/image@$digest"

@@ -30,7 +30,7 @@ if [[ ${1:-up} == down ]]; then
     down
 else
     step "Create the hosts" create ansible-playbook -i inventories/lab lab/create.yml
-    step "Install Docker, deploy the registry, trust it, prove it" site ansible-playbook -i inventories/lab site.yml
+    step "Install Docker, deploy the registry, trust it, verify it" site ansible-playbook -i inventories/lab site.yml
     step "The story: an image on its way" story env STORY_IS_LOGGED=1 lab/story.sh
 fi
 # Made through sudo, but the user's.

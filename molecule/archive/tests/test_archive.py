@@ -1,4 +1,4 @@
-"""A closed network: a registry from a file, its data on a named volume."""
+"""An air-gapped network: a registry from a file, its data on a named volume."""
 
 from __future__ import annotations
 

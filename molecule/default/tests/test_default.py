@@ -60,7 +60,7 @@ def test_new_client_alone_gets_trust_and_loses_it_again(hosts, ansible, password
     stranger = hosts["stranger"]
     before = stranger.check_output("ls -R /etc/docker; cat /etc/hosts")
 
-    result = ansible("site.yml", *NEW_CLIENT, "--skip-tags", "prove")
+    result = ansible("site.yml", *NEW_CLIENT, "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     log_in(stranger, password)
     stranger.check_output(f"docker logout {REGISTRY}")
@@ -91,7 +91,7 @@ def test_secrets_show_nowhere(hosts, ansible, password):
     basic = base64.b64encode(f"ci:{password}".encode()).decode()
     for secret in [password, basic, "$2b$", *keys]:
         assert secret not in result.stdout
-    assert ansible("site.yml", "--skip-tags", "prove").returncode == 0  # back to the usual cost
+    assert ansible("site.yml", "--skip-tags", "verify").returncode == 0  # back to the usual cost
 
 
 def test_generated_password_is_not_read_as_inventory(password):
@@ -256,7 +256,7 @@ def test_run_without_changes_costs_few_tasks(ansible, tmp_path):
     counted = tmp_path / "tasks.json"
     result = ansible(
         "site.yml",
-        "--skip-tags=prove",
+        "--skip-tags=verify",
         ANSIBLE_CALLBACK_PLUGINS=str(PROJECT / "benchmarks/callback_plugins"),
         ANSIBLE_CALLBACKS_ENABLED="host_tasks",
         HOST_TASKS_FILE=str(counted),

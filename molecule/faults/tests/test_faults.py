@@ -269,7 +269,7 @@ def test_clock_is_set_back_a_day(hosts, ansible, password):
     put(server, "set-clock-ahead.sh")
     server.check_output("sh /tmp/set-clock-ahead.sh")
     certificate = server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt")
-    result = ansible("site.yml", "--skip-tags", "prove")
+    result = ansible("site.yml", "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     assert server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt") == certificate
     push_one(hosts, password)
@@ -391,7 +391,7 @@ def test_run_is_killed_five_times_and_then_completes(hosts, ansible, password, n
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
             killed += 1
-    result = ansible("site.yml", "--skip-tags", "prove")
+    result = ansible("site.yml", "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     assert killed >= 3, "most runs were over before they were to be killed"
     push_one(hosts, password)
