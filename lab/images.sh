@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 base=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,iptables,ca-certificates,sudo,procps,openssh-server
 # All that the roles would install, so that a host without any network needs nothing more.
-engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl,python3-cryptography,python3-requests
+engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl
 
 # uidmap, passt and fuse-overlayfs are what podman and buildah need to work for a user without root.
 tools=podman,buildah,skopeo,uidmap,passt,fuse-overlayfs,curl

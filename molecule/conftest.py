@@ -92,7 +92,7 @@ def password() -> str:
 def compare_with_snapshot() -> Callable[..., None]:
     """Return a function that fails if the hosts are not as a snapshot of the scenario says, by its name."""
     credentials = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials"
-    passwords = {file.name: file.read_text().strip() for file in credentials.glob("*")}
+    passwords = {file.name: file.read_text().strip() for file in credentials.rglob("*") if file.is_file()}
 
     def compare(name: str = "snapshot") -> None:
         file = PROJECT / "molecule" / SCENARIO / "tests" / f"{name}.yml"

@@ -5,35 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import wharf_backup_differences
+from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import backup_differences
 
 DOCUMENTATION = r"""
 name: backup_differences
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Compare a backup with its copy on the controller"
+short_description: What a copy of a backup on the controller lacks, and what it has too much
 description:
-  - "Compare a backup with its copy on the controller."
+  - Compares a backup with its copy by the names and sizes of their files. restic never changes a file of a backup.
+  - Locks, which last only as long as somebody works, are left out.
 positional: directory
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: A line for each file of the backup, its size in bytes, a space, and its path below the backup.
     type: list
+    elements: str
     required: true
   directory:
-    description: See C(plugin_utils/backup_report.py).
-    type: str
+    description: The directory of the copy, which need not be there yet.
+    type: path
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.backup_differences(...) }}
+- name: Show what is to be fetched
+  ansible.builtin.debug:
+    msg: "{{ ['155 config', '4096 data/5f/5f9a'] | wharf.registry.backup_differences('/backup/registry') }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Compare a backup with its copy on the controller."
-  type: raw
+  description: C(missing), the paths to fetch, and C(surplus), the paths that the backup has no more.
+  type: dict
 """
 
 
@@ -42,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"backup_differences": wharf_backup_differences}
+        return {"backup_differences": backup_differences}

@@ -5,35 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import wharf_backup_lines
+from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import backup_lines
 
 DOCUMENTATION = r"""
 name: backup_lines
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return what the programs on a server said, for people"
+short_description: The lines that people read after a backup, a check or a restore
 description:
-  - "Return what the programs on a server said, for people."
+  - Turns registered results of C(wharf back-up), C(wharf check-backup) and C(wharf restore), each run with C(--json),
+    into lines of text, with a table for a backup.
 positional: host
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The registered results. A task that was skipped has no line, unless all were.
     type: list
+    elements: dict
     required: true
   host:
-    description: See C(plugin_utils/backup_report.py).
+    description: The server's name, which each line begins with.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.backup_lines(...) }}
+- name: Check the backup
+  ansible.builtin.command:
+    argv: [wharf, check-backup, --json]
+  register: checked
+  changed_when: false
+  failed_when: false
+
+- name: Show what was found
+  ansible.builtin.debug:
+    msg: "{{ [checked] | wharf.registry.backup_lines(inventory_hostname) }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Return what the programs on a server said, for people."
-  type: raw
+  description: The lines.
+  type: list
+  elements: str
 """
 
 
@@ -42,4 +54,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"backup_lines": wharf_backup_lines}
+        return {"backup_lines": backup_lines}

@@ -5,39 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_certificates_table
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import certificates_table
 
 DOCUMENTATION = r"""
 name: certificates_table
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return the lines of a table: what became of each server's certificate"
+short_description: A table of renewed certificates
 description:
-  - "Return the lines of a table: what became of each server's certificate."
+  - Shows what became of each server's certificate.
 positional: hosts, result
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The variable C(hostvars).
     type: dict
     required: true
   hosts:
-    description: See C(plugin_utils/certificates.py).
+    description: The servers.
     type: list
+    elements: str
     required: true
   result:
-    description: See C(plugin_utils/certificates.py).
+    description: The name of the registered result of C(wharf renew-certificate --json).
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.certificates_table(...) }}
+- name: Show the new certificates
+  ansible.builtin.debug:
+    msg: "{{ hostvars | wharf.registry.certificates_table(ansible_play_hosts, 'renewed') }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Return the lines of a table: what became of each server's certificate."
-  type: raw
+  description: The lines of the table.
+  type: str
 """
 
 
@@ -46,4 +49,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"certificates_table": wharf_certificates_table}
+        return {"certificates_table": certificates_table}

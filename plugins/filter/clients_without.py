@@ -5,34 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_clients_without
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import clients_without
 
 DOCUMENTATION = r"""
 name: clients_without
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return Ansible's pattern for the group registry_clients without the hosts in ``wharf_leave_behi"
+short_description: The clients of the registry without those to skip
 description:
-  - >-
-    Return Ansible's pattern for the group registry_clients without the hosts in
-    ``wharf_skip_clients``.
+  - Makes a host pattern of the group C(registry_clients) and the value of C(wharf_skip_clients).
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: Host names with commas between them. May be empty.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.clients_without }}
+- name: Trust the registry
+  hosts: "{{ wharf_skip_clients | default('') | wharf.registry.clients_without }}"
 """
 
 RETURN = r"""
 _value:
-  description: >-
-      Return Ansible's pattern for the group registry_clients without the hosts in
-      ``wharf_skip_clients``.
-  type: raw
+  description: The pattern, such as V(registry_clients,!laptop).
+  type: str
 """
 
 
@@ -41,4 +38,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"clients_without": wharf_clients_without}
+        return {"clients_without": clients_without}

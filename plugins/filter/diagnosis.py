@@ -5,39 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.diagnosis import wharf_diagnosis
+from ansible_collections.wharf.registry.plugins.plugin_utils.diagnosis import diagnosis
 
 DOCUMENTATION = r"""
 name: diagnosis
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Judge what was seen, host by host"
+short_description: Judge what was found on a registry's servers and clients
 description:
-  - "Judge what was seen, host by host."
-positional: clients, facts
+  - Says for each host what is wrong and what to do. What the servers tell decides between the cause of a failure and
+    its effect.
+positional: clients, settings
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The servers' names, each with the registered result of M(wharf.registry.registry_server_diagnosis).
     type: dict
     required: true
   clients:
-    description: See C(plugin_utils/diagnosis.py).
+    description: The clients' names, each with the registered result of M(wharf.registry.registry_diagnosis).
     type: dict
     required: true
-  facts:
-    description: See C(plugin_utils/diagnosis.py).
+  settings:
+    description: The registry's C(name), C(port), C(trust), C(address) (empty where it is not set) and C(container).
     type: dict
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.diagnosis(...) }}
+- ansible.builtin.set_fact:
+    judged: "{{ servers | wharf.registry.diagnosis(clients, settings) }}"
+  vars:
+    servers: "{{ {'server1': server_result} }}"
+    clients: "{{ {'client1': client_result} }}"
+    settings: {name: registry.example.com, port: 5000, trust: private_ca, address: "", container: registry}
 """
 
 RETURN = r"""
 _value:
-  description: "Judge what was seen, host by host."
-  type: raw
+  description:
+    - C(verdicts), by host the C(code), the texts C(short), C(what) and C(do), all of it as one C(line), C(broken),
+      C(warnings) and C(certificate_ends), in seconds since 1970.
+    - C(table), the verdicts and warnings as lines for people, and C(broken), the names of the hosts where something is.
+  type: dict
 """
 
 
@@ -46,4 +55,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"diagnosis": wharf_diagnosis}
+        return {"diagnosis": diagnosis}

@@ -5,30 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.engine_problems import docker_engine_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.engine_variables import docker_engine_problems
 
 DOCUMENTATION = r"""
 name: docker_engine_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Messages about the role's variables; see DOCUMENTATION"
+short_description: Find variables of the role docker_engine that cannot be right
 description:
-  - "Messages about the role's variables; see DOCUMENTATION."
+  - Judges types and choices by the role's argument specification, and what a specification cannot say.
+  - Messages never hold a proxy's address, which may hold a password.
+positional: hosts
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: Variables by host and name, such as C(hostvars). Those that are not given have their defaults.
     type: dict
+    required: true
+  hosts:
+    description: The hosts whose variables are judged.
+    type: list
+    elements: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.docker_engine_problems }}
+- name: Show what is wrong
+  ansible.builtin.debug:
+    msg: "{{ {'a': {'docker_engine_log_max_size': 'big'}} | wharf.registry.docker_engine_problems(['a']) }}"
+# => ["docker_engine_log_max_size: 'big' is no size: use a whole number followed by k, m or g, such as 10m"]
 """
 
 RETURN = r"""
 _value:
-  description: "Messages about the role's variables; see DOCUMENTATION."
-  type: raw
+  description: A line for each mistake, with the variable, what is wrong and what would be right.
+  type: list
+  elements: str
 """
 
 

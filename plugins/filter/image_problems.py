@@ -11,29 +11,35 @@ DOCUMENTATION = r"""
 name: image_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Judge the reference of the registry's image: pinned by a tag or a digest"
+short_description: Judge the reference of an image
 description:
-  - "Judge the reference of the registry's image: pinned by a tag or a digest, and not ``latest``."
+  - Good is one that is pinned, by a digest or by a tag that is not V(latest).
 positional: variable
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The reference.
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/references.py).
+    description: The name of the variable that holds it, for the messages.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.image_problems(...) }}
+- name: Refuse an image that is another one tomorrow
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    problems: "{{ my_image | wharf.registry.image_problems('my_image') }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Judge the reference of the registry's image: pinned by a tag or a digest, and not ``latest``."
-  type: raw
+  description: "A line for each problem: the variable, what is wrong, and what would be right."
+  type: list
+  elements: str
 """
 
 

@@ -11,32 +11,39 @@ DOCUMENTATION = r"""
 name: login_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Judge who logs in on the clients: system users, each with the name of a registry's user"
+short_description: Judge who logs in on clients
 description:
-  - "Judge who logs in on the clients: system users, each with the name of a registry's user."
+  - Judges a list of system users, each with the name of a registry's user. No line holds a password.
 positional: variable, names
 options:
   _input:
-    description: What is judged or turned into something else.
-    type: raw
+    description: Mappings of C(user), C(name) and C(password); C(password) may be left out.
+    type: list
     required: true
   variable:
-    description: See C(plugin_utils/users.py).
+    description: The name of the variable that holds it, for the messages.
     type: str
     required: true
   names:
-    description: See C(plugin_utils/users.py).
-    type: raw
+    description: The names that the registry knows; without them none is refused as unknown.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.login_problems(...) }}
+- name: Refuse logins that cannot work
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    problems: "{{ my_logins | wharf.registry.login_problems('my_logins', ['ci', 'dev']) }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Judge who logs in on the clients: system users, each with the name of a registry's user."
-  type: raw
+  description: "A line for each problem: the variable, what is wrong, and what would be right."
+  type: list
+  elements: str
 """
 
 

@@ -11,29 +11,35 @@ DOCUMENTATION = r"""
 name: name_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Judge the name or IPv4 address that stands in image references"
+short_description: Judge a registry's name
 description:
-  - "Judge the name or IPv4 address that stands in image references."
+  - Good are a DNS name in lower case, an IPv4 address, and V(localhost), without scheme, port and path.
 positional: variable
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The name or IPv4 address that stands in image references.
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/names.py).
+    description: The name of the variable that holds it, for the messages.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.name_problems(...) }}
+- name: Refuse a name that clients cannot use
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    problems: "{{ my_registry_name | wharf.registry.name_problems('my_registry_name') }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Judge the name or IPv4 address that stands in image references."
-  type: raw
+  description: "A line for each problem: the variable, what is wrong, and what would be right."
+  type: list
+  elements: str
 """
 
 

@@ -11,33 +11,35 @@ DOCUMENTATION = r"""
 name: port_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Judge a TCP port: a number from 1 to 65535"
+short_description: Judge a TCP port
 description:
-  - >-
-    Judge a TCP port: a number from 1 to 65535, or its digits as text. Null means the default and
-    is good.
+  - Good is a number from 1 to 65535, or its digits as text.
 positional: variable
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The port.
     type: raw
     required: true
   variable:
-    description: See C(plugin_utils/names.py).
+    description: The name of the variable that holds it, for the messages.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.port_problems(...) }}
+- name: Refuse what is no port
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    problems: "{{ my_registry_port | wharf.registry.port_problems('my_registry_port') }}"
 """
 
 RETURN = r"""
 _value:
-  description: >-
-      Judge a TCP port: a number from 1 to 65535, or its digits as text. Null means the default and
-      is good.
-  type: raw
+  description: "A line for each problem: the variable, what is wrong, and what would be right."
+  type: list
+  elements: str
 """
 
 

@@ -5,35 +5,56 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_renewal_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import renewal_problems
 
 DOCUMENTATION = r"""
 name: renewal_problems
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Say why there is no certificate of Wharf's own to renew"
+short_description: Why no certificate can be renewed, or the CA not rotated
 description:
-  - "Say why there is no certificate of Wharf's own to renew."
-positional: playbook
+  - Says of a way of trust that has no private CA what to do instead, and judges what C(rotate-ca.yml) was given.
+positional: playbook, hosts, servers, clients, skipped
 options:
   _input:
-    description: What is judged or turned into something else.
-    type: dict
-    required: true
-  playbook:
-    description: See C(plugin_utils/certificates.py).
+    description: The value of C(wharf_registry_trust).
     type: str
     required: true
+  playbook:
+    description: The playbook that was run, for the message.
+    type: str
+    required: true
+  hosts:
+    description: For a rotation, the hosts that the run is for, after C(--limit).
+    type: list
+    elements: str
+  servers:
+    description: For a rotation, the group C(registry_servers).
+    type: list
+    elements: str
+  clients:
+    description: For a rotation, the group C(registry_clients).
+    type: list
+    elements: str
+  skipped:
+    description: For a rotation, the value of C(wharf_skip_clients).
+    type: str
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.renewal_problems(...) }}
+- name: Refuse to renew what others provide
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    problems: "{{ wharf_registry_trust | wharf.registry.renewal_problems('renew-certificates.yml') }}"
 """
 
 RETURN = r"""
 _value:
-  description: "Say why there is no certificate of Wharf's own to renew."
-  type: raw
+  description: One message for each problem.
+  type: list
+  elements: str
 """
 
 
@@ -42,4 +63,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"renewal_problems": wharf_renewal_problems}
+        return {"renewal_problems": renewal_problems}

@@ -5,39 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import wharf_without_next_ca
+from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import without_next_ca
 
 DOCUMENTATION = r"""
 name: without_next_ca
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: "Return the clients of which this run has not seen that they trust the next CA"
+short_description: The clients that are not known to trust the next CA
 description:
-  - "Return the clients of which this run has not seen that they trust the next CA."
-positional: clients, behind
+  - Names the clients that a run of C(rotate-ca.yml) has not found to trust the CA that it is about to switch to.
+positional: clients, skipped
 options:
   _input:
-    description: What is judged or turned into something else.
+    description: The variable C(hostvars).
     type: dict
     required: true
   clients:
-    description: See C(plugin_utils/certificates.py).
+    description: The group C(registry_clients).
     type: list
+    elements: str
     required: true
-  behind:
-    description: See C(plugin_utils/certificates.py).
+  skipped:
+    description: The value of C(wharf_skip_clients), host names with commas between them.
     type: str
-    required: true
 """
 
 EXAMPLES = r"""
-# {{ value | wharf.registry.without_next_ca(...) }}
+- name: Refuse to go on without a client
+  ansible.builtin.assert:
+    that: hostvars | wharf.registry.without_next_ca(groups['registry_clients'], wharf_skip_clients) | length == 0
 """
 
 RETURN = r"""
 _value:
-  description: "Return the clients of which this run has not seen that they trust the next CA."
-  type: raw
+  description: The names of these hosts.
+  type: list
+  elements: str
 """
 
 
@@ -46,4 +49,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"without_next_ca": wharf_without_next_ca}
+        return {"without_next_ca": without_next_ca}

@@ -9,6 +9,8 @@ import re
 import signal
 import tempfile
 import time
+from dataclasses import dataclass, field
+from enum import Enum
 from http.client import HTTPException
 from typing import Any, NamedTuple
 
@@ -61,14 +63,13 @@ RELOADABLE_FEATURES = ("buildkit",)
 HIDING_KEYS = ("data-root", "features", "graph", "storage-driver")
 
 
-class _Absent:
-    """Stands for a value that is not there (null is a value)."""
+class _Absent(Enum):
+    """Stands for a value that is not there: null is a value. A member stays itself when it is copied."""
 
-    def __repr__(self) -> str:
-        return "ABSENT"
+    ABSENT = "absent"
 
 
-ABSENT = _Absent()
+ABSENT = _Absent.ABSENT
 
 
 class Address(NamedTuple):
@@ -77,14 +78,17 @@ class Address(NamedTuple):
     path: tuple[str, ...]
     item: str | None = None
 
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Return the keys of the objects above it, and of its list."""
+        return self.path if self.item is not None else self.path[:-1]
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Values
-# ---------------------------------------------------------------------------------------------------------------------
+
+# Values -------------------------------------------------------------------------------------------
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are equal; unlike in Python, true is not 1."""
+    """Return whether two JSON values are equal; unlike in Python, true is not 1."""
     if left is ABSENT or right is ABSENT:
         return left is right
     if isinstance(left, bool) or isinstance(right, bool):
@@ -93,20 +97,17 @@ def same(left: Any, right: Any) -> bool:
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(same(one, other) for one, other in zip(left, right))
-    return type(left) is type(right) and left == right or _both_numbers(left, right) and left == right
-
-
-def _both_numbers(left: Any, right: Any) -> bool:
-    return isinstance(left, (int, float)) and isinstance(right, (int, float))
+    are_numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
+    return (are_numbers or type(left) is type(right)) and left == right
 
 
 def among(value: Any, values: list) -> bool:
-    """Whether `value` is one of `values` (see `same`)."""
+    """Return whether `value` is one of `values` (see `same`)."""
     return any(same(value, other) for other in values)
 
 
 def look_up(document: dict, address: Address) -> Any:
-    """The value at an address: ABSENT where nothing is; for an item True where it is in the list."""
+    """Return the value at an address: ABSENT where nothing is; for an item True where it is in the list."""
     value: Any = document
     for key in address.path:
         if not isinstance(value, dict) or key not in value:
@@ -121,10 +122,9 @@ def put(document: dict, address: Address, value: Any) -> None:
     """Set (or, with ABSENT, remove) the value at an address in place; missing parents are made, never removed."""
     if value is ABSENT and look_up(document, address) is ABSENT:
         return
-    parents = address.path if address.item is not None else address.path[:-1]
     node: Any = document
-    for depth, key in enumerate(parents):
-        is_list = address.item is not None and depth == len(parents) - 1
+    for depth, key in enumerate(address.parents):
+        is_list = address.item is not None and depth == len(address.path) - 1
         if key not in node or node[key] is None:
             node[key] = [] if is_list else {}
         node = node[key]
@@ -141,7 +141,7 @@ def put(document: dict, address: Address, value: Any) -> None:
 
 
 def addresses(wanted: dict, path: tuple[str, ...] = ()) -> dict[Address, Any]:
-    """Every place that `wanted` (a part of daemon.json) sets, with its value: leaves, and items of the owned lists."""
+    """Return every place that a part of daemon.json sets, with its value: leaves, and items of the owned lists."""
     found: dict[Address, Any] = {}
     for key, value in wanted.items():
         here = (*path, key)
@@ -155,7 +155,7 @@ def addresses(wanted: dict, path: tuple[str, ...] = ()) -> dict[Address, Any]:
 
 
 def in_order_of(model: Any, value: Any, path: tuple[str, ...] = ()) -> Any:
-    """`value` with keys (and items of the owned lists) in the order that they have in `model`; new ones at the end."""
+    """Return `value` with keys (and items of the owned lists) in the order of `model`; new ones at the end."""
     if isinstance(value, dict) and isinstance(model, dict):
         keys = [key for key in model if key in value] + [key for key in value if key not in model]
         return {key: in_order_of(model.get(key), value[key], (*path, key)) for key in keys}
@@ -164,9 +164,7 @@ def in_order_of(model: Any, value: Any, path: tuple[str, ...] = ()) -> Any:
     return value
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The file's text
-# ---------------------------------------------------------------------------------------------------------------------
+# The file's text ----------------------------------------------------------------------------------
 
 
 def _position(text: str, offset: int) -> str:
@@ -175,34 +173,29 @@ def _position(text: str, offset: int) -> str:
 
 
 def _hint(text: str, offset: int, message: str) -> str:
-    """What would be right where JSON broke at `offset`."""
+    """Return what would be right where JSON broke at `offset`."""
     before, after = text[:offset].rstrip(), text[offset:].lstrip()
-    if not after:
-        return "the text ends too early: close every bracket and every quote"
-    if after[0] in "}]" and before.endswith(",") or after[0] == ",":
-        return "remove the comma before the closing bracket, or write what is missing there"
-    if after[0] in "#/":
-        return "JSON knows no comments: remove them"
-    if after[0] == "'":
-        return "write names and texts in double quotes"
-    if "delimiter" in message:
-        return "a comma or a colon is missing before this place"
-    if "property name" in message:
-        return "write a key in double quotes"
-    if "Invalid control character" in message or "Unterminated string" in message:
-        return "close the double quote"
-    if "Extra data" in message:
-        return "the object has ended before this place: remove what follows it"
-    if "Invalid \\escape" in message:
-        return "write a backslash as two"
-    return "write a JSON value: a text in double quotes, a number, true, false, a list or an object"
+    first = after[:1]
+    hints = (
+        (not after, "the text ends too early: close every bracket and every quote"),
+        (first == "," or (first in "}]" and before.endswith(",")), "remove the comma, or write what is missing there"),
+        (first in "#/", "JSON knows no comments: remove them"),
+        (first == "'", "write names and texts in double quotes"),
+        ("delimiter" in message, "a comma or a colon is missing before this place"),
+        ("property name" in message, "write a key in double quotes"),
+        (re.search("Invalid control character|Unterminated string", message), "close the double quote"),
+        ("Extra data" in message, "the object has ended before this place: remove what follows it"),
+        ("Invalid \\escape" in message, "write a backslash as two"),
+        (True, "write a JSON value: a text in double quotes, a number, true, false, a list or an object"),
+    )
+    return next(hint for applies, hint in hints if applies)
 
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
 def duplicate_key(text: str) -> tuple[str, int] | None:
-    """The first key that stands twice in one object of valid JSON, and the offset of its second place."""
+    """Return the first key that stands twice in one object of valid JSON, and the offset of its second place."""
     open_brackets: list[set[str] | None] = []
     tokens = list(TOKEN.finditer(text))
     for number, token in enumerate(tokens):
@@ -222,57 +215,47 @@ def duplicate_key(text: str) -> tuple[str, int] | None:
 
 
 def parse(raw: bytes, path: str) -> dict:
-    """The object in a JSON file; an empty file is an empty object.
+    """Return the object in a JSON file; an empty file is an empty object.
 
     Raises:
         WharfError: with the file, line and column of what is wrong, and what would be right.
     """
+
+    def refuse(text: str, offset: int, message: str) -> WharfError:
+        return WharfError(f"{path}, {_position(text, offset)}: {message}. Nothing was changed.")
+
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         head = raw[: error.start].decode("utf-8")
-        raise WharfError(
-            f"{path}, {_position(head, len(head))}: byte 0x{raw[error.start]:02x} is not UTF-8. "
-            "Save the file as UTF-8. Nothing was changed."
-        ) from error
+        byte = raw[error.start]
+        raise refuse(head, len(head), f"byte 0x{byte:02x} is not UTF-8. Save the file as UTF-8") from error
     if text.startswith("\ufeff"):
-        raise WharfError(
-            f"{path}, line 1, column 1: a byte order mark. Save the file as UTF-8 without it. Nothing was changed."
-        )
+        raise refuse(text, 0, "a byte order mark. Save the file as UTF-8 without it")
     if not text.strip():
         return {}
 
     def refuse_constant(name: str) -> None:
-        raise WharfError(
-            f"{path}, {_position(text, text.find(name))}: {name} is no number in JSON. Write one. Nothing was changed."
-        )
+        raise refuse(text, text.find(name), f"{name} is no number in JSON. Write one")
 
     try:
         document = json.loads(text, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
-        raise WharfError(
-            f"{path}, line {error.lineno}, column {error.colno}: {error.msg}; "
-            f"{_hint(text, error.pos, error.msg)}. Nothing was changed."
-        ) from error
+        raise refuse(text, error.pos, f"{error.msg}; {_hint(text, error.pos, error.msg)}") from error
     except RecursionError as error:
         raise WharfError(f"{path}: nested too deeply to be read. Nothing was changed.") from error
     if not isinstance(document, dict):
         start = len(text) - len(text.lstrip())
-        raise WharfError(
-            f"{path}, {_position(text, start)}: holds {describe(document)} where the engine wants one object. "
-            "Put the settings in { }. Nothing was changed."
-        )
+        kind = describe(document)
+        raise refuse(text, start, f"holds {kind} where the engine wants one object. Put the settings in {{ }}")
     twice = duplicate_key(text)
     if twice:
-        raise WharfError(
-            f'{path}, {_position(text, twice[1])}: the key "{twice[0]}" stands twice in one object. '
-            "Leave the one that is meant. Nothing was changed."
-        )
+        raise refuse(text, twice[1], f'the key "{twice[0]}" stands twice in one object. Leave the one that is meant')
     return document
 
 
 def value_texts(text: str) -> dict[str, str]:
-    """The text of each top-level value of a JSON object, as it stands in the file."""
+    """Return the text of each top-level value of a JSON object, as it stands in the file."""
     found: dict[str, str] = {}
     depth, key, start, end = 0, None, None, 0
     for token in TOKEN.finditer(text):
@@ -290,7 +273,7 @@ def value_texts(text: str) -> dict[str, str]:
 
 
 def render(document: dict, text: str = "", before: dict | None = None) -> str:
-    """The new text of daemon.json: as `text`, which says `before`, except for the top-level keys that differ.
+    """Return the new text of daemon.json: as `text`, which says `before`, except for the top-level keys that differ.
 
     New parts are indented as `text` is, by four spaces where that shows nothing.
     """
@@ -300,38 +283,33 @@ def render(document: dict, text: str = "", before: dict | None = None) -> str:
     members = []
     for key, value in document.items():
         if before and key in kept and same(value, before.get(key, ABSENT)):
-            words = kept[key]
+            member = kept[key]
         else:
-            words = json.dumps(value, indent=width, ensure_ascii=False).replace("\n", "\n" + width)
-        members.append(f"{width}{json.dumps(key, ensure_ascii=False)}: {words}")
+            member = json.dumps(value, indent=width, ensure_ascii=False).replace("\n", "\n" + width)
+        members.append(f"{width}{json.dumps(key, ensure_ascii=False)}: {member}")
     return "{\n" + ",\n".join(members) + "\n}\n" if members else "{}\n"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Who owns what
+# Who owns what ------------------------------------------------------------------------------------
 #
 # The ledger: {"version": 1, "claims": [{"path": [...], "item": any, "before": any, "owners": {NAME: [values]}}],
 # "made": [path of an object or a list that is there only because of us; [] is the file], "pending": {...}}. "item" only
 # in lists owned item by item, "before" only where something stood. An owner has two values while a write is under way.
-# ---------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass
 class Claim:
-    """One address of the ledger: what stood there before anybody of us came, and what each owner wrote."""
+    """One address of the ledger: what stood there before the first owner came, and what each owner wrote."""
 
-    def __init__(self, before: Any = ABSENT, owners: dict[str, list] | None = None) -> None:
-        self.before = before
-        self.owners: dict[str, list] = owners if owners is not None else {}
-
-    def copy(self) -> Claim:
-        return Claim(self.before, {owner: list(values) for owner, values in self.owners.items()})
+    before: Any = ABSENT
+    owners: dict[str, list] = field(default_factory=dict)
 
     def is_ours(self, current: Any) -> bool:
-        """Whether the value that stands there was written by one of the owners."""
+        """Return whether the value that stands there was written by one of the owners."""
         return any(among(current, values) for values in self.owners.values())
 
     def without(self, owner: str, current: Any) -> Any:
-        """What would stand there if `owner` claimed nothing."""
+        """Return what would stand there if `owner` claimed nothing."""
         if not self.is_ours(current):
             return current
         others = [values for name, values in self.owners.items() if name != owner]
@@ -340,22 +318,17 @@ class Claim:
         return others[0][-1] if others else self.before
 
     def ground(self, current: Any) -> Any:
-        """What would stand there if none of the owners claimed anything."""
+        """Return what would stand there if none of the owners claimed anything."""
         return self.before if self.is_ours(current) else current
 
 
+@dataclass
 class Ledger:
     """What is remembered between runs."""
 
-    def __init__(
-        self,
-        claims: dict[Address, Claim] | None = None,
-        made: set[tuple[str, ...]] | None = None,
-        pending: dict | None = None,
-    ) -> None:
-        self.claims = claims if claims is not None else {}
-        self.made = made if made is not None else set()
-        self.pending = pending if pending is not None else {}
+    claims: dict[Address, Claim] = field(default_factory=dict)
+    made: set[tuple[str, ...]] = field(default_factory=set)
+    pending: dict = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: dict, path: str) -> Ledger:
@@ -377,7 +350,7 @@ class Ledger:
             ) from error
 
     def to_json(self) -> dict:
-        """The ledger as JSON data, in an order that does not depend on the run."""
+        """Return the ledger as JSON data, in an order that does not depend on the run."""
         claims = []
         for address in sorted(self.claims, key=lambda one: (one.path, one.item or "")):
             claim = self.claims[address]
@@ -399,18 +372,15 @@ class Ledger:
             return None
         return (json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode("utf-8")
 
-    def owners(self) -> list[str]:
-        """Return everybody who owns something, sorted."""
-        return sorted({owner for claim in self.claims.values() for owner in claim.owners})
-
-    def copy(self) -> Ledger:
-        claims = {address: claim.copy() for address, claim in self.claims.items()}
-        return Ledger(claims, set(self.made), copy.deepcopy(self.pending))
+    def owners(self, path: tuple[str, ...] = ()) -> list[str]:
+        """Return everybody who owns something at or below a path, sorted."""
+        claims = [claim for address, claim in self.claims.items() if address.path[: len(path)] == path]
+        return sorted({owner for claim in claims for owner in claim.owners})
 
 
 def union(old: Ledger, new: Ledger, pending: dict) -> Ledger:
-    """The ledger that is true both before and after the file is replaced: a run may be killed in between."""
-    both = old.copy()
+    """Return the ledger that is true both before and after the file is replaced: a run may be killed in between."""
+    both = copy.deepcopy(old)
     both.made |= new.made
     both.pending = pending
     for address, claim in new.claims.items():
@@ -438,7 +408,7 @@ def merge(
     groups: list[dict],
     reserved: tuple[str, ...] = (),
 ) -> Merge:
-    """What daemon.json and the ledger should be.
+    """Return what daemon.json and the ledger should be.
 
     Args:
         document: the file's content, None where there is no file.
@@ -452,8 +422,7 @@ def merge(
         WharfError: an option cannot be set without breaking what stands there.
     """
     current = document if document is not None else {}
-    claims = {address: claim.copy() for address, claim in ledger.claims.items()}
-    made = set(ledger.made)
+    claims, made = copy.deepcopy(ledger.claims), set(ledger.made)
     if document is None:
         made.add(())
 
@@ -490,7 +459,7 @@ def merge(
         if value == {} and isinstance(look_up(bare, address), dict):
             continue
         if not _has_room(bare, address):
-            where = ".".join(address.path if address.item is not None else address.path[:-1])
+            where = ".".join(address.parents)
             raise WharfError(
                 f"{where} is not {'a list' if address.item is not None else 'an object'} in the file, but an option of "
                 f"{owner} wants one there. Remove {where} from the file, or the option. Nothing was changed."
@@ -499,10 +468,9 @@ def merge(
 
     final = copy.deepcopy(bare)
     for address, value in wanted.items():
-        parents = address.path if address.item is not None else address.path[:-1]
-        for depth in range(1, len(parents) + 1):
-            if look_up(final, Address(parents[:depth])) in (ABSENT, None):
-                made.add(parents[:depth])
+        for depth in range(1, len(address.parents) + 1):
+            if look_up(final, Address(address.path[:depth])) in (ABSENT, None):
+                made.add(address.path[:depth])
         standing = look_up(current, address)
         claim = claims.setdefault(address, Claim(grounds.get(address, standing)))
         if claim.owners and not claim.is_ours(standing):
@@ -525,11 +493,10 @@ def merge(
 
 
 def _has_room(document: dict, address: Address) -> bool:
-    """Whether everything above an address is (or can become) an object, or the list that an item belongs in."""
-    parents = address.path if address.item is not None else address.path[:-1]
-    for depth in range(1, len(parents) + 1):
-        value = look_up(document, Address(parents[:depth]))
-        kind = list if address.item is not None and depth == len(parents) else dict
+    """Return whether everything above an address is (or can become) an object, or the list that an item belongs in."""
+    for depth in range(1, len(address.parents) + 1):
+        value = look_up(document, Address(address.path[:depth]))
+        kind = list if address.item is not None and depth == len(address.path) else dict
         if value is not ABSENT and value is not None and not isinstance(value, kind):
             return False
     return True
@@ -552,19 +519,17 @@ def check_wanted(wanted: dict, name: str) -> None:
         refuse_null(value, key)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What the engine makes of it
-# ---------------------------------------------------------------------------------------------------------------------
+# What the engine makes of it ----------------------------------------------------------------------
 
 
 def changed_keys(before: dict, after: dict) -> list[str]:
-    """Top-level keys that differ, in the file's order."""
+    """Return the top-level keys that differ, in the file's order."""
     keys = [*before, *(key for key in after if key not in before)]
     return [key for key in keys if not same(before.get(key, ABSENT), after.get(key, ABSENT))]
 
 
 def can_reload(key: str, before: Any, after: Any) -> bool:
-    """Whether the engine takes this change of a top-level key over on SIGHUP."""
+    """Return whether the engine takes this change of a top-level key over on SIGHUP."""
     if key == "features":
         old = before if isinstance(before, dict) else {}
         new = after if isinstance(after, dict) else {}
@@ -573,14 +538,17 @@ def can_reload(key: str, before: Any, after: Any) -> bool:
 
 
 def stand_ins(document: dict, keys: list[str]) -> dict:
-    """Values to show the engine for keys that leave the file: a reload looks only at what is in the file."""
+    """Return values to show the engine for keys that leave the file: a reload looks only at what is in the file."""
     return {key: RELOADABLE[key] for key in keys if key not in document and RELOADABLE[key] is not None}
 
 
 def out_of_sight(info: dict, after: dict, keys: list[str]) -> list[str]:
-    """Settings of `after`, out of the changed `keys`, under which the engine sees none of its containers and images.
+    """Return the changed settings under which the engine would see none of its containers and images.
 
-    info: what the engine says of itself (its API's /info).
+    Args:
+        info: the engine's answer to /info.
+        after: the file's new content.
+        keys: the top-level keys that change.
     """
     found = []
     root = after.get("data-root", after.get("graph"))
@@ -614,14 +582,6 @@ def read_bytes(path: str) -> bytes | None:
         ) from error
 
 
-def _make_directories(path: str) -> None:
-    """Make a directory and what is missing above it, with mode 0755 whatever the umask."""
-    if not os.path.isdir(path):
-        _make_directories(os.path.dirname(path))
-        os.mkdir(path)
-        os.chmod(path, 0o755)
-
-
 def _write(path: str, content: bytes | None, mode: int) -> None:
     """Replace a file at once, or remove it. Its mode and owner are kept; `mode` is for a new one.
 
@@ -636,7 +596,7 @@ def _write(path: str, content: bytes | None, mode: int) -> None:
             facts = os.stat(path)
             write_atomic(path, content, facts.st_mode & 0o7777, facts.st_uid, facts.st_gid)
         else:
-            _make_directories(os.path.dirname(path))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomic(path, content, mode, os.geteuid(), os.getegid())
     except OSError as error:
         raise WharfError(f"{path} cannot be written: {error.strerror}.") from error
@@ -664,16 +624,15 @@ class Change:
         self.module, self.began = module, time.time()
         self.path = os.path.realpath(PATH)
         self.engine = Engine.find()
-        self.raw = read_bytes(self.path)
-        self.document = parse(self.raw, self.path) if self.raw is not None else None
+        raw = read_bytes(self.path)
+        self.document = parse(raw, self.path) if raw is not None else None
         self.ledger_raw = read_bytes(LEDGER)
-        self.ledger = Ledger.from_json(parse(self.ledger_raw or b"", LEDGER), LEDGER)
+        self.ledger = read_ledger()
 
         self.engine_has, current = self._outstanding()
         outcome = self._merge(current, owner, options, groups)
         self.outcome = outcome
         self.before, self.after = self.document or {}, outcome.document or {}
-        file_changes = not same(self.before, self.after) or (self.document is None) != (outcome.document is None)
         for key in changed_keys(self.before, self.after):
             self.engine_has.setdefault(key, self.before.get(key, ABSENT))
         self.late = [key for key, value in self.engine_has.items() if not same(value, self.after.get(key, ABSENT))]
@@ -682,12 +641,16 @@ class Change:
         ]
         self.restart_keys = [key for key in self.late if key not in self.reload_keys]
 
-        self.text = self.raw.decode("utf-8") if self.raw is not None else ""
-        self.new_text, knows_validate = self.text, True
+        # No text is no file.
+        self.text = self.new_text = raw.decode("utf-8") if raw is not None else None
+        if outcome.document is None:
+            self.new_text = None
+        elif self.document is None or not same(self.before, self.after):
+            self.new_text = render(self.after, self.text or "", self.before)
+        file_changes, knows_validate = self.new_text != self.text, True
         if file_changes:
-            self.new_text = render(self.after, self.text, self.before) if outcome.document is not None else ""
             self._check_flags(options)
-            if outcome.document is not None and is_judged:
+            if self.new_text is not None and is_judged:
                 knows_validate = self._validate(options)
         if self.engine and self.restart_keys:
             self._check_containers()
@@ -711,7 +674,8 @@ class Change:
             plan += [f"reload for {', '.join(self.reload_keys)}"] if self.reload_keys else []
             plan += [f"restart for {', '.join(self.restart_keys)}"] if self.restart_keys else []
         header = f"{self.path} ({'; '.join(plan)})" if plan else self.path
-        diff = {"before": self.text, "after": self.new_text, "before_header": self.path, "after_header": header}
+        diff = {"before": self.text or "", "after": self.new_text or ""}
+        diff.update(before_header=self.path, after_header=header)
         return {
             "changed": self.changed,
             "action": action,
@@ -728,19 +692,20 @@ class Change:
         Raises:
             WharfError: the engine does not answer or refuses the file, which is then as it was before.
         """
+        os.umask(0o022)
         watch = self._watch() if self.must_reload else None
         shown = stand_ins(self.after, self.reload_keys) if self.must_reload else {}
         if self.changed:
             pending = self._pending(self.late, shown) if self.engine else {}
             self._write_ledger(union(self.ledger, self.final, pending))
         if shown:
-            self._write_file(render({**self.after, **shown}, self.text, self.before))
-        elif self.new_text != self.text or (self.document is None) != (self.outcome.document is None):
-            self._write_outcome()
+            self._write_file(render({**self.after, **shown}, self.text or "", self.before))
+        elif self.new_text != self.text:
+            self._write_file(self.new_text)
         if self.must_reload and not self._reload(watch):
             self._roll_back()
         if shown:
-            self._write_outcome()
+            self._write_file(self.new_text)
         self._write_ledger(self.final)
 
     def _outstanding(self) -> tuple[dict[str, Any], dict | None]:
@@ -857,7 +822,7 @@ class Change:
 
     def _roll_back(self) -> None:
         """Put file and ledger back as they were. Raises WharfError, always."""
-        _write(self.path, self.raw, 0o644)
+        self._write_file(self.text)
         _write(LEDGER, self.ledger_raw, 0o600)
         message = last_error(self.module, self.began)
         raise WharfError(
@@ -865,33 +830,27 @@ class Change:
             f"{': ' + message if message else '; its log should say why'}. The file is as it was before."
         )
 
-    def _write_outcome(self) -> None:
-        if self.outcome.document is None:
-            _write(self.path, None, 0o644)
-        else:
-            self._write_file(self.new_text)
-
-    def _write_file(self, text: str) -> None:
-        _write(self.path, text.encode("utf-8"), 0o644)
+    def _write_file(self, text: str | None) -> None:
+        _write(self.path, None if text is None else text.encode("utf-8"), 0o644)
 
     def _write_ledger(self, ledger: Ledger) -> None:
         if ledger.to_bytes() != read_bytes(LEDGER):
             _write(LEDGER, ledger.to_bytes(), 0o600)
 
 
-def owners() -> list[str]:
-    """Return everybody who owns a key of daemon.json, sorted.
+def read_ledger() -> Ledger:
+    """Return the ledger; an empty one where there is none. Raises WharfError when it cannot be read."""
+    return Ledger.from_json(parse(read_bytes(LEDGER) or b"", LEDGER), LEDGER)
 
-    Raises:
-        WharfError: the ledger cannot be read.
-    """
-    return Ledger.from_json(parse(read_bytes(LEDGER) or b"", LEDGER), LEDGER).owners()
+
+def owners(path: tuple[str, ...] = ()) -> list[str]:
+    """Return everybody who owns a key of daemon.json at or below a path, sorted. Raises WharfError as read_ledger."""
+    return read_ledger().owners(path)
 
 
 def end_restart() -> None:
     """Forget which keys waited for a restart of the engine: it has been restarted."""
-    raw = read_bytes(LEDGER)
-    ledger = Ledger.from_json(parse(raw or b"", LEDGER), LEDGER)
+    ledger = read_ledger()
     if ledger.pending and not ledger.pending.get("shown"):
         ledger.pending = {}
         _write(LEDGER, ledger.to_bytes(), 0o600)

@@ -72,7 +72,7 @@ KINDS = {bool: "true or false", int: "a number", float: "a number", str: "a stri
 
 
 def describe(value: Any) -> str:
-    """Return the kind of a JSON value in words."""
+    """Return the kind of a JSON value, for people."""
     return KINDS.get(type(value), "null")
 
 
@@ -136,9 +136,9 @@ def check_against_help(wanted: dict, types: dict[str, str]) -> None:
         if key == "log-level" and value not in LOG_LEVELS:
             # Such an engine reloads it without a word, and stops at its next start.
             raise WharfError(f"log-level is {value!r}; it must be one of {', '.join(LOG_LEVELS)}. Nothing was changed.")
-        right, words = HELP_TYPES.get(types.get(key, "other"), ((object,), ""))
+        right, kind = HELP_TYPES.get(types.get(key, "other"), ((object,), ""))
         if not isinstance(value, right) or (isinstance(value, bool) and bool not in right and object not in right):
-            raise WharfError(f"{key} is {describe(value)}; the installed engine wants {words}. Nothing was changed.")
+            raise WharfError(f"{key} is {describe(value)}; the installed engine wants {kind}. Nothing was changed.")
 
 
 class Engine:

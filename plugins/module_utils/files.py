@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -45,6 +46,12 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
     except BaseException:
         os.unlink(new)
         raise
+
+
+def free_bytes(path: Path) -> int:
+    """Return the bytes that are free where a path is, or will be."""
+    space = os.statvfs(next(place for place in (path, *path.parents) if place.exists()))
+    return space.f_bavail * space.f_frsize
 
 
 def read_entry(path: str) -> Entry | None:

@@ -204,11 +204,16 @@ class Storage:
             return None
         digest = blob["digest"]
         if digest not in hashed:
-            with path.open("rb") as file:
-                parts = iter(lambda: file.read(1 << 20), b"")
-                good = digest_of(parts, digest.partition(":")[0]) == digest
-            hashed[digest] = None if good else "which is damaged: its content has another digest"
+            hashed[digest] = None if self.is_intact(digest) else "which is damaged: its content has another digest"
         return hashed[digest]
+
+    def is_intact(self, digest: str) -> bool:
+        """Read a blob, and tell whether it is there and its content has its digest."""
+        try:
+            with self.blob_path(digest).open("rb") as file:
+                return digest_of(iter(lambda: file.read(1 << 20), b""), digest.partition(":")[0]) == digest
+        except OSError:
+            return False
 
 
 def _link(path: Path) -> str:

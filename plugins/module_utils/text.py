@@ -14,6 +14,14 @@ def human_bytes(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
+def age(seconds: float) -> str:
+    """Return a span of time as a person reads it: the largest unit of which there are two."""
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return pluralize(int(seconds // size), unit)
+    return pluralize(max(0, int(seconds)), "second")
+
+
 def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun: 1 tag, 2 tags, 2 days, 2 repositories."""
     if number == 1:

@@ -78,9 +78,9 @@ RETURN = r"""
 action:
   description:
     - What the engine needs for the change, or what it got.
-    - V(none) when it needs nothing because nothing is due, or because it does not run and reads the file at its start.
+    - V(none) when it needs nothing because nothing is pending, or because it does not run.
     - V(reloaded) when the module has reloaded it, V(reload) when it would have (check mode).
-    - V(restart) when a restart is due. Whatever could be reloaded has been reloaded even then.
+    - V(restart) when it must restart. Whatever could be reloaded has been reloaded even then.
   type: str
   returned: success
 reload_keys:

@@ -92,7 +92,6 @@ exists:
 """
 
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -100,28 +99,18 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import bundles
+from ansible_collections.wharf.registry.plugins.module_utils.command.docker import docker
 from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 
 
-def docker(*arguments: str) -> str:
-    """Run docker and return its output. Raises WharfError with its last line."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise WharfError(f"docker: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}")
-    return done.stdout.strip()
-
-
-def write(p: dict[str, Any], storage: Storage, check_mode: bool) -> dict[str, Any]:
+def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Write a bundle, readable for the user whose directory it lies in: who fetches it."""
-    own = own_name = ""
-    own_size = 0
+    own, own_size = "", 0
     if p["registry_image"]:
-        # By its name, where it has one, so that it has it again where it is loaded.
-        template = "{{.Image}} {{.Config.Image}}"
-        own, own_name = docker("inspect", "--type", "container", "--format", template, p["container"]).split()
+        own = inspected["Image"]
         own_size = int(docker("image", "inspect", "--format", "{{.Size}}", own))
     with lock("export-images"):
         planned = bundles.plan(storage, p["images"], own)
@@ -131,7 +120,8 @@ def write(p: dict[str, Any], storage: Storage, check_mode: bool) -> dict[str, An
             with tempfile.TemporaryDirectory(dir=place) as directory:
                 own_file = Path(directory, "image.tar") if own else None
                 if own_file:
-                    docker("save", "--output", str(own_file), own_name)
+                    # By its name, where it has one, so that it has it again where it is loaded.
+                    docker("save", "--output", str(own_file), inspected["Config"]["Image"])
                 bundles.write(planned, storage, p["path"], own_file)
             owner = os.stat(place)
             os.chmod(p["path"], 0o600)
@@ -176,10 +166,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what is asked for; return what the module returns."""
     p = module.params
     if p["action"] == "write":
-        data = mounted_at(container(p["container"]))
-        if data is None:
+        inspected = container(p["container"])
+        data = mounted_at(inspected)
+        if inspected is None or data is None:
             raise WharfError(f"there is no container {p['container']} with data: run playbooks/deploy-registry.yml")
-        return write(p, Storage(data), module.check_mode)
+        return write(p, Storage(data), inspected, module.check_mode)
     if p["action"] == "reserve":
         return reserve(p["path"], p["fingerprint"], p["room"])
     if p["action"] == "check":

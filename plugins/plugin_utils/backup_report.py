@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, table
 
-def wharf_backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[str]:
-    """Return what the programs on a server said, for people.
+
+def backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[str]:
+    """Return the output of wharf on a server, for people.
 
     Args:
-        results: registered results of wharf back-up, wharf check-backup or wharf restore, each run
-            with --json. A task that was skipped has no line, unless all were: a server without the programs.
+        results: registered results of wharf back-up, wharf check-backup or wharf restore, each run with --json. A task
+            that was skipped has no line, unless all were: a server without restic.
         host: the server's name.
 
     Returns:
@@ -24,17 +26,19 @@ def wharf_backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[
         if "rc" not in result:
             continue
         try:
-            said = json.loads(result["stdout"])
+            output = json.loads(result["stdout"])
         except ValueError:
-            said = {"message": result["stderr"] or result["stdout"] or result["msg"]}
-        if "total" in said:
-            lines += _table(said, host)
-        lines += f"{host}: {said['message']}".splitlines()
-        lines += [f"{host}: kept what was there: {place}" for place in said.get("kept", [])]
+            output = {"message": result["stderr"] or result["stdout"] or result["msg"]}
+        if "total" in output:
+            heading = ("server", "snapshot", "tags", "total", "new", "seconds")
+            sizes = (human_bytes(output["total"]), human_bytes(output["new"]))
+            lines += table([heading, (host, output["snapshot"], output["tags"], *sizes, output["seconds"])])
+        lines += [f"{host}: {line}" for line in output["message"].splitlines()]
+        lines += [f"{host}: kept what was there: {place}" for place in output.get("kept", [])]
     return lines or [f"{host}: has no restic yet: would install it first"]
 
 
-def wharf_backup_differences(listed: Sequence[str], directory: str) -> dict[str, list[str]]:
+def backup_differences(listed: Sequence[str], directory: str) -> dict[str, list[str]]:
     """Compare a backup with its copy on the controller.
 
     Args:
@@ -47,26 +51,12 @@ def wharf_backup_differences(listed: Sequence[str], directory: str) -> dict[str,
     """
     wanted = {path: int(size) for size, _, path in (line.partition(" ") for line in listed)}
     wanted = {path: size for path, size in wanted.items() if not path.startswith("locks/")}
-    there = {
+    present = {
         path.relative_to(directory).as_posix(): path.stat().st_size
         for path in Path(directory).rglob("*")
         if path.is_file()
     }
     return {
-        "missing": sorted(path for path, size in wanted.items() if there.get(path) != size),
-        "surplus": sorted(there.keys() - wanted.keys()),
+        "missing": sorted(path for path, size in wanted.items() if present.get(path) != size),
+        "surplus": sorted(present.keys() - wanted.keys()),
     }
-
-
-def _table(said: Mapping[str, Any], host: str) -> list[str]:
-    """Return the table of one backup."""
-    row = {
-        "server": host,
-        "snapshot": said["snapshot"],
-        "tags": str(said["tags"]),
-        "total": f"{said['total'] / 1e6:.1f} MB",
-        "new": f"{said['new'] / 1e6:.1f} MB",
-        "seconds": f"{said['seconds']:.1f}",
-    }
-    widths = {key: max(len(key), len(value)) for key, value in row.items()}
-    return ["  ".join(f"{cells[key]:<{widths[key]}}" for key in row).rstrip() for cells in ({k: k for k in row}, row)]

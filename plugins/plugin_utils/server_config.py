@@ -1,11 +1,14 @@
-"""The registry's configuration as a merged dict."""
+"""The registry's configuration, merged from the role's own and the user's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
 
-def registry_config(base: dict[str, Any], *overlays: dict[str, Any]) -> dict[str, Any]:
+
+def merged_config(base: dict[str, Any], *overlays: dict[str, Any]) -> dict[str, Any]:
     """Merge configurations of the registry, later ones over earlier ones.
 
     Dicts are merged key by key, all else is replaced; a value of null takes the key away. The registry accepts one
@@ -19,18 +22,27 @@ def registry_config(base: dict[str, Any], *overlays: dict[str, Any]) -> dict[str
     Returns:
         A new dict; the arguments stay as they are.
     """
-    # Everything else under "storage" is an option that every driver shares.
-    shared = {"cache", "delete", "maintenance", "redirect", "tag"}
     merged = dict(base)
     for overlay in overlays:
-        drivers = set(overlay.get("storage") or {}) - shared
+        drivers = set(overlay.get("storage") or {}) - set(NO_DRIVERS)
         if drivers and "storage" in merged:
-            merged["storage"] = {k: v for k, v in merged["storage"].items() if k in shared | drivers}
+            merged["storage"] = {k: v for k, v in merged["storage"].items() if k in {*NO_DRIVERS} | drivers}
         merged = _merge(merged, overlay)
     return merged
 
 
+def config_keys(config: Mapping[str, Any]) -> list[str]:
+    """Return the paths of all keys of a configuration, such as ``redis.addrs``; one with null is taken away."""
+    keys = []
+    for key, value in config.items():
+        if value is not None:
+            keys.append(str(key))
+            keys += [f"{key}.{path}" for path in config_keys(value)] if isinstance(value, Mapping) else []
+    return keys
+
+
 def _merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """Merge one configuration over another."""
     merged = dict(base)
     for key, value in overlay.items():
         if value is None:

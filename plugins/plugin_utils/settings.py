@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wharf.registry.plugins.module_utils import client_plan
-from ansible_collections.wharf.registry.plugins.plugin_utils import backup_settings, copies, retention, tls
+from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
@@ -48,7 +49,8 @@ def settings_problems(
     for host in hosts:
         variables = hostvars[host]
         given = {name: variables[name] for name in variables if name.startswith("wharf_")}
-        for problem in judged.setdefault(repr(sorted(given.items())), problems_of(given)):
+        of_host = _backup_host_problems(given.get("wharf_backup_host") or "", hostvars, servers)
+        for problem in [*judged.setdefault(repr(sorted(given.items())), problems_of(given)), *of_host]:
             found.setdefault(problem, []).append(host)
     return [line if len(on) == len(hosts) else f"{line} (on {', '.join(on)})" for line, on in found.items()]
 
@@ -163,7 +165,7 @@ def _certificate_problems(
     if problems or trust != "provided":
         return problems
     variables = {kind: f"wharf_registry_{kind}" for kind in (*given, "name", "aliases")}
-    return tls.registry_tls_problems(given, name, aliases, variables)
+    return certificates.tls_problems(given, name, aliases, variables)
 
 
 def _previous_names_problems(names: Sequence[str], name: str, port: int) -> list[str]:
@@ -223,20 +225,20 @@ def _address_problems(address: str) -> list[str]:
     return []
 
 
-def _backup_problems(
-    repository: str, host: str, password: str, environment: Any, keep: Any, schedule: str, data: str
-) -> list[str]:
+def _backup_problems(repository: str, host: str, password: str, environment: Any, keep: Any, data: str) -> list[str]:
     """Judge the backup's place and rules."""
-    given = {
-        "repository": repository,
-        "host": host,
-        "password": password or None,
-        "environment": environment,
-        "keep": keep,
-        "schedule": schedule,
-        "data": data,
-    }
-    return list(backup_settings.registry_backup_problems(given, "wharf_backup_", required=False))
+    return backup_problems("wharf_backup_", repository, host, password or None, environment, keep, data)
+
+
+def _backup_host_problems(host: str, hosts: Container[str], servers: Sequence[str]) -> list[str]:
+    """Judge which host of the inventory keeps the backup."""
+    variable = "wharf_backup_host"
+    if host in servers:
+        return [
+            f"{variable}: {host} is the registry's server itself: leave it out to keep the backup there, or name"
+            " another host"
+        ]
+    return [f"{variable}: {host} is not a host of the inventory"] if host and host not in hosts else []
 
 
 def _fetch_problems(directory: str, repository: str, host: str) -> list[str]:
@@ -306,7 +308,6 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
             "wharf_backup_password",
             "wharf_backup_environment",
             "wharf_backup_keep",
-            "wharf_backup_schedule",
             "wharf_registry_data",
         ),
         _backup_problems,

@@ -1,9 +1,10 @@
-"""The registry's users, who logs in on clients, and the password file."""
+"""The registry's users and their generated passwords, and who logs in on clients."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import (
@@ -24,7 +25,6 @@ PASSWORD_BYTES = 72  # bcrypt ignores what follows
 USER_NAME_BYTES = 255
 
 _SYSTEM_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
-_BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
 
 
 def cost_problems(value: object, variable: str) -> list[str]:
@@ -92,6 +92,11 @@ def _one_user_problems(user: Mapping[str, Any], position: int, seen: dict[str, i
         seen.setdefault(name, position)
     if "password" in user and (problem := _password_fault(user["password"], cost)):
         problems.append(f"{who} {problem}")
+    if "password" not in user and ("/" in str(name) or str(name).startswith(".")):
+        problems.append(
+            f"{who} has no password, and one that is generated could not be kept in a file of that name: use another"
+            " name, or give it a password"
+        )
     return problems
 
 
@@ -203,94 +208,16 @@ def _utf8_bytes(text: str) -> int | None:
         return None
 
 
-def passwords_needed(users: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    """Return the names of the users that have no password yet, in the list's order."""
-    return [str(user["name"]) for user in users or [] if absent(user.get("password"))]
-
-
-def with_passwords(
-    users: Sequence[Mapping[str, Any]] | None, passwords: Mapping[str, str] | None
-) -> list[dict[str, str]]:
-    """Return the users, each with a password: its own, or else the one that ``passwords`` has for its name.
+def passwords_of(users: Sequence[Mapping[str, Any]] | None, directory: str) -> dict[str, str]:
+    """Return the users with their passwords, given or generated; an empty one is still to be generated.
 
     Args:
         users: list of mappings ``{name, password}`` that ``user_problems`` found good.
-        passwords: mapping of user name to password; names that are not asked for are ignored.
-
-    Raises:
-        ValueError: a user has no password here nor there. The message holds the name only.
+        directory: where generated passwords are on the controller, each in a file of the user's name.
     """
-    complete = []
-    for position, user in enumerate(users or [], start=1):
-        password = user.get("password")
-        if absent(password):
-            password = (passwords or {}).get(user["name"])
-        if absent(password):
-            raise ValueError(f"user {position} ({quoted(user['name'], 40)}) has no password, and none was made for it")
-        complete.append({"name": str(user["name"]), "password": str(password)})
-    return complete
-
-
-def htpasswd(existing: str | None, users: Sequence[Mapping[str, str]] | None, cost: int = COST_DEFAULT) -> str:
-    """Return the text of the htpasswd file for these users, and touch no line that is right already.
-
-    A line stays when its hash has the wanted cost and fits the password; so the text equals ``existing`` when nothing
-    changes. Otherwise a new hash with a new salt is made: template the result once. Users that are not in the list are
-    dropped.
-
-    The registry takes the prefixes 2a, 2b and 2y alike (golang.org/x/crypto/bcrypt compares the major version only);
-    new hashes are 2b.
-
-    Args:
-        existing: the file's text now; null or empty when there is none.
-        users: list of mappings ``{name, password}``, complete (``with_passwords``).
-        cost: bcrypt's cost, 4 to 14. Checking a kept line takes one hash at that cost for each user.
-
-    Returns:
-        One line ``name:hash`` for each user in the list's order, each with its line break; empty for no users.
-
-    Raises:
-        ValueError: the package bcrypt is missing, the cost is out of range, or a user has no usable name or password.
-            No message holds a password or a hash.
-    """
-    rounds = whole_number(cost)
-    if not COST_LOWEST <= rounds <= COST_HIGHEST:
-        raise ValueError(f"{shown(cost)} is not a bcrypt cost: use a number from {COST_LOWEST} to {COST_HIGHEST}")
-    if not users:
-        return ""
-    bcrypt = _import_bcrypt()
-    hashes = dict(line.strip().split(":", 1) for line in (existing or "").splitlines() if ":" in line)
-    lines = []
-    for position, user in enumerate(users, start=1):
-        name, password = user["name"], user.get("password")
-        if _user_name_fault(name) or _password_form_fault(password):
-            who = f"user {position} ({quoted(str(name).partition(':')[0], 40)})"
-            raise ValueError(f"{who} has no usable name or password")
-        secret = str(password).encode("utf-8")
-        line = hashes.get(name, "")
-        if not _hash_fits(bcrypt, line, secret, rounds):
-            line = bcrypt.hashpw(secret, bcrypt.gensalt(rounds, prefix=b"2b")).decode("ascii")
-        lines.append(f"{name}:{line}\n")
-    return "".join(lines)
-
-
-def _hash_fits(bcrypt: Any, line: str, secret: bytes, cost: int) -> bool:
-    """Tell whether a hash is bcrypt's, has this cost and fits the password."""
-    match = _BCRYPT.fullmatch(line)
-    if not match or int(match.group("cost")) != cost:
-        return False
-    try:
-        return bool(bcrypt.checkpw(secret, line.encode("ascii")))
-    except ValueError:
-        return False
-
-
-def _import_bcrypt() -> Any:
-    """Return the module bcrypt; only here, so that every other filter works without it."""
-    try:
-        import bcrypt
-    except ImportError:
-        raise ValueError(
-            "the Python package bcrypt is missing on the controller: install what requirements.txt lists"
-        ) from None
-    return bcrypt
+    passwords = {}
+    for user in users or []:
+        file = Path(directory, user["name"])
+        generated = file.read_text("utf-8").strip() if absent(user.get("password")) and file.is_file() else ""
+        passwords[user["name"]] = generated or str(user.get("password") or "")
+    return passwords

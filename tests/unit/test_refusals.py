@@ -90,20 +90,20 @@ MISTAKES = {
 
 # What is wrong with the engine is told once the settings are right.
 ENGINE_MISTAKES = {
-    "engine-source": ({"docker_engine_source": "snap"}, "docker_engine_source is 'snap'"),
-    "engine-channel": ({"docker_engine_channel": "nightly"}, "docker_engine_channel is 'nightly'"),
-    "engine-version": ({"docker_engine_version": "latest"}, "docker_engine_version is 'latest'"),
+    "engine-source": ({"docker_engine_source": "snap"}, "docker_engine_source: 'snap' is unknown"),
+    "engine-channel": ({"docker_engine_channel": "nightly"}, "docker_engine_channel: 'nightly' is unknown"),
+    "engine-version": ({"docker_engine_version": "latest"}, "docker_engine_version: 'latest' is no version"),
     "engine-repository": (
         {"docker_engine_repository_url": "mirror.test"},
-        "docker_engine_repository_url is 'mirror.test'",
+        "docker_engine_repository_url: 'mirror.test' is no address",
     ),
     "engine-key": (
         {"docker_engine_repository_key_fingerprint": "0EBFCD88"},
-        "docker_engine_repository_key_fingerprint",
+        "docker_engine_repository_key_fingerprint: '0EBFCD88'",
     ),
     "engine-proxy": (
         {"docker_engine_http_proxy": f"ops:{STRONG}@proxy.test:3128"},
-        "docker_engine_http_proxy has no scheme",
+        "docker_engine_http_proxy: has no scheme",
     ),
 }
 

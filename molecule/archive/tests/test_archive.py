@@ -18,7 +18,7 @@ def test_image_moves(hosts, password, image):
 
 def test_container_runs_the_image_of_the_file(hosts):
     assert hosts["server"].check_output("docker inspect --format '{{.Config.Image}}' registry") == "wharf-archive:test"
-    assert not hosts["server"].file("/var/tmp/wharf-registry-image.tar").exists
+    assert hosts["server"].check_output("find /var/tmp /tmp -name 'wharf-image*'") == ""
 
 
 def test_data_on_the_volume_survives_the_container(hosts, ansible, password, image):

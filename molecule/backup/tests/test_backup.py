@@ -1,6 +1,7 @@
-"""A backup while people push, what can go wrong with it, and the registry back on a fresh host after the old one died.
+"""A backup while people push, what can go wrong with it, and the registry restored on a fresh host.
 
-The tests build on each other, in their order: the registry of the first is the one that comes back in the last.
+All tests but the first two need `first`, a backup that was made while people pushed. The last two end the server: the
+fresh host takes its place.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,12 @@ from conftest import REGISTRY, changes, log_in, pull, push, write
 DATA = "/var/lib/wharf/registry"
 BACKUP = "/srv/backup/registry"  # on client1
 RESULT = "/var/lib/wharf/results/back-up"
+# Not in the inventory: the server is deployed without a backup first.
+SETTINGS = {
+    "wharf_backup_host": "client1",
+    "wharf_backup_repository": BACKUP,
+    "wharf_backup_keep": {"daily": 7, "weekly": 4},
+}
 PUSH = """set -e
 for i in $(seq "$2" "$3"); do
   head -c 200000 /dev/urandom >/tmp/content
@@ -43,14 +52,19 @@ touch /tmp/busy.done
 """
 
 
-def backup(ansible, *arguments: str, **facts: object) -> subprocess.CompletedProcess[str]:
+def play(ansible, name: str, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run a playbook with the backup's settings, and others."""
+    return ansible(f"playbooks/{name}.yml", *arguments, "-e", json.dumps(SETTINGS | settings))
+
+
+def backup(ansible, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run the backup's playbook."""
-    return ansible("playbooks/back-up-registry.yml", *arguments, "-e", json.dumps(facts))
+    return play(ansible, "back-up-registry", *arguments, **settings)
 
 
-def restore(ansible, *arguments: str, **facts: object) -> subprocess.CompletedProcess[str]:
+def restore(ansible, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run the restore's playbook."""
-    return ansible("playbooks/restore-registry.yml", *arguments, "-e", json.dumps(facts))
+    return play(ansible, "restore-registry", *arguments, **settings)
 
 
 def run(hosts, command: str) -> tuple[int, str]:
@@ -59,16 +73,31 @@ def run(hosts, command: str) -> tuple[int, str]:
     return result.rc, " ".join((result.stdout + result.stderr).split())
 
 
-def made(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """Return what a backup's playbook says of the snapshot that it made."""
+def made(result: subprocess.CompletedProcess[str]) -> dict[str, float]:
+    """Return what a backup's playbook shows of the snapshot that it made: tags, total and new bytes, seconds."""
     assert result.returncode == 0, result.stdout
     found = re.search(
-        r"snapshot (?P<id>\w+): (?P<tags>\d+) tags, (?P<total>[\d.]+) MB, of them (?P<new>[\d.]+) MB new,"
-        r" in (?P<seconds>[\d.]+) s",
-        result.stdout,
+        r"snapshot \w+: (\d+) tags, ([\d.]+) (\w+), of them ([\d.]+) (\w+) new, in ([\d.]+) s", result.stdout
     )
     assert found, result.stdout
-    return found.groupdict()
+    units = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    tags, total, of_total, new, of_new, seconds = found.groups()
+    return {
+        "tags": int(tags),
+        "total": float(total) * units[of_total],
+        "new": float(new) * units[of_new],
+        "seconds": float(seconds),
+    }
+
+
+@contextmanager
+def without_systemd(host) -> Iterator[None]:
+    """Hide from whoever asks that systemd runs a host."""
+    host.check_output("mv /run/systemd/system /run/systemd/hidden")
+    try:
+        yield
+    finally:
+        host.check_output("mv /run/systemd/hidden /run/systemd/system")
 
 
 def untouched(hosts, reference: str, digest: str) -> None:
@@ -99,17 +128,24 @@ def images(hosts, password) -> dict[str, str]:
 
 
 @pytest.fixture
-def one(images) -> tuple[str, str]:
-    """Return the reference and the digest of one image."""
+def one(images, first) -> tuple[str, str]:
+    """Return the reference and the digest of one image that is in the backup."""
     return f"{REGISTRY}/test/image1:1", images[f"{REGISTRY}/test/image1:1"]
 
 
 def test_bad_settings_are_refused_before_anything_changes(hosts, ansible):
-    result = backup(ansible, wharf_backup_repository="", wharf_backup_keep={"daily": 0}, wharf_backup_schedule="often")
+    bad = {"wharf_backup_keep": {"daily": 0}, "wharf_backup_schedule": "often", "wharf_backup_host": "server"}
+    result = backup(ansible, **bad)
     assert result.returncode != 0
-    assert "wharf_backup_repository: is missing" in result.stdout
     assert "wharf_backup_keep: daily: 0 cannot be kept" in result.stdout
     assert "wharf_backup_schedule: 'often' is unknown" in result.stdout
+    assert "wharf_backup_host: server is the registry's server itself" in result.stdout
+    result = backup(ansible, wharf_backup_repository="", wharf_backup_host="")
+    assert result.returncode != 0
+    assert "wharf_backup_repository: is missing" in result.stdout
+    assert (
+        "wharf_backup_host: nobody is not a host of the inventory" in backup(ansible, wharf_backup_host="nobody").stdout
+    )
     assert not hosts["server"].file("/etc/wharf/backup").exists
 
 
@@ -121,24 +157,30 @@ def test_check_mode_on_a_server_without_a_backup_changes_nothing(hosts, ansible)
     assert not hosts["client1"].file(BACKUP).exists
 
 
-def test_backup_is_made_while_people_push(hosts, ansible, images, number):
+@pytest.fixture(scope="module")
+def first(hosts, ansible, images) -> dict[str, float]:
+    """Make a backup while people push, with a schedule as where there is no systemd; return what the playbook shows."""
     write(hosts["client2"], "/tmp/busy.sh", BUSY)
     hosts["client2"].check_output(
         f"setsid sh /tmp/busy.sh {REGISTRY} >/dev/null 2>&1 </dev/null &"
         " while [ ! -e /tmp/busy.pushed ]; do sleep 0.1; done"
     )
-    # As where there is no systemd; what comes of it is tested below.
-    said = made(backup(ansible, wharf_backup_schedule="daily", __registry_backup_systemd=False))
+    with without_systemd(hosts["server"]):
+        result = made(backup(ansible, wharf_backup_schedule="daily"))
     hosts["client2"].check_output("touch /tmp/busy.stop; while [ ! -e /tmp/busy.done ]; do sleep 0.1; done")
-    assert int(said["tags"]) > len(images)
-    number("first backup, to another host, as a whole", float(said["new"]) / float(said["seconds"]), "MB/s")
+    return result
+
+
+def test_backup_is_made_while_people_push(hosts, images, first, number):
+    assert first["tags"] > len(images)
+    number("first backup, to another host, as a whole", first["new"] / first["seconds"] / 1e6, "MB/s")
 
     held = json.loads(hosts["server"].check_output("wharf restore --list --json"))["tags"]
     assert {f"{REGISTRY}/{reference}": digest for reference, digest in held.items()}.items() >= images.items()
     assert hosts["server"].file(RESULT).content_string.startswith("ok ")
 
 
-def test_second_backup_costs_seconds_and_no_space(hosts, number):
+def test_second_backup_costs_seconds_and_no_space(hosts, first, number):
     assert run(hosts, "wharf back-up")[0] == 0  # what was pushed during the first
     said = json.loads(hosts["server"].check_output("wharf back-up --json"))
     assert said["new"] < 20_000, said
@@ -147,7 +189,7 @@ def test_second_backup_costs_seconds_and_no_space(hosts, number):
     number("second backup without changes, new", said["new"] / 1000, "kB")
 
 
-def test_schedule_without_systemd_is_one_that_cron_understands(hosts):
+def test_schedule_without_systemd_is_one_that_cron_understands(hosts, first):
     # What cron does at midnight, it does now: "@reboot" is when it starts for the first time.
     hosts["server"].check_output(
         f"systemctl stop cron; rm -f {RESULT} /run/crond.reboot; cd /etc/cron.d"
@@ -158,16 +200,17 @@ def test_schedule_without_systemd_is_one_that_cron_understands(hosts):
     assert hosts["server"].file(RESULT).content_string.startswith("ok ")
 
 
-def test_check_mode_says_what_is_new(hosts, ansible):
+def test_check_mode_says_what_is_new(hosts, ansible, first):
     before = hosts["client1"].check_output(f"find {BACKUP} -type f | sort")
-    result = backup(ansible, "--check", wharf_backup_schedule="daily", __registry_backup_systemd=False)
+    with without_systemd(hosts["server"]):
+        result = backup(ansible, "--check", wharf_backup_schedule="daily")
     assert result.returncode == 0, result.stdout
     assert "would back up" in result.stdout
     assert changes(result) == 0, result.stdout
     assert hosts["client1"].check_output(f"find {BACKUP} -type f | sort") == before
 
 
-def test_nobody_reads_the_secrets(hosts):
+def test_nobody_reads_the_secrets(hosts, first):
     for path in ("backup.json", "password", "id_ed25519"):
         assert hosts["server"].file(f"/etc/wharf/backup/{path}").mode == 0o600
     # The backup holds the key of the CA, and nobody finds it there without the password.
@@ -175,14 +218,14 @@ def test_nobody_reads_the_secrets(hosts):
     assert hosts["client1"].run(f"grep -rqF '{key}' {BACKUP}").rc == 1
 
 
-def test_user_of_the_backup_may_do_nothing_but_sftp(hosts):
+def test_user_of_the_backup_may_do_nothing_but_sftp(hosts, first):
     result = hosts["server"].run("ssh -F /etc/wharf/backup/ssh_config backup id </dev/null")
     assert "uid=" not in result.stdout
 
 
-def test_controller_gets_a_copy_and_the_backup_is_checked(hosts, ansible, tmp_path):
+def test_controller_gets_a_copy_and_the_backup_is_checked(hosts, ansible, first, tmp_path):
     copy = tmp_path / "copy"
-    result = backup(ansible, wharf_backup_fetch_to=str(copy), wharf_backup_check=True, wharf_backup_schedule="daily")
+    result = backup(ansible, wharf_backup_fetch_to=str(copy), wharf_backup_check=True)
     assert "every byte was read" in result.stdout
     made(result)
     listing = hosts["client1"].check_output(f"cd {BACKUP} && find . -type f -exec sha256sum {{}} + | sort")
@@ -192,21 +235,31 @@ def test_controller_gets_a_copy_and_the_backup_is_checked(hosts, ansible, tmp_pa
     assert lines.stdout.strip() == listing
 
 
-def test_schedule_makes_a_backup_by_itself(hosts):
+def test_schedule_makes_a_backup_by_itself(hosts, ansible, first):
     server = hosts["server"]
-    assert not server.file("/etc/cron.d/wharf-back-up").exists  # of the run before
+    made(backup(ansible, wharf_backup_schedule="daily"))
+    assert not server.file("/etc/cron.d/wharf-back-up").exists  # of the time without systemd
     assert server.service("wharf-back-up.timer").is_enabled
-    server.check_output(f"rm {RESULT}; systemctl start wharf-back-up.service")
+    server.check_output(f"rm -f {RESULT}; systemctl start wharf-back-up.service")
     assert server.file(RESULT).content_string.startswith("ok ")
 
 
-def test_hosts_with_a_backup_are_as_its_snapshot_says(compare_with_snapshot):
+def test_hosts_with_a_backup_are_as_its_snapshot_says(first, ansible, compare_with_snapshot):
+    made(backup(ansible, wharf_backup_schedule="daily"))
     compare_with_snapshot("snapshot-with-backup")
 
 
-def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansible):
+def test_deployment_sets_the_backup_up_and_changes_nothing_after_that(hosts, ansible, first):
+    hosts["server"].check_output("rm -r /etc/wharf/backup")
+    assert changes(play(ansible, "deploy-registry", wharf_backup_schedule="daily")) > 0
+    assert hosts["server"].service("wharf-back-up.timer").is_enabled
+    assert run(hosts, "wharf back-up --plan")[0] == 0
+    assert changes(play(ansible, "deploy-registry", wharf_backup_schedule="daily")) == 0
+
+
+def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansible, first):
     kept = hosts["server"].check_output("sha256sum /etc/wharf/backup/*")
-    refused = ansible("playbooks/upgrade-registry.yml", "-e", "wharf_backup_password=not-the-right-one")
+    refused = play(ansible, "upgrade-registry", wharf_backup_password="not-the-right-one")
     assert refused.returncode != 0
     assert "wharf_backup_password: is not the password of the backup in sftp:backup:/srv/backup" in refused.stdout
     assert not re.search("changed=[1-9]", refused.stdout)
@@ -214,15 +267,15 @@ def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansi
     assert hosts["server"].check_output("sha256sum /etc/wharf/backup/*") == kept
 
 
-def test_upgrade_backs_up_first(hosts, ansible):
-    upgraded = ansible("playbooks/upgrade-registry.yml", "--skip-tags", "prove")
+def test_upgrade_backs_up_first(hosts, ansible, first):
+    upgraded = play(ansible, "upgrade-registry", "--skip-tags", "verify")
     made(upgraded)
-    # This run was told of no schedule: that of the last one is gone.
+    # The settings have no schedule: one that was there is gone.
     assert "wharf-back-up" not in hosts["server"].check_output("systemctl list-timers --all")
     assert upgraded.stdout.index("PLAY [Back the registry up]") < upgraded.stdout.index("PLAY [Deploy the registry]")
 
 
-def test_backup_without_room_is_refused(hosts):
+def test_backup_without_room_is_refused(hosts, first):
     hosts["client1"].check_output(
         "mkdir -p /srv/small && mount -t tmpfs -o size=20m tmpfs /srv/small"
         " && install --directory --owner wharf-backup --mode 0700 /srv/small/registry"
@@ -236,7 +289,7 @@ def test_backup_without_room_is_refused(hosts):
     hosts["client1"].check_output("umount /srv/small")
 
 
-def test_somebody_else_at_work_is_named(hosts):
+def test_somebody_else_at_work_is_named(hosts, first):
     hosts["server"].check_output(
         "setsid sh -c 'exec 9>>/run/lock/wharf-registry.lock; flock 9;"
         " echo collect-garbage >/run/lock/wharf-registry.lock; touch /tmp/locked; sleep 600'"
@@ -248,7 +301,7 @@ def test_somebody_else_at_work_is_named(hosts):
     assert "collect-garbage is at work on server" in said
 
 
-def test_interrupted_backup_does_not_disturb_the_next(hosts):
+def test_interrupted_backup_does_not_disturb_the_next(hosts, first):
     server = hosts["server"]
     # Something that takes a while, and that no repository names.
     junk = f"{DATA}/docker/registry/v2/blobs/sha256/00/{'0' * 64}"
@@ -267,12 +320,12 @@ def test_interrupted_backup_does_not_disturb_the_next(hosts):
     begin()
     # Without the program nobody holds the lock: restic must not work on, and bring it to an end.
     server.check_output(
-        "pkill -KILL -f '[r]egistry_backup.py'; timeout 30 sh -c 'while pgrep -x restic; do sleep 0.1; done'"
+        "pkill -KILL -f '[/]sbin/wharf back-up'; timeout 30 sh -c 'while pgrep -x restic; do sleep 0.1; done'"
     )
     assert hosts["client1"].check_output(snapshots) == before
     begin()
     # Both at once, as when the power goes: the program must not see restic go, nor restic the program.
-    program = "-f '[r]egistry_backup.py'"
+    program = "-f '[/]sbin/wharf back-up'"
     server.check_output(f"pkill -STOP {program} && pkill -KILL -x restic && pkill -KILL {program}")
     assert hosts["client1"].check_output(locks)
     server.check_output(f"rm -r {junk}")
@@ -313,24 +366,24 @@ def test_restore_over_a_registry_needs_its_name(hosts, one):
     untouched(hosts, *one)
 
 
-def test_one_repository_comes_back(hosts, ansible, one):
+def test_one_repository_is_restored(hosts, ansible, one):
     server, reference, digest = hosts["server"], *one
     repositories = f"{DATA}/docker/registry/v2/repositories"
     blob = f"{DATA}/docker/registry/v2/blobs/sha256/{digest[7:9]}/{digest[7:]}"
     server.check_output(f"rm -r {repositories}/test/image1 {blob}")
     assert hosts["client1"].run(f"docker pull {REGISTRY}/test/image1@{digest}").rc != 0
-    result = restore(ansible, "--skip-tags", "prove", wharf_restore_repository="test/image1")
+    result = restore(ansible, "--skip-tags", "verify", wharf_restore_repository="test/image1")
     assert result.returncode == 0, result.stdout
     pull(hosts["client2"], reference, digest)
 
 
-def test_tag_that_leads_elsewhere_is_led_back_only_on_request(hosts, one):
+def test_tag_that_leads_elsewhere_is_restored_only_on_request(hosts, one):
     reference, digest = one
     client1 = hosts["client1"]
     client1.check_output(f"docker tag {REGISTRY}/test/image2:1 {reference}")
     other = push(client1, reference)
     code, said = run(hosts, "wharf restore --repository test/image1")
-    assert (code, "test/image1:1. To lead them back, set wharf_restore_overwrite: true" in said) == (1, True), said
+    assert (code, "test/image1:1. To restore them, set wharf_restore_overwrite: true" in said) == (1, True), said
     assert client1.check_output(f"docker pull {reference} | grep -o sha256:.*") == other
 
     code, said = run(hosts, "wharf restore --repository test/image1 --overwrite")
@@ -345,7 +398,7 @@ def test_interrupted_restore_leaves_the_old_registry(hosts, ansible, one):
         "setsid wharf restore --confirm registry.wharf.test >/tmp/restore.log 2>&1 </dev/null &"
         " for _ in $(seq 300); do {}; sleep 0.1; done; cat /tmp/restore.log >&2; exit 1"
     )
-    kill = "pkill -KILL -f '[r]egistry_backup.py'; pkill -KILL restic; exit 0"
+    kill = "pkill -KILL -f '[/]sbin/wharf restore'; pkill -KILL restic; exit 0"
     server.check_output(start.format(f"[ ! -d {DATA}/.restoring ] || {{ sleep 1; {kill}; }}"))
     assert server.file(f"{DATA}/.restoring").exists
     pull(hosts["client2"], *one)
@@ -412,7 +465,7 @@ def test_speed_against_a_plain_copy(hosts, number):
     assert took["restore"][1] < 15
 
 
-def test_registry_comes_back_on_a_fresh_host(hosts, ansible, images, number, tmp_path_factory):
+def test_registry_is_restored_on_a_fresh_host(hosts, ansible, images, first, number, tmp_path_factory):
     assert run(hosts, "wharf back-up")[0] == 0
     ca = hosts["server"].check_output("cat /etc/wharf/ca/ca.crt")
     trust = hosts["client1"].check_output("find /etc/docker /root/.docker -type f -exec sha256sum {} +")
@@ -439,7 +492,7 @@ def test_registry_comes_back_on_a_fresh_host(hosts, ansible, images, number, tmp
     # Into a named volume this time: the backup does not mind.
     result = restore(ansible, wharf_registry_data="registry-data")
     assert result.returncode == 0, result.stdout
-    number("a fresh host to the registry back and proved", time.monotonic() - start, "s")
+    number("a fresh host to the registry restored and verified", time.monotonic() - start, "s")
 
     assert hosts["spare"].check_output("cat /etc/wharf/ca/ca.crt") == ca
     lost = []
@@ -453,9 +506,9 @@ def test_registry_comes_back_on_a_fresh_host(hosts, ansible, images, number, tmp
     assert hosts["client1"].check_output("find /etc/docker /root/.docker -type f -exec sha256sum {} +") == trust
     # What was pushed during the backup is listed only if it is whole.
     storage = "$(docker volume inspect --format '{{.Mountpoint}}' registry-data)"
-    hosts["spare"].check_output(f"python3 /usr/local/lib/wharf/registry_storage.py verify --contents {storage}")
+    hosts["spare"].check_output(f"wharf verify-storage --contents {storage}")
 
 
 def test_backup_goes_on_from_the_fresh_host(ansible):
     said = made(backup(ansible, wharf_registry_data="registry-data"))
-    assert float(said["new"]) < 1, said
+    assert said["new"] < 1e6, said

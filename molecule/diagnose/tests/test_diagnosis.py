@@ -1,4 +1,8 @@
-"""A landscape that works is broken in one place at a time; the diagnosis must name it, and what to do about it."""
+"""A registry that works is broken in one place at a time; the diagnosis must name it, and what to do about it.
+
+What a fault is called is asked of the modules and the judge themselves, on two clients that are broken differently at
+the same time. Whole runs of the playbook are kept for what the playbook does.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,16 @@ import contextlib
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import ansible
 import pytest
 from conftest import PROJECT, REGISTRY, log_in, push, snapshot, write
 from testinfra.host import Host
@@ -19,52 +29,138 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
 NAME = REGISTRY.partition(":")[0]
 CERTS = f"/etc/docker/certs.d/{REGISTRY}"
 DATA = "/var/lib/wharf/registry"
+LIBRARY = "/opt/wharf-library"
 INVENTORIES = PROJECT / "molecule/diagnose/inventory"
 RESTART = "docker restart --time 0 registry"
 START_ENGINE = "systemctl reset-failed docker docker.socket; systemctl start docker.socket docker"
+BOTH = ("client1", "client2")
+EVERYWHERE = (*BOTH, "server")
+SERVER = {"container": "registry", "port": 5000, "data": DATA, "tls_directory": "/etc/wharf/tls"}
+UNREACHABLE = {"unreachable": True, "msg": "not asked"}
 
 
 class Diagnosis:
-    """What a run of the playbook said: its exit code, a line for each host, and the table's rows by host."""
+    """A diagnosis: its output, a line for each host, and the table."""
 
-    def __init__(self, output: str, returncode: int) -> None:
-        self.output = output
-        self.returncode = returncode
-        messages = [json.loads(f'"{text}"') for text in re.findall(r'"msg": "((?:[^"\\]|\\.)*)"', output)]
-        self.table = next((text for text in messages if text.startswith("host ")), "")
-        lines = [re.match(r"(\w+): (.*)", text) for text in messages if text != self.table]
-        self.lines = {line[1]: line[2] for line in lines if line}
+    def __init__(self, output: str, lines: dict[str, str], table: str) -> None:
+        self.output, self.lines, self.table = output, lines, table
+        self.rows = {row.split()[0]: row for row in table.splitlines()[1:] if " warning: " not in row}
 
-    def says(self, code: str, *words: str, hosts: tuple[str, ...] = ("client1",)) -> None:
-        """Assert that this is the verdict on just these hosts, and that line and table hold what a person needs."""
-        assert self.returncode == 2, self.output
-        assert "changed: [" not in self.output
-        rows = {row.split()[0]: row for row in self.table.splitlines()[1:] if " warning: " not in row}
-        assert {host for host, row in rows.items() if "all is well" not in row} == set(hosts), self.table
+    def is_well(self) -> bool:
+        """Tell whether nothing is broken and nothing is worth a warning."""
+        return bool(self.lines) and all(line == "all is well." for line in self.lines.values())
+
+    def says(self, code: str, *words: str, hosts: tuple[str, ...] = ("client1",), others: tuple[str, ...] = ()) -> None:
+        """Assert that this is the verdict on just these hosts, and that line and table hold what a person needs.
+
+        Others are broken as well, in another way.
+        """
+        broken = {host for host, row in self.rows.items() if "all is well" not in row}
+        assert broken == {*hosts, *others}, self.table
         for host in hosts:
-            assert diagnosis.VERDICTS[code].short in rows[host], self.table
+            assert diagnosis.VERDICTS[code]["short"] in self.rows[host], self.table
         for word in words:
-            assert word in self.lines.get(hosts[0], self.table), self.output
+            assert word in self.lines[hosts[0]], self.output
+
+    def warns(self, code: str, *words: str, host: str) -> None:
+        """Assert that a host has this warning, and that nothing is broken there."""
+        assert "all is well" in self.rows[host], self.table
+        assert f"warning: {diagnosis.VERDICTS[code]['short']}" in self.table
+        for word in words:
+            assert word in self.lines[host], self.output
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the playbook with this scenario's inventory; its output and errors come in one."""
+    playbook = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "playbooks/diagnose-registry.yml"]
+    environment = {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    return subprocess.run(
+        [*playbook, *arguments],
+        cwd=PROJECT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def diagnose(*arguments: str, broken: bool = True) -> Diagnosis:
+    """Run the playbook; it must fail where something is broken, and change nothing."""
+    result = run(*arguments)
+    assert result.returncode == (2 if broken else 0), result.stdout
+    assert "changed: [" not in result.stdout
+    messages = [json.loads(f'"{text}"') for text in re.findall(r'"msg": "((?:[^"\\]|\\.)*)"', result.stdout)]
+    table = next((text for text in messages if text.startswith("host ")), "")
+    lines = [re.match(r"(\w+): (.*)", text) for text in messages if text != table]
+    return Diagnosis(result.stdout, {line[1]: line[2] for line in lines if line}, table)
 
 
 @pytest.fixture(scope="session")
-def diagnose():
-    """Return a function that runs the playbook with this scenario's inventory."""
+def call(tmp_path_factory) -> Callable[..., tuple[str, dict[str, Any]]]:
+    """Return a function that runs a module on a host, without the start of Ansible; it returns output and result."""
+    library = tmp_path_factory.mktemp("library")
+    shutil.copytree(Path(ansible.__file__).with_name("module_utils"), library / "ansible/module_utils")
+    (library / "ansible/__init__.py").touch()
+    for name in ("modules", "module_utils"):
+        shutil.copytree(PROJECT / "plugins" / name, library / "ansible_collections/wharf/registry/plugins" / name)
+    shutil.copy(Path(__file__).with_name("run_module.py"), library)
+    ready = set()
 
-    def run(*arguments: str) -> Diagnosis:
-        playbook = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "playbooks/diagnose-registry.yml"]
-        environment = {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-        result = subprocess.run(
-            [*playbook, *arguments],
-            cwd=PROJECT,
-            env=os.environ | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return Diagnosis(result.stdout, result.returncode)
+    def run_module(host: str, module: str, arguments: dict, python: str = "/usr/bin/python3") -> tuple[str, dict]:
+        container = f"wharf-diagnose-{host}"
+        if host not in ready:
+            subprocess.run(["docker", "cp", "--quiet", f"{library}/.", f"{container}:{LIBRARY}"], check=True)
+            ready.add(host)
+        command = ["docker", "exec", "--interactive", container, python, f"{LIBRARY}/run_module.py", module]
+        done = subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, json.loads(done.stdout)
 
-    return run
+    return run_module
+
+
+@pytest.fixture(scope="session")
+def good_server(call) -> dict[str, Any]:
+    """Return what the server's module says of the server that is well."""
+    return call("server", "registry_server_diagnosis", SERVER)[1]
+
+
+@pytest.fixture
+def examine(call, good_server, password) -> Callable[..., Diagnosis]:
+    """Return a function that examines clients by the module, and judges them together with the server."""
+
+    def examine_hosts(
+        *clients: str,
+        server: dict[str, Any] | bool = False,
+        trust: str = "private_ca",
+        python: str = "/usr/bin/python3",
+        **changes: Any,
+    ) -> Diagnosis:
+        """Examine hosts.
+
+        Args:
+            clients: the clients.
+            server: True to ask the server as well, which is otherwise taken for well; or what is known of it.
+            trust: wharf_registry_trust.
+            python: runs the module on the clients.
+            changes: parameters of the module.
+        """
+        users = [{"name": "ci", "password": password}]
+        arguments = {"name": NAME, "port": 5000, "users": users, "logins": ["root"], "ca": good_server["ca"]}
+        arguments |= {"timeout": 3} | changes
+        with ThreadPoolExecutor() as pool:
+            asked = {host: pool.submit(call, host, "registry_diagnosis", arguments, python) for host in clients}
+            if server is True:
+                asked["server"] = pool.submit(call, "server", "registry_server_diagnosis", SERVER)
+        output = "".join(future.result()[0] for future in asked.values())
+        found = {host: future.result()[1] for host, future in asked.items()}
+        servers = {"server": found.pop("server", server or good_server)}
+        settings = {"name": NAME, "port": 5000, "trust": trust, "address": "", "container": "registry"}
+        judged = diagnosis.diagnosis(servers, found, settings)
+        lines = {host: verdict["line"] for host, verdict in judged["verdicts"].items()}
+        return Diagnosis(output, lines, judged["table"])
+
+    return examine_hosts
 
 
 @contextlib.contextmanager
@@ -90,110 +186,283 @@ def variables(**values: object) -> tuple[str, str]:
     return "-e", json.dumps(values)
 
 
-# All is well --------------------------------------------------------------------------------------
+# The playbook -------------------------------------------------------------------------------------
 
 
-def test_all_is_well_and_stays_as_it_is(hosts, diagnose):
-    before = {name: snapshot(hosts[name]) for name in ("server", "client1", "client2")}
-    result = diagnose()
-    assert result.returncode == 0, result.output
-    assert set(result.lines) == {"server", "client1", "client2"}
-    assert all(line == "all is well." for line in result.lines.values()), result.table
-    assert before == {name: snapshot(hosts[name]) for name in before}
+@pytest.fixture(scope="module")
+def good_run(hosts) -> tuple[Diagnosis, dict[str, str], dict[str, str]]:
+    """Return a run where all is well, as verbose as it gets, and what the hosts were like before and afterwards."""
+    before = {name: snapshot(hosts[name]) for name in EVERYWHERE}
+    result = diagnose("-vvv", broken=False)
+    return result, before, {name: snapshot(hosts[name]) for name in EVERYWHERE}
 
 
-@pytest.mark.parametrize("arguments", [("--check", "--diff"), ("--limit", "client2"), ("--limit", "server")])
-def test_all_is_well_in_check_mode_and_for_one_host(diagnose, arguments):
-    result = diagnose(*arguments)
-    assert result.returncode == 0, result.output
+def test_all_is_well_and_stays_as_it_is(good_run):
+    result, before, after = good_run
+    assert set(result.lines) == set(EVERYWHERE)
+    assert result.is_well(), result.table
+    assert before == after
+
+
+def test_secrets_show_nowhere(hosts, good_run, password):
+    auth = json.loads(hosts["client1"].file("/root/.docker/config.json").content_string)["auths"][REGISTRY]["auth"]
+    assert password not in good_run[0].output
+    assert auth not in good_run[0].output
+
+
+@pytest.mark.parametrize("arguments", [("--check", "--diff", "--limit", "client2"), ("--limit", "server")])
+def test_all_is_well_in_check_mode_and_for_one_host(arguments):
+    result = diagnose(*arguments, broken=False)
+    assert set(result.lines) == {arguments[-1]}
     assert "all is well" in result.table
 
 
-def test_secrets_show_nowhere(hosts, diagnose, password):
-    result = diagnose("-vvv")
-    assert result.returncode == 0, result.output
-    auth = json.loads(hosts["client1"].file("/root/.docker/config.json").content_string)["auths"][REGISTRY]["auth"]
-    assert password not in result.output
-    assert auth not in result.output
+def test_password_that_is_not_here():
+    result = diagnose(*variables(wharf_registry_users=[{"name": "ci"}, {"name": "dev"}]))
+    result.says("password_unknown", "gives dev no password", ".credentials/users/dev")
 
 
-# The name -----------------------------------------------------------------------------------------
+def test_image_that_cannot_be_one_is_refused():
+    result = run(*variables(wharf_diagnose_image="Test Nothing"))
+    assert result.returncode == 2
+    assert "wharf_diagnose_image: " in result.stdout
 
 
-def test_name_that_does_not_resolve(hosts, diagnose):
-    files = "cat /etc/nsswitch.conf >/root/nsswitch.conf; sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf"
-    with broken(hosts["client1"], files, "cat /root/nsswitch.conf >/etc/nsswitch.conf; rm /root/nsswitch.conf"):
-        diagnose().says("name", f"{NAME} does not resolve here", "wharf_manage_hosts_file: true", "--limit client1")
+def test_server_that_ansible_does_not_reach(hosts, examine):
+    result = diagnose("-i", str(INVENTORIES / "no-server.yml"))
+    result.says("unreachable", "Ansible does not reach this host", hosts=("server",))
+    with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
+        result = examine("client1", server=UNREACHABLE)
+    assert "refuses connections to port 5000." in result.lines["client1"], result.output
 
 
-@pytest.mark.parametrize(
-    ("there", "words"),
-    [(":", "the port is closed"), ("cd /tmp && python3 -m http.server 5000", "no registry answers on the port")],
-    ids=["port closed", "something else"],
-)
-def test_name_that_leads_to_another_host(hosts, diagnose, there, words):
-    client, other = hosts["client1"], hosts["client2"]
-    address, server = (hosts[name].check_output("hostname --ip-address") for name in ("client2", "server"))
-    start = f"systemd-run --quiet --unit other sh -c '{there}'; sleep 0.5"
-    wrong = f"cat /etc/hosts >/root/hosts; echo {address} {NAME} >>/etc/hosts"
+def test_client_that_ansible_does_not_reach_and_one_of_two_servers_that_has_no_registry():
+    result = diagnose("-i", str(INVENTORIES / "no-client.yml"), "-i", str(INVENTORIES / "second-server.yml"))
+    result.says("unreachable", "Ansible does not reach this host", others=("client2",))
+    result.says(
+        "container_absent", "container registry is not there on client2", hosts=("client2",), others=("client1",)
+    )
+
+
+# Faults of one client -----------------------------------------------------------------------------
+
+
+class Fault(NamedTuple):
+    """A fault of a client: how it is broken and repaired, and what the diagnosis must say."""
+
+    how: str
+    repair: str
+    code: str
+    words: list[str]
+    is_warning: bool = False
+    afterwards: str = ""  # a command that must still succeed after the diagnosis
+
+
+def replaced(file: str, command: str, also: str = ":") -> tuple[str, str]:
+    """Return how a file is changed, and how it comes back; `also` is run after both."""
+    copy = f"/root/{file.rpartition('/')[2]}"
+    return f"cp -p {file} {copy}; {command}; {also}", f"cat {copy} >{file}; rm {copy}; {also}"
+
+
+def misplaced(wrong: str) -> Fault:
+    """Return the fault that the CA's directory is misspelled."""
+    moved = f"/etc/docker/certs.d/{wrong}"
+    return Fault(
+        f"mkdir -p $(dirname {moved}); mv {CERTS} {moved}",
+        f"mv {moved} {CERTS}; rmdir /etc/docker/certs.d/https: 2>/dev/null || true",
+        "ca_misplaced",
+        [f"is in {moved}", f"read {CERTS}", "trust-registry.yml --limit client1"],
+    )
+
+
+DAEMON_JSON = "/etc/docker/daemon.json"
+DROP_IN = "/etc/systemd/system/docker.service.d/proxy.conf"
+LOGIN = "/root/.docker/config.json"
+NEW_CA = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=Other CA' 2>/dev/null"
+RESTART_ENGINE = "systemctl daemon-reload; systemctl reset-failed docker; systemctl restart docker"
+INSECURE = f'sed -i \'1s/{{/{{"insecure-registries": ["{REGISTRY}"],/\' {DAEMON_JSON}'
+# Whoever asks the socket starts the engine: it must stay as it is.
+STOPPED = "systemctl stop docker; systemctl start docker.socket"
+STAYS_STOPPED = 'test "$(systemctl is-active docker docker.socket | paste -sd " ")" = "inactive active"'
+
+
+def proxy(no_proxy: str = "") -> tuple[str, str]:
+    """Return how the engine gets a proxy that leads nowhere, and how it goes again."""
+    text = f"[Service]\\nEnvironment=HTTPS_PROXY=http://user:secret@127.0.0.1:9 NO_PROXY={no_proxy}\\n"
+    directory = DROP_IN.rpartition("/")[0]
+    return f"mkdir {directory}; printf '{text}' >{DROP_IN}; {RESTART_ENGINE}", f"rm -r {directory}; {RESTART_ENGINE}"
+
+
+def other_host(address: str, server: str, there: str) -> Fault:
+    """Return the fault that the registry's name leads to another host."""
+    return Fault(
+        *replaced("/etc/hosts", f"echo {address} {NAME} >>/etc/hosts"),
+        "other_host",
+        [f"resolves to {address} here", f"on server ({server})", there, "/etc/hosts"],
+    )
+
+
+CLIENT1 = {
+    "name that does not resolve": Fault(
+        *replaced("/etc/nsswitch.conf", "sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf"),
+        "unresolved",
+        [f"{NAME} does not resolve here", "wharf_manage_hosts_file: true", "--limit client1"],
+    ),
+    "CA without port": misplaced(NAME),
+    "CA with capital letter": misplaced(f"{NAME.capitalize()}:5000"),
+    "CA with scheme": misplaced(f"https:/{REGISTRY}"),
+    "no CA": Fault(
+        f"mv {CERTS} /root/certs",
+        f"mv /root/certs {CERTS}",
+        "ca_missing",
+        [CERTS, "trust-registry.yml --limit client1"],
+    ),
+}
+CLIENT2 = {
+    "daemon.json is broken": Fault(
+        *replaced(DAEMON_JSON, f"{STOPPED}; echo '{{\"debug\": false,' >{DAEMON_JSON}"),
+        "engine_json",
+        ["line 2", "repair /etc/docker/daemon.json", "systemctl start docker"],
+        afterwards=STAYS_STOPPED,
+    ),
+    "daemon.json contradicts a flag": Fault(
+        *replaced(DAEMON_JSON, f'{STOPPED}; echo \'{{"hosts": ["unix:///run/docker.sock"]}}\' >{DAEMON_JSON}'),
+        "engine_conflict",
+        ["hosts is set in", "by -H", "systemctl start docker"],
+        afterwards=STAYS_STOPPED,
+    ),
+    "daemon.json is broken under a running engine": Fault(
+        *replaced(DAEMON_JSON, f"echo '{{' >{DAEMON_JSON}"), "engine_json_later", ["would not start again"], True
+    ),
+    "proxy": Fault(*proxy(), "proxy", ["the proxy http://127.0.0.1:9", f"add {NAME} to NO_PROXY in {DROP_IN}"]),
+    "engine that verifies no certificate": Fault(
+        f"cp -p {DAEMON_JSON} /root/daemon.json; {INSECURE}; {RESTART_ENGINE}; mv {CERTS} /root/certs",
+        f"cp -p /root/daemon.json {DAEMON_JSON}; rm /root/daemon.json; mv /root/certs {CERTS}; {RESTART_ENGINE}",
+        "engine_gets_through",
+        [f"the engine reaches {REGISTRY} in its own way", "otherwise: the CA is not known here"],
+        True,
+    ),
+}
+
+
+def check(result: Diagnosis, fault: Fault, host: str, others: tuple[str, ...]) -> None:
+    """Assert that the diagnosis names the fault of a host."""
+    if fault.is_warning:
+        result.warns(fault.code, *fault.words, host=host)
+    else:
+        result.says(fault.code, *fault.words, hosts=(host,), others=others)
+
+
+@contextlib.contextmanager
+def two_faults(hosts, first: Fault, second: Fault) -> Iterator[Callable[[Diagnosis], None]]:
+    """Break two clients; yields what compares a diagnosis with both faults."""
+
+    def compare(result: Diagnosis) -> None:
+        check(result, first, "client1", () if second.is_warning else ("client2",))
+        check(result, second, "client2", () if first.is_warning else ("client1",))
+        for name, fault in (("client1", first), ("client2", second)):
+            if fault.afterwards:
+                hosts[name].check_output(fault.afterwards)
+
+    restart = f"; {START_ENGINE}" if second.afterwards else ""
     with (
-        broken(other, start, "systemctl stop other 2>/dev/null || true"),
-        broken(client, wrong, "cat /root/hosts >/etc/hosts; rm /root/hosts"),
+        broken(hosts["client1"], first.how, first.repair),
+        broken(hosts["client2"], second.how, second.repair + restart),
     ):
-        result = diagnose()
-    result.says("other_host", f"resolves to {address} here", f"on server ({server})", words, "/etc/hosts")
+        yield compare
+
+
+@pytest.mark.parametrize(("first", "second"), [*zip(CLIENT1, CLIENT2, strict=True)])
+def test_fault_of_each_of_two_clients(hosts, examine, first, second):
+    with two_faults(hosts, CLIENT1[first], CLIENT2[second]) as compare:
+        result = examine(*BOTH)
+        compare(result)
+    assert "secret" not in result.output
+
+
+def test_login_that_is_missing_and_a_ca_that_is_another_in_the_playbook(hosts):
+    other_ca = f"cp -rp {CERTS} /root/certs; {NEW_CA} -keyout /dev/null -out {CERTS}/wharf-ca.crt"
+    words = [f"{CERTS}/wharf-ca.crt", "trust-registry.yml --limit client1"]
+    first = Fault(other_ca, f"rm -r {CERTS}; mv /root/certs {CERTS}", "ca_wrong", words)
+    how = f"mv {LOGIN} /root/config.json", f"mv /root/config.json {LOGIN}"
+    second = Fault(*how, "login_missing", ["root is not logged in", "--limit client2"])
+    with two_faults(hosts, first, second) as compare:
+        compare(diagnose())
+
+
+def test_name_that_leads_to_another_host_with_a_closed_port_and_a_login_that_is_old(hosts, examine):
+    address, server = (hosts[name].check_output("hostname --ip-address") for name in ("client2", "server"))
+    old = f'sed -i \'s/"auth": "[^"]*"/"auth": "Y2k6b2xk"/\' {LOGIN}'
+    second = Fault(*replaced(LOGIN, old), "login_refused", [LOGIN, "--limit client2"])
+    with two_faults(hosts, other_host(address, server, "the port is closed"), second) as compare:
+        compare(examine(*BOTH))
+
+
+def test_name_that_leads_to_another_host_with_another_server_and_an_engine_that_is_stopped(hosts, examine):
+    address, server = (hosts[name].check_output("hostname --ip-address") for name in ("client2", "server"))
+    first = other_host(address, server, "no registry answers on the port")
+    stop = "systemctl stop docker.socket docker"
+    second = Fault(stop, START_ENGINE, "engine_stopped", ["`systemctl start docker` on client2"])
+    listen = "systemd-run --quiet --unit other --working-directory /tmp python3 -m http.server 5000; sleep 0.5"
+    with broken(hosts["client2"], listen, "systemctl stop other"), two_faults(hosts, first, second) as compare:
+        compare(examine(*BOTH))
+
+
+def test_proxy_that_leaves_the_registry_out_is_none(hosts, examine):
+    with broken(hosts["client2"], *proxy(no_proxy=f"localhost,.{NAME.partition('.')[2]}")):
+        result = examine("client2")
+    assert result.is_well(), result.table
 
 
 # The port -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("target", "code", "words"),
-    [
-        ("REJECT --reject-with tcp-reset", "refused", ["refuses connections to port 5000, though the container runs"]),
-        ("DROP", "filtered", ["nothing comes back", "let TCP port 5000 through"]),
-    ],
-    ids=["closed", "filtered"],
-)
-def test_port_that_a_firewall_closes(hosts, diagnose, target, code, words):
-    rule = f"DOCKER-USER --protocol tcp --dport 5000 --jump {target}"
-    with broken(hosts["server"], f"iptables -I {rule}", f"iptables -D {rule}"):
-        diagnose().says(code, *words, "firewall", hosts=("client1", "client2"))
+def test_port_that_a_firewall_closes_or_filters(hosts, examine):
+    rules = [
+        f"DOCKER-USER --source {hosts[name].check_output('hostname --ip-address')} --protocol tcp --dport 5000 {target}"
+        for name, target in (("client1", "--jump REJECT --reject-with tcp-reset"), ("client2", "--jump DROP"))
+    ]
+    close, opened = (" && ".join(f"iptables {option} {rule}" for rule in rules) for option in ("-I", "-D"))
+    with broken(hosts["server"], close, opened):
+        result = examine(*BOTH)
+    words = ["refuses connections to port 5000, although the container runs", "firewall"]
+    result.says("refused", *words, hosts=("client1",), others=("client2",))
+    words = ["nothing comes back", "let TCP port 5000 through", "firewall"]
+    result.says("filtered", *words, hosts=("client2",), others=("client1",))
 
 
-@pytest.mark.parametrize(
-    ("how", "remedy"), [("stop --time 0", "start"), ("pause", "unpause")], ids=["stopped", "paused"]
-)
-def test_container_that_does_not_run(hosts, diagnose, how, remedy):
-    with broken(hosts["server"], f"docker {how} registry", f"docker {remedy} registry"):
+def test_container_that_is_stopped_in_the_playbook(hosts):
+    with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
         result = diagnose()
-    result.says("container_stopped", f"`docker {remedy} registry` on server", hosts=("client1", "client2", "server"))
+    result.says("container_stopped", "`docker start registry` on server", hosts=EVERYWHERE)
 
 
-def test_something_else_answers_on_the_port(hosts, diagnose):
+def test_container_that_is_paused(hosts, examine):
+    with broken(hosts["server"], "docker pause registry", "docker unpause registry"):
+        result = examine(*BOTH, server=True)
+    result.says("container_stopped", "`docker unpause registry` on server", hosts=EVERYWHERE)
+
+
+def test_something_else_answers_on_the_port(hosts, examine):
     server = hosts["server"]
     start = (
         "docker stop --time 0 registry; systemd-run --quiet --unit other --working-directory /tmp"
         " python3 -m http.server 5000; sleep 0.5"
     )
     with broken(server, start, "systemctl stop other; docker start registry"):
-        result = diagnose()
+        result = examine(*BOTH, server=True)
     assert "the registry's container registry on server does not run" in result.lines["server"]
-    for name in ("client1", "client2"):
+    for name in BOTH:
         assert "python3 answers on port 5000 instead" in result.lines[name], result.output
         assert "stop python3 on server" in result.lines[name]
 
 
-OPEN = variables(
-    wharf_registry_trust="insecure",
-    wharf_registry_users=[],
-    wharf_registry_logins=[],
-    wharf_registry_anonymous=True,
-)
+OPEN = {"trust": "insecure", "tls": False, "users": [], "logins": []}
 
 
-def test_tls_where_plain_http_is_expected(diagnose):
-    diagnose(*OPEN).says("https_for_http", "wharf_registry_trust: private_ca", hosts=("client1", "client2"))
+def test_tls_where_plain_http_is_expected(examine):
+    result = examine(*BOTH, **OPEN)
+    result.says("https_for_http", "wharf_registry_trust: private_ca", hosts=BOTH)
 
 
 @contextlib.contextmanager
@@ -212,27 +481,17 @@ WITHOUT_TLS = "/^  tls:/,/^    key:/d"
 WITHOUT_USERS = "/^auth:/,/^    realm:/d"
 
 
-def test_plain_http_where_tls_is_expected(hosts, diagnose):
+def test_plain_http_where_tls_is_expected(hosts, examine):
     with configuration(hosts["server"], WITHOUT_TLS):
-        result = diagnose()
-    result.says("http_for_https", "plain HTTP", "wharf_registry_trust: insecure", hosts=("client1", "client2"))
+        result = examine(*BOTH)
+    result.says("http_for_https", "plain HTTP", "wharf_registry_trust: insecure", hosts=BOTH)
 
 
-@contextlib.contextmanager
-def insecure(client: Host) -> Iterator[None]:
-    """Let the engine of a client speak plain HTTP to the registry, and trust whatever certificate it has."""
-    file = "/etc/docker/daemon.json"
-    edit = f'sed -i \'1s/{{/{{"insecure-registries": ["{REGISTRY}"],/\' {file}'
-    restart = "systemctl reset-failed docker; systemctl restart docker"
-    how = f"cp -p {file} /root/daemon.json; {edit}; {restart}"
-    with broken(client, how, f"cp -p /root/daemon.json {file}; rm /root/daemon.json; {restart}"):
-        yield
-
-
-def test_plain_http_of_which_the_engine_was_not_told(hosts, diagnose):
-    with configuration(hosts["server"], WITHOUT_TLS, WITHOUT_USERS), insecure(hosts["client2"]):
-        result = diagnose(*OPEN)
-    result.says("insecure_unknown", "trust-registry.yml --limit client1", hosts=("client1",))
+def test_plain_http_that_the_engine_does_not_allow(hosts, examine):
+    allow = replaced(DAEMON_JSON, INSECURE, RESTART_ENGINE)
+    with configuration(hosts["server"], WITHOUT_TLS, WITHOUT_USERS), broken(hosts["client2"], *allow):
+        result = examine(*BOTH, **OPEN)
+    result.says("insecure_not_allowed", "trust-registry.yml --limit client1", hosts=("client1",))
 
 
 # The certificate ----------------------------------------------------------------------------------
@@ -241,11 +500,10 @@ def test_plain_http_of_which_the_engine_was_not_told(hosts, diagnose):
 @contextlib.contextmanager
 def certificate(server: Host, names: str, first_day: str, last_day: str, ca: str = "") -> Iterator[None]:
     """Let the registry serve a certificate that Wharf's own CA has signed, or another."""
-    make = f"""
+    issue = f"""
         set -e
         mkdir /root/tls && cp -p /etc/wharf/tls/* /root/tls && cd /root/tls
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout other.key -out other.crt \
-            -subj '/CN=Other CA' 2>/dev/null
+        {NEW_CA} -keyout other.key -out other.crt
         openssl req -new -key registry.key -subj /CN=registry -out registry.csr
         echo "subjectAltName={names}" >names
         openssl x509 -req -in registry.csr -extfile names {ca or "-CA ca.crt -CAkey /etc/wharf/ca/ca.key"} \
@@ -253,23 +511,22 @@ def certificate(server: Host, names: str, first_day: str, last_day: str, ca: str
         {RESTART}
     """
     repair = f"cp -p /root/tls/registry.crt /etc/wharf/tls/registry.crt; rm -r /root/tls; {RESTART}"
-    with broken(server, make, repair):
+    with broken(server, issue, repair):
         wait_for(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
         yield
 
 
 RIGHT = f"DNS:{NAME},DNS:localhost"
-BOTH = ("client1", "client2")
 
 
 @pytest.mark.parametrize(
-    ("made", "code", "words", "where"),
+    ("issued", "code", "words", "where"),
     [
-        ((RIGHT, "20240101", "20250101"), "expired", ["has expired on 2025-01-01", "renews"], (*BOTH, "server")),
-        ((RIGHT, "20400101", "20450101"), "not_yet_valid", ["valid from 2040-01-01 only", "clock"], BOTH),
+        ((RIGHT, "20240101", "20250101"), "expired", ["expired on 2025-01-01", "renews"], EVERYWHERE),
+        ((RIGHT, "20400101", "20450101"), "not_yet_valid", ["valid from 2040-01-01", "clock"], BOTH),
         (
             (RIGHT, "20240101", "20450101", "-CA other.crt -CAkey other.key"),
-            "ca_foreign",
+            "ca_unknown",
             ["signed by CN=Other CA", "deploy-registry.yml"],
             BOTH,
         ),
@@ -282,127 +539,32 @@ BOTH = ("client1", "client2")
     ],
     ids=["expired", "not yet valid", "another CA", "name"],
 )
-def test_certificate_that_is_wrong(hosts, diagnose, made, code, words, where):
-    with certificate(hosts["server"], *made):
-        diagnose().says(code, *words, hosts=where)
+def test_certificate_that_is_wrong(hosts, examine, issued, code, words, where):
+    with certificate(hosts["server"], *issued):
+        result = examine(*BOTH, server=True)
+    result.says(code, *words, hosts=where)
 
 
-def test_certificate_that_ends_soon_is_a_warning(hosts, diagnose):
+def test_certificate_that_ends_soon_is_a_warning(hosts, examine):
     with certificate(
         hosts["server"], RIGHT, "20240101", time.strftime("%Y%m%d", time.gmtime(time.time() + 10 * 86400))
     ):
-        result = diagnose()
-    assert result.returncode == 0, result.output
-    assert "Warning: the certificate of registry.wharf.test:5000 ends on" in result.lines["server"]
-
-
-@pytest.mark.parametrize("wrong", [NAME, f"{NAME.capitalize()}:5000", f"https:/{REGISTRY}"])
-def test_directory_of_the_ca_that_is_misspelled(hosts, diagnose, wrong):
-    moved = f"/etc/docker/certs.d/{wrong}"
-    with broken(
-        hosts["client1"],
-        f"mkdir -p $(dirname {moved}); mv {CERTS} {moved}",
-        f"mv {moved} {CERTS}; rmdir /etc/docker/certs.d/https: 2>/dev/null || true",
-    ):
-        result = diagnose()
-    result.says("ca_misplaced", f"lies in {moved}", f"look into {CERTS}", "trust-registry.yml --limit client1")
-
-
-def test_ca_that_is_missing_or_another(hosts, diagnose):
-    with broken(hosts["client1"], f"mv {CERTS} /root/certs", f"mv /root/certs {CERTS}"):
-        diagnose().says("ca_missing", CERTS, "trust-registry.yml --limit client1")
-    other = (
-        f"cp -rp {CERTS} /root/certs; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-        f" -keyout /dev/null -out {CERTS}/wharf-ca.crt -subj '/CN=Other CA' 2>/dev/null"
-    )
-    with broken(hosts["client1"], other, f"rm -r {CERTS}; mv /root/certs {CERTS}"):
-        diagnose().says("ca_wrong", f"{CERTS}/wharf-ca.crt", "trust-registry.yml --limit client1")
-
-
-# The client's engine ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "code", "words"),
-    [
-        ('{"debug": false,', "engine_json", ["line 2", "mend /etc/docker/daemon.json"]),
-        ('{"hosts": ["unix:///run/docker.sock"]}', "engine_conflict", ["hosts stands in", "comes as -H"]),
-    ],
-    ids=["broken", "flag"],
-)
-def test_daemon_json_that_keeps_the_engine_from_starting(hosts, diagnose, text, code, words):
-    client, file = hosts["client2"], "/etc/docker/daemon.json"
-    # Whoever asks the socket starts the engine: it must stay as it is.
-    how = f"cp -p {file} /root/daemon.json; systemctl stop docker; systemctl start docker.socket; echo '{text}' >{file}"
-    with broken(client, how, f"cp -p /root/daemon.json {file}; rm /root/daemon.json; {START_ENGINE}"):
-        result = diagnose()
-        assert client.run("systemctl is-active docker docker.socket").stdout.split() == ["inactive", "active"]
-    result.says(code, *words, "systemctl start docker", hosts=("client2",))
-
-
-def test_daemon_json_that_is_broken_under_a_running_engine_is_a_warning(hosts, diagnose):
-    file = "/etc/docker/daemon.json"
-    with broken(
-        hosts["client2"],
-        f"cp -p {file} /root/daemon.json; echo '{{' >{file}",
-        f"cp -p /root/daemon.json {file}; rm /root/daemon.json",
-    ):
-        result = diagnose()
-    assert result.returncode == 0, result.output
-    assert "would not start again" in result.lines["client2"]
-
-
-def test_engine_that_is_stopped(hosts, diagnose):
-    with broken(hosts["client2"], "systemctl stop docker.socket docker", START_ENGINE):
-        diagnose().says("engine_stopped", "`systemctl start docker` on client2", hosts=("client2",))
-
-
-def test_proxy_that_takes_the_name(hosts, diagnose):
-    drop_in = "/etc/systemd/system/docker.service.d/proxy.conf"
-    text = "[Service]\nEnvironment=HTTPS_PROXY=http://user:secret@127.0.0.1:9\n"
-    restart = "systemctl daemon-reload; systemctl reset-failed docker; systemctl restart docker"
-    how = f"mkdir {drop_in.rpartition('/')[0]}; printf '{text}' >{drop_in}; {restart}"
-    with broken(hosts["client2"], how, f"rm -r {drop_in.rpartition('/')[0]}; {restart}"):
-        result = diagnose("-v")
-    result.says("proxy", "the proxy http://127.0.0.1:9", f"add {NAME} to NO_PROXY in {drop_in}", hosts=("client2",))
-    assert "secret" not in result.output
-
-
-def test_engine_that_asks_for_no_certificate_is_a_warning(hosts, diagnose):
-    with insecure(hosts["client2"]), broken(hosts["client2"], f"mv {CERTS} /root/ca", f"mv /root/ca {CERTS}"):
-        result = diagnose()
-    assert result.returncode == 0, result.output
-    assert f"the engine reaches {REGISTRY} in a way of its own" in result.lines["client2"]
-    assert "otherwise: the CA is not known here" in result.lines["client2"]
+        result = examine(server=True)
+    result.warns("certificate_soon", f"Warning: the certificate of {REGISTRY} ends on", host="server")
 
 
 # Users --------------------------------------------------------------------------------------------
 
 
-def test_password_that_is_refused(diagnose):
-    wrong = variables(wharf_registry_users=[{"name": "ci", "password": "not-the-password-of-ci-at-all"}])
-    result = diagnose(*wrong)
-    result.says("password", "refuses the password of ci", "wharf_registry_users", hosts=BOTH)
+def test_password_that_is_refused(examine):
+    result = examine(*BOTH, users=[{"name": "ci", "password": "not-the-password-of-ci-at-all"}])
+    result.says("password_refused", "refuses the password of ci", "wharf_registry_users", hosts=BOTH)
     assert "not-the-password" not in result.output
 
 
-def test_password_that_is_not_here(diagnose):
-    result = diagnose(*variables(wharf_registry_users=[{"name": "ci"}, {"name": "dev"}]))
-    result.says("password_unknown", "gives dev no password", ".credentials/dev")
-
-
-def test_password_that_is_wanted(diagnose):
-    result = diagnose(*variables(wharf_registry_users=[], wharf_registry_logins=[], wharf_registry_anonymous=True))
-    result.says("users_wanted", "wharf_registry_users", hosts=BOTH)
-
-
-def test_login_that_is_missing_or_old(hosts, diagnose):
-    file = "/root/.docker/config.json"
-    with broken(hosts["client2"], f"mv {file} /root/config.json", f"mv /root/config.json {file}"):
-        diagnose().says("login_missing", "root is not logged in", "--limit client2", hosts=("client2",))
-    old = f'cp -p {file} /root/config.json; sed -i \'s/"auth": "[^"]*"/"auth": "Y2k6b2xk"/\' {file}'
-    with broken(hosts["client2"], old, f"mv /root/config.json {file}"):
-        diagnose().says("login_refused", file, "--limit client2", hosts=("client2",))
+def test_password_that_is_required(examine):
+    result = examine(*BOTH, users=[], logins=[])
+    result.says("password_required", "wharf_registry_users", hosts=BOTH)
 
 
 # The server's storage -----------------------------------------------------------------------------
@@ -412,49 +574,62 @@ def test_login_that_is_missing_or_old(hosts, diagnose):
 def small_disk(server: Host, size: str, filled: str) -> Iterator[None]:
     """Give the registry a disk of this size for its data."""
     mount = f"mount -t tmpfs -o size={size},uid=59500,gid=59500,mode=0750 tmpfs {DATA}"
-    # With its mark, without which the container would not start.
-    mount = f"cp -p {DATA}/.wharf /run/mark; {mount}; cp -p /run/mark {DATA}/.wharf"
+    # With its data ID, without which the container would not start.
+    mount = f"cp -p {DATA}/.wharf /run/data-id; {mount}; cp -p /run/data-id {DATA}/.wharf"
     how = f"{mount}; fallocate -l {filled} {DATA}/file; {RESTART}"
     with broken(server, how, f"docker stop --time 0 registry; umount {DATA}; docker start registry"):
         time.sleep(1)
         yield
 
 
-EVERYWHERE = ("client1", "client2", "server")
-
-
-def test_disk_that_is_full(hosts, diagnose):
+def test_disk_that_is_full(hosts, examine):
     with small_disk(hosts["server"], "20m", "18m"):
-        diagnose().says("disk_full", f"{DATA} on server has 2 MiB left", "wharf_registry_data", hosts=EVERYWHERE)
+        result = examine(*BOTH, server=True)
+    result.says("disk_full", f"{DATA} on server has 2.0 MiB left", "wharf_registry_data", hosts=EVERYWHERE)
 
 
-def test_disk_that_is_nearly_full_is_a_warning(hosts, diagnose):
+def test_disk_that_is_nearly_full_is_a_warning(hosts, examine):
     with small_disk(hosts["server"], "300m", "100m"):
-        result = diagnose()
-    assert result.returncode == 0, result.output
-    assert "has only 200 MiB left" in result.lines["server"]
+        result = examine(server=True)
+    result.warns("disk_low", "has only 200.0 MiB left", host="server")
 
 
 @pytest.mark.parametrize(
-    ("how", "repair", "words"),
+    ("how", "repair", "code", "words"),
     [
         (
             f"mount --bind {DATA} {DATA} && mount -o remount,ro,bind {DATA}; {RESTART}",
             f"docker stop --time 0 registry; umount {DATA}; docker start registry",
+            "mounted_read_only",
             ["is mounted read-only", "remount,rw"],
         ),
         (
             f"chown root:root {DATA}/docker/registry/v2/repositories",
             f"chown 59500:59500 {DATA}/docker/registry/v2/repositories",
+            "wrong_owner",
             ["does not belong to the registry's user 59500", f"chown -R 59500:59500 {DATA}"],
         ),
     ],
     ids=["read-only", "owner"],
 )
-def test_storage_that_is_not_writable(hosts, diagnose, how, repair, words):
+def test_storage_that_is_not_writable(hosts, examine, image, password, how, repair, code, words):
+    log_in(hosts["client1"], password)
+    push(hosts["client1"], image)  # without an image there are no repositories
     with broken(hosts["server"], how, repair):
         time.sleep(1)
-        diagnose().says("not_writable", *words, hosts=EVERYWHERE)
+        result = examine(*BOTH, server=True)
+    result.says(code, *words, hosts=EVERYWHERE)
+
+
+def test_storage_is_found_whatever_its_path(hosts, call):
+    server, path = hosts["server"], '/srv/it\'s "quoted" and\\back'
+    volume = shlex.quote(f"{path}:/var/lib/registry")
+    create = f"mkdir {shlex.quote(path)}; docker create --name odd --volume {volume} wharf-registry:distro"
+    with broken(server, create, f"docker rm odd; rmdir {shlex.quote(path)}"):
+        _, odd = call("server", "registry_server_diagnosis", SERVER | {"container": "odd", "port": 5001})
+    assert odd["data"]["place"] == path
+    assert odd["data"]["free"] > 0
+    assert odd["container"]["status"] == "created"
 
 
 # Contents -----------------------------------------------------------------------------------------
@@ -483,60 +658,38 @@ DAMAGE = {"manifest": "sed -i '1s/{/{ /' %s", "layer": "printf X | dd of=%s bs=1
 
 @pytest.mark.parametrize("kind", ["layer", "manifest"])
 @pytest.mark.parametrize("named", [True, False], ids=["named", "first"])
-def test_digest_that_does_not_match(hosts, diagnose, pushed, kind, named):
+def test_digest_that_does_not_match(hosts, examine, pushed, kind, named):
     server = hosts["server"]
     repository = pushed.partition(":")[0]
     if not named:
         repository = f"test/{server.check_output(f'ls {DATA}/docker/registry/v2/repositories/test | head -n 1')}"
     path = contents(server, repository)[kind]
     with broken(server, f"cp -p {path} /root/blob; {DAMAGE[kind] % path}", f"cp -p /root/blob {path}; rm /root/blob"):
-        result = diagnose(*(variables(wharf_diagnose_image=f"{REGISTRY}/{pushed}") if named else ()))
+        result = examine("client1", contents=True, image=f"{REGISTRY}/{pushed}" if named else "")
     digest = path.split("/")[-2]
     result.says("digest", repository, f"a {kind} in the registry is damaged", f"expected sha256:{digest}", "push")
 
 
 @pytest.mark.parametrize("code", ["digest", "blob_missing"])
-def test_remedy_for_damaged_content_works(hosts, diagnose, image, pushed, code):
+def test_remedy_for_damaged_content_works(hosts, examine, image, pushed, code):
     server, repository = hosts["server"], pushed.partition(":")[0]
-    arguments = variables(wharf_diagnose_image=pushed)
     path = contents(server, repository)["layer"]
     server.check_output(DAMAGE["layer"] % path if code == "digest" else f"rm {path}")
-    result = diagnose(*arguments)
+    result = examine("client1", contents=True, image=pushed)
     remedy = re.search(r"To do: `(.*?)` on server", result.lines["client1"])[1]
     result.says(code, repository, path.split("/")[-2], f"then push {pushed} again")
 
     server.check_output(remedy)
     wait_for(hosts["client1"], f"docker push {image}")
-    assert diagnose(*arguments).returncode == 0
+    assert examine("client1", contents=True, image=pushed).is_well()
 
 
-def test_image_that_is_not_there(diagnose):
-    result = diagnose(*variables(wharf_diagnose_image="test/nothing:1"))
+def test_image_that_is_not_there(examine):
+    result = examine("client1", contents=True, image="test/nothing:1")
     result.says("image_missing", "test/nothing:1", "wharf_diagnose_image")
-    refused = diagnose(*variables(wharf_diagnose_image="Test Nothing"))
-    assert refused.returncode == 2
-    assert "wharf_diagnose_image: " in refused.output
 
 
-# Hosts that cannot be reached, and others ---------------------------------------------------------
-
-
-def test_one_of_two_servers_that_has_no_registry(diagnose):
-    result = diagnose("-i", str(INVENTORIES / "second-server.yml"))
-    result.says("container_absent", "container registry is not there on client2", hosts=("client2",))
-
-
-def test_server_that_ansible_does_not_reach(hosts, diagnose):
-    result = diagnose("-i", str(INVENTORIES / "no-server.yml"))
-    result.says("unreachable", "Ansible does not reach this host", hosts=("server",))
-    with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
-        result = diagnose("-i", str(INVENTORIES / "no-server.yml"))
-    assert "refuses connections to port 5000." in result.lines["client1"], result.output
-
-
-def test_client_that_ansible_does_not_reach(diagnose):
-    result = diagnose("-i", str(INVENTORIES / "no-client.yml"))
-    result.says("unreachable", "Ansible does not reach this host")
+# Clients without a Docker engine ------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -548,29 +701,25 @@ def engineless(hosts) -> Iterator[Host]:
         yield host
 
 
-ENGINELESS = ("-i", str(INVENTORIES / "engineless.yml"), "--limit", "engineless")
-
-
-def test_client_without_a_docker_engine(diagnose, engineless):
-    result = diagnose(*ENGINELESS)
-    assert result.returncode == 0, result.output
-    assert result.lines["engineless"] == "all is well."
+def test_client_without_a_docker_engine(examine, engineless):
+    result = examine("engineless")
+    assert result.is_well(), result.table
     file = f"/etc/containers/certs.d/{REGISTRY}/ca.crt"
     with broken(engineless, f"mv {file} /root/ca.crt", f"mv /root/ca.crt {file}"):
-        diagnose(*ENGINELESS).says("ca_missing", f"/etc/containers/certs.d/{REGISTRY}", hosts=("engineless",))
+        result = examine("engineless")
+    result.says("ca_missing", f"/etc/containers/certs.d/{REGISTRY}", hosts=("engineless",))
 
 
-def test_clock_of_the_client_that_is_wrong(diagnose, engineless):
+def test_clock_of_the_client_that_is_wrong(examine, engineless):
     """The module's Python is shown another time, because containers have their machine's clock."""
     python = "/usr/local/bin/python-with-wrong-clock"
     engineless.check_output("apt-get update -qq && apt-get install -qq --no-install-recommends faketime >/dev/null")
     write(engineless, python, '#!/bin/sh\nexec faketime -f +500d /usr/bin/python3 "$@"\n')
     engineless.check_output(f"chmod +x {python}")
-    result = diagnose(*ENGINELESS, "-i", str(INVENTORIES / "wrong-clock.yml"))
-    words = ["the clock of this host is 500 days ahead", "timedatectl"]
-    result.says("clock", *words, hosts=("engineless",))
+    result = examine("engineless", python=python)
+    result.says("clock", "the clock of this host is 500 days ahead", "timedatectl", hosts=("engineless",))
 
 
-def test_all_is_well_again(diagnose):
-    result = diagnose()
-    assert result.returncode == 0, result.table
+def test_all_is_well_when_everything_is_repaired(examine):
+    result = examine(*BOTH, server=True, contents=True)
+    assert result.is_well(), result.table

@@ -131,10 +131,10 @@ MISTAKES = {
         "debian12": ({"repository_url": f"{MIRROR}/expired"}, ["expired cannot be used. apt says:", "not expired"]),
         "debian13": ({"repository_url": f"{MIRROR}/wrong"}, ["wrong cannot be used. apt says:", PIN]),
         "testing": ({"repository_url": f"{MIRROR}/forged"}, ["forged cannot be used. apt says:", PIN]),
-        "mover": ({"version": "99.1"}, ["docker_engine_version is '99.1'", "They hold 20.10.24, 20.10.23"]),
+        "mover": ({"version": "99.1"}, ["docker_engine_version: '99.1'", "they hold: 20.10.24, 20.10.23"]),
     },
     "what-is-not-there": {
-        "debian12": ({"version": "20.1"}, ["docker_engine_version is '20.1'", "They hold 20.10.24, 20.10.23"]),
+        "debian12": ({"version": "20.1"}, ["docker_engine_version: '20.1'", "they hold: 20.10.24, 20.10.23"]),
         "debian13": (
             {"repository_url": "http://nobody.invalid/"},
             ["its key cannot be fetched from", "nobody.invalid"],

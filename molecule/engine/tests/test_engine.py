@@ -89,9 +89,10 @@ def test_unreadable_configuration_is_named_and_left_alone(hosts, ansible, conten
 
 
 @pytest.mark.parametrize("name", ["debian13"])
-def test_option_that_the_engine_does_not_know_is_refused_in_its_own_words(hosts, ansible, name):
+def test_option_that_the_engine_does_not_know_is_refused_in_its_own_words_before_anything_changes(hosts, ansible, name):
     before = snapshot(hosts[name])
-    result = ansible(CONVERGE, "--limit", name, *options(**{"no-such-key": 1}))
+    proxy = ["-e", "docker_engine_http_proxy=http://proxy.test:3128"]
+    result = ansible(CONVERGE, "--limit", name, *proxy, *options(**{"no-such-key": 1}))
     assert result.returncode != 0
     assert "no-such-key" in result.stdout
     assert snapshot(hosts[name]) == before
@@ -191,9 +192,14 @@ def test_restart_that_a_run_was_cut_off_before_is_made_up_for(hosts, ansible, tm
     host = hosts["debian13"]
     pid = host.file("/run/docker.pid").content_string
     changed = ["--limit", "debian13", *given(tmp_path, **PROXIES | {"docker_engine_no_proxy": [".new.test"]})]
-    # Nobody lets an option in that the engine refuses, and the run ends before its handlers.
-    result = ansible(CONVERGE, *changed, *options(**{"no-such-key": 1}))
+    # The engine's configuration cannot be written: the run ends after the proxies and before the restart.
+    host.check_output("mount --bind /etc/docker /etc/docker && mount -o remount,bind,ro /etc/docker")
+    try:
+        result = ansible(CONVERGE, *changed, *options(debug=True))
+    finally:
+        host.check_output("umount /etc/docker")
     assert result.returncode != 0
+    assert "/etc/docker/daemon.json cannot be written" in result.stdout
     assert host.file("/run/docker.pid").content_string == pid
     assert ".new.test" in host.file("/etc/default/wharf-docker").content_string
 
@@ -280,7 +286,7 @@ def test_broken_file_on_a_bare_host_is_refused_before_the_packages_come(hosts, a
     before = snapshot(host)
     result = ansible(CONVERGE, "--limit", "testing")
     assert result.returncode != 0
-    assert "/etc/docker/daemon.json cannot be read: Expecting value: line 2 column 10" in result.stdout
+    assert "/etc/docker/daemon.json, line 2, column 10: Expecting value" in result.stdout
     assert snapshot(host) == before
     host.check_output("cp /root/daemon.json /etc/docker/daemon.json")
     assert ansible(CONVERGE, "--limit", "testing").returncode == 0

@@ -118,12 +118,12 @@ def test_registrys_own_image_is_pulled_by_its_digest(hosts, ansible, tmp_path):
         "registry_server_tls": False,
         "registry_server_anonymous": True,
         "registry_server_image": f"{source}@{push(hosts['server'], source)}",
-        "wharf_registry_container": "pulled",
-        "wharf_registry_directory": "/srv/pulled",
+        "registry_server_container": "pulled",
+        "registry_server_directory": "/srv/pulled",
         "registry_server_data": "/srv/pulled-data",
     }
     play = tmp_path / "pulled.yml"
-    role = {"role": "registry_server", "vars": variables}
+    role = {"role": "wharf.registry.registry_server", "vars": variables}
     play.write_text(json.dumps([{"hosts": "client1", "become": True, "gather_facts": False, "roles": [role]}]))
 
     result = ansible(str(play))
@@ -141,13 +141,13 @@ def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image)
     config["insecure-registries"].append("10.0.0.0/8")
     write(client, "/etc/docker/daemon.json", json.dumps(config))
 
-    result = ansible("site.yml", "-e", "wharf_registry_trust=private_ca", "--skip-tags", "prove")
+    result = ansible("site.yml", "-e", "wharf_registry_trust=private_ca", "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     config = json.loads(client.file("/etc/docker/daemon.json").content_string)
     assert config["insecure-registries"] == ["10.0.0.0/8"]
     pull(hosts["server"], image, push(client, image))
 
-    assert ansible("site.yml", "--skip-tags", "prove").returncode == 0
+    assert ansible("site.yml", "--skip-tags", "verify").returncode == 0
     config = json.loads(client.file("/etc/docker/daemon.json").content_string)
     assert sorted(config["insecure-registries"]) == ["10.0.0.0/8", REGISTRY]
     assert not client.file(f"/etc/docker/certs.d/{REGISTRY}").exists

@@ -73,7 +73,7 @@ def test_replacing_the_files_and_running_again_is_all_it_takes(hosts, ansible):
     }
     result = ansible("site.yml", "--tags", "deploy", "-e", json.dumps(files))
     assert result.returncode == 0, result.stdout
-    assert "Warning: wharf_registry_certificate: the provided certificate ends on" in result.stdout
+    assert "[WARNING]: the provided certificate ends on" in result.stdout
     assert served() != before
     hosts["client1"].check_output(f"docker pull {REGISTRY}/test/any:1 2>&1 | grep 'manifest unknown'")
 
@@ -92,7 +92,7 @@ def test_what_only_the_owner_can_renew_is_refused_with_the_remedy(hosts, ansible
 
 
 def test_no_ca_was_made_and_nothing_renews(hosts):
-    for path in ("/etc/wharf/ca", "/usr/local/sbin/wharf renew-certificate"):
+    for path in ("/etc/wharf/ca", "/etc/wharf/certificate.json", "/etc/systemd/system/wharf-renew-certificate.timer"):
         assert not hosts["server"].file(path).exists
 
 
@@ -140,6 +140,7 @@ def test_diagnosis_finds_all_well(ansible):
 def test_name_that_resolves_to_nothing_is_named_with_the_remedy(hosts, ansible):
     result = ansible("playbooks/trust-registry.yml", "-e", '{"wharf_manage_hosts_file": false}', "--limit", "client1")
     assert result.returncode != 0
-    assert "registry.corp.test resolves to nothing on client1" in result.stdout
+    assert "fatal: [client1]: FAILED!" in result.stdout
+    assert "registry.corp.test resolves to nothing on this host" in result.stdout
     assert "wharf_manage_hosts_file: true" in result.stdout
     assert ansible("playbooks/trust-registry.yml", "--limit", "client1").returncode == 0

@@ -243,7 +243,7 @@ def test_port_changes_and_the_clients_follow(hosts, ansible, password):
     client = hosts["client1"]
     port = MOVED | {"wharf_registry_port": 5443, "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
     port["wharf_registry_previous_names"] = [REGISTRY]
-    result = ansible("site.yml", *said(port), "--skip-tags", "prove")
+    result = ansible("site.yml", *said(port), "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     assert not client.file(f"/etc/docker/certs.d/{REGISTRY}").exists
     assert set(json.loads(client.check_output("cat /root/.docker/config.json"))["auths"]) == {
@@ -262,7 +262,7 @@ def test_name_changes_and_the_old_one_holds_until_it_is_called_former(hosts, ans
         "wharf_registry_previous_names": ["registry.wharf.test:5443"],
         "wharf_registry_logins": [{"user": "root", "name": "ci"}],
     }
-    result = ansible("site.yml", *said(both), "--skip-tags", "prove")
+    result = ansible("site.yml", *said(both), "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     all_there(client, "images.wharf.test:5000")
     assert hosts["server"].file(f"{MOVED['wharf_registry_data']}/.wharf").content_string.split()[1] == (
@@ -283,12 +283,12 @@ def test_plain_http_instead_of_tls_and_back(hosts, ansible, password):
     client = hosts["client1"]
     plain = MOVED | {"wharf_registry_trust": "insecure", "wharf_registry_users": [], "wharf_registry_anonymous": True}
     plain["wharf_registry_previous_names"] = ["images.wharf.test:5000"]
-    result = ansible("site.yml", *said(plain), "--skip-tags", "prove")
+    result = ansible("site.yml", *said(plain), "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     all_there(client)
     assert json.loads(client.check_output("cat /etc/docker/daemon.json"))["insecure-registries"] == [REGISTRY]
 
-    result = ansible("site.yml", *said(MOVED), "--skip-tags", "prove")
+    result = ansible("site.yml", *said(MOVED), "--skip-tags", "verify")
     assert result.returncode == 0, result.stdout
     assert "insecure-registries" not in json.loads(client.check_output("cat /etc/docker/daemon.json"))
     assert client.check_output("ls /etc/docker/certs.d") == REGISTRY

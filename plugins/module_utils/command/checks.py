@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import secrets
@@ -14,6 +13,7 @@ from pathlib import Path
 from ..api import Client, StatusError
 from ..errors import WharfError
 from ..files import write_atomic
+from ..htpasswd import hash_password
 from ..manifests import DOCKER_MANIFEST, digest_of
 from ..storage import Storage
 
@@ -113,7 +113,7 @@ def temporary_user(htpasswd: Path) -> Iterator[tuple[str, str]]:
     """Return name and password of a user of the registry who exists as long as this lasts."""
     user, password = USER + secrets.token_hex(4), secrets.token_urlsafe(32)
     try:
-        replace_temporary_users(htpasswd, [f"{user}:{bcrypt(password)}"])
+        replace_temporary_users(htpasswd, [f"{user}:{hash_password(password)}"])
         yield user, password
     finally:
         replace_temporary_users(htpasswd, [])
@@ -127,20 +127,3 @@ def replace_temporary_users(htpasswd: Path, lines: list[str]) -> None:
     if after != before:
         facts = htpasswd.stat()
         write_atomic(str(htpasswd), after.encode(), facts.st_mode & 0o777, facts.st_uid, facts.st_gid)
-
-
-def bcrypt(password: str) -> str:
-    """Return the bcrypt hash of a password, at the lowest cost: Python has no bcrypt, the system's library has.
-
-    Raises:
-        WharfError: the library has none either.
-    """
-    library = ctypes.CDLL("libcrypt.so.1")
-    library.crypt.restype = ctypes.c_char_p
-    alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    # The salt's last character holds two bits only.
-    salt = "$2b$04$" + "".join(secrets.choice(alphabet) for _ in range(21)) + secrets.choice(".Oeu")
-    hashed = library.crypt(password.encode(), salt.encode())
-    if not hashed or not hashed.startswith(b"$2b$04$"):
-        raise WharfError("the system's libcrypt knows no bcrypt")
-    return hashed.decode()

@@ -25,8 +25,8 @@ SUBCOMMANDS = {
     "collect-garbage": ("garbage", "delete what no image needs any more"),
     "apply-retention": ("retention", "delete old tags by rules, after a plan"),
     "back-up": ("backup", "make a snapshot of the registry"),
-    "check-backup": ("backup", "read the whole backup and name what is damaged"),
-    "restore": ("backup", "restore a snapshot"),
+    "check-backup": ("check_backup", "read the whole backup and name what is damaged"),
+    "restore": ("restore", "restore a snapshot"),
     "renew-certificate": ("renew", "renew the certificate from the CA on this server"),
     "repair-storage": ("repair", "repair what interrupted writes have left"),
     "verify-storage": ("verify", "name what keeps an image from being served whole"),
@@ -48,9 +48,6 @@ def main() -> int:
     arguments = sys.argv[1:]
     chosen = next((word for word in arguments if not word.startswith("-")), "")
     module = importlib.import_module(f".{SUBCOMMANDS[chosen][0]}", __package__) if chosen in SUBCOMMANDS else None
-    if module and not hasattr(module, "add_arguments"):  # not converted to the interface yet
-        sys.argv[0] = f"wharf {chosen}"
-        return module.main(arguments if SUBCOMMANDS[chosen][0] == "backup" else arguments[1:])
     parser = parser_for(chosen, module)
     if not arguments:
         parser.print_help()

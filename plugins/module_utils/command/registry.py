@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import data
 from ..errors import WharfError
+from ..files import free_bytes
 from ..storage import Storage
 from ..text import human_bytes
 from .docker import docker
@@ -108,9 +108,3 @@ class Registry:
         """Return the version of the registry, such as 2.8.3."""
         output = docker("run", "--rm", "--network", "none", *self.container_options(":ro"), self.image, "--version")
         return output.split()[-1].lstrip("v")
-
-
-def free_bytes(path: Path) -> int:
-    """Return how much room others than root have where a path lies."""
-    facts = os.statvfs(path)
-    return facts.f_bavail * facts.f_frsize

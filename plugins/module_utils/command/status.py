@@ -15,7 +15,7 @@ from typing import Any
 from .. import data
 from ..lock import local_time, lock_holder, read_result
 from ..storage import Storage
-from ..text import human_bytes, pluralize, table
+from ..text import age, human_bytes, pluralize, table
 from .docker import docker
 from .options import Output, add_json
 from .registry import free_bytes, read_settings
@@ -162,11 +162,3 @@ def _run_line(name: str, result: dict[str, Any] | None, now: float) -> str:
     if name == "repair-storage" and REPAIR_STATE.exists():  # it notes only what it has repaired
         return f"nothing to repair, looked {age(now - REPAIR_STATE.stat().st_mtime)} ago"
     return "no run yet"
-
-
-def age(seconds: float) -> str:
-    """Return a span of time as a person reads it: the largest unit of which there are two."""
-    for size, unit in ((DAY, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= 2 * size:
-            return pluralize(int(seconds // size), unit)
-    return pluralize(max(0, int(seconds)), "second")

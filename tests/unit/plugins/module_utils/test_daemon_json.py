@@ -242,6 +242,43 @@ def test_a_default_yields_to_the_value_that_an_option_had_covered():
     assert host.present("us", groups=(LIVE_GROUP,)) == {"live-restore": False}
 
 
+# The ledger -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    """Return the path of a ledger with two owners and a key that waits for a restart."""
+    host = Host(None)
+    host.present("docker_engine", {"features": {"containerd-snapshotter": True}, "debug": True})
+    host.present("registry_client a:1", {"insecure-registries": ["a:1"], "debug": True})
+    host.ledger.pending = {"engine": "boot 7 99", "has": {"features": {}}}
+    path = tmp_path / "ledger"
+    path.write_bytes(host.ledger.to_bytes())
+    monkeypatch.setattr(daemon_json, "LEDGER", str(path))
+    return path
+
+
+def test_owners_are_known_by_what_they_own(ledger):
+    assert daemon_json.owners() == ["docker_engine", "registry_client a:1"]
+    assert daemon_json.owners(("features", "containerd-snapshotter")) == ["docker_engine"]
+    assert daemon_json.owners(("debug",)) == ["docker_engine", "registry_client a:1"]
+    assert daemon_json.owners(("mtu",)) == []
+
+
+def test_nobody_owns_anything_without_a_ledger(monkeypatch, tmp_path):
+    monkeypatch.setattr(daemon_json, "LEDGER", str(tmp_path / "none"))
+    assert daemon_json.owners() == []
+    daemon_json.end_restart()
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_waited_for_a_restart_is_forgotten_after_it(ledger):
+    daemon_json.end_restart()
+    left = json.loads(ledger.read_text())
+    assert "pending" not in left
+    assert len(left["claims"]) == 3
+
+
 # A run that is killed -------------------------------------------------------------------------------------------------
 
 STEPS = [

@@ -22,6 +22,14 @@ def test_pluralize(number: int, noun: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [(-5, "0 seconds"), (1, "1 second"), (119, "119 seconds"), (7200, "2 hours"), (500 * 86400.0, "500 days")],
+)
+def test_age_has_the_largest_unit_of_which_there_are_two(seconds: float, wanted: str) -> None:
+    assert text.age(seconds) == wanted
+
+
+@pytest.mark.parametrize(
     ("size", "wanted"),
     [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (8 << 20, "8.0 MiB"), (1 << 41, "2.0 TiB")],
 )

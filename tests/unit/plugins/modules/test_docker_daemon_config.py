@@ -409,6 +409,24 @@ def test_an_engine_in_a_swarm_gets_no_live_restore(host):
     assert "swarm" in result["msg"]
 
 
+def test_a_withdrawal_remembers_nothing_when_nobody_owns_a_key_any_more(host):
+    host.install()
+    host.start()
+    host.run(owner="docker_engine", options={"log-level": "warn"})
+    host.stop()
+    host.start()
+    result = host.run(owner="docker_engine", state="absent")
+    assert (result["action"], result["restart_keys"]) == ("restart", ["log-level"])
+    assert not host.ledger.exists()
+
+
+def test_the_owners_are_told(host):
+    assert host.run(owner="docker_engine", options={"debug": True})["owners"] == ["docker_engine"]
+    host.run(owner="registry_client b:1", options={"insecure-registries": ["b:1"]})
+    result = host.run(owner="docker_engine", state="absent", check=True)
+    assert result["owners"] == ["registry_client b:1"]
+
+
 def test_two_owners_keep_out_of_each_others_way(host):
     host.run(owner="docker_engine", defaults=[{"live-restore": True}], options={"insecure-registries": ["a:5000"]})
     host.run(owner="registry_client", options={"insecure-registries": ["a:5000", "b:5000"]})

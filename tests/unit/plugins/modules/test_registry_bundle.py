@@ -36,7 +36,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 def write(storage: Storage, path: Path, check_mode: bool = False, **parameters: object) -> dict:
     """Write a bundle."""
-    return registry_bundle.write(PARAMETERS | {"path": str(path)} | parameters, storage, check_mode)
+    return registry_bundle.write(PARAMETERS | {"path": str(path)} | parameters, storage, {}, check_mode)
 
 
 def test_check_mode_says_what_would_be_written(storage, tmp_path):

@@ -57,7 +57,7 @@ def test_help_names_every_subcommand_and_the_exit_codes(command: Path) -> None:
         assert "exit codes:" in shown.stdout
 
 
-@pytest.mark.parametrize("name", set(SUBCOMMANDS) - {"move-data"})
+@pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_each_subcommand_has_a_help(command: Path, name: str) -> None:
     shown = run(command, name, "--help")
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -11,18 +11,20 @@ import pytest
 from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import settings
+from tests.unit.issued import Issued
 
 FILE = ROOT / "plugins/plugin_utils/settings.py"
 
 SECRET = "s3cr3t-Wort"
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
 USERS = [{"name": "alice", "password": STRONG}]
-CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+ISSUED = Issued("registry", sans=("DNS:registry.example.com",))
+CERTIFICATE = ISSUED.pem
 KEY = f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
 PROVIDED = {
     "wharf_registry_trust": "provided",
     "wharf_registry_certificate": CERTIFICATE,
-    "wharf_registry_key": KEY,
+    "wharf_registry_key": ISSUED.key_pem,
     "wharf_registry_ca": CERTIFICATE,
 }
 OPEN = {"wharf_registry_trust": "insecure", "wharf_registry_users": [], "wharf_registry_anonymous": True}
@@ -132,6 +134,10 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
         (
             {"wharf_registry_trust": ["provided"]},
             "wharf_registry_trust: \"['provided']\" is unknown: use private_ca, provided or insecure",
+        ),
+        (
+            {**PROVIDED, "wharf_registry_aliases": ["reg"]},
+            "wharf_registry_certificate: does not match 'reg' (wharf_registry_aliases)",
         ),
         ({"wharf_registry_trust": ""}, "wharf_registry_trust: '' is unknown: use private_ca, provided or insecure"),
         (
@@ -419,3 +425,17 @@ def test_no_message_shows_a_secret(name: str, value: object) -> None:
     assert SECRET not in str(problems({"wharf_registry_users": [{"name": "a", "password": value, SECRET: 1}]})).replace(
         f"{SECRET} is unknown", ""
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("server", "wharf_backup_host: server is the registry's server itself"),
+        ("nobody", "wharf_backup_host: nobody is not a host of the inventory"),
+        ("store", None),
+    ],
+)
+def test_host_that_keeps_the_backup_is_another_one_of_the_inventory(host, message):
+    given = {"wharf_registry_name": "reg.example.com", "wharf_backup_repository": "/b", "wharf_backup_host": host}
+    found = settings.settings_problems({"server": given, "store": {}}, ["server"], ["server"])
+    assert [line.startswith(message) for line in found if "wharf_backup" in line] == ([True] if message else [])

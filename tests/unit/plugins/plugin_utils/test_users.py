@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import sys
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
     cost_problems,
-    htpasswd,
     login_problems,
-    passwords_needed,
+    passwords_of,
     user_problems,
-    with_passwords,
 )
 
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"  # 20 characters, the least for a low cost
@@ -50,6 +47,7 @@ def test_a_bad_cost_gets_one_clear_line(cost: object, shown: str) -> None:
     [
         ([{"name": "alice", "password": STRONG}], {}),
         ([{"name": "alice"}], {}),
+        ([{"name": "team/alice", "password": STRONG}], {}),
         ([{"name": "alice"}, {"name": "Alice", "password": STRONG}], {"cost": 4}),
         ([{"name": "alice", "password": "pässword"}], {"cost": 10}),
         ([{"name": "alice", "password": "abcdeabc"}], {"cost": "12"}),
@@ -105,6 +103,11 @@ WEAK_HIGH = "use at least 8 characters, 5 of them different, or leave password o
         ),
         ({"name": "\ud800"}, "user 2 ('\\ud800') has a name that is not valid Unicode: use another name"),
         ({"name": "é" * 128}, "has a name of 256 bytes: use at most 255"),
+        (
+            {"name": "../alice"},
+            "user 2 ('../alice') has no password, and one that is generated could not be kept in a file of that name:",
+        ),
+        ({"name": ".alice"}, "user 2 ('.alice') has no password, and one that is generated could not be kept"),
         ({"name": "bob"}, "user 2 ('bob') stands in the list twice, first as user 1: use each name once"),
         (
             {"name": "alice", "password": ""},
@@ -264,120 +267,17 @@ def test_a_bad_login_gets_one_clear_line(logins: object, line: str) -> None:
     assert SECRET not in problem
 
 
-def test_passwords_are_needed_where_none_is_given() -> None:
-    users = [{"name": "a"}, {"name": "b", "password": STRONG}, {"name": "c", "password": None}]
-    assert passwords_needed(users) == ["a", "c"]
-    assert passwords_needed(None) == []
+# Generated passwords ------------------------------------------------------------------------------
 
 
-def test_users_are_completed_and_keep_their_own_passwords() -> None:
-    users = [{"name": "a"}, {"name": "b", "password": STRONG}]
-    made = {"a": "made-for-a", "b": "made-for-b", "c": "made-for-c"}
-    assert with_passwords(users, made) == [
-        {"name": "a", "password": "made-for-a"},
-        {"name": "b", "password": STRONG},
-    ]
-    assert users[0] == {"name": "a"}
-    assert with_passwords(None, None) == []
-
-
-def test_a_user_without_any_password_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^user 2 \('b'\) has no password, and none was made for it$"):
-        with_passwords([{"name": "a"}, {"name": "b"}], {"a": SECRET})
-
-
-ALICE = {"name": "alice", "password": STRONG}
-BOB = {"name": "bob", "password": "ü" * 36}  # exactly bcrypt's 72 bytes
-
-
-def hashes(text: str) -> dict[str, str]:
-    return dict(line.split(":", 1) for line in text.splitlines())
-
-
-def test_the_password_file_has_a_line_for_each_user_in_order() -> None:
-    bcrypt = pytest.importorskip("bcrypt")
-    text = htpasswd("", [BOB, ALICE], 4)
-    assert re.fullmatch(r"bob:\$2b\$04\$[./A-Za-z0-9]{53}\nalice:\$2b\$04\$[./A-Za-z0-9]{53}\n", text)
-    for user in (ALICE, BOB):
-        assert bcrypt.checkpw(user["password"].encode(), hashes(text)[user["name"]].encode())
-
-
-def test_a_right_password_file_stays_as_it_is() -> None:
-    text = htpasswd(None, [ALICE, BOB], 4)
-    assert htpasswd(text, [ALICE, BOB], 4) == text
-    assert htpasswd(text, [ALICE, BOB], "4") == text
-
-
-def test_lines_follow_the_list_whatever_their_order_was() -> None:
-    text = htpasswd(None, [ALICE, BOB], 4)
-    turned = htpasswd(text, [BOB, ALICE], 4)
-    assert turned.splitlines() == text.splitlines()[::-1]
-
-
-def test_only_the_line_whose_password_changed_is_new() -> None:
-    before = htpasswd(None, [ALICE, BOB], 4)
-    after = htpasswd(before, [ALICE, {"name": "bob", "password": STRONG}], 4)
-    assert hashes(before)["alice"] == hashes(after)["alice"]
-    assert hashes(before)["bob"] != hashes(after)["bob"]
-
-
-def test_users_that_are_not_wanted_are_dropped() -> None:
-    before = htpasswd(None, [ALICE, BOB], 4)
-    assert htpasswd(before, [ALICE], 4) == before.splitlines(keepends=True)[0]
-    assert htpasswd(before, [], 4) == ""
-    assert htpasswd(before, None, 4) == ""
-
-
-def test_another_cost_makes_a_new_line() -> None:
-    before = htpasswd(None, [ALICE], 4)
-    assert htpasswd(before, [ALICE], 5).startswith("alice:$2b$05$")
-
-
-@pytest.mark.parametrize("prefix", ["2a", "2y"])
-def test_a_line_that_another_tool_made_is_kept(prefix: str) -> None:
-    existing = htpasswd(None, [ALICE], 4).replace("$2b$", f"${prefix}$")
-    assert htpasswd(existing, [ALICE], 4) == existing
-
-
-@pytest.mark.parametrize(
-    "existing",
-    [
-        "# a comment\n\nalice\n",
-        "alice:\n",
-        "alice:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n",
-        "alice:$2b$04$short\n",
-        "alice:$2b$04$" + "!" * 53 + "\n",
-        "alice:$2x$04$" + "a" * 53 + "\n",
-        "\ufeffalice:$2b$04$" + "a" * 53 + "\r\n",
-    ],
-)
-def test_a_line_that_is_not_bcrypt_s_is_replaced(existing: str) -> None:
-    text = htpasswd(existing, [ALICE], 4)
-    assert re.fullmatch(r"alice:\$2b\$04\$[./A-Za-z0-9]{53}\n", text)
-
-
-@pytest.mark.parametrize(
-    ("user", "cost", "message"),
-    [
-        ({"name": "alice"}, 4, "user 1 ('alice') has no usable name or password"),
-        ({"name": "alice", "password": ""}, 4, "user 1 ('alice') has no usable name or password"),
-        ({"name": "alice", "password": SECRET + "x" * 72}, 4, "user 1 ('alice') has no usable name or password"),
-        ({"name": "alice", "password": SECRET + "\0"}, 4, "user 1 ('alice') has no usable name or password"),
-        ({"name": "alice", "password": SECRET + "\ud800"}, 4, "user 1 ('alice') has no usable name or password"),
-        ({"name": f"a:{SECRET}", "password": STRONG}, 4, "user 1 ('a') has no usable name or password"),
-        ({"name": "alice", "password": SECRET}, 3, "3 is not a bcrypt cost: use a number from 4 to 14"),
-        ({"name": "alice", "password": SECRET}, None, "null is not a bcrypt cost: use a number from 4 to 14"),
-    ],
-)
-def test_what_cannot_be_hashed_is_an_error_without_the_password(user: dict, cost: object, message: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        htpasswd("", [user], cost)
-    assert str(caught.value) == message
-    assert caught.value.__cause__ is None
-
-
-def test_without_bcrypt_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "bcrypt", None)
-    assert htpasswd("", [], 4) == ""
-    with pytest.raises(ValueError, match=r"^the Python package bcrypt is missing on the controller: install what"):
-        htpasswd("", [ALICE], 4)
+def test_each_user_has_the_given_or_the_generated_password(tmp_path: Path) -> None:
+    for name in ("given", "generated", "null"):
+        (tmp_path / name).write_text("from-the-file\n")
+    users = [{"name": "new"}, {"name": "given", "password": STRONG}, {"name": "generated"}]
+    assert passwords_of([*users, {"name": "null", "password": None}], str(tmp_path)) == {
+        "new": "",
+        "given": STRONG,
+        "generated": "from-the-file",
+        "null": "from-the-file",
+    }
+    assert passwords_of(None, str(tmp_path)) == {}

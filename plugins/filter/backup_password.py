@@ -1,0 +1,51 @@
+"""The filter backup_password: see DOCUMENTATION."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.wharf.registry.plugins.plugin_utils.backup_settings import backup_password
+
+DOCUMENTATION = r"""
+name: backup_password
+author: Wharf maintainers
+version_added: 1.0.0
+short_description: The password of a backup, or the one that was generated for it
+description:
+  - Returns the password that is given, and without one the content of a file on the controller.
+  - Where that file is not there, as in check mode before the first run, the result says that the password is still to
+    be generated.
+positional: path
+options:
+  _input:
+    description: The password, or an empty text.
+    type: str
+    required: true
+  path:
+    description: The file on the controller that a generated password is kept in.
+    type: path
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Keep the password on the server
+  ansible.builtin.copy:
+    content: "{{ '' | wharf.registry.backup_password(inventory_dir ~ '/.credentials/backup/password') }}"
+    dest: /etc/wharf/backup/password
+    mode: "0600"
+"""
+
+RETURN = r"""
+_value:
+  description: The password.
+  type: str
+"""
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filter by its name."""
+        return {"backup_password": backup_password}

@@ -1,0 +1,623 @@
+"""The links between a client and a registry, tried in the order of a pull, each with what the host really uses."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import glob
+import http.client
+import json
+import os
+import pwd
+import re
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .api import (
+    CertificateError,
+    Client,
+    DigestError,
+    Manifest,
+    NoResponseError,
+    NotFoundError,
+    RegistryError,
+    Response,
+    StatusError,
+    trust,
+    trust_nothing,
+)
+from .auth_files import Containers, Docker, in_file, read_json
+from .daemon_json import parse, read_bytes
+from .engine import ApiConnection, Engine, engine_keys, flag_values, flags_of, idle_argv
+from .errors import WharfError
+from .manifests import blobs, walk
+from .text import one_line
+
+DAEMON_JSON = "/etc/docker/daemon.json"
+DOCKER_CERTS = "/etc/docker/certs.d"
+# Without a Docker engine: what podman, skopeo and buildah read, and containerd's usual place.
+OTHER_CERTS = ("/etc/containers/certs.d", DOCKER_CERTS, "/etc/containerd/certs.d")
+# Go, and so every container tool, reads the first of these that is there.
+SYSTEM_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
+CONTENTS_TIMEOUT = 30  # seconds without a byte
+MOST_DIRECTORIES = 50  # each costs a handshake
+# OpenSSL's numbers for what is wrong with a certificate (openssl/x509_vfy.h).
+NOT_YET_VALID, EXPIRED = 9, 10
+WRONG_NAMES = (62, 64)
+
+
+class BrokenError(WharfError):
+    """A link is broken: a code of plugin_utils/verdicts.yml, and the details that its texts name."""
+
+    def __init__(self, code: str, **details: Any) -> None:
+        """Take the code and the details."""
+        super().__init__(code)
+        self.code = code
+        self.details = details
+
+
+def plain(text: object, length: int = 300) -> str:
+    """Return a text for a message: one line, without the credentials of URLs, not too long."""
+    return one_line(re.sub(r"//[^/@\s]+@", "//", str(text)), length)
+
+
+def split_image(image: str) -> tuple[str, str]:
+    """Return the repository and the tag or digest of an image without the registry's name."""
+    repository, _, digest = image.partition("@")
+    repository, _, tag = repository.partition(":")
+    return repository, digest or tag or "latest"
+
+
+def running_engine() -> Engine | None:
+    """Return the engine that runs, wherever its process ID is written; None where there is none."""
+    engine = Engine.find()
+    for process in glob.glob("/proc/[0-9]*") if engine is None else []:
+        with contextlib.suppress(OSError):
+            with open(f"{process}/comm", encoding="utf-8") as file:
+                if file.read().strip() != "dockerd":
+                    continue
+            # Not one that runs in a container.
+            if os.readlink(f"{process}/ns/pid") != os.readlink("/proc/self/ns/pid"):
+                continue
+            with open(f"{process}/cmdline", encoding="utf-8", errors="replace") as file:
+                argv = file.read().rstrip("\0").split("\0")
+            if argv != [""]:  # a zombie has none
+                return Engine(int(process[len("/proc/") :]), argv[1:], "")
+    return engine
+
+
+def ca_files(directory: str) -> list[str]:
+    """Return the files in a registry's directory that hold CA certificates for the tools which read it."""
+    files = sorted(glob.glob(f"{glob.escape(directory.rstrip('/'))}/*.crt"))
+    with contextlib.suppress(OSError), open(os.path.join(directory, "hosts.toml"), encoding="utf-8") as file:
+        for line in re.findall(r"^\s*ca\s*=\s*(.+)$", file.read(), re.MULTILINE):
+            files += [os.path.join(directory, path) for path in re.findall(r'"([^"]+)"', line)]
+    return list(dict.fromkeys(file for file in files if os.path.isfile(file)))
+
+
+def trust_files(files: list[str], system: bool = True) -> ssl.SSLContext:
+    """Return what trusts these files and the system's store; the tools skip files without certificates, too."""
+    context = trust()
+    stores = [store for store in SYSTEM_STORES if os.path.isfile(store)][:1] if system else []
+    for file in [*files, *stores]:
+        with contextlib.suppress(OSError):
+            context.load_verify_locations(cafile=file)
+    return context
+
+
+def is_unknown_issuer(error: CertificateError | None) -> bool:
+    """Tell whether this says that the certificate's chain leads to none of the CAs."""
+    return error is not None and error.code not in (EXPIRED, NOT_YET_VALID, *WRONG_NAMES)
+
+
+class ClientEngine:
+    """The Docker engine of this host: whether it runs, and how it reaches the registry in its own way."""
+
+    def __init__(self, module: Any, warn: Callable[..., None]) -> None:
+        """Take the AnsibleModule, and what keeps a warning."""
+        self.module, self.warn = module, warn
+        self.registry = f"{module.params['name']}:{module.params['port']}"
+        self.tls: bool = module.params["tls"]
+        self.running: Engine | None = None
+        self.document: dict = {}
+        self.proxy = self.no_proxy = ""
+
+    def check(self) -> None:
+        """Check that the engine runs, if there is one, and that it would start again.
+
+        Raises:
+            BrokenError: it does not run.
+        """
+        if not self.module.get_bin_path("dockerd", opt_dirs=["/usr/sbin", "/usr/local/bin"]):
+            return
+        self.running = running_engine()
+        problem = self.config_problem(self.running.argv if self.running else idle_argv(self.module))
+        if not self.running:
+            raise problem or BrokenError("engine_stopped", log=self.start_error())
+        if problem:
+            self.warn(f"{problem.code}_later", **problem.details)
+        status, info = self.ask("/info")
+        if status == 200:
+            self.proxy = plain(info.get("HttpsProxy" if self.tls else "HttpProxy", ""))
+            self.no_proxy = info.get("NoProxy", "")
+
+    def config_problem(self, argv: list[str]) -> BrokenError | None:
+        """Return what is wrong with the engine's configuration for one that has these arguments."""
+        path = (flag_values(argv, "config-file") or [DAEMON_JSON])[-1]
+        try:
+            self.document = parse(read_bytes(path) or b"", path)
+        except WharfError as error:
+            return BrokenError("engine_json", path=path, reason=str(error).replace(" Nothing was changed.", ""))
+        flags = flags_of(argv)
+        twice = [key for key in engine_keys(self.document) if key in flags]
+        return BrokenError("engine_conflict", path=path, key=twice[0], flag=flags[twice[0]]) if twice else None
+
+    def start_error(self) -> str:
+        """Return why the engine did not start the last time; empty where its log does not tell."""
+        journalctl = self.module.get_bin_path("journalctl")
+        if not journalctl:
+            return ""
+        command = [journalctl, "--unit=docker.service", "--lines=100", "--output=cat", "--no-pager"]
+        message = ""
+        for line in self.module.run_command(command)[1].splitlines():
+            if "API listen on" in line:
+                message = ""  # then it did start
+            elif "failed to start daemon" in line or "unable to configure the Docker daemon" in line:
+                message = line
+        return plain(message)
+
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+        """Return the status and the document of the engine's answer; status 0 where it gives none."""
+        socket_path = self.running.socket_path(self.document) if self.running else None
+        connection = ApiConnection(socket_path or "/run/docker.sock", ENGINE_TIMEOUT)
+        try:
+            connection.request("GET", path, headers=headers or {})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read() or b"{}")
+        except socket.timeout:
+            return 0, {"message": f"the engine gave no answer within {ENGINE_TIMEOUT} s"}
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return 0, {"message": f"the engine cannot be asked: {error}"}
+        finally:
+            connection.close()
+
+    def error(self) -> str:
+        """Return what keeps the engine from the registry, as it says itself; empty when it gets through.
+
+        It asks for a repository that does not exist: only the registry itself can tell that it is unknown.
+        """
+        headers = {}
+        for user in self.module.params["users"][:1]:
+            login = {"username": user["name"], "password": user["password"], "serveraddress": self.registry}
+            headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
+        status, answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json", headers)
+        message = str(answer.get("message", ""))
+        if status == 200 or re.search(r"(manifest|name) unknown|repository name not known|not found$", message):
+            return ""
+        # An engine that may speak plain HTTP there (insecure-registries, localhost) tries that after such an answer.
+        if self.tls and "Client sent an HTTP request to an HTTPS server" in message:
+            return ""
+        return plain(message or f"status {status}")
+
+    def check_registry(self) -> None:
+        """Check that the engine reaches the registry, which everything else on this host does.
+
+        Raises:
+            BrokenError: it does not.
+        """
+        output = self.error() if self.running else ""
+        if not output:
+            return
+        if "server gave HTTP response to HTTPS client" in output and not self.tls:
+            raise BrokenError("insecure_not_allowed", output=output)
+        # Without a proxy the engine goes the way that was good until here, but for what it has in files of its own.
+        if self.proxy and "client certificate" not in output:
+            note = f" (except for {self.no_proxy})" if self.no_proxy else ""
+            source = self.proxy_source()
+            raise BrokenError("proxy", proxy=self.proxy, no_proxy_note=note, source=source, output=output)
+        is_trust = "x509" in output or "certificate" in output
+        raise BrokenError("engine_trust" if is_trust else "engine_fails", output=output)
+
+    def proxy_source(self) -> str:
+        """Return the file in which the engine's proxy is set; empty where it is not found."""
+        if "proxies" in self.document:
+            return DAEMON_JSON
+        drop_ins = [
+            path
+            for base in ("/etc", "/run", "/usr/lib", "/lib")
+            for path in sorted(glob.glob(f"{base}/systemd/system/docker.service.d/*.conf"))
+        ]
+        for path in [*drop_ins, "/etc/default/docker", "/etc/environment"]:
+            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+                if re.search(r"^[^#]*https?_proxy", file.read(), re.IGNORECASE | re.MULTILINE):
+                    return path
+        return ""
+
+
+class Contents:
+    """Reads one image and compares it with its digests. Keeps nothing."""
+
+    def __init__(self, client: Client, image: str, limit: float) -> None:
+        """Take the image, empty for the first of the catalogue; of that not more than `limit` bytes are read."""
+        self.client, self.image = client, image
+        self.left = float("inf") if image else limit
+        self.repository = ""
+        self.part = "catalogue"  # what is being read
+        self.result: dict[str, Any] = {}
+
+    def compare(self) -> None:
+        """Compare.
+
+        Raises:
+            BrokenError, RegistryError: something is not as it should be.
+        """
+        self.repository, reference = split_image(self.image) if self.image else self.first_image()
+        if not self.repository:
+            return
+        self.image = self.image or f"{self.repository}:{reference}"
+        self.result.update(image=self.image, bytes=0, skipped=0)
+        try:
+            first = self.manifest(reference)
+        except NotFoundError:
+            raise BrokenError("image_missing", image=self.image) from None
+        known, done = {first.digest: first}, set()
+        for _, document in walk(first.digest, lambda digest: (known.get(digest) or self.manifest(digest)).document):
+            for blob in blobs(document):
+                if blob["digest"] not in done and not blob.get("urls"):
+                    done.add(blob["digest"])
+                    self.blob(blob["digest"], int(blob.get("size") or 0))
+
+    def first_image(self) -> tuple[str, str]:
+        """Return the first repository that has a tag, and the tag; ("", "") where the registry is empty."""
+        catalogue = self.client.request("GET", "/v2/_catalog?n=50").document()
+        for repository in catalogue.get("repositories") or []:
+            with contextlib.suppress(StatusError):
+                tag = min(self.client.tags(repository), default="")
+                if tag:
+                    return repository, tag
+        return "", ""
+
+    def manifest(self, reference: str) -> Manifest:
+        """Read and compare a manifest or index."""
+        self.part = f"manifest {reference}"
+        manifest = self.client.manifest(self.repository, reference)
+        self.count(len(manifest.content))
+        return manifest
+
+    def blob(self, digest: str, size: int) -> None:
+        """Read and compare a blob, if the limit allows it."""
+        if size > self.left:
+            self.result["skipped"] += 1
+            return
+        self.part = f"layer {digest}"
+        length = 0
+        try:
+            for part in self.client.blob(self.repository, digest):
+                length += len(part)
+        except StatusError as error:
+            if error.status not in (302, 303, 307):
+                raise
+            self.result["skipped"] += 1  # it is elsewhere, in an object store
+        except (DigestError, NoResponseError) as error:
+            if size and not length and not isinstance(error.__cause__, socket.timeout):
+                # The registry still knows the size, but the content is gone.
+                raise BrokenError("blob_missing", image=self.image, what=self.part) from error
+            raise
+        self.count(length)
+
+    def count(self, length: int) -> None:
+        """Count what was read."""
+        self.left -= length
+        self.result["bytes"] += length
+
+
+class Links:
+    """One walk along the links, up to the first that is broken."""
+
+    def __init__(self, module: Any) -> None:
+        """Take the AnsibleModule."""
+        self.params = module.params
+        self.name: str = module.params["name"]
+        self.port: int = module.params["port"]
+        self.tls: bool = module.params["tls"]
+        self.registry = f"{self.name}:{self.port}"
+        self.engine = ClientEngine(module, self.warn)
+        self.addresses: list[str] = []
+        self.address = ""
+        self.response: Response | None = None
+        self.served = b""  # the certificate
+        self.context: ssl.SSLContext | None = None
+        self.passed: list[str] = []
+        self.warnings: list[dict[str, Any]] = []
+        self.compared: dict[str, Any] = {}
+
+    def walk(self) -> dict[str, Any]:
+        """Try the links. Returns the module's result."""
+        links: list[tuple[str, Callable[[], None]]] = [
+            ("engine", self.engine.check),
+            ("resolve", self.resolve),
+            ("connect", self.connect),
+            ("protocol", self.check_protocol),
+            ("certificate", self.check_certificate),
+            ("authenticate", self.authenticate),
+            ("logins", self.check_logins),
+            ("engine_registry", self.engine.check_registry),
+            ("contents", self.check_contents),
+        ]
+        fault = None
+        for link, check in links:
+            fault = self.fault(check)
+            if fault is None:
+                self.passed.append(link)
+                continue
+            # The engine decides where it goes another way: through a proxy, or without verifying the certificate.
+            has_other_way = link == "certificate" or (self.engine.proxy and link in ("resolve", "connect", "protocol"))
+            if self.engine.running and has_other_way and not self.engine.error():
+                self.warn("engine_gets_through", otherwise=fault.code)
+                fault = None
+            break
+        return {
+            "changed": False,
+            "code": fault.code if fault else "ok",
+            "details": fault.details if fault else {},
+            "passed": self.passed,
+            "warnings_found": self.warnings,
+            "addresses": self.addresses,
+            "certificate": ssl.DER_cert_to_PEM_cert(self.served) if self.served else "",
+            "clock": time.time(),
+            "compared": self.compared,
+        }
+
+    def fault(self, check: Callable[[], None]) -> BrokenError | None:
+        """Return what is wrong with a link; None when nothing is."""
+        try:
+            check()
+        except BrokenError as broken:
+            return broken
+        except RegistryError as error:
+            return BrokenError("connection_reset", address=self.address, output=plain(error.__cause__ or error))
+        return None
+
+    def warn(self, code: str, **details: Any) -> None:
+        """Keep what breaks nothing yet."""
+        self.warnings.append({"code": code, "details": details})
+
+    def client(self, context: ssl.SSLContext | None, user: str = "", password: str = "", timeout: float = 0) -> Client:
+        """Return a client of the address that answered."""
+        timeout = timeout or self.params["timeout"]
+        return Client(
+            self.name, self.port, context, address=self.address, user=user, password=password, timeout=timeout
+        )
+
+    # Name and port ------------------------------------------------------------------------------------------------
+
+    def resolve(self) -> None:
+        """Check that the name resolves."""
+        try:
+            found = socket.getaddrinfo(self.name, self.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise BrokenError("unresolved", reason=plain(getattr(error, "strerror", None) or error)) from error
+        self.addresses = list(dict.fromkeys(entry[4][0] for entry in found))
+
+    def connect(self) -> None:
+        """Check that the port is open."""
+        timeout = self.params["timeout"]
+        failures = {}
+        for address in self.addresses:
+            try:
+                socket.create_connection((address, self.port), timeout=timeout).close()
+            except socket.timeout:
+                failures.setdefault("filtered", (address, f"no answer within {timeout} s"))
+            except OSError as error:
+                code = "refused" if error.errno == errno.ECONNREFUSED else "filtered"
+                failures.setdefault(code, (address, plain(error.strerror or error)))
+            else:
+                self.address = address
+                return
+        # One address that refuses says more than one that does not answer.
+        code = "refused" if "refused" in failures else "filtered"
+        address, reason = failures[code]
+        raise BrokenError(code, address=address, reason=reason)
+
+    # Protocol -----------------------------------------------------------------------------------------------------
+
+    def ask(self, context: ssl.SSLContext | None, user: str = "", password: str = "") -> Response:
+        """Return the answer to the request with which every client begins, over a new connection."""
+        with self.client(context, user, password) as client:
+            return client.request("GET", "/v2/")
+
+    def check_protocol(self) -> None:
+        """Check that a registry answers, and with TLS or without as it should."""
+        try:
+            response = self.ask(trust_nothing() if self.tls else None)
+        except RegistryError as error:
+            self.try_other_protocol(error)
+            return
+        # Go's servers say so in plain HTTP.
+        if not self.tls and response.status == 400 and b"HTTPS server" in response.body:
+            raise BrokenError("https_for_http", address=self.address)
+        if not response.is_registry():
+            raise self.not_registry(response)
+        if response.status not in (200, 401):
+            raise unhealthy(response)
+        self.response = response
+
+    def try_other_protocol(self, error: RegistryError) -> None:
+        """Find out what answers instead of a registry with the right protocol. Raises BrokenError, or the error."""
+        cause = error.__cause__ or error
+        with contextlib.suppress(RegistryError):
+            response = self.ask(None if self.tls else trust_nothing())
+            if self.tls and response.status == 400 and b"HTTPS server" in response.body:
+                raise BrokenError("connection_reset", address=self.address, output=plain(cause)) from error
+            if not response.is_registry():
+                raise self.not_registry(response)
+            raise BrokenError("http_for_https" if self.tls else "https_for_http", address=self.address)
+        greeting = self.greeting()
+        if not greeting and isinstance(cause, socket.timeout):
+            raise BrokenError("no_response", address=self.address, timeout=self.params["timeout"]) from error
+        raise BrokenError("not_http", address=self.address, output=greeting or plain(cause)) from error
+
+    def not_registry(self, response: Response) -> BrokenError:
+        """Return the fault that something else answers."""
+        server = plain(response.headers.get("Server", ""), 80)
+        return BrokenError("not_registry", address=self.address, status=response.status, server_header=server)
+
+    def greeting(self) -> str:
+        """Return what a server sends by itself (SSH, mail, databases); empty when it waits for a request."""
+        with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), timeout=1) as raw:
+            return plain(raw.recv(100).decode("utf-8", "replace"), 80)
+        return ""
+
+    # Certificates -------------------------------------------------------------------------------------------------
+
+    def check_certificate(self) -> None:
+        """Check the certificate against the name, and the CA certificates that this host's container tools read."""
+        if not self.tls:
+            return
+        with self.client(trust_nothing()) as client:
+            self.served = client.certificate()
+        directories = [f"{base}/{self.registry}" for base in self.bases()]
+        files = [file for directory in directories for file in ca_files(directory)]
+        context = trust_files(files)
+        error = self.verify(context)
+        if error is None:
+            self.context = context
+            return
+        if error.code in (EXPIRED, NOT_YET_VALID):
+            raise BrokenError("expired" if error.code == EXPIRED else "not_yet_valid")
+        if error.code in WRONG_NAMES:
+            raise BrokenError("wrong_name")
+        details = {"directory": directories[0], "files": files, "output": plain(error).rpartition(": ")[2]}
+        if misplaced := self.misplaced(directories):
+            raise BrokenError("ca_misplaced", found=misplaced, **details)
+        if self.is_unknown_to_server():
+            raise BrokenError("ca_unknown", **details)
+        raise BrokenError("ca_wrong" if files else "ca_missing", **details)
+
+    def bases(self) -> list[str]:
+        """Return the directories in which this host's container tools find CA certificates by registry."""
+        if self.engine.running:
+            return [DOCKER_CERTS]
+        return [base for base in OTHER_CERTS if os.path.isdir(base)] or [OTHER_CERTS[0]]
+
+    def verify(self, context: ssl.SSLContext) -> CertificateError | None:
+        """Return what this context has against the certificate; None when it is content."""
+        try:
+            with self.client(context) as client:
+                client.certificate()
+        except CertificateError as error:
+            return error
+        return None
+
+    def misplaced(self, right: list[str]) -> str:
+        """Return a directory whose CA would do if it were spelled as the registry is; empty where there is none."""
+        directories = [
+            directory.rstrip("/")
+            for base in self.bases()
+            for directory in sorted(glob.glob(f"{glob.escape(base)}/**/", recursive=True))
+        ]
+        for directory in [one for one in directories if one not in right and ca_files(one)][:MOST_DIRECTORIES]:
+            if not is_unknown_issuer(self.verify(trust_files(ca_files(directory), system=False))):
+                return directory
+        return ""
+
+    def is_unknown_to_server(self) -> bool:
+        """Tell whether not even the CA of the registry's server signed the certificate."""
+        with contextlib.suppress(WharfError):
+            context = trust(pem=self.params["ca"])
+            return bool(self.params["ca"]) and is_unknown_issuer(self.verify(context))
+        return False
+
+    # Users --------------------------------------------------------------------------------------------------------
+
+    def authenticate(self) -> None:
+        """Check that the registry accepts its users."""
+        users, response = self.params["users"], self.response
+        if response and response.headers.get("WWW-Authenticate", "").startswith("Bearer"):
+            return  # a token server decides, which is not this registry's business
+        if not users and response and response.status == 401:
+            raise BrokenError("password_required")
+        if users and response and response.status == 200:
+            self.warn("anonymous")
+        for user in sorted(users, key=lambda one: not one["password"]):
+            if not user["password"]:
+                raise BrokenError("password_unknown", user=user["name"])
+            if not self.accepts(user["name"], user["password"]):
+                raise BrokenError("password_refused", user=user["name"])
+
+    def accepts(self, user: str, password: str) -> bool:
+        """Tell whether the registry accepts a user with this password. Raises BrokenError where it cannot tell."""
+        try:
+            response = self.ask(self.context if self.tls else None, user, password)
+        except RegistryError as error:
+            raise BrokenError("unhealthy", output=plain(error)) from error
+        if response.status not in (200, 401):
+            raise unhealthy(response)
+        return response.status == 200
+
+    def check_logins(self) -> None:
+        """Check that the system users who should be logged in are, with passwords that are good."""
+        has_tool = self.engine.running or any(map(shutil.which, ("podman", "buildah", "skopeo")))
+        for user in self.params["logins"] if has_tool else []:
+            try:
+                home = pwd.getpwnam(user).pw_dir
+            except KeyError as error:
+                raise BrokenError("login_missing", user=user) from error
+            # A user who may not use the engine has only the second, a host with Docker alone only the first.
+            found = [self.has_login(tool(home, self.registry), user) for tool in (Docker, Containers)]
+            if not any(found):
+                raise BrokenError("login_missing", user=user)
+
+    def has_login(self, tool: Docker, user: str) -> bool:
+        """Tell whether a system user has a login for the registry. Raises BrokenError where it is refused."""
+        document = read_json(tool.path)
+        if document.get("credsStore") or self.registry in (document.get("credHelpers") or {}):
+            return True  # the user's own store, which we do not open
+        login = in_file(document, self.registry)
+        if login and not self.accepts(*login):
+            raise BrokenError("login_refused", user=user, path=tool.path)
+        return bool(login or tool.helpers())
+
+    # Contents -----------------------------------------------------------------------------------------------------
+
+    def check_contents(self) -> None:
+        """Check that what the registry delivers has the digest that it should have."""
+        if not self.params["contents"]:
+            return
+        user = (self.params["users"] or [{"name": "", "password": ""}])[0]
+        image = self.params["image"]
+        if image.startswith(f"{self.registry}/"):
+            image = image[len(self.registry) + 1 :]
+        context = self.context if self.tls else None
+        with self.client(context, user["name"], user["password"], CONTENTS_TIMEOUT) as client:
+            contents = Contents(client, image, self.params["limit"])
+            self.compared = contents.result
+            try:
+                contents.compare()
+            except RegistryError as error:
+                self.contents_fault(contents, error)
+
+    def contents_fault(self, contents: Contents, error: RegistryError) -> None:
+        """Warn of what is slow, raise BrokenError for everything else."""
+        details = {"image": contents.image or self.registry, "what": contents.part}
+        if isinstance(error, DigestError):
+            what = contents.part.split()[0]
+            raise BrokenError("digest", **{**details, "what": what}, expected=error.expected, found=error.found)
+        if isinstance(error, NotFoundError) and contents.result:
+            raise BrokenError("blob_missing", **details)
+        if not isinstance(error.__cause__, socket.timeout):
+            raise BrokenError("unreadable", output=plain(error), **details)
+        # A large catalogue, or a slow disk: slow is not broken.
+        self.warn("slow", what=contents.part, seconds=CONTENTS_TIMEOUT)
+
+
+def unhealthy(response: Response) -> BrokenError:
+    """Return the fault that a registry answers with an error."""
+    output = f"HTTP status {response.status} {response.body.decode('utf-8', 'replace')}"
+    return BrokenError("unhealthy", output=plain(output))

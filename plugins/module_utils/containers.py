@@ -1,0 +1,123 @@
+"""The engine's containers, images and volumes, through its API and its command."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+from typing import Any
+from urllib.parse import quote
+
+from .engine import DEFAULT_SOCKET, ApiConnection
+from .errors import WharfError
+from .text import one_line
+
+TIMEOUT = 120  # seconds: a container has ten to stop, and a busy host needs its time
+
+
+def call(method: str, path: str, body: Any = None) -> Any:
+    """Return what the engine answers, as JSON data; None where it knows no such thing.
+
+    Raises:
+        WharfError: it does not answer, or refuses.
+    """
+    connection = ApiConnection(DEFAULT_SOCKET, TIMEOUT)
+    try:
+        content = None if body is None else json.dumps(body)
+        connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+        response = connection.getresponse()
+        status, text = response.status, response.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise WharfError(f"the Docker engine does not answer at {DEFAULT_SOCKET}: {error}") from None
+    finally:
+        connection.close()
+    try:
+        found = json.loads(text) if text else None
+    except ValueError:
+        found = None
+    if status == 404 and method == "GET":
+        return None
+    if status >= 400:
+        message = found.get("message") if isinstance(found, dict) else text
+        raise WharfError(f"the Docker engine refuses: {one_line(message)}")
+    return found
+
+
+def engine() -> dict[str, Any] | None:
+    """Return the engine's version and how it stores images; None where it does not answer."""
+    try:
+        found = call("GET", "/info")
+    except WharfError:
+        return None
+    containerd = "io.containerd.snapshotter" in json.dumps(found.get("DriverStatus"))
+    return {"version": found.get("ServerVersion"), "containerd_image_store": containerd}
+
+
+def image(reference: str) -> dict[str, Any] | None:
+    """Return what the engine knows of an image; None where it does not have it."""
+    return call("GET", f"/images/{quote(reference, safe='/:@')}/json") if reference else None
+
+
+def container(name: str) -> dict[str, Any] | None:
+    """Return what the engine knows of a container; None where there is none."""
+    return call("GET", f"/containers/{quote(name)}/json")
+
+
+def containers() -> list[dict[str, Any]]:
+    """Return all containers, with their names (without a slash) and the ports that they publish."""
+    found = call("GET", "/containers/json?all=1")
+    return [
+        {
+            "names": [name.lstrip("/") for name in item["Names"]],
+            "ports": {port.get("PublicPort") for port in item.get("Ports") or []} - {None},
+        }
+        for item in found
+    ]
+
+
+def create_volume(name: str) -> str:
+    """Create a volume, and return where it lies."""
+    return call("POST", "/volumes/create", {"Name": name})["Mountpoint"]
+
+
+def create(name: str, settings: dict[str, Any]) -> None:
+    """Create a container; nothing starts yet."""
+    call("POST", f"/containers/create?name={quote(name)}", settings)
+
+
+def act(name: str, verb: str) -> None:
+    """Let the engine start, stop or restart a container. What is so already stays as it is."""
+    call("POST", f"/containers/{quote(name)}/{verb}")
+
+
+def rename(name: str, new: str) -> None:
+    """Give a container another name."""
+    call("POST", f"/containers/{quote(name)}/rename?name={quote(new)}")
+
+
+def remove(name: str) -> None:
+    """Stop and remove a container, if there is one."""
+    if container(name) is not None:
+        call("DELETE", f"/containers/{quote(name)}?force=1")
+
+
+def remove_image(reference: str) -> bool:
+    """Remove an image, and tell whether it went: one that a container runs from stays."""
+    try:
+        call("DELETE", f"/images/{quote(reference, safe='/:@')}")
+    except WharfError:
+        return False
+    return True
+
+
+def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run Docker's command, for what the API makes hard. Its output and errors come in one: see stdout."""
+    return subprocess.run(
+        ["docker", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+    )

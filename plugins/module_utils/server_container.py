@@ -1,0 +1,138 @@
+"""What the registry's container is to be, and in what another one differs from that."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+# What the modules registry_info, registry_files and registry_container are told of the registry.
+REGISTRY_SPEC: dict[str, Any] = {
+    "container": {"type": "str", "required": True},
+    "name": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+    "tls": {"type": "bool", "required": True},
+    "tls_directory": {"type": "path", "required": True},
+    "directory": {"type": "path", "required": True},
+    "data": {"type": "str", "required": True},
+    "uid": {"type": "int", "required": True},
+    "memory_limit": {"type": "str", "default": ""},
+    "image": {"type": "str", "required": True},
+    "config": {"type": "str", "required": True, "no_log": True},
+}
+SECOND = 10**9  # in nanoseconds, as the engine counts
+
+
+def bytes_of(text: str) -> int:
+    """Return a size such as 512m in bytes; 0 for empty text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = re.fullmatch(r"([0-9]+)\s*(?:([kmgt])i?b?|b)?", text.strip().lower())
+    if text and not match:
+        raise ValueError(text)
+    return int(match[1]) * 1024 ** " kmgt".index(match[2] or " ") if match else 0
+
+
+def config_hash(config: str) -> str:
+    """Return the SHA-256 of a configuration, which the container bears as its label wharf.config."""
+    return hashlib.sha256(config.encode()).hexdigest()
+
+
+def settings(registry: dict[str, Any]) -> dict[str, Any]:
+    """Return what the engine is to create, in the words of its API.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+    """
+    memory = bytes_of(registry["memory_limit"])
+    user = f"{registry['uid']}:{registry['uid']}"
+    return {
+        "Image": registry["image"],
+        "Cmd": ["serve", "/wharf/config/config.yml"],
+        "User": user,
+        "Env": [
+            # The garbage collector runs late, but never so late that the memory limit is met.
+            "GOGC=400",
+            f"GOMEMLIMIT={int((memory or bytes_of('500m')) * 0.8)}",
+            "OTEL_TRACES_EXPORTER=none",  # version 3 looks for a collector of traces otherwise
+        ],
+        # A changed file means another label, and that another container: also when an earlier run was cut off between
+        # the file and the container. The users' file has none: the registry reads it again by itself. Nor has the
+        # certificate: whatever renews it may have restarted the container already.
+        "Labels": {"wharf.config": config_hash(registry["config"])},
+        "ExposedPorts": {"5000/tcp": {}},
+        "Healthcheck": {
+            "Test": ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5001/debug/health"],
+            "Interval": 30 * SECOND,
+            "Timeout": 5 * SECOND,
+            "Retries": 3,
+        },
+        "HostConfig": {
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "Memory": memory,
+            "PortBindings": {"5000/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(registry["port"])}]},
+            "Binds": [*read_only_binds(registry), _data_bind(registry["data"])],
+            "Mounts": _data_id_mount(registry["data"]),
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+            # Also after a reboot during a collection, for which the container had been stopped.
+            "RestartPolicy": {"Name": "always"},
+        },
+    }
+
+
+def read_only_binds(registry: dict[str, Any]) -> list[str]:
+    """Return the configuration's directories as the container has them."""
+    tls = [f"{registry['tls_directory']}:/wharf/tls:ro"] if registry["tls"] else []
+    return [f"{registry['directory']}:/wharf/config:ro", *tls]
+
+
+def _data_bind(data: str) -> str:
+    """Return the data as the container has it."""
+    # An engine that mounts an empty volume for the first time would give it the owner that the image's directory has.
+    return f"{data}:/var/lib/registry" + ("" if data.startswith("/") else ":nocopy")
+
+
+def _data_id_mount(data: str) -> list[dict[str, Any]]:
+    """Return the mount that keeps the container from starting where the data's disk is not mounted.
+
+    Docker would make an empty directory of a bind that is missing, and the registry would start without its images.
+    """
+    if not data.startswith("/"):
+        return []
+    return [{"Type": "bind", "Source": f"{data}/.wharf", "Target": "/wharf/data", "ReadOnly": True}]
+
+
+def differences(wanted: dict[str, Any], found: dict[str, Any], image_id: str) -> list[str]:
+    """Return in what a container differs from what it should be, by the engine's names.
+
+    Args:
+        wanted: from settings().
+        found: what the engine knows of the container.
+        image_id: the ID of the wanted image.
+    """
+    config = found["Config"]
+    differing = [
+        key
+        for key, value in wanted.items()
+        if key not in ("Image", "Env", "HostConfig") and _differs(value, config.get(key))
+    ]
+    host = {key: value for key, value in wanted["HostConfig"].items() if _differs(value, found["HostConfig"].get(key))}
+    if not set(wanted["Env"]) <= set(config.get("Env") or []):
+        differing.append("Env")
+    if found["Image"] != image_id:
+        differing.append("Image")
+    return sorted(differing + list(host))
+
+
+def _differs(wanted: Any, found: Any) -> bool:
+    """Tell whether a value is not as wanted; the engine may know more of an object than was asked for."""
+    if isinstance(wanted, dict):
+        return not isinstance(found, dict) or any(_differs(value, found.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        found = found or []
+        return len(wanted) != len(found) or any(_differs(one, other) for one, other in zip(wanted, found))
+    return wanted != found

@@ -1,0 +1,189 @@
+#!/usr/bin/python
+"""Ansible module: what a registry's server has for its backup, and what is still pending."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: registry_backup_info
+short_description: Tell what a registry's server has for its backup, and what is pending
+description:
+  - Reads packages, files and the connection to the host that keeps the backup, in one visit, and changes nothing.
+  - Fails when the settings cannot work, and when the password does not open the backup that is there. The password is
+    tried only where it is about to be written, and only where restic is installed and gets to the backup.
+options:
+  state:
+    description:
+      - With V(absent), what is pending is the removal of what is there.
+    type: str
+    choices: [present, absent]
+    default: present
+  settings:
+    description:
+      - The content that C(/etc/wharf/backup/backup.json) should have.
+    type: str
+    default: ""
+  password:
+    description:
+      - The password that the backup is encrypted with.
+    type: str
+    default: ""
+  ssh_config:
+    description:
+      - The content that C(/etc/wharf/backup/ssh_config) should have. Empty where no host of the inventory keeps the
+        backup.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+author:
+  - Wharf maintainers
+"""
+
+EXAMPLES = r"""
+- name: Gather what is there
+  wharf.registry.registry_backup_info:
+    settings: "{{ lookup('ansible.builtin.template', 'etc/wharf/backup/backup.json.j2') }}"
+    password: "{{ vault_backup_password }}"
+  register: registry_backup_info
+"""
+
+RETURN = r"""
+configured:
+  description: Whether the server has a directory of settings.
+  returned: always
+  type: bool
+pending:
+  description: What is not as it should be, packages, files, directories and the connection.
+  returned: always
+  type: list
+  elements: str
+  sample: [restic, /etc/wharf/backup/password, connection]
+missing_packages:
+  description: The packages that are not installed.
+  returned: when O(state=present)
+  type: list
+  elements: str
+package_lists:
+  description: Whether apt knows any package.
+  returned: when O(state=present)
+  type: bool
+connection:
+  description:
+    - V(open) when the server gets to the backup, V(closed) when there is no way yet, that host does not let it in or is
+      not the one that is pinned, V(unreachable) when nobody answers there, V(none) where no host of the inventory keeps
+      the backup.
+  returned: when O(state=present)
+  type: str
+"""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, read_entry
+from ansible_collections.wharf.registry.plugins.module_utils.restic import SETTINGS, SSH, Restic
+
+PACKAGES = ("restic", "openssh-client")
+REMOVED = (str(SETTINGS), "/var/lib/wharf/backup", "/var/cache/wharf-backup")
+OWNER = (0, 0)
+LISTS = Path("/var/lib/apt/lists")
+
+
+def gather(settings: dict[str, Any], files: dict[str, str], password: str) -> dict[str, Any]:
+    """Return what is there, and what is pending.
+
+    Args:
+        settings: what backup.json should hold.
+        files: the contents that the files of the settings should have; none for one that should not be there.
+        password: the backup's.
+
+    Raises:
+        WharfError: the settings cannot work, or the password is wrong.
+    """
+    given = {key: settings[key] for key in ("repository", "host", "environment", "keep")}
+    problems = backup_problems("registry_backup_", password=password, **given)
+    if not settings["repository"] and not settings["host"]:
+        problems.insert(0, "registry_backup_repository: is missing: use an absolute path, or what restic takes")
+    if problems:
+        raise WharfError("\n".join(problems))
+    missing = [package for package in PACKAGES if not is_installed(package)]
+    wanted = {
+        str(SETTINGS / name): Entry(*OWNER, 0o600, content.encode()) for name, content in files.items() if content
+    }
+    pending = [path for path in (str(SETTINGS / name) for name in files) if read_entry(path) != wanted.get(path)]
+    connection = "none"
+    if settings["host"]:
+        connection = "closed" if str(SETTINGS / "ssh_config") in pending else probe(settings["repository"])
+    secret = {str(SETTINGS / "backup.json"), str(SETTINGS / "password")}
+    if secret & set(pending) and "restic" not in missing and connection in ("none", "open"):
+        Restic(settings, password).try_password()
+    return {
+        "missing_packages": missing,
+        "package_lists": any(path.stat().st_size for path in LISTS.glob("*Packages*")),
+        "connection": connection,
+        "pending": missing + pending + (["connection"] if connection == "closed" else []),
+    }
+
+
+def is_installed(package: str) -> bool:
+    """Tell whether a Debian package is installed."""
+    command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
+    return subprocess.run(command, capture_output=True, text=True).stdout == "installed"
+
+
+def probe(directory: str) -> str:
+    """Return the state of the connection to the host that keeps the backup: open, closed or unreachable."""
+    try:
+        command = ["sftp", "-q", "-b", "-", *SSH]
+        done = subprocess.run(command, input=f"cd {directory}\n", capture_output=True, text=True)
+    except FileNotFoundError:  # no SSH client
+        return "closed"
+    if done.returncode == 0:
+        return "open"
+    unreachable = r"Could not resolve|Connection (timed out|refused)|No route to host|Network is unreachable"
+    return "unreachable" if re.search(unreachable, done.stderr) else "closed"
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "settings": {"type": "str", "default": "", "no_log": True},
+            "password": {"type": "str", "default": "", "no_log": True},
+            "ssh_config": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    os.environ["LC_ALL"] = "C"
+    params = module.params
+    result: dict[str, Any] = {"configured": SETTINGS.is_dir()}
+    if params["state"] == "absent":
+        module.exit_json(changed=False, **result, pending=[path for path in REMOVED if os.path.lexists(path)])
+    files = {
+        "backup.json": params["settings"],
+        "password": f"{params['password']}\n",
+        "ssh_config": params["ssh_config"],
+    }
+    try:
+        result |= gather(json.loads(params["settings"]), files, params["password"])
+    except WharfError as error:
+        module.fail_json(msg=str(error))
+    if result["connection"] == "unreachable":
+        module.warn("the host that keeps the backup cannot be reached from the registry's server: no backup is made")
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""The role docker_engine's variables: what cannot be right, and the proxies as a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+SPECIFICATION = Path(__file__).parents[2] / "roles/docker_engine/meta/argument_specs.yml"
+# useradd(8) of Debian.
+USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?")
+LOG_SIZE = re.compile(r"[1-9][0-9]*[kmg]")
+VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}(~(rc|beta|alpha)\.?[0-9]+)?")
+FINGERPRINT = re.compile(r"[0-9A-F]{40}([0-9A-F]{24})?")
+# What may stand in a file that systemd and a shell read alike, in single quotes.
+PROXY = re.compile(r"(https?|socks5)://[^\s'\"\\/?#]+/?", re.ASCII)
+ITSELF = ("localhost", "127.0.0.0/8", "::1")
+NO_PROXY = re.compile(r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?")
+
+
+def docker_engine_problems(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> list[str]:
+    """Judge the role's variables of several hosts.
+
+    Args:
+        hostvars: variables by host and name; one that is not given has its default.
+        hosts: the hosts.
+
+    Returns:
+        a line for each mistake: the variable, what is wrong, what would be right. None holds a password. A mistake
+        that only some hosts make names them.
+    """
+    judged: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
+    for host in hosts:
+        variables = hostvars[host]
+        given = {name: variables[name] for name in variables if name.startswith("docker_engine_")}
+        for problem in judged.setdefault(repr(sorted(given.items())), problems_of(given)) if given else ():
+            found.setdefault(problem, []).append(host)
+    return [line if len(on) == len(hosts) else f"{line} (on {', '.join(on)})" for line, on in found.items()]
+
+
+def problems_of(given: Mapping[str, Any]) -> list[str]:
+    """Return a line for each mistake in one host's variables."""
+    specs = specification()
+    result = ArgumentSpecValidator(specs).validate({name: value for name, value in given.items() if name in specs})
+    if result.error_messages:
+        return list(dict.fromkeys(map(_plain, result.error_messages)))
+    values = {name: value for name, value in result.validated_parameters.items() if value is not None}
+    # A number is text by now.
+    values["docker_engine_version"] = given.get("docker_engine_version", "")
+    problems = _source_problems(values) + _proxy_problems(values)
+    problems += [
+        f"docker_engine_users: {user!r} is no name of a user: use names of users of the host"
+        for user in values.get("docker_engine_users", [])
+        if not USER_NAME.fullmatch(user)
+    ]
+    size = values.get("docker_engine_log_max_size", "10m")
+    if not LOG_SIZE.fullmatch(size):
+        problems.append(
+            f"docker_engine_log_max_size: {size!r} is no size: use a whole number followed by k, m or g, such as 10m"
+        )
+    throttle = values.get("docker_engine_restart_throttle", 1)
+    if throttle < 0:
+        problems.append(
+            f"docker_engine_restart_throttle: {throttle} is below zero: use the number of engines that may restart at "
+            "the same time, or 0 for all"
+        )
+    options = values.get("docker_engine_options", {})
+    if "hosts" in options:
+        problems.append(
+            "docker_engine_options: holds hosts, which the service's command line sets already (-H), and the engine "
+            "does not start with both: set it in a drop-in of the service"
+        )
+    log_options = options.get("log-opts", {})
+    for name, value in log_options.items() if isinstance(log_options, dict) else ():
+        if not isinstance(value, str):
+            problems.append(
+                f"docker_engine_options: log-opts.{name} is {value!r}, and the engine wants text: write it in quotes"
+            )
+    return problems
+
+
+def _plain(message: str) -> str:
+    """Return a validator's message in this project's form, without a value of another type: it could be a secret."""
+    if choice := re.match(r"value of (\S+) must be one of: (.*), got: (.*)$", message):
+        others, _, last = choice[2].rpartition(", ")
+        return f"{choice[1]}: {choice[3]!r} is unknown: use {others} or {last}"
+    if other := re.search(r"'(docker_engine_\w+)' is of type (?:<class ')?(\w+).*convert to (\w+)", message, re.DOTALL):
+        return f"{other[1]}: is of type {other[2]}: use the type {other[3]}"
+    return message
+
+
+@lru_cache(maxsize=1)
+def specification() -> dict[str, dict[str, Any]]:
+    """Return the role's argument specification as a validator takes it, its defaults left to the role."""
+    options = yaml.safe_load(SPECIFICATION.read_text("utf-8"))["argument_specs"]["main"]["options"]
+    return {
+        name: {key: spec[key] for key in spec.keys() - {"description", "default"}} for name, spec in options.items()
+    }
+
+
+def _source_problems(values: Mapping[str, Any]) -> list[str]:
+    """Judge where the engine comes from, and which."""
+    problems = []
+    version = values["docker_engine_version"]
+    if not isinstance(version, str):
+        problems.append(
+            f"docker_engine_version: {version!r} is a number, in which 28.10 and 28.1 are the same: write it in quotes"
+        )
+    elif version and not VERSION.fullmatch(version):
+        problems.append(
+            f"docker_engine_version: {version!r} is no version: use a version of Docker or its beginning, without an "
+            "epoch and a revision, such as 28.5.2 or 28.5"
+        )
+    elif version and values.get("docker_engine_source") == "none":
+        problems.append(
+            f"docker_engine_version: is {version!r}, but docker_engine_source is none, which installs no engine: "
+            "leave the version out, or use distro or docker_ce"
+        )
+    url = urlsplit(values.get("docker_engine_repository_url", "https://repository.example/"))
+    if "@" in url.netloc:
+        problems.append(
+            "docker_engine_repository_url: holds a user or a password, which everybody on the host could read: put it "
+            "into a file in /etc/apt/auth.conf.d"
+        )
+    elif url.scheme not in ("http", "https") or not url.netloc or re.search(r"\s", url.geturl()):
+        problems.append(
+            f"docker_engine_repository_url: {url.geturl()!r} is no address: use that of a repository such as Docker's, "
+            "https://download.docker.com/linux/debian"
+        )
+    fingerprint = values.get("docker_engine_repository_key_fingerprint", "0" * 40)
+    if not FINGERPRINT.fullmatch(fingerprint.replace(" ", "").upper()):
+        problems.append(
+            f"docker_engine_repository_key_fingerprint: {fingerprint!r} is no fingerprint: use the whole one of the "
+            "repository's primary key, 40 hexadecimal digits"
+        )
+    return problems
+
+
+def _proxy_problems(values: Mapping[str, Any]) -> list[str]:
+    """Judge the proxies, and show none of them: they can hold passwords."""
+    problems = []
+    names = [name for name in ("docker_engine_http_proxy", "docker_engine_https_proxy") if values.get(name)]
+    for name in names:
+        if "://" not in values[name]:
+            problems.append(f"{name}: has no scheme: use an address such as http://proxy.example:3128")
+        elif not PROXY.fullmatch(values[name]):
+            problems.append(
+                f"{name}: is no address of a proxy: use one such as http://proxy.example:3128, its scheme http, https "
+                "or socks5; a quote, a blank or a backslash in a password is written with its code, such as %20"
+            )
+    if names and "proxies" in values.get("docker_engine_options", {}):
+        problems.append(
+            f"docker_engine_options: holds proxies, and the engine takes them instead of {' and '.join(names)}: leave "
+            "one of the two out; everybody on the host can read daemon.json"
+        )
+    for name in ("docker_engine_no_proxy", "docker_engine_no_proxy_extra"):
+        problems += [
+            f"{name}: {host!r} is no host: use a name, a domain (.example.com), an address or a network (10.0.0.0/8)"
+            for host in values.get(name, [])
+            if not NO_PROXY.fullmatch(host)
+        ]
+    return problems
+
+
+def docker_engine_proxies(variables: Mapping[str, Any]) -> str:
+    """Return the text of the file that hands the proxies to the engine; empty without a proxy.
+
+    Args:
+        variables: the role's variables by name.
+    """
+    names = {"HTTP_PROXY": "docker_engine_http_proxy", "HTTPS_PROXY": "docker_engine_https_proxy"}
+    proxies = {name: variables[variable] for name, variable in names.items() if variables.get(variable)}
+    if not proxies:
+        return ""
+    others = [*variables.get("docker_engine_no_proxy_extra", []), *variables.get("docker_engine_no_proxy", [])]
+    proxies["NO_PROXY"] = ",".join(dict.fromkeys([*ITSELF, *map(str, others)]))
+    lines = [f"{name}='{value}'\n" for name, value in proxies.items()]
+    return "# Ansible (the role docker_engine) writes this file.\n" + "".join(lines)

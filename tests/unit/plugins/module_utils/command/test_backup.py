@@ -1,0 +1,59 @@
+"""What goes into a backup: every tag, complete, while people push."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils.command import backup
+from tests.unit.stored_registry import StoredRegistry
+
+
+@pytest.fixture
+def staged(tmp_path, monkeypatch):
+    monkeypatch.setattr(backup, "STATE", tmp_path / "state")
+    monkeypatch.setattr(backup, "STAGE", tmp_path / "state/stage")
+    return tmp_path / "state/stage"
+
+
+def test_stage_holds_every_tag_and_no_upload(tmp_path, staged):
+    data = tmp_path / "data"
+    digest = StoredRegistry(data).image("team/app", "1", b"layer")
+    (data / backup.TREE / "repositories/team/app/_uploads/some").mkdir(parents=True)
+    assert backup.stage(data) == {"team/app:1": digest}
+    assert list(backup.Storage(staged).problems(contents=True)) == []
+    assert not (staged / backup.TREE / "repositories/team/app/_uploads").exists()
+
+
+def test_stage_keeps_the_times_of_links(tmp_path, staged):
+    data = tmp_path / "data"
+    StoredRegistry(data).image("app", "1", b"layer")
+    os.utime(backup.Storage(data).tag_link("app", "1"), (1000, 1000))
+    backup.stage(data)
+    assert backup.Storage(staged).pushed("app", "1") == 1000
+
+
+def test_stage_follows_the_registry_and_leaves_alone_what_is_right(tmp_path, staged):
+    data = tmp_path / "data"
+    registry = StoredRegistry(data)
+    registry.image("gone", "1", b"one")
+    digest = registry.image("team/stays", "1", b"two")
+    backup.stage(data)
+    copy = backup.Storage(staged).tag_link("team/stays", "1")
+    inode, changed = copy.stat().st_ino, copy.stat().st_ctime_ns
+    shutil.rmtree(data / backup.TREE / "repositories/gone")
+    assert backup.stage(data) == {"team/stays:1": digest}
+    assert (copy.stat().st_ino, copy.stat().st_ctime_ns) == (inode, changed)
+    assert backup.Storage(staged).repositories() == ["team/stays"]
+
+
+def test_stage_names_a_tag_whose_blob_is_not_there(tmp_path, staged):
+    data = tmp_path / "data"
+    StoredRegistry(data).image("app", "1", b"layer")
+    layer = hashlib.sha256(b"layer").hexdigest()
+    backup.Storage(data).blob_path(f"sha256:{layer}").unlink()
+    backup.stage(data)
+    assert "which is not there" in " ".join(backup.Storage(staged).problems())

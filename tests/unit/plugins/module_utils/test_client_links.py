@@ -1,0 +1,121 @@
+"""The links between a client and a registry: what can be told without a registry."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import client_links
+from ansible_collections.wharf.registry.plugins.module_utils.client_links import BrokenError
+
+GET = 'Get "https://reg.test:5000/v2/": '
+
+
+def links(**params: object) -> client_links.Links:
+    """Return the links of a host without an engine."""
+    defaults = {"name": "reg.test", "port": 5000, "tls": True, "users": [], "logins": [], "ca": "", "timeout": 1}
+    return client_links.Links(SimpleNamespace(params=defaults | params, get_bin_path=lambda *_, **__: None))
+
+
+@pytest.fixture
+def engine():
+    """Return a function that gives the engine's part where it answers with a message, and uses a proxy or none."""
+
+    def make(message: str, tls: bool = True, proxy: str = "", status: int = 500) -> client_links.ClientEngine:
+        made = links(tls=tls).engine
+        made.running, made.proxy = object(), proxy
+        made.ask = lambda path, headers=None: (status, {"message": message})
+        made.proxy_source = lambda: "/etc/environment"
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "manifest unknown",
+        "errors: name unknown: repository name not known to registry",
+        "reg.test:5000/wharf-diagnosis/none:none: not found",
+        f"{GET}Client sent an HTTP request to an HTTPS server",
+    ],
+)
+@pytest.mark.parametrize("proxy", ["", "http://proxy:3128"])
+def test_an_engine_that_hears_from_the_registry_gets_through_whatever_its_proxy(engine, message, proxy):
+    assert engine(message, proxy=proxy).check_registry() is None
+
+
+@pytest.mark.parametrize(
+    ("message", "tls", "proxy", "code"),
+    [
+        (f"{GET}proxyconnect tcp: dial tcp 127.0.0.1:9: connect: connection refused", True, "http://p:9", "proxy"),
+        (f"{GET}Forbidden", True, "http://p:9", "proxy"),
+        # A proxy that opens TLS shows a certificate of its own.
+        (f"{GET}x509: certificate signed by unknown authority", True, "http://p:9", "proxy"),
+        ("missing key own.key for client certificate own.cert", True, "http://p:9", "engine_trust"),
+        (f"{GET}x509: certificate signed by unknown authority", True, "", "engine_trust"),
+        (f"{GET}http: server gave HTTP response to HTTPS client", False, "", "insecure_not_allowed"),
+        (f"{GET}http: server gave HTTP response to HTTPS client", True, "", "engine_fails"),
+        (f"{GET}context deadline exceeded", True, "", "engine_fails"),
+    ],
+)
+def test_what_an_engine_says_tells_why_it_does_not_get_through(engine, message, tls, proxy, code):
+    with pytest.raises(BrokenError) as caught:
+        engine(message, tls, proxy).check_registry()
+    assert caught.value.code == code
+    assert caught.value.details["output"] == message
+
+
+def test_the_proxys_exceptions_are_named(engine):
+    made = engine("Forbidden", proxy="http://p:9")
+    made.no_proxy = "localhost,.corp.test"
+    with pytest.raises(BrokenError) as caught:
+        made.check_registry()
+    assert caught.value.details["no_proxy_note"] == " (except for localhost,.corp.test)"
+
+
+def test_a_link_that_only_the_engine_gets_around_is_a_warning(engine):
+    tried = links()
+    tried.engine = engine("manifest unknown", proxy="http://p:9")
+    tried.engine.check = lambda: None
+
+    def broken():
+        raise BrokenError("unresolved")
+
+    tried.resolve = broken
+    result = tried.walk()
+    assert (result["code"], result["passed"]) == ("ok", ["engine"])
+    assert result["warnings_found"] == [{"code": "engine_gets_through", "details": {"otherwise": "unresolved"}}]
+
+
+def test_the_walk_ends_at_the_first_broken_link():
+    result = links(name="no-such-name.invalid").walk()
+    assert (result["code"], result["passed"], result["changed"]) == ("unresolved", ["engine"], False)
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("a/b:1", ("a/b", "1")),
+        ("a/b", ("a/b", "latest")),
+        ("a/b@sha256:0", ("a/b", "sha256:0")),
+        ("a/b:1@sha256:0", ("a/b", "sha256:0")),
+    ],
+)
+def test_image_has_a_repository_and_a_reference(image, parts):
+    assert client_links.split_image(image) == parts
+
+
+def test_text_for_a_message_has_no_credentials():
+    assert client_links.plain("proxy http://user:secret@host:1\n refused") == "proxy http://host:1 refused"
+    assert len(client_links.plain("x" * 1000)) == 300
+
+
+def test_ca_files_are_those_that_the_tools_read(tmp_path):
+    (tmp_path / "b.crt").write_text("x")
+    (tmp_path / "a.pem").write_text("x")
+    (tmp_path / "own.cert").write_text("x")
+    (tmp_path / "hosts.toml").write_text('[host."https://reg.test:5000"]\n  ca = ["a.pem", "/missing.pem"]\n')
+    assert client_links.ca_files(str(tmp_path)) == [str(tmp_path / "b.crt"), str(tmp_path / "a.pem")]
+    assert client_links.ca_files(str(tmp_path / "nothing")) == []

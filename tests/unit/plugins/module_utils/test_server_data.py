@@ -1,0 +1,98 @@
+"""Whose the data is: its own is taken, everything else is refused unless it is confirmed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import server_data as module
+
+PLACE = "/srv/images"
+NAME = "reg.test"
+
+
+def judge(confirmed: str = "", mark: str = "", record: str = "", used: bool = False) -> list[str]:
+    """Return what is judged of data in PLACE for the registry NAME."""
+    id_, _, name = mark.partition(" ")
+    state_id, _, place = record.partition(" ")
+    return module.data_problems(module.Data(id_, name, used, state_id, place), PLACE, NAME, confirmed, "server")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},  # a first install
+        {"used": True},  # data of a registry that Wharf did not make
+        {"mark": f"aa {NAME}", "used": True},  # restored, or a registry that was removed comes back
+        {"mark": f"aa {NAME}", "record": f"aa {PLACE}"},
+        {"mark": "aa old.test", "record": f"aa {PLACE}"},  # the registry got another name
+        {"mark": f"aa {NAME}", "record": "aa /old"},  # the data was moved
+    ],
+)
+def test_its_own_data_is_taken(found: dict) -> None:
+    assert judge(**found) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        ({"record": f"aa {PLACE}"}, f"is empty, but should hold the images of {NAME}: is its disk mounted?"),
+        ({"record": f"aa {PLACE}", "used": True}, "has lost its data ID"),
+        ({"record": f"aa {PLACE}", "mark": "bb other.test"}, "holds the data of another registry (other.test, bb)"),
+        ({"mark": "bb other.test"}, "holds the data of another registry, other.test"),
+        ({"record": "aa /old place"}, f"is empty, and the images of {NAME} are in /old place: "
+         "playbooks/move-registry-data.yml moves them"),
+        ({"record": "aa /old", "used": True}, "holds something else, and the images"),
+    ],
+)  # fmt: skip
+def test_other_data_and_missing_data_is_refused_unless_confirmed(found: dict, line: str) -> None:
+    problems = judge(**found)
+    assert len(problems) == 1
+    assert problems[0].startswith(f"registry_server_data: {PLACE} on server ")
+    assert line in problems[0]
+    assert f"registry_server_data_confirm: {PLACE}" in problems[0]
+    assert judge("/another", **found) == problems
+    assert judge(PLACE, **found) == []
+
+
+@pytest.mark.parametrize("name", ["images", 'a"b', "a\\b", "a'b $HOME"])
+def test_a_place_is_read_and_remembered_whatever_its_name(tmp_path: Path, name: str) -> None:
+    path, directory = tmp_path / name, tmp_path / "registry"
+    path.mkdir()
+    directory.mkdir()
+    assert module.read(str(path), str(directory)) == module.Data("", "", False, "", "")
+    (path / ".wharf").write_text(f"aa {NAME}\n")
+    (path / "docker").mkdir()
+    (directory / "data").write_text(f"aa {path}\n")
+    assert module.read(str(path), str(directory)) == module.Data("aa", NAME, True, "aa", str(path))
+
+
+def test_a_disk_s_own_directory_is_no_data(tmp_path: Path) -> None:
+    for name in ("lost+found", ".wharf-moved"):
+        (tmp_path / name).mkdir()
+    assert not module.read(str(tmp_path), str(tmp_path / "no")).used
+
+
+def test_an_older_place_of_the_same_data_loses_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "write_atomic", lambda path, content: Path(path).write_bytes(content))
+    old, new = tmp_path / "old", tmp_path / "new"
+    for path in (old, new):
+        path.mkdir()
+        (path / ".wharf").write_text(f"aa {NAME}\n")
+    (tmp_path / "data").write_text(f"aa {old}\n")
+    module.write_state(str(tmp_path), "aa", str(new), str(new))
+    assert (tmp_path / "data").read_text() == f"aa {new}\n"
+    assert not (old / ".wharf").exists()
+    assert (old / ".wharf-moved").read_text() == f"aa {NAME}\n"
+    assert (new / ".wharf").exists()
+
+
+def test_an_older_place_with_other_data_keeps_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "write_atomic", lambda path, content: Path(path).write_bytes(content))
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / ".wharf").write_text("bb other.test\n")
+    (tmp_path / "data").write_text(f"aa {old}\n")
+    module.write_state(str(tmp_path), "aa", "/new", "/new")
+    assert (old / ".wharf").exists()

@@ -1,0 +1,83 @@
+"""Removing a registry: all that is its own goes, nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import containers
+from ansible_collections.wharf.registry.plugins.module_utils import server_removal as module
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Return what an engine has: containers with their images, and images of which the one named used stays."""
+    has: dict[str, Any] = {"containers": {}, "images": {"wharf-registry:distro", "sha256:aa"}, "used": set()}
+
+    def remove_image(image: str) -> bool:
+        if image in has["used"]:
+            return False
+        has["images"].discard(image)
+        return True
+
+    monkeypatch.setattr(containers, "engine", lambda: {"version": "1"})
+    monkeypatch.setattr(containers, "container", has["containers"].get)
+    monkeypatch.setattr(containers, "remove", has["containers"].pop)
+    monkeypatch.setattr(containers, "image", lambda image: {"Id": image} if image in has["images"] else None)
+    monkeypatch.setattr(containers, "remove_image", remove_image)
+    monkeypatch.setattr(module, "SETTINGS", str(tmp_path / "registry.json"))
+    monkeypatch.setattr(module, "LOCK", tmp_path / "lock")
+    for name in ("registry", "registry-before"):
+        has["containers"][name] = {"Image": "sha256:aa", "Config": {"Image": "wharf-registry:distro"}}
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry/config.yml").write_text("x")
+    (tmp_path / "registry.json").write_text("{}")
+    (tmp_path / "data/docker").mkdir(parents=True)
+    return has
+
+
+def remove(directory: Path, data: str = "", check_mode: bool = False) -> list[str]:
+    """Remove the registry, and return what went but for directories of the system."""
+    removal = module.Removal(check_mode)
+    removal.remove("registry", f"{directory}/registry", data)
+    return [thing.replace(f"{directory}/", "") for thing in removal.removed]
+
+
+THINGS = ["container registry", "container registry-before", "image wharf-registry:distro", "registry", "registry.json"]
+
+
+def test_all_but_the_data_goes(engine: dict[str, Any], tmp_path: Path) -> None:
+    assert remove(tmp_path) == THINGS
+    assert engine["containers"] == {}
+    assert engine["images"] == set()
+    assert sorted(os.listdir(tmp_path)) == ["data"]
+    assert remove(tmp_path) == []
+
+
+def test_the_data_goes_where_that_is_asked_for(engine: dict[str, Any], tmp_path: Path) -> None:
+    assert remove(tmp_path, f"{tmp_path}/data") == [*THINGS, "data"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_of_a_mounted_disk_only_the_content_goes(
+    engine: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.os.path, "ismount", lambda _path: True)
+    assert remove(tmp_path, f"{tmp_path}/data")[-1] == "all in data"
+    assert os.listdir(tmp_path / "data") == []
+    assert remove(tmp_path, f"{tmp_path}/data") == []
+
+
+def test_an_image_that_something_else_runs_from_stays(engine: dict[str, Any], tmp_path: Path) -> None:
+    engine["used"] = {"wharf-registry:distro", "sha256:aa"}
+    assert "image wharf-registry:distro" not in remove(tmp_path)
+
+
+def test_check_mode_tells_the_same_and_removes_nothing(engine: dict[str, Any], tmp_path: Path) -> None:
+    before = sorted(os.listdir(tmp_path))
+    assert remove(tmp_path, check_mode=True) == THINGS
+    assert sorted(os.listdir(tmp_path)) == before
+    assert len(engine["containers"]) == 2

@@ -1,0 +1,184 @@
+"""What a registry's server tells, and what on it stands in the registry's way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import server_info
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
+from ansible_collections.wharf.registry.plugins.modules import registry_info as module
+
+IMAGE = {"Id": "sha256:aa", "RootFS": {"Layers": ["sha256:11", "sha256:22"]}}
+ENGINE = {"version": "26.1.5", "containerd_image_store": False}
+
+
+@pytest.fixture(autouse=True)
+def _quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with an engine, the image, and nothing else."""
+    containers = module.containers
+    monkeypatch.setattr(containers, "engine", lambda: ENGINE)
+    monkeypatch.setattr(containers, "containers", list)
+    monkeypatch.setattr(containers, "container", lambda _name: None)
+    monkeypatch.setattr(containers, "image", lambda _reference: IMAGE)
+    monkeypatch.setattr(server_info, "busy", lambda: "")
+    monkeypatch.setattr(server_info, "port_holder", lambda *_: "")
+    monkeypatch.setattr(server_info, "user_of", lambda _uid: "")
+    monkeypatch.setattr(server_info, "answer", lambda *_: "")
+    monkeypatch.setattr(
+        server_info, "image_version", {"sha256:aa": "2.8.3", "sha256:old": "2.8.2", "sha256:new": "3.0.0"}.get
+    )
+
+
+@pytest.fixture
+def parameters(tmp_path: Path) -> dict[str, Any]:
+    """Return the module's parameters."""
+    registry = {
+        "container": "registry",
+        "name": "reg.test",
+        "port": 5000,
+        "tls": False,
+        "tls_directory": "/tls",
+        "directory": str(tmp_path / "registry"),
+        "data": str(tmp_path / "data"),
+        "uid": 59500,
+        "memory_limit": "",
+        "image": "registry:2.8.3",
+        "config": "version: 0.1\n",
+        "users": "",
+        "bcrypt_cost": 4,
+        "settings": "",
+    }
+    rest = {"image_id": "", "image_layers": [], "refresh": False, "fetched": False, "config_keys": [], "wait": 0}
+    return {"registry": registry, "allow_downgrade": False, "data_confirm": "", "host": "server", **rest}
+
+
+def runs(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], image: str = "sha256:aa", **state: Any) -> None:
+    """Let the registry's container run, as it should be but for its image."""
+    made = settings(parameters["registry"])
+    config = {key: value for key, value in made.items() if key not in ("Image", "HostConfig")}
+    found = {"Id": "c1", "Image": image, "Config": config, "HostConfig": made["HostConfig"]}
+    monkeypatch.setattr(module.containers, "container", lambda _name: {**found, "State": {"Running": True, **state}})
+
+
+def test_a_bare_host_has_everything_pending(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
+    monkeypatch.setattr(module.containers, "engine", lambda: None)
+    info, problems = module.inspect(parameters)
+    assert problems == []
+    assert info["engine"] is None
+    assert info["pending"] == ["image", "data", "data_id", "directory", "config", "container", "state_file"]
+
+
+def test_a_running_registry_has_no_container_pending(monkeypatch: pytest.MonkeyPatch, parameters: dict) -> None:
+    runs(monkeypatch, parameters)
+    info, problems = module.inspect(parameters)
+    assert problems == []
+    assert {"image", "container", "start", "restart", "answer"} & set(info["pending"]) == set()
+    assert info["problem"] == ""
+
+
+def test_a_stopped_container_is_started_and_a_silent_one_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+) -> None:
+    runs(monkeypatch, parameters, Running=False)
+    assert "start" in module.inspect(parameters)[0]["pending"]
+    runs(monkeypatch, parameters)
+    monkeypatch.setattr(server_info, "answer", lambda *_: "no response")
+    info, _ = module.inspect(parameters)
+    assert "answer" in info["pending"]
+    assert info["problem"] == "no response"
+
+
+@pytest.mark.parametrize(
+    ("served", "pending"), [("", False), ("file", False), ("old", True)], ids=["nothing", "the file's", "an older one"]
+)
+def test_a_certificate_that_is_served_no_longer_needs_a_restart(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], served: str, pending: bool
+) -> None:
+    parameters["registry"]["tls"] = True
+    monkeypatch.setattr(server_info, "certificate_hash", lambda _path: "file")
+    monkeypatch.setattr(server_info, "served_hash", lambda _port: served)
+    runs(monkeypatch, parameters)
+    assert ("restart" in module.inspect(parameters)[0]["pending"]) is pending
+
+
+@pytest.mark.parametrize(
+    ("wanted", "containerd", "pending"),
+    [
+        ({}, False, False),
+        ({"image_id": "sha256:aa"}, False, False),
+        ({"image_id": "sha256:other"}, False, True),
+        ({"image_id": "sha256:other", "image_layers": ["sha256:11", "sha256:22"]}, True, False),
+        ({"image_id": "sha256:other", "image_layers": ["sha256:11", "sha256:22"]}, False, True),
+        ({"image_id": "sha256:other", "image_layers": ["sha256:11"]}, True, True),
+        ({"refresh": True}, False, True),
+        ({"refresh": True, "fetched": True}, False, False),
+    ],
+)
+def test_the_image_is_fetched_where_it_is_another(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict, wanted: dict, containerd: bool, pending: bool
+) -> None:
+    monkeypatch.setattr(module.containers, "engine", lambda: ENGINE | {"containerd_image_store": containerd})
+    assert ("image" in module.inspect({**parameters, **wanted})[0]["pending"]) is pending
+
+
+def test_what_stands_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
+    monkeypatch.setattr(server_info, "busy", lambda: "back-up is at work on server since 2026-11-28 03:00:00")
+    monkeypatch.setattr(server_info, "port_holder", lambda *_: "the container other")
+    monkeypatch.setattr(server_info, "user_of", lambda _uid: "daemon")
+    assert module.inspect(parameters)[1] == [
+        "back-up is at work on server since 2026-11-28 03:00:00: wait until it has finished",
+        "registry_server_port: 5000 is taken on server by the container other: stop it or choose another port",
+        "registry_server_uid: 59500 belongs to the user daemon on server: choose a number that nobody has",
+    ]
+
+
+def test_an_older_version_is_refused_once_its_image_is_there(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+) -> None:
+    runs(monkeypatch, parameters, "sha256:new")
+    info, problems = module.inspect(parameters)
+    assert len(problems) == 1
+    assert "this would be a downgrade to 2.8.3" in problems[0]
+    assert info["versions"]["change"] == "version 2.8.3 of the registry takes the place of 3.0.0"
+    assert module.inspect(parameters | {"allow_downgrade": True})[1] == []
+    # Not before: what is there may be another image than the one that is fetched.
+    assert module.inspect(parameters | {"refresh": True})[1] == []
+
+
+def test_a_configuration_that_the_new_version_does_not_understand_is_refused(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+) -> None:
+    runs(monkeypatch, parameters, "sha256:old")
+    problems = module.inspect(parameters | {"config_keys": ["redis", "redis.addrs"]})[1]
+    assert problems == [
+        "registry_server_config: redis.addrs is not understood by version 2.8.3 of the registry: use redis.addr, one"
+        " address"
+    ]
+
+
+def test_a_refresh_that_brings_the_same_image_is_told(monkeypatch: pytest.MonkeyPatch, parameters: dict) -> None:
+    runs(monkeypatch, parameters)
+    assert module.inspect(parameters)[0]["versions"] == {}
+    info, _ = module.inspect(parameters | {"refresh": True, "fetched": True})
+    assert info["versions"]["change"] == "version 2.8.3 of the registry runs already"
+
+
+def test_what_interrupted_runs_have_left_is_found(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
+    names = [["registry-before"], ["registry-read-only"], ["other"]]
+    monkeypatch.setattr(module.containers, "containers", lambda: [{"names": n, "ports": set()} for n in names])
+    info, _ = module.inspect(parameters)
+    assert info["previous_container"]
+    assert info["interrupted"] == ["registry-read-only"]
+    assert info["pending"][0] == "rollback"
+
+
+def test_other_data_is_refused_unless_it_is_confirmed(parameters: dict[str, Any]) -> None:
+    data = Path(parameters["registry"]["data"])
+    data.mkdir()
+    (data / ".wharf").write_text("bb other.test\n")
+    (problem,) = module.inspect(parameters)[1]
+    assert f"registry_server_data: {data} on server holds the data of another registry, other.test" in problem
+    assert module.inspect(parameters | {"data_confirm": str(data)})[1] == []

@@ -1,0 +1,191 @@
+"""What the role registry_server makes of its settings, and what in them it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.wharf.registry.plugins.plugin_utils import server_plan as module
+
+ROLE = Path(__file__).resolve().parents[4] / "roles/registry_server"
+BASE = yaml.safe_load((ROLE / "vars/main.yml").read_text("utf-8"))["__registry_server_config"]
+DIGEST = "sha256:" + "0a" * 32
+SETTINGS: dict[str, Any] = {
+    "name": "reg.test",
+    "port": 5000,
+    "tls": True,
+    "tls_directory": "/etc/wharf/tls",
+    "users": [{"name": "ci"}],
+    "password_directory": "/no/passwords",
+    "anonymous": False,
+    "bcrypt_cost": 4,
+    "image_source": "pull",
+    "image": f"registry:2.8.3@{DIGEST}",
+    "image_archive": "",
+    "data": "/srv/images",
+    "config": {},
+    "memory_limit": "",
+    "directory": "/etc/wharf/registry",
+    "uid": 59500,
+    "container": "registry",
+    "delete_untagged": False,
+}
+
+
+def plan(**changes: Any) -> dict[str, Any]:
+    """Return the plan for SETTINGS with changes; they must be good."""
+    made = module.server_plan({**SETTINGS, **changes}, BASE)
+    assert made["problems"] == []
+    return made
+
+
+def test_the_role_s_own_settings_are_those_that_are_read() -> None:
+    named = yaml.safe_load((ROLE / "vars/main.yml").read_text("utf-8"))["__registry_server_settings"]
+    assert set(named) == set(SETTINGS)
+
+
+def test_a_registry_with_users_and_tls_is_configured_so() -> None:
+    config = plan()["config"]
+    assert config["auth"]["htpasswd"]["path"] == "/wharf/config/htpasswd"
+    assert config["http"]["tls"]["key"] == "/wharf/tls/registry.key"
+    assert config["http"]["addr"] == ":5000"
+
+
+def test_an_open_registry_without_tls_is_configured_so() -> None:
+    made = plan(users=[], anonymous=True, tls=False)
+    assert "auth" not in made["config"]
+    assert "tls" not in made["config"]["http"]
+    known = json.loads(made["registry"]["settings"])
+    assert (known["ca"], known["htpasswd"]) == ("", "")
+
+
+def test_the_user_s_configuration_comes_last() -> None:
+    made = plan(
+        config={
+            "log": {"level": "debug"},
+            "storage": {"s3": {"bucket": "images"}, "cache": {"blobdescriptor": "inmemory"}},
+        }
+    )
+    assert made["config"]["log"]["level"] == "debug"
+    assert "filesystem" not in made["config"]["storage"]
+    assert made["config_keys"][:2] == ["log", "log.level"]
+    known = json.loads(made["registry"]["settings"])
+    assert (known["driver"], known["root"], known["caches"]) == ("s3", "/var/lib/registry", True)
+
+
+def test_the_command_on_the_server_is_told_of_the_registry() -> None:
+    assert json.loads(plan()["registry"]["settings"]) == {
+        "container": "registry",
+        "name": "reg.test",
+        "port": 5000,
+        "ca": "/etc/wharf/tls/ca.crt",
+        "htpasswd": "/etc/wharf/registry/htpasswd",
+        "driver": "filesystem",
+        "root": "/var/lib/registry",
+        "delete_untagged": False,
+        "caches": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, f"registry@{DIGEST}"),  # the engine takes a tag or a digest
+        ({"image": "mirror.test:5000/library/registry:3.0.0"}, "mirror.test:5000/library/registry:3.0.0"),
+        ({"image": f"mirror.test:5000/registry@{DIGEST}"}, f"mirror.test:5000/registry@{DIGEST}"),
+        ({"image_source": "distro"}, "wharf-registry:distro"),
+    ],
+)
+def test_the_image_follows_its_source(changes: dict[str, Any], name: str) -> None:
+    made = plan(**changes)
+    assert made["image"] == {"name": name, "id": "", "layers": []}
+    assert made["registry"]["image"] == name
+
+
+@pytest.mark.parametrize(("tags", "name"), [(["registry:2.8.3", "registry:2"], "registry:2.8.3"), ([], "sha256:aa")])
+def test_an_archive_s_image_goes_by_its_tag_or_its_id(
+    monkeypatch: pytest.MonkeyPatch, tags: list[str], name: str
+) -> None:
+    monkeypatch.setattr(module, "archive_problems", lambda *_: [])
+    found = {"id": "sha256:aa", "tags": tags, "layers": ["sha256:bb"], "version": "2.8.3"}
+    monkeypatch.setattr(module, "archive_image", lambda _path: found)
+    made = plan(image_source="archive", image_archive="/a.tar")
+    assert made["image"] == {"name": name, "id": "sha256:aa", "layers": ["sha256:bb"]}
+
+
+def test_numbers_and_booleans_that_arrive_as_text_are_taken_for_what_they_mean() -> None:
+    made = plan(port="5443", tls="no", users=[], anonymous="yes", delete_untagged="true", bcrypt_cost="10")
+    known = json.loads(made["registry"]["settings"])
+    assert (known["port"], known["ca"], known["delete_untagged"]) == (5443, "", True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"name": "Reg"}, "registry_server_name: 'Reg' has upper case letters"),
+        ({"port": 70000}, "registry_server_port: 70000 is not a TCP port"),
+        ({"users": []}, "registry_server_users: is empty"),
+        ({"bcrypt_cost": 3}, "registry_server_bcrypt_cost: 3 is not a bcrypt cost"),
+        ({"data": "/etc"}, "registry_server_data: '/etc' is a directory of the system"),
+        ({"memory_limit": "much"}, "registry_server_memory_limit: 'much' is not a size: use bytes with a suffix"),
+        ({"image": "registry"}, "registry_server_image: 'registry' is not pinned"),
+        ({"image_source": "archive"}, "registry_server_image_archive: is missing"),
+        (
+            {"image": "registry:3.0.0", "config": {"redis": {"addr": "redis:6379"}}},
+            "registry_server_config: redis.addr is not understood by version 3.0.0 of the registry: use redis.addrs",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_are_named(changes: dict[str, Any], line: str) -> None:
+    made = module.server_plan({**SETTINGS, **changes}, BASE)
+    assert list(made) == ["problems"]
+    assert made["problems"][0].startswith(line)
+
+
+def test_passwords_are_given_or_generated_or_still_missing(tmp_path: Path) -> None:
+    (tmp_path / "ci").write_text("generated\n")
+    users = [{"name": "ci"}, {"name": "dev", "password": "kD8-xQ2_vLm4Rt7Zp1Wc"}, {"name": "new"}]
+    made = plan(users=users, password_directory=str(tmp_path))
+    assert made["registry"]["users"] == "ci:generated\ndev:kD8-xQ2_vLm4Rt7Zp1Wc\nnew:\n"
+    assert made["generate"] == ["new"]
+
+
+def test_an_image_that_is_not_used_is_not_judged() -> None:
+    plan(image_source="distro", image="", image_archive="/no/file")
+
+
+# What the role's specification says, before any of this is asked ----------------------------------
+
+SPEC = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"]["main"]["options"]
+SECRET = "s3cr3t-Wort"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"users": f"alice {SECRET}"}, "dict"),
+        ({"users": [7]}, "dict"),
+        ({"users": [{"name": "alice", "passwrod": "x"}]}, "passwrod"),
+        ({"users": [{"password": SECRET}]}, "name"),
+        ({"port": "http"}, "int"),
+        ({"anonymous": "perhaps"}, "bool"),
+        ({"image_source": "hub"}, "pull, archive, distro"),
+        ({"state": "gone"}, "present, absent"),
+    ],
+)
+def test_types_choices_and_keys_are_refused_by_the_specification(change: dict[str, Any], words: str) -> None:
+    given = {f"registry_server_{key}": value for key, value in {"name": "reg.test", **change}.items()}
+    errors = ArgumentSpecValidator(SPEC).validate(given).errors.errors
+    assert len(errors) >= 1
+    assert any(words in str(error) for error in errors)
+
+
+@pytest.mark.parametrize("given", [{"port": "5443"}, {"anonymous": "yes"}, {"tls": "false"}, {"users": []}])
+def test_numbers_and_booleans_as_text_pass_the_specification(given: dict[str, Any]) -> None:
+    given = {f"registry_server_{key}": value for key, value in {"name": "reg.test", **given}.items()}
+    assert ArgumentSpecValidator(SPEC).validate(given).errors.errors == []
