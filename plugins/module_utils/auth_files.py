@@ -100,6 +100,11 @@ class Docker:
                 return credentials
         return in_file(read_json(self.path), self.registry)
 
+    def is_kept(self, login: tuple[str, str]) -> bool:
+        """Return whether a helper has this login, where the user has set one: the tool may not read the file then."""
+        helpers = self.helpers()
+        return not helpers or any(in_helper(helper, self.registry) == login for helper in helpers)
+
     def usable(self) -> bool:
         """Return whether the user may use the engine, or has one of their own."""
         if read_json(self.path).get("currentContext") not in (None, "", "default"):
@@ -199,7 +204,7 @@ def log_in(place: Docker, login: tuple[str, str], registry: Registry, check: boo
     """
     before, stale = (place.known(), mode(place.path)), place.stale(login)
     pending = before[0] != login or before[1] not in (None, 0o600) or bool(stale)
-    accepted = None if pending else registry.accepts(login)
+    accepted = registry.accepts(login) if not pending and place.is_kept(login) else None
     if check or accepted:
         return Outcome(pending or accepted is False, accepted is True)
     command = [place.program, "login", *place.arguments(), "--username", login[0], "--password-stdin", place.registry]

@@ -121,6 +121,15 @@ def test_tool_is_asked_only_where_the_file_is_wrong_or_the_registry_does_not_con
     assert bool(commands) == asked
 
 
+def test_tool_is_asked_where_the_file_is_right_but_the_helper_has_nothing(tmp_path: Path, commands: list) -> None:
+    place = Place(tmp_path, "ci:pw")
+    document = json.loads(Path(place.path).read_text())
+    Path(place.path).write_text(json.dumps(document | {"credsStore": "none"}))
+    outcome = login.log_in(place, ("ci", "pw"), Registry(True), False)
+    assert not outcome.changed
+    assert ["docker", "login", "--username", "ci", "--password-stdin", REGISTRY] in [command for command, _ in commands]
+
+
 def test_password_goes_in_on_standard_input(tmp_path: Path, commands: list) -> None:
     login.log_in(Place(tmp_path, "ci:old"), ("ci", "pw"), Registry(True), False)
     assert commands == [(["docker", "login", "--username", "ci", "--password-stdin", REGISTRY], "pw")]
