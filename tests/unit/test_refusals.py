@@ -159,7 +159,7 @@ def test_host_without_a_mistake_is_stopped_too_but_not_blamed(said: dict[str, st
     assert set(said) == {*MISTAKES, *ENGINE_MISTAKES}
 
 
-def test_landscape_without_a_server_is_refused(tmp_path: Path) -> None:
+def test_deployment_without_a_server_is_refused(tmp_path: Path) -> None:
     output = run(tmp_path, {"registry_clients": {"hosts": {"client": GOOD | {"ansible_host": "192.0.2.1"}}}})
     assert "registry_servers: the group is empty" in output
     assert "UNREACHABLE" not in output

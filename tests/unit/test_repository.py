@@ -193,8 +193,8 @@ def test_no_two_tasks_of_a_role_have_the_same_name(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_knows_no_groups_no_other_role_and_no_landscape(role: str) -> None:
-    """A message may name a fact of the landscape as the remedy, with its value: `wharf_x: true`."""
+def test_a_role_knows_no_groups_no_other_role_and_no_settings(role: str) -> None:
+    """A message may name a setting as the remedy, with its value: `wharf_x: true`."""
     for file in files(".yml", ".j2", under=(f"roles/{role}",)):
         text = file.read_text("utf-8")
         assert not re.search(r"\bgroups\b[.\[]|\bhostvars\b", text), file
