@@ -8,12 +8,11 @@ import uuid
 from pathlib import Path
 
 import bcrypt
+import hosts_snapshot as snapshot
 import pytest
-from conftest import ROOT, load_module
+from conftest import ROOT
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-
-snapshot = load_module("molecule/hosts_snapshot.py")
 
 PASSWORDS = {"ci": "not-so-secret-password"}
 LOGIN = base64.b64encode(b"ci:not-so-secret-password").decode()

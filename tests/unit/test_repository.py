@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import variables
 import yaml
-from conftest import ROOT, load_module
+from conftest import ROOT
 from packaging.specifiers import SpecifierSet
 
 # Those that act on hosts: the role settings has only variables, whose names are the deployment's own.
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir() and path.name != "settings"}
 NOT_OURS = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", ".credentials"}
 
-
-variables = load_module("tests/variables.py")
 
 FACTS = variables.options(ROOT / "roles/settings/meta/argument_specs.yml", "validate")
 
