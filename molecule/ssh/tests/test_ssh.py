@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sysconfig
 
-from conftest import REGISTRY, changes, pull, push
+from conftest import PROJECT, REGISTRY, changes, pull, push
 
 ALONE = "alone.wharf.test:8443"
 
@@ -43,6 +46,34 @@ def test_roles_alone_serve_a_registry(hosts):
     alone.check_output(f"echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - {reference}")
     pull(alone, reference, push(alone, reference))
     assert alone.file("/srv/registry-data/docker/registry/v2/repositories/test/alone").exists
+
+
+def test_role_of_the_installed_collection_serves_by_its_full_name(tmp_path):
+    """From the tarball, in a directory that knows nothing of the checkout, as a user without Wharf's playbooks would."""
+    play = [{"hosts": "alone", "become": True, "gather_facts": False, "roles": ["wharf.registry.docker_engine"]}]
+    (tmp_path / "play.yml").write_text(json.dumps(play))
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))},
+        "ANSIBLE_COLLECTIONS_PATH": f"{tmp_path}:{sysconfig.get_path('purelib')}",
+        "ANSIBLE_HOST_KEY_CHECKING": "false",
+    }
+    for command in (
+        ["ansible-galaxy", "collection", "build", PROJECT],
+        [
+            "ansible-galaxy",
+            "collection",
+            "install",
+            "-p",
+            tmp_path,
+            "--no-deps",
+            "--offline",
+            "wharf-registry-1.0.0.tar.gz",
+        ],
+        ["ansible-playbook", "--check", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "play.yml"],
+    ):
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert "wharf.registry.docker_engine" in result.stdout
 
 
 def test_memory_limit_of_a_container(hosts):
