@@ -49,7 +49,7 @@ def test_roles_alone_serve_a_registry(hosts):
 
 
 def test_role_of_the_installed_collection_serves_by_its_full_name(tmp_path):
-    """From the tarball, in a directory that knows nothing of the checkout, as a user without Wharf's playbooks would."""
+    """From the tarball, in a directory that knows nothing of the checkout, in a playbook of somebody else's."""
     play = [{"hosts": "alone", "become": True, "gather_facts": False, "roles": ["wharf.registry.docker_engine"]}]
     (tmp_path / "play.yml").write_text(json.dumps(play))
     environment = {
