@@ -26,6 +26,9 @@ from .text import one_line
 
 LARGEST_BODY = 16 * 1024 * 1024  # bytes of a manifest, a list or an error
 CHUNK = 1024 * 1024
+# Version 2 writes a tag in two steps: while its repository is pushed to, it may answer with an error for a moment.
+RETRIES = 3
+RETRY_PAUSE = 0.3  # seconds
 PARTIAL_CHAIN = 0x80000  # ssl.VERIFY_X509_PARTIAL_CHAIN, which Python has since 3.10
 
 
@@ -391,7 +394,15 @@ class Client:
             DigestError: its content is not what the reference or the registry says.
         """
         path = f"/v2/{repository}/manifests/{reference}"
-        response = self.expect(200, "GET", path, b"", {"Accept": ", ".join(MEDIA_TYPES)})
+        accept = {"Accept": ", ".join(MEDIA_TYPES)}
+        response = self.request("GET", path, b"", accept)
+        for _ in range(RETRIES):
+            if response.status != 500:
+                break
+            time.sleep(RETRY_PAUSE)
+            response = self.request("GET", path, b"", accept)
+        if response.status != 200:
+            raise self._status_error("GET", path, response)
         named = response.headers.get("Docker-Content-Digest", "")
         expected = reference if DIGEST.fullmatch(reference) else named
         digest = digest_of(response.body, expected.partition(":")[0] if DIGEST.fullmatch(expected) else "sha256")

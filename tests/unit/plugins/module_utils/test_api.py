@@ -236,6 +236,26 @@ def test_sizes_count_manifests_as_they_are_and_each_blob_once(registry, client):
     assert sum(sizes.values()) == 1000 + 2 * 10 + sum(image["size"] for image in images) + len(index)
 
 
+@pytest.mark.parametrize(("errors", "succeeds"), [(1, True), (3, True), (4, False)])
+def test_manifest_is_asked_for_again_while_the_registry_is_writing(registry, client, monkeypatch, errors, succeeds):
+    monkeypatch.setattr(api, "RETRY_PAUSE", 0)
+    registry.manifests["app", "1"] = b"{}"
+    left = [errors]
+
+    def writing(handler):
+        left[0] -= 1
+        if left[0] == 0:
+            registry.instead = None
+        handler.answer(500)
+
+    registry.instead = writing
+    if succeeds:
+        assert client.manifest("app", "1").content == b"{}"
+    else:
+        with pytest.raises(api.StatusError, match="HTTP status 500"):
+            client.manifest("app", "1")
+
+
 def test_manifest_with_another_digest_is_refused(registry, client):
     registry.manifests["app", "1"] = b"{}"
     registry.instead = answering(200, b'{"altered": 1}', Docker_Content_Digest=digest(b"{}"))
