@@ -318,14 +318,14 @@ def test_credential_helper_of_podman_is_used(hosts, ansible):
 def test_tool_that_is_no_longer_in_the_list_loses_trust(hosts, ansible):
     """And one that is not there yet gets it ahead."""
     client = hosts["testing"]
-    tools = {"registry_client_tools": ["docker", "containerd"], "wharf_registry_logins": []}
+    tools = {"wharf_client_tools": ["docker", "containerd"], "wharf_registry_logins": []}
     result = ansible("playbooks/trust-registry.yml", "--limit", "testing", "-e", json.dumps(tools))
     assert result.returncode == 0, result.stdout
     assert not client.file("/etc/containers/certs.d").exists
     assert client.file(f"/etc/containerd/certs.d/{CA_FILE}").exists
     assert "# BEGIN wharf" in client.file("/etc/containerd/config.toml").content_string
     assert client.file(f"/etc/docker/certs.d/{CA_FILE}").exists
-    tools["registry_client_tools"] = ["skopeo"]
+    tools["wharf_client_tools"] = ["skopeo"]
     assert ansible("playbooks/trust-registry.yml", "--limit", "node13", "-e", json.dumps(tools)).returncode == 0
     assert hosts["node13"].file(f"/etc/containers/certs.d/{CA_FILE}").exists
     assert not hosts["node13"].file("/etc/containerd/certs.d").exists
@@ -404,7 +404,7 @@ def test_what_a_client_cannot_have_is_refused_before_anything_changes(hosts, ans
 
 
 def test_login_without_a_program_for_it_is_named(hosts, ansible):
-    tools = {"registry_client_tools": ["docker", "podman"], "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
+    tools = {"wharf_client_tools": ["docker", "podman"], "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
     result = ansible("playbooks/trust-registry.yml", "--limit", "node13", "-e", json.dumps(tools))
     assert result.returncode != 0
     assert "a login with docker needs the command docker" in result.stdout
@@ -444,7 +444,7 @@ def test_plain_http_instead_and_back(hosts, ansible):
         "wharf_registry_anonymous": True,
         "wharf_registry_users": [],
         "wharf_registry_logins": [],
-        "registry_client_system_store": False,
+        "wharf_client_system_store": False,
     }
     plain = ["-e", json.dumps(facts)]
     result = ansible("playbooks/trust-registry.yml", "--check", "--limit", "debian13", *plain)
