@@ -29,16 +29,6 @@ def directory(data: str) -> Path | None:
     return Path(volume["Mountpoint"]) if volume else None
 
 
-def registry_data(name: str, data: str) -> Path | None:
-    """Return the directory that holds a registry's images, whether it is there or not.
-
-    Args:
-        name: the registry's container; what it has mounted counts for more than the setting.
-        data: the setting, an absolute path or the name of a volume.
-    """
-    return mounted_at(container(name)) or directory(data)
-
-
 def _inspect(kind: str, name: str) -> dict[str, Any] | None:
     """Return what docker inspect tells of a container or a volume; None where there is none, or no engine."""
     try:
