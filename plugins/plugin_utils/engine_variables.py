@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts
+
 SPECIFICATION = Path(__file__).parents[2] / "roles/docker_engine/meta/argument_specs.yml"
 # useradd(8) of Debian.
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?")
@@ -36,14 +38,7 @@ def docker_engine_problems(hostvars: Mapping[str, Mapping[str, Any]], hosts: Seq
         a line for each mistake: the variable, what is wrong, what would be right. None holds a password. A mistake
         that only some hosts make names them.
     """
-    judged: dict[str, list[str]] = {}
-    found: dict[str, list[str]] = {}
-    for host in hosts:
-        variables = hostvars[host]
-        given = {name: variables[name] for name in variables if name.startswith("docker_engine_")}
-        for problem in judged.setdefault(repr(sorted(given.items())), problems_of(given)) if given else ():
-            found.setdefault(problem, []).append(host)
-    return [line if len(on) == len(hosts) else f"{line} (on {', '.join(on)})" for line, on in found.items()]
+    return problems_on_hosts(hostvars, hosts, "docker_engine_", problems_of)
 
 
 def problems_of(given: Mapping[str, Any]) -> list[str]:

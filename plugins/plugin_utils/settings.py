@@ -21,7 +21,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts, shown
 
 ROLE = Path(__file__).parents[2] / "roles/settings"
 PLACEHOLDER = "/"  # stands for a default that only Ansible can template
@@ -44,15 +44,15 @@ def settings_problems(
     """
     if not servers:
         return ["registry_servers: the group is empty: put the host that shall run the registry into it"]
-    judged: dict[str, list[str]] = {}
-    found: dict[str, list[str]] = {}
-    for host in hosts:
-        variables = hostvars[host]
-        given = {name: variables[name] for name in variables if name.startswith("wharf_")}
-        of_host = _backup_host_problems(given.get("wharf_backup_host") or "", hostvars, servers)
-        for problem in [*judged.setdefault(repr(sorted(given.items())), problems_of(given)), *of_host]:
-            found.setdefault(problem, []).append(host)
-    return [line if len(on) == len(hosts) else f"{line} (on {', '.join(on)})" for line, on in found.items()]
+    return problems_on_hosts(
+        hostvars,
+        hosts,
+        "wharf_",
+        lambda given: [
+            *problems_of(given),
+            *_backup_host_problems(given.get("wharf_backup_host") or "", hostvars, servers),
+        ],
+    )
 
 
 def problems_of(given: Mapping[str, Any]) -> list[str]:

@@ -9,9 +9,48 @@ a key, or the text around one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def problems_on_hosts(
+    hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], prefix: str, judge: Callable[[dict], Iterable[str]]
+) -> list[str]:
+    """Judge the variables of several hosts, those that are alike once.
+
+    Args:
+        hostvars: Ansible's variable of that name.
+        hosts: the hosts.
+        prefix: what the names of the judged variables begin with.
+        judge: returns a line for each mistake in one host's variables.
+
+    Returns:
+        A line for each mistake; one that only some hosts make names them.
+    """
+    judged: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
+    for host in hosts:
+        variables = hostvars[host]
+        given = {name: plain(variables[name]) for name in variables if name.startswith(prefix)}
+        key = repr(sorted(given.items()))
+        if key not in judged:
+            judged[key] = list(judge(given))
+        for problem in judged[key]:
+            found.setdefault(problem, []).append(host)
+    return [line if len(on) == len(hosts) else f"{line} (on {', '.join(on)})" for line, on in found.items()]
+
+
+def plain(value: Any) -> Any:
+    """Return a value in plain dicts and lists.
+
+    Ansible's containers template their items when they are read, and take its whole templar along when they are copied,
+    as its validator does: for a host's settings that took 0.1 s of a processor.
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def shown(value: object) -> str:
