@@ -5,8 +5,10 @@
 #
 # Holds the registry, the libraries that it is linked with, the CA certificates, and a busybox for the health check.
 set -eu
+umask 022  # another user than root runs what is in the image
 image=$1
-work=$(mktemp -d)
+# Not in /tmp, which may be mounted noexec: ldd runs the program's loader on it.
+work=$(mktemp -d /var/lib/wharf-image.XXXXXXXX)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
@@ -30,6 +32,8 @@ ldd unpacked/usr/bin/docker-registry | grep -o '/[^ ]*' | while read -r library;
 done
 find unpacked/usr/share/ca-certificates/mozilla -name '*.crt' -exec cat {} + >root/etc/ssl/certs/ca-certificates.crt
 echo 'root:x:0:0:root:/:/bin/sh' >root/etc/passwd
+# As a user like the registry's: a library that is missing, or that only root can read, is found here.
+chroot --userspec=65534:65534 root /usr/bin/docker-registry --version >/dev/null
 
 tar --create --directory root . | docker import \
     --change 'ENTRYPOINT ["/usr/bin/docker-registry"]' \
