@@ -28,8 +28,6 @@ options:
 attributes:
   check_mode:
     support: full
-  diff_mode:
-    support: none
 author:
   - Wharf maintainers
 """
@@ -42,23 +40,21 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-state:
-  description: What was asked for.
-  type: str
+changed:
+  description: Always true.
+  type: bool
   returned: always
 """
 
 import os
 import time
-from http.client import HTTPException
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import PATH, end_restart, parse, read_bytes
+from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import PATH, end_restart, read
 from ansible_collections.wharf.registry.plugins.module_utils.engine import Engine, api_get, is_systemd, last_error
-from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import run
-from ansible_collections.wharf.registry.plugins.module_utils.engine_state import RESTART
+from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import RESTART, run
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
 
@@ -71,24 +67,21 @@ def is_replaced(unit: str) -> bool:
         return False
 
 
-def commands(state: str) -> list[list[str]]:
+def commands(state: str) -> list[str]:
     """Return the commands for the service manager."""
-    boot = ["update-rc.d", "docker"]
     if not is_systemd():
-        if state == "restarted":
-            return [["service", "docker", "restart"]]
-        return [[*boot, "defaults"], [*boot, "enable"], ["service", "docker", "start"]]
+        start = ["update-rc.d docker defaults", "update-rc.d docker enable", "service docker start"]
+        return start if state == "started" else ["service docker restart"]
     if state == "started":
-        return [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", "docker.service"]]
+        return ["systemctl daemon-reload", "systemctl enable --now docker.service"]
     units = ["docker.service"]
     if is_replaced("docker.service"):
         # A socket whose unit was away for a moment hands nothing over any more.
-        socket = run("systemctl", "list-unit-files", "--no-legend", "docker.socket").stdout.split()[:1]
-        units = socket + units
+        units = run("systemctl", "list-unit-files", "--no-legend", "docker.socket").stdout.split()[:1] + units
     # The containers' shims go on without it.
     if is_replaced("containerd.service"):
         units = ["containerd.service", *units]
-    return [["systemctl", "daemon-reload"], ["systemctl", "restart", *units]]
+    return ["systemctl daemon-reload", f"systemctl restart {' '.join(units)}"]
 
 
 def wait_for_answer(module: AnsibleModule, began: float) -> None:
@@ -101,11 +94,11 @@ def wait_for_answer(module: AnsibleModule, began: float) -> None:
     deadline = time.monotonic() + module.params["timeout"]
     while time.monotonic() < deadline:
         engine = Engine.find()
-        path = engine.socket_path(parse(read_bytes(PATH) or b"", PATH)) if engine else None
+        path = engine.socket_path(read(PATH)) if engine else None
         try:
             if engine and (path is None or api_get(path, "/version")):
                 return
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, ValueError) as error:
             message = str(error)
         time.sleep(0.2)
     raise WharfError(f"the engine does not answer: {last_error(module, began) or message}")
@@ -122,13 +115,11 @@ def start(module: AnsibleModule) -> None:
         # Debian's unit allows three starts in a minute; one more would leave the engine stopped.
         run("systemctl", "reset-failed", "docker.service", "docker.socket")
     for command in commands(module.params["state"]):
-        done = run(*command)
+        done = run(*command.split())
         if done.returncode != 0:
             message = last_error(module, began)
-            raise WharfError(
-                f"{' '.join(command)} fails: {' '.join(done.stdout.split())}"
-                + (f" The engine's last error: {message}" if message else "")
-            )
+            reason = f" The engine's last error: {message}" if message else ""
+            raise WharfError(f"{command} fails: {' '.join(done.stdout.split())}{reason}")
     wait_for_answer(module, began)
     if module.params["state"] == "restarted":
         Path(RESTART).unlink(missing_ok=True)
@@ -147,9 +138,9 @@ def main() -> None:
     try:
         if not module.check_mode:
             start(module)
-        module.exit_json(changed=True)
     except WharfError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(changed=True)
 
 
 if __name__ == "__main__":

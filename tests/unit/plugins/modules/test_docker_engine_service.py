@@ -31,7 +31,7 @@ def host(monkeypatch, tmp_path):
     monkeypatch.setattr(service, "api_get", api_get)
     monkeypatch.setattr(service, "is_systemd", lambda: host.systemd)
     monkeypatch.setattr(service, "is_replaced", lambda unit: unit in host.replaced)
-    monkeypatch.setattr(service, "read_bytes", lambda path: None)
+    monkeypatch.setattr(service, "read", lambda path: {})
     monkeypatch.setattr(service, "last_error", lambda module, began: "")
     monkeypatch.setattr(service, "RESTART", str(host.restart))
     monkeypatch.setattr(service, "end_restart", lambda: host.calls.append("end_restart"))
