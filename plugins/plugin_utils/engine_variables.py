@@ -36,6 +36,15 @@ FORMS = {
         r"[1-9][0-9]*[kmg]",
         "no size: use a whole number followed by k, m or g, such as 10m",
     ),
+    # One with a user or a password is another matter.
+    "docker_engine_repository_url": (
+        r"https?://[^/\s]\S*|[^/]*//[^/]*@.*",
+        "no address: use that of a repository such as Docker's, https://download.docker.com/linux/debian",
+    ),
+    "docker_engine_restart_throttle": (
+        r"[0-9]+",
+        "below zero: use the number of engines that may restart at the same time, or 0 for all",
+    ),
     "docker_engine_no_proxy": (r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?", NO_HOST),
     "docker_engine_no_proxy_extra": (r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?", NO_HOST),
 }
@@ -71,8 +80,8 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
     problems = []
     for name, (form, otherwise) in FORMS.items():
         value = values.get(name, [])
-        texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
-        problems += [f"{name}: {text!r} is {otherwise}" for text in texts if not re.fullmatch(form, text)]
+        all_values = value if isinstance(value, list) else [value]
+        problems += [f"{name}: {one!r} is {otherwise}" for one in all_values if not re.fullmatch(form, str(one))]
     return problems + [problem for is_wrong, problem in _judgements(values) if is_wrong]
 
 
@@ -88,23 +97,10 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         f"docker_engine_version: is {version!r}, but docker_engine_source is none, which installs no engine: leave the "
         "version out, or use distro or docker_ce",
     )
-    url = urlsplit(values.get("docker_engine_repository_url", "https://repository.example/"))
     yield (
-        "@" in url.netloc,
+        "@" in urlsplit(values.get("docker_engine_repository_url", "")).netloc,
         "docker_engine_repository_url: holds a user or a password, which everybody on the host could read: put it into "
         "a file in /etc/apt/auth.conf.d",
-    )
-    is_address = url.scheme in ("http", "https") and url.netloc and not re.search(r"\s", url.geturl())
-    yield (
-        "@" not in url.netloc and not is_address,
-        f"docker_engine_repository_url: {url.geturl()!r} is no address: use that of a repository such as Docker's, "
-        "https://download.docker.com/linux/debian",
-    )
-    throttle = values.get("docker_engine_restart_throttle", 1)
-    yield (
-        throttle < 0,
-        f"docker_engine_restart_throttle: {throttle} is below zero: use the number of engines that may restart at the "
-        "same time, or 0 for all",
     )
     options = values.get("docker_engine_options", {})
     yield (
@@ -128,8 +124,8 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         )
     yield (
         bool(proxies) and "proxies" in options,
-        f"docker_engine_options: holds proxies, and the engine takes them instead of {' and '.join(proxies)}: leave one "
-        "of the two out; everybody on the host can read daemon.json",
+        f"docker_engine_options: holds proxies, and the engine takes them instead of {' and '.join(proxies)}: leave "
+        "one of the two out; everybody on the host can read daemon.json",
     )
 
 
