@@ -20,19 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import engine as engines
-from .engine import (
-    Engine,
-    ReloadWatch,
-    api_get,
-    check_against_help,
-    describe,
-    engine_keys,
-    flag_values,
-    flags_of,
-    help_types,
-    idle_argv,
-    last_error,
-)
+from .engine import Engine, ReloadWatch, describe
 from .errors import WharfError
 from .files import write_atomic
 
@@ -244,21 +232,20 @@ class Ledger:
     pending: dict = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, data: dict, path: str) -> Ledger:
-        """Read a ledger. Raises WharfError when it is not one of ours."""
+    def read(cls) -> Ledger:
+        """Return the host's ledger; an empty one where there is none. Raises WharfError when it cannot be read."""
+        data = read(LEDGER)
         try:
             if data.get("version", LEDGER_VERSION) != LEDGER_VERSION:
-                raise WharfError(f"{path}: version {data['version']} is newer than this module. Use the newer Wharf.")
-            claims = {
-                tuple(entry["path"]): Claim(
-                    entry["before"], {name: list(texts) for name, texts in entry["owners"].items()}
-                )
-                for entry in data.get("claims", [])
-            }
+                raise WharfError(f"{LEDGER}: version {data['version']} is newer than this module. Use the newer Wharf.")
+            claims = {}
+            for entry in data.get("claims", []):
+                owners = {name: [*texts] for name, texts in entry["owners"].items()}
+                claims[tuple(entry["path"])] = Claim(entry["before"], owners)
             return cls(claims, dict(data.get("pending", {})))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise WharfError(
-                f"{path}: not a ledger of Wharf's ({error!r}). Restore it from a backup; or remove it, and what "
+                f"{LEDGER}: not a ledger of Wharf's ({error!r}). Restore it from a backup; or remove it, and what "
                 "stands in daemon.json counts as somebody else's from then on. Nothing was changed."
             ) from error
 
@@ -272,11 +259,6 @@ class Ledger:
             return None
         data = {"version": LEDGER_VERSION, "claims": claims, **({"pending": self.pending} if self.pending else {})}
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-
-    def owners(self, path: Path = ()) -> list[str]:
-        """Return everybody who owns something at or below a path, sorted."""
-        claims = [claim for place, claim in self.claims.items() if place[: len(path)] == path]
-        return sorted({owner for claim in claims for owner in claim.owners})
 
 
 def union(old: Ledger, new: Ledger, pending: dict) -> Ledger:
@@ -459,10 +441,10 @@ class Change:
         raw = read_bytes(self.path)
         document = None if raw is None else parse(raw, self.path)
         self.text = None if raw is None else raw.decode("utf-8")
-        self.ledger = read_ledger()
+        self.ledger = Ledger.read()
 
-        argv = self.engine.argv if self.engine else idle_argv(module) if options or groups else []
-        flags = flags_of(argv)
+        argv = self.engine.argv if self.engine else engines.idle_argv(module) if options or groups else []
+        flags = engines.flags_of(argv)
         reserved = (*flags, *self._refused_by(argv, document or {}))
         after, self.final, self.yielded = merge(document, self.ledger, owner, options, groups, reserved)
         self.before, self.after = document or {}, after or {}
@@ -479,30 +461,34 @@ class Change:
             if self.new_text is not None and is_judged:
                 knows_validate = self._validate()
 
-        self.engine_has = {key: self.before.get(key) for key in changed_keys(self.before, self.after)}
-        if self.engine and self.ledger.pending.get("engine") == self.engine.identity:
-            self.engine_has.update(self.ledger.pending.get("has", {}))
+        # What the engine has of keys that are to change, or that it could not take over yet.
+        self.engine_has = {}
+        if self.engine:
+            self.engine_has = {key: self.before.get(key) for key in changed_keys(self.before, self.after)}
+            if self.ledger.pending.get("engine") == self.engine.identity:
+                self.engine_has.update(self.ledger.pending.get("has", {}))
         self.late = changed_keys(self.engine_has, {key: self.after.get(key) for key in self.engine_has})
         self.reload_keys = [key for key in self.late if can_reload(key, self.engine_has[key], self.after.get(key))]
         self.restart_keys = [key for key in self.late if key not in self.reload_keys]
-        if self.engine and self.restart_keys:
-            self._check_containers()
+        self._check_containers()
         # An engine that cannot validate a file still judges it when it reloads.
-        self.must_reload = self.engine is not None and bool(self.reload_keys or (is_written and not knows_validate))
+        self.must_reload = bool(self.engine and (self.reload_keys or (is_written and not knows_validate)))
         self.changed = is_written or self.must_reload
         # What waits for a restart is remembered only where somebody still owns a key.
         self.final.pending = self._pending(self.restart_keys) if self.final.claims or options or groups else {}
 
     def result(self) -> dict:
         """Return what the module docker_daemon_config returns, see there."""
-        action, plan = "none", []
+        action = "none"
         if self.must_reload:
             action = "reload" if self.module.check_mode else "reloaded"
-        if self.engine and self.reload_keys:
-            plan.append(f"reload for {', '.join(self.reload_keys)}")
-        if self.engine and self.restart_keys:
+        if self.restart_keys:
             action = "restart"
-            plan.append(f"restart for {', '.join(self.restart_keys)}")
+        plan = [
+            f"{verb} for {', '.join(keys)}"
+            for verb, keys in (("reload", self.reload_keys), ("restart", self.restart_keys))
+            if keys
+        ]
         return {
             "changed": self.changed,
             "action": action,
@@ -536,7 +522,7 @@ class Change:
         if self.must_reload and not self._reload(watch):
             _write(self.path, self.text, 0o644)
             _write(LEDGER, self.ledger.to_text(), 0o600)
-            message = last_error(self.module, self.began)
+            message = engines.last_error(self.module, self.began)
             raise WharfError(
                 f"the engine did not take over the new {self.path} within {engines.RELOAD_TIMEOUT} seconds"
                 f"{': ' + message if message else '; its log should say why'}. The file is as it was before."
@@ -546,19 +532,18 @@ class Change:
 
     def _pending(self, keys: list[str]) -> dict:
         """Return what the ledger must hold about keys that the engine has not taken over yet."""
-        if not keys or not self.engine:
-            return {}
-        return {"engine": self.engine.identity, "has": {key: self.engine_has[key] for key in keys}}
+        has = {key: self.engine_has[key] for key in keys}
+        return {"engine": self.engine.identity, "has": has} if has else {}
 
     def _refused_by(self, argv: list[str], document: dict) -> list[str]:
         """Return the keys with which the engine would not start where it is. Raises WharfError where one is wanted."""
-        config_file = flag_values(argv, "config-file")
+        config_file = engines.flag_values(argv, "config-file")
         if config_file and os.path.realpath(config_file[-1]) != self.path:
             raise WharfError(
                 f"the engine reads {config_file[-1]} (--config-file), not {self.path}. Take the flag off the engine's "
                 "command line. Nothing was changed."
             )
-        root = (flag_values(argv, "data-root", "graph", "g") or [document.get("data-root") or DATA_ROOT])[-1]
+        root = (engines.flag_values(argv, "data-root", "graph", "g") or [document.get("data-root") or DATA_ROOT])[-1]
         if not os.path.exists(os.path.join(str(root), "swarm", "docker-state.json")):
             return []
         if self.options.get("live-restore") is True:
@@ -570,7 +555,7 @@ class Change:
 
     def _check_flags(self, flags: dict[str, str]) -> None:
         """Refuse options that are flags as well: the engine would not start."""
-        for key in engine_keys(self.options):
+        for key in engines.engine_keys(self.options):
             if key in flags:
                 raise WharfError(
                     f"{key} is set by {flags[key]} on the engine's command line, and the engine does not start when "
@@ -584,11 +569,11 @@ class Change:
         if dockerd is None:
             return True
         _rc, out, err = self.module.run_command([dockerd, "--help"])
-        types = help_types(out + err)
+        types = engines.help_types(out + err)
         if not types:
             return True
         if not re.search(r"^\s+--validate\s", out + err, re.MULTILINE):
-            check_against_help(self.options, types)
+            engines.check_against_help(self.options, types)
             return False
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             file.write(self.new_text)
@@ -601,12 +586,12 @@ class Change:
 
     def _check_containers(self) -> None:
         """Refuse to put running containers out of the engine's sight."""
-        path = self.engine.socket_path(self.before)
-        if path is None or not HIDING_KEYS & set(self.restart_keys):
+        path = self.engine.socket_path(self.before) if HIDING_KEYS & set(self.restart_keys) else None
+        if path is None:
             return
         try:
-            settings = out_of_sight(api_get(path, "/info"), self.after, self.restart_keys)
-            names = [container["Names"][0].lstrip("/") for container in api_get(path, "/containers/json")]
+            settings = out_of_sight(engines.api_get(path, "/info"), self.after, self.restart_keys)
+            names = [container["Names"][0].lstrip("/") for container in engines.api_get(path, "/containers/json")]
         except (OSError, ValueError) as error:
             raise WharfError(f"the engine does not answer on {path}: {error}. Nothing was changed.") from error
         if settings and names:
@@ -640,18 +625,14 @@ class Change:
         return watch.wait(engines.RELOAD_TIMEOUT)
 
 
-def read_ledger() -> Ledger:
-    """Return the ledger; an empty one where there is none. Raises WharfError when it cannot be read."""
-    return Ledger.from_json(read(LEDGER), LEDGER)
-
-
 def owners(path: Path = ()) -> list[str]:
-    """Return everybody who owns a key of daemon.json at or below a path, sorted. Raises WharfError as read_ledger."""
-    return read_ledger().owners(path)
+    """Return everybody who owns a key of daemon.json at or below a path, sorted. Raises WharfError as Ledger.read."""
+    claims = [claim for place, claim in Ledger.read().claims.items() if place[: len(path)] == path]
+    return sorted({owner for claim in claims for owner in claim.owners})
 
 
 def end_restart() -> None:
     """Forget which keys waited for a restart of the engine: it has been restarted."""
-    ledger = read_ledger()
+    ledger = Ledger.read()
     ledger.pending = {}
     _write(LEDGER, ledger.to_text(), 0o600)

@@ -12,8 +12,7 @@ description:
   - Reads the system, the packages, the engine that runs, its users and the role's files, in one visit that needs no
     gathered facts. Changes nothing. Fails with all that makes the host unfit, before anything is changed anywhere.
   - Where the engine's packages would change in a way that could fail (another source, another version), apt tries it,
-    with lists, sources and the repository's key in a directory that is removed again.
-  - What O(options) and O(defaults) would change in C(daemon.json) is worked out as by
+    in a directory that is removed again. What O(options) and O(defaults) would change is worked out as by
     M(wharf.registry.docker_daemon_config), and judged by the installed engine unless another one is to replace it.
 options:
   problems:
@@ -65,23 +64,12 @@ options:
     elements: dict
     default: []
   files:
-    description: The role's files, all of root. Their contents are never shown.
+    description:
+      - The role's files, all of root, each with C(path), C(mode) (an octal number in quotes) and C(content). Without
+        content the file must not be there. Contents are never shown.
     type: list
     elements: dict
     default: []
-    suboptions:
-      path:
-        description: The absolute path.
-        type: path
-        required: true
-      mode:
-        description: Its permissions, an octal number in quotes.
-        type: str
-        default: "0644"
-      content:
-        description: The whole text. Without any, the file must not be there.
-        type: str
-        default: ""
   repository_url:
     description: For C(docker_ce), the address of Docker's repository, without a password.
     type: str
@@ -115,12 +103,10 @@ pending:
       proxies; V(block), the same in the init script's settings; V(options), C(daemon.json); V(users), the group docker;
       V(start), the engine is to be started, now or at boot; V(restart), it must restart.
   type: list
-  elements: str
   returned: success
 changes:
   description: The same for people, in sentences of what would happen.
   type: list
-  elements: str
   returned: success
 engine:
   description: C(is_managed) (the service manager runs it) and C(changes) (its own packages come, go or change).
@@ -133,7 +119,6 @@ packages:
 outsiders:
   description: The users who are to become members of the group docker.
   type: list
-  elements: str
   returned: success
 restart:
   description:
@@ -381,25 +366,24 @@ def plan_of(request: dict, found: dict, state: dict) -> dict:
     }
 
 
-def sentences(pending: list[str], found: dict, state: dict, plan: dict, change: dict, reasons: list[str]) -> list[str]:
+def sentences(pending: dict, found: dict, state: dict, arguments: list[str], reloaded: list[str]) -> list[str]:
     """Return what would happen, for people."""
     result = []
     if found["entries"]:
         result.append(f"Would be removed: {', '.join(found['entries'])}")
-    packages = [package for package in plan["arguments"] if not package.endswith("-")]
+    packages = [package for package in arguments if not package.endswith("-")]
     if packages:
         instead = f" in place of {', '.join(state['remove'])}" if state["remove"] else ""
         started = "" if state["is_running"] else ", and the engine started"
         result.append(f"{', '.join(packages)} would be installed{instead}{started}")
-    elif "start" in pending:
+    elif pending["start"]:
         result.append("The engine would be started, now and at boot")
-    reloaded = change["reload_keys"] if change["action"] != "none" else []
-    verbs = (("reloaded", reloaded), ("restarted", reasons))
+    verbs = (("reloaded", reloaded), ("restarted", pending["restart"]))
     engine = [f"{verb} for {', '.join(keys)}" for verb, keys in verbs if keys]
     if engine:
         result.append(f"The engine would be {', and '.join(engine)}")
-    if "users" in pending:
-        result.append(f"{', '.join(state['outsiders'])} would become members of the group docker")
+    if pending["users"]:
+        result.append(f"{', '.join(pending['users'])} would become members of the group docker")
     return result
 
 
@@ -414,38 +398,36 @@ def run(module: AnsibleModule) -> dict:
         raise WharfError("\n".join(params["problems"]))
     request = request_for(params, distro.os_release_info())
     found = gather(module, request)
-    state = judge(found, request)
     unfit = problems(found, request)
     if unfit:
         raise WharfError("\n".join(unfit))
+    state = judge(found, request)
     is_judged = not state["changes_engine"]
-    change = Change(module, "docker_engine", params["options"], params["defaults"], is_judged).result()
+    change = Change(module, "docker_engine", params["options"], params["defaults"], is_judged)
     plan = plan_of(request, found, state)
 
     news = {"packages": state["preflight"] and plan["arguments"], "proxies": state["proxies"] or state["block"]}
     noted = [name for name, is_new in news.items() if is_new and state["is_running"]]
     noted = list(dict.fromkeys(noted + found["restart"]))
-    reasons = (change["restart_keys"] if change["action"] == "restart" else []) + noted
     pending = {
         "packages": plan["arguments"] or state["source"] or plan["hold"] or plan["release"],
         "files": state["proxies"],
         "block": state["block"],
-        "options": change["changed"],
+        "options": change.changed,
         "users": state["outsiders"],
         # The units of another source's packages are other ones, and not enabled by it.
         "start": state["start"] or (state["remove"] and plan["arguments"] and state["is_managed"]),
-        "restart": reasons,
+        "restart": change.restart_keys + noted,
     }
-    names = [name for name, is_pending in pending.items() if is_pending]
     return {
         "changed": False,
-        "pending": names,
-        "changes": sentences(names, found, state, plan, change, reasons),
+        "pending": [name for name, is_pending in pending.items() if is_pending],
+        "changes": sentences(pending, found, state, plan["arguments"], change.reload_keys),
         "engine": {"is_managed": state["is_managed"], "changes": state["changes_engine"]},
         "packages": plan,
         "outsiders": state["outsiders"],
         "restart": {
-            "reasons": reasons,
+            "reasons": pending["restart"],
             "file": {"path": RESTART, "content": "\n".join([found["identity"], *noted, ""]) if noted else ""},
         },
     }

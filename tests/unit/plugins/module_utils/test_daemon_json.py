@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,13 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 
 LOG_GROUP = {"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}}
 LIVE_GROUP = {"live-restore": True}
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path, monkeypatch) -> Path:
+    """Return where the ledger lies."""
+    monkeypatch.setattr(daemon_json, "LEDGER", str(tmp_path / "ledger"))
+    return tmp_path / "ledger"
 
 
 class Host:
@@ -31,7 +39,8 @@ class Host:
             if number:
                 assert (document, ledger) == (self.document, self.ledger)
             # What is remembered must survive being written and read.
-            self.ledger = daemon_json.Ledger.from_json(json.loads(ledger.to_text() or "{}"), "ledger")
+            Path(daemon_json.LEDGER).write_text(ledger.to_text() or "")
+            self.ledger = daemon_json.Ledger.read()
             self.document = document
         return self.document
 
@@ -263,33 +272,29 @@ def test_a_default_yields_to_the_value_that_an_option_had_covered():
 
 
 @pytest.fixture
-def ledger(tmp_path, monkeypatch):
-    """Return the path of a ledger with two owners and a key that waits for a restart."""
+def owned(ledger):
+    """Let two owners have keys, one of which waits for a restart."""
     host = Host(None)
     host.present("docker_engine", {"features": {"containerd-snapshotter": True}, "debug": True})
     host.present("registry_client a:1", {"insecure-registries": ["a:1"], "debug": True})
     host.ledger.pending = {"engine": "boot 7 99", "has": {"features": None}}
-    path = tmp_path / "ledger"
-    path.write_text(host.ledger.to_text())
-    monkeypatch.setattr(daemon_json, "LEDGER", str(path))
-    return path
+    ledger.write_text(host.ledger.to_text())
 
 
-def test_owners_are_known_by_what_they_own(ledger):
+def test_owners_are_known_by_what_they_own(owned):
     assert daemon_json.owners() == ["docker_engine", "registry_client a:1"]
     assert daemon_json.owners(("features", "containerd-snapshotter")) == ["docker_engine"]
     assert daemon_json.owners(("debug",)) == ["docker_engine", "registry_client a:1"]
     assert daemon_json.owners(("mtu",)) == []
 
 
-def test_nobody_owns_anything_without_a_ledger(monkeypatch, tmp_path):
-    monkeypatch.setattr(daemon_json, "LEDGER", str(tmp_path / "none"))
+def test_nobody_owns_anything_without_a_ledger(ledger):
     assert daemon_json.owners() == []
     daemon_json.end_restart()
-    assert not (tmp_path / "none").exists()
+    assert not ledger.exists()
 
 
-def test_what_waited_for_a_restart_is_forgotten_after_it(ledger):
+def test_what_waited_for_a_restart_is_forgotten_after_it(owned, ledger):
     daemon_json.end_restart()
     left = json.loads(ledger.read_text())
     assert "pending" not in left

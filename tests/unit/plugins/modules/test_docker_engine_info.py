@@ -42,7 +42,6 @@ STATE = {
     "outsiders": ["alice"],
     "is_running": False,
 }
-NO_CHANGE = {"action": "none", "reload_keys": [], "restart_keys": []}
 
 
 def test_the_packages_are_those_of_the_system_and_the_source():
@@ -82,35 +81,27 @@ def test_what_was_tried_is_installed_and_held_again(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("pending", "state", "arguments", "change", "reasons", "expected"),
+    ("pending", "state", "arguments", "reloaded", "expected"),
     [
-        (["packages"], {}, ["docker.io"], {}, [], ["docker.io would be installed, and the engine started"]),
+        ({"start": True}, {}, ["docker.io"], [], ["docker.io would be installed, and the engine started"]),
         (
-            ["packages"],
+            {"restart": ["log-driver", "packages"]},
             {"is_running": True, "remove": ["runc"]},
             ["docker.io=2", "runc-"],
-            {"action": "restart", "reload_keys": ["labels"]},
-            ["log-driver", "packages"],
+            ["labels"],
             [
                 "docker.io=2 would be installed in place of runc",
                 "The engine would be reloaded for labels, and restarted for log-driver, packages",
             ],
         ),
-        (["start"], {}, [], {}, [], ["The engine would be started, now and at boot"]),
-        (
-            ["options"],
-            {"is_running": True},
-            [],
-            {"action": "reload", "reload_keys": ["labels"]},
-            [],
-            ["The engine would be reloaded for labels"],
-        ),
-        (["users"], {"is_running": True}, [], {}, [], ["alice would become members of the group docker"]),
+        ({"start": True}, {}, [], [], ["The engine would be started, now and at boot"]),
+        ({}, {"is_running": True}, [], ["labels"], ["The engine would be reloaded for labels"]),
+        ({"users": ["alice"]}, {"is_running": True}, [], [], ["alice would become members of the group docker"]),
     ],
 )
-def test_what_would_happen_is_told(pending, state, arguments, change, reasons, expected):
-    plan = {"arguments": arguments}
-    assert info.sentences(pending, FOUND, STATE | state, plan, NO_CHANGE | change, reasons) == expected
+def test_what_would_happen_is_told(pending, state, arguments, reloaded, expected):
+    pending = {"start": False, "users": [], "restart": []} | pending
+    assert info.sentences(pending, FOUND, STATE | state, arguments, reloaded) == expected
 
 
 # What is pending ------------------------------------------------------------------------------------------------------
