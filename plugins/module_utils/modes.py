@@ -20,11 +20,10 @@ def facts(path: Path) -> tuple[int, int, int, int] | None:
 def mode_problems(
     expected: Mapping[Path, tuple[int, int]], directories: Sequence[Path]
 ) -> tuple[list[str], dict[Path, str]]:
-    """Compare what is there with what should be. Returns errors, and a reason for each path that needs repair.
+    """Compare what is there with each path's mode and owner, and its kind; a missing file does not count.
 
-    Args:
-        expected: each path's mode and owner. A missing file is none of this function's business.
-        directories: which of them are directories.
+    Returns:
+        errors, and a reason for each path that needs repair.
     """
     errors, reasons = [], {}
     for path, (mode, owner) in expected.items():

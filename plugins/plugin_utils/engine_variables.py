@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -16,6 +15,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts
 
 SPECIFICATION = Path(__file__).parents[2] / "roles/docker_engine/meta/argument_specs.yml"
+# An address that holds a user or a password, which is another matter, and never shown.
+LOGIN = r"([^/]*//)?[^/]*@(?s:.*)"
 # What a value, or each of a list, must match, and what another one is.
 NO_HOST = "no host: use a name, a domain (.example.com), an address or a network (10.0.0.0/8)"
 FORMS = {
@@ -36,9 +37,8 @@ FORMS = {
         r"[1-9][0-9]*[kmg]",
         "no size: use a whole number followed by k, m or g, such as 10m",
     ),
-    # One with a user or a password is another matter.
     "docker_engine_repository_url": (
-        r"https?://[^/\s]\S*|[^/]*//[^/]*@.*",
+        rf"https?://[^/\s]\S*|{LOGIN}",
         "no address: use that of a repository such as Docker's, https://download.docker.com/linux/debian",
     ),
     "docker_engine_restart_throttle": (
@@ -55,16 +55,7 @@ ITSELF = ("localhost", "127.0.0.0/8", "::1")
 
 
 def docker_engine_problems(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> list[str]:
-    """Judge the role's variables of several hosts.
-
-    Args:
-        hostvars: variables by host and name; one that is not given has its default.
-        hosts: the hosts.
-
-    Returns:
-        a line for each mistake: the variable, what is wrong, what would be right. None holds a password. A mistake
-        that only some hosts make names them.
-    """
+    """Return a line for each mistake in the role's variables of several hosts: see the filter of that name."""
     return problems_on_hosts(hostvars, hosts, "docker_engine_", problems_of)
 
 
@@ -98,7 +89,7 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         "version out, or use distro or docker_ce",
     )
     yield (
-        "@" in urlsplit(values.get("docker_engine_repository_url", "")).netloc,
+        re.match(LOGIN, values.get("docker_engine_repository_url", "")) is not None,
         "docker_engine_repository_url: holds a user or a password, which everybody on the host could read: put it into "
         "a file in /etc/apt/auth.conf.d",
     )
