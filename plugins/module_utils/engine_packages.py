@@ -149,15 +149,16 @@ class Preflight:
     def __init__(self, request: dict, found: dict, state: dict) -> None:
         """Prepare it, with what docker_engine_info's functions return."""
         self.request, self.found, self.state = request, found, state
-        self.url, self.source, self.engine = request["repository_url"], request["source"], request["engine"]
+        self.repository, self.source, self.engine = request["repository"], request["source"], request["engine"]
+        self.url = self.repository.get("url", "")
         self.can_go_back = request["allow_downgrade"]
-        self.said = self.key = ""
+        self.said = ""
 
-    def main(self) -> dict:
+    def main(self) -> tuple[dict, str]:
         """Do it.
 
         Returns:
-            arguments and options for apt-get install as they were tried; key, the text of the repository's key.
+            arguments and options for apt-get install as they were tried; the text of the repository's key.
 
         Raises:
             WharfError: the change cannot work, or would harm.
@@ -166,8 +167,7 @@ class Preflight:
             # apt reads the key as a user of its own.
             os.chmod(directory, 0o755)
             self._prepare(Path(directory))
-            if self.url:
-                self._try_repository()
+            key = self._try_repository() if self.url else ""
             updated = self._apt("apt-get", "update")
             self.said += updated.stdout
             if updated.returncode != 0:
@@ -189,7 +189,7 @@ class Preflight:
                 options.append("--allow-change-held-packages")
             if arguments:
                 self._simulate(arguments, options)
-        return {"arguments": arguments, "options": options, "key": self.key}
+        return {"arguments": arguments, "options": options}, key
 
     def _prepare(self, directory: Path) -> None:
         """Copy apt's lists and sources, without old entries."""
@@ -223,8 +223,8 @@ class Preflight:
             *arguments,
         )
 
-    def _try_repository(self) -> None:
-        """Fetch the key and the repository's lists."""
+    def _try_repository(self) -> str:
+        """Fetch the key and the repository's lists. Returns the key."""
         url = f"{self.url.rstrip('/')}/gpg"
         fetched = run("/usr/lib/apt/apt-helper", "-oAcquire::Retries=1", "download-file", url, str(self.key_file))
         where = f"docker_engine_repository_url: {self.url} cannot be used"
@@ -234,19 +234,20 @@ class Preflight:
                 f"{complaints(fetched.stdout, fetched.stdout)} "
                 "Is the address right, does this host reach it, and does it know the CA (package ca-certificates)?"
             )
-        self.key = self.key_file.read_text("utf-8", "replace")
-        if "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in self.key:
+        key = self.key_file.read_text("utf-8", "replace")
+        if "-----BEGIN PGP PUBLIC KEY BLOCK-----" not in key:
             raise WharfError(f"{where}, for {url} is no key in text form (BEGIN PGP PUBLIC KEY BLOCK).")
-        self.own.write_text(self.request["repository_source"].replace(KEY_FILE, str(self.key_file)))
+        self.own.write_text(self.repository["source"].replace(KEY_FILE, str(self.key_file)))
         updated = self._apt("apt-get", "-oAPT::Update::Error-Mode=any", "update", source=self.own)
         if updated.returncode != 0:
             message = complaints(updated.stdout, updated.stdout).replace(str(self.key_file), url)
             raise WharfError(
                 f"{where}. apt says: {message} The repository must hold this release and be signed by the key that "
-                f"docker_engine_repository_key_fingerprint names, {self.request['repository_fingerprint']}, and {url} "
+                f"docker_engine_repository_key_fingerprint names, {self.repository['fingerprint']}, and {url} "
                 "must offer that key, not expired."
             )
         self.said = updated.stdout
+        return key
 
     def _offered(self, package: str) -> list[str]:
         """Return the versions of a package that the repositories hold, newest first."""

@@ -70,18 +70,12 @@ options:
     type: list
     elements: dict
     default: []
-  repository_url:
-    description: For C(docker_ce), the address of Docker's repository, without a password.
-    type: str
-    default: ""
-  repository_fingerprint:
-    description: The fingerprint of its key.
-    type: str
-    default: ""
-  repository_source:
-    description: The text of its apt source, in which C($(RELEASE)) stands for the name of the host's release.
-    type: str
-    default: ""
+  repository:
+    description:
+      - For C(docker_ce), Docker's repository, as C(url), without a password, C(fingerprint) of its key, and C(source),
+        the text of its apt source, in which C($(RELEASE)) stands for the name of the host's release.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -148,8 +142,8 @@ from ansible_collections.wharf.registry.plugins.module_utils.engine_packages imp
     Preflight,
     matches,
     remove_entries,
+    run,
 )
-from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import run as run_program
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, read_entry
 
@@ -181,7 +175,7 @@ def request_for(params: dict, release: dict[str, str]) -> dict:
         **packages,
         "packages": wanted,
         "release": name,
-        "repository_source": params["repository_source"].replace("$(RELEASE)", name),
+        "repository": {part: text.replace("$(RELEASE)", name) for part, text in params["repository"].items()},
         "has_proxies": any(file["content"] for file in params["files"] if file["path"] == PROXIES),
     }
 
@@ -215,7 +209,7 @@ def _lines(path: str) -> list[str]:
 def _packages(names: list[str]) -> tuple[dict[str, str], list[str]]:
     """Return the versions of those packages that are installed, and which of them are held."""
     form = "${Package} ${db:Status-Status} ${Version} ${db:Status-Want}\n"
-    shown = run_program("dpkg-query", "--show", f"--showformat={form}", *names).stdout if names else ""
+    shown = run("dpkg-query", "--show", f"--showformat={form}", *names).stdout if names else ""
     rows = [line.split() for line in shown.splitlines() if not line.startswith("dpkg-query:")]
     rows = [row for row in rows if len(row) == 4 and row[1] == "installed"]
     return {row[0]: row[2] for row in rows}, [row[0] for row in rows if row[3] == "hold"]
@@ -225,9 +219,9 @@ def _service() -> tuple[bool, bool]:
     """Return whether the service manager runs the engine, and whether it starts it at boot."""
     if is_systemd():
         properties = "--property=ActiveState,UnitFileState"
-        shown = set(run_program("systemctl", "show", "docker.service", properties).stdout.split())
+        shown = set(run("systemctl", "show", "docker.service", properties).stdout.split())
         return "ActiveState=active" in shown, bool(ENABLED & shown)
-    is_active = run_program("service", "docker", "status").returncode == 0
+    is_active = run("service", "docker", "status").returncode == 0
     return is_active, any(map(os.path.exists, glob.glob("/etc/rc[2345].d/S[0-9][0-9]docker")))
 
 
@@ -239,12 +233,12 @@ def gather(module: Any, request: dict) -> dict[str, Any]:
     """
     installed, held = _packages(list(dict.fromkeys(request["packages"] + request["conflicts"] + request["obsolete"])))
     dockerd = module.get_bin_path("dockerd") or ""
-    owner = run_program("dpkg-query", "--search", os.path.realpath(dockerd)) if dockerd else None
+    owner = run("dpkg-query", "--search", os.path.realpath(dockerd)) if dockerd else None
     engine = Engine.find()
     identity = engine.identity if engine else ""
     restart = _lines(RESTART)
     is_active, is_enabled = _service()
-    source = request["repository_source"]
+    source = request["repository"].get("source", "")
     gid = group_id("docker")
     return {
         "installed": installed,
@@ -255,7 +249,7 @@ def gather(module: Any, request: dict) -> dict[str, Any]:
         "has_group": gid is not None,
         "wrong_files": [one["path"] for one in request["files"] if not is_right(**one)],
         "is_source_right": is_right(SOURCE_FILE, "644", source) and os.path.exists(KEY_FILE) == bool(source),
-        "entries": remove_entries(request["repository_url"], is_real=False) if source else [],
+        "entries": remove_entries(request["repository"]["url"], is_real=False) if source else [],
         "holds": _lines(HOLDS),
         "has_block": INIT_SCRIPT_BLOCK in _lines(INIT_SCRIPT_SETTINGS),
         "has_daemon_proxies": "proxies" in read(DAEMON_JSON),
@@ -352,15 +346,14 @@ def problems(found: dict[str, Any], request: dict) -> list[str]:
 
 def plan_of(request: dict, found: dict, state: dict) -> dict:
     """Return the parameters of docker_engine_packages, the change tried where it could fail."""
-    plan = {"arguments": state["missing"], "options": ["--no-install-recommends"], "key": ""}
+    plan, key = {"arguments": state["missing"], "options": ["--no-install-recommends"]}, ""
     if state["preflight"]:
-        plan = Preflight(request, found, state).main()
+        plan, key = Preflight(request, found, state).main()
     # apt forgets the hold of a package that it replaces.
     again = [one for one in found["holds"] if one not in state["release"]] if state["changes_engine"] else []
-    repository = {"url": request["repository_url"], "source": request["repository_source"], "key": plan.pop("key")}
     return {
         **plan,
-        "repository": repository if state["source"] else None,
+        "repository": {**request["repository"], "key": key} if state["source"] else None,
         "hold": list(dict.fromkeys(state["hold"] + again)),
         "release": state["release"],
     }
@@ -387,7 +380,7 @@ def sentences(pending: dict, found: dict, state: dict, arguments: list[str], rel
     return result
 
 
-def run(module: AnsibleModule) -> dict:
+def find_out(module: AnsibleModule) -> dict:
     """Return the module's result.
 
     Raises:
@@ -454,14 +447,12 @@ def main() -> None:
             "options": {"type": "dict", "default": {}},
             "defaults": {"type": "list", "elements": "dict", "default": []},
             "files": {"type": "list", "elements": "dict", "default": [], "options": files},
-            "repository_url": text,
-            "repository_fingerprint": text,
-            "repository_source": text,
+            "repository": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**run(module))
+        module.exit_json(**find_out(module))
     except WharfError as error:
         module.fail_json(msg=str(error))
 

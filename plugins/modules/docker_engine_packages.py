@@ -30,8 +30,8 @@ options:
     default: [--no-install-recommends]
   repository:
     description:
-      - C(url), C(source) and C(key), the texts of Docker's repository's source and public key, to be written. With an
-        empty source they are removed. Left out, nothing changes.
+      - C(url), C(source) and C(key), the texts of Docker's repository's source and public key, to be written. Without a
+        source they are removed. Left out, nothing changes.
     type: dict
   hold:
     description: Packages to hold at their version.
@@ -182,14 +182,15 @@ def change(params: dict, is_real: bool) -> dict:
     """
     arguments, repository, hold, release = (params[name] for name in ("arguments", "repository", "hold", "release"))
     result = {"changed": bool(arguments or repository or hold or release), "removed": []}
-    if repository and repository["source"]:
+    source = repository.get("source", "") if repository else ""
+    if source:
         result["removed"] = remove_entries(repository["url"], is_real)
     if not is_real:
         return result
     os.umask(0o022)
     if repository:
-        write(KEY_FILE, repository["key"])
-        write(SOURCE_FILE, repository["source"])
+        write(KEY_FILE, repository["key"] if source else "")
+        write(SOURCE_FILE, source)
     # Only its own holds are ever released, so they are remembered before they are made.
     holds = list(dict.fromkeys((read_bytes(HOLDS) or b"").decode().split() + hold))
     if hold:

@@ -21,10 +21,6 @@ options:
     type: str
     choices: [started, restarted]
     required: true
-  timeout:
-    description: How long the engine may take to answer, in seconds.
-    type: int
-    default: 30
 attributes:
   check_mode:
     support: full
@@ -56,6 +52,8 @@ from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import 
 from ansible_collections.wharf.registry.plugins.module_utils.engine import Engine, api_get, is_systemd, last_error
 from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import RESTART, run
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+
+TIMEOUT = 30  # seconds, for the engine to answer
 
 
 def is_replaced(unit: str) -> bool:
@@ -91,7 +89,7 @@ def wait_for_answer(module: AnsibleModule, began: float) -> None:
         WharfError: it does not.
     """
     message = "it has ended"
-    deadline = time.monotonic() + module.params["timeout"]
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         engine = Engine.find()
         path = engine.socket_path(read(PATH)) if engine else None
@@ -129,10 +127,7 @@ def start(module: AnsibleModule) -> None:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["started", "restarted"], "required": True},
-            "timeout": {"type": "int", "default": 30},
-        },
+        argument_spec={"state": {"type": "str", "choices": ["started", "restarted"], "required": True}},
         supports_check_mode=True,
     )
     try:

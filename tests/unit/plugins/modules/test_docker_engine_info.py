@@ -27,8 +27,7 @@ PARAMS = {
     "extra_packages": ["openssl"],
     "options": {},
     "files": [{"path": info.PROXIES, "content": "x"}],
-    "repository_url": "http://mirror.example/docker",
-    "repository_source": "Suites: $(RELEASE)\n",
+    "repository": {"url": "http://mirror.example/docker", "source": "Suites: $(RELEASE)\n"},
 }
 FOUND = {"installed": {}, "holds": [], "entries": []}
 STATE = {
@@ -47,7 +46,7 @@ STATE = {
 def test_the_packages_are_those_of_the_system_and_the_source():
     request = info.request_for(PARAMS, TRIXIE)
     assert request["packages"] == ["docker.io", "docker-cli", "pigz", "openssl"]
-    assert (request["conflicts"], request["repository_source"]) == ([], "Suites: trixie\n")
+    assert (request["conflicts"], request["repository"]["source"]) == ([], "Suites: trixie\n")
     assert request["has_proxies"]
     none = info.request_for(PARAMS | {"source": "none"}, TRIXIE)
     assert (none["packages"], none["engine"]) == (["openssl"], [])
@@ -69,8 +68,8 @@ def test_what_need_not_be_tried_is_installed_as_it_is(monkeypatch):
 
 
 def test_what_was_tried_is_installed_and_held_again(monkeypatch):
-    tried = {"arguments": ["docker.io=2", "runc-"], "options": ["--allow-downgrades"], "key": "KEY"}
-    monkeypatch.setattr(Preflight, "main", lambda self: tried)
+    tried = {"arguments": ["docker.io=2", "runc-"], "options": ["--allow-downgrades"]}
+    monkeypatch.setattr(Preflight, "main", lambda self: (tried, "KEY"))
     found = FOUND | {"holds": ["docker.io", "docker-cli"]}
     state = STATE | {"preflight": True, "source": True, "release": ["docker-cli"]}
     plan = info.plan_of(info.request_for(PARAMS, TRIXIE), found, state)

@@ -27,6 +27,7 @@ def host(monkeypatch, tmp_path):
             raise OSError("no answer")
         return {"Version": "28.5.2"}
 
+    monkeypatch.setattr(service, "TIMEOUT", 0.5)
     monkeypatch.setattr(service, "run", run)
     monkeypatch.setattr(service, "api_get", api_get)
     monkeypatch.setattr(service, "is_systemd", lambda: host.systemd)
@@ -41,9 +42,9 @@ def host(monkeypatch, tmp_path):
     return host
 
 
-def start(state: str, timeout: float = 0.5) -> None:
+def start(state: str) -> None:
     """Run the module's work."""
-    service.start(SimpleNamespace(params={"state": state, "timeout": timeout}))
+    service.start(SimpleNamespace(params={"state": state}))
 
 
 def test_a_restart_forgets_what_waited_for_it(host):
