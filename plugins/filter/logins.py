@@ -12,7 +12,8 @@ name: logins
 author: Wharf maintainers
 version_added: 1.0.0
 short_description: Give each login the password of its user
-description: Turns O(wharf_registry_logins) into what the role registry_client takes.
+description:
+  - Turns O(wharf_registry_logins) into what the role registry_client takes.
 positional: known
 options:
   _input:
@@ -36,6 +37,7 @@ RETURN = r"""
 _value:
   description: The logins, each with C(user), C(name) and C(password).
   type: list
+  elements: dict
 """
 
 

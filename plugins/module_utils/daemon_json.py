@@ -99,8 +99,7 @@ def _keys(text: str) -> Iterator[tuple[tuple[int, ...], str, int, int]]:
 def parse(raw: bytes, path: str) -> dict:
     """Return the object in a JSON file; an empty file is an empty object.
 
-    Raises:
-        WharfError: with the file, line and column of what is wrong, and what would be right.
+    Raises WharfError with the file, line and column of what is wrong, and what would be right.
     """
 
     def refuse(text: str, offset: int, message: str) -> WharfError:
@@ -357,12 +356,9 @@ def stand_ins(document: dict, keys: list[str]) -> dict:
 
 
 def out_of_sight(info: dict, after: dict, keys: list[str]) -> list[str]:
-    """Return the changed settings under which the engine would see none of its containers and images.
+    """Return the settings, of the changed top-level keys, under which an engine would see none of its containers.
 
-    Args:
-        info: the engine's answer to /info.
-        after: the file's new content.
-        keys: the top-level keys that change.
+    `info` is its answer to /info, and `after` the file's new content.
     """
     root = os.path.realpath(after.get("data-root", after.get("graph")) or DATA_ROOT)
     uses_containerd = ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or [])
@@ -396,11 +392,7 @@ def read(path: str) -> dict:
 
 
 def _write(path: str, text: str | None, mode: int) -> None:
-    """Replace a file at once, or remove it. Its mode and owner are kept; `mode` is for a new one.
-
-    Raises:
-        WharfError: it cannot be written.
-    """
+    """Replace a file at once, or remove it. Its mode and owner are kept; `mode` is for a new one. Raises WharfError."""
     content = None if text is None else text.encode("utf-8")
     if content == read_bytes(path):
         return
@@ -421,17 +413,10 @@ class Change:
     """What one owner wants of daemon.json: worked out and judged at once, carried out by `apply`."""
 
     def __init__(self, module: Any, owner: str, options: dict, groups: list[dict], is_judged: bool = True) -> None:
-        """Work out what is to change. Changes nothing.
+        """Work out what is to change: see the module docker_daemon_config. Changes nothing.
 
-        Args:
-            module: the AnsibleModule.
-            owner: who asks.
-            options: the keys that must stand in the file.
-            groups: groups of keys that yield to others.
-            is_judged: let the installed engine judge the new file; not where another one is about to replace it.
-
-        Raises:
-            WharfError: the file cannot be read, or an option would harm.
+        With `is_judged`, the installed engine judges the new file; not where another one is about to replace it. Raises
+        WharfError when the file cannot be read, or an option would harm.
         """
         for name, wanted in (("options", options), *(("defaults", group) for group in groups)):
             check_wanted(wanted, name)
@@ -506,8 +491,7 @@ class Change:
     def apply(self) -> None:
         """Write the file and let the engine reload it. A run that is killed on the way is made up for by the next.
 
-        Raises:
-            WharfError: the engine does not answer or refuses the file, which is then as it was before.
+        Raises WharfError when the engine does not answer or refuses the file, which is then as it was before.
         """
         os.umask(0o022)
         watch = self._watch() if self.must_reload else None

@@ -85,8 +85,7 @@ def _entry(text: str, is_line: bool) -> tuple[list[str], set[str]]:
 def without(text: str, unwanted: set[str], is_list: bool) -> tuple[str, set[str], set[str]]:
     """Take addresses out of a file of apt's; an entry goes with its last one.
 
-    Returns:
-        what is left, the keyrings of the entries that go, and those of the others.
+    Returns what is left, the keyrings of the entries that go, and those of the others.
     """
     left, gone_keys, other_keys = [], set(), set()
     for entry in text.splitlines(keepends=True) if is_list else STANZA.findall(text):
@@ -103,13 +102,7 @@ def without(text: str, unwanted: set[str], is_list: bool) -> tuple[str, set[str]
 def remove_entries(url: str, is_real: bool, apt: Path = Path("/etc/apt")) -> list[str]:
     """Take others' entries for Docker's packages out of apt's sources, and keyrings that only they named.
 
-    Args:
-        url: the address of the repository.
-        is_real: False: only find out what would go.
-        apt: /etc/apt, or a copy of it.
-
-    Returns:
-        what goes, for people.
+    They are those for Docker's own server and for `url`. Returns what goes, for people, or would (not `is_real`).
     """
     unwanted = {_bare(url), _bare(UPSTREAM)}
     gone, gone_keys, other_keys = [], set(), set()
@@ -155,13 +148,9 @@ class Preflight:
         self.said = ""
 
     def main(self) -> tuple[dict, str]:
-        """Do it.
+        """Return arguments and options for apt-get install as they were tried, and the text of the repository's key.
 
-        Returns:
-            arguments and options for apt-get install as they were tried; the text of the repository's key.
-
-        Raises:
-            WharfError: the change cannot work, or would harm.
+        Raises WharfError when the change cannot work, or would harm.
         """
         with tempfile.TemporaryDirectory(prefix="wharf-", dir="/var/tmp") as directory:
             # apt reads the key as a user of its own.

@@ -20,10 +20,11 @@ def facts(path: Path) -> tuple[int, int, int, int] | None:
 def mode_problems(
     expected: Mapping[Path, tuple[int, int]], directories: Sequence[Path]
 ) -> tuple[list[str], dict[Path, str]]:
-    """Compare what is there with each path's mode and owner, and its kind; a missing file does not count.
+    """Compare what is there with what should be. Returns errors, and a reason for each path that needs repair.
 
-    Returns:
-        errors, and a reason for each path that needs repair.
+    Args:
+        expected: each path's mode and owner. A missing file is none of this function's business.
+        directories: which of them are directories.
     """
     errors, reasons = [], {}
     for path, (mode, owner) in expected.items():

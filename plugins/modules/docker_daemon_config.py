@@ -8,15 +8,14 @@ DOCUMENTATION = r"""
 module: docker_daemon_config
 short_description: Own single keys of Docker's daemon.json
 description:
-  - Writes the keys that one owner wants into C(/etc/docker/daemon.json) and leaves everybody else's alone.
-  - Remembers in C(/var/lib/wharf/daemon.json.record) (mode 0600) what each owner wrote and what stood there before.
-    What an owner no longer wants goes away again, and the value that stood there before comes back. A value that
-    somebody else has changed since is theirs and stays.
+  - Writes the keys that one owner wants into C(/etc/docker/daemon.json) and leaves everybody else's alone. What an
+    owner no longer wants goes away again, and the value that stood there before, which
+    C(/var/lib/wharf/daemon.json.record) remembers, comes back. A value that somebody else has changed since stays.
   - Objects are merged key by key, at every depth. The lists C(insecure-registries), C(registry-mirrors),
     C(allow-nondistributable-artifacts) and C(labels) are owned item by item. Every other list is one value.
-  - A file that cannot be read (broken JSON, no object, not UTF-8, a key twice) is an error that names line and column.
-    A setting that the engine would refuse is an error, too. So is another image store or data directory while
-    containers run, which the engine would no longer see. In all these cases nothing is changed.
+  - Nothing is changed when the file cannot be read (broken JSON, no object, not UTF-8, a key twice), of which the error
+    names line and column, when the engine would refuse a setting, or when it would no longer see containers that run
+    (another image store or data directory).
   - When the engine runs and can take the change over while it runs, the module reloads it (SIGHUP) and waits for the
     engine's own answer. What needs a restart is only reported, on every run until the engine has been restarted.
 options:

@@ -39,9 +39,9 @@ options:
     default: false
   systems:
     description:
-      - The packages for each system that is supported, by distribution, release and source. Each has the lists
-        C(engine) (all of one version), C(components), C(helpers), C(conflicts) (what cannot be there beside it) and
-        C(obsolete) (what serves the engine of another source only); those that are left out are empty.
+      - The packages for each system that is supported, by distribution, release, source and kind. C(engine) are all of
+        one version, C(conflicts) cannot be there beside it, and C(obsolete) serve the engine of another source only.
+        C(components) and C(helpers) come along. A kind that is left out is empty.
     type: dict
     required: true
   extra_packages:
@@ -156,11 +156,7 @@ ENABLED = {f"UnitFileState={state}" for state in ("enabled", "enabled-runtime", 
 
 
 def request_for(params: dict, release: dict[str, str]) -> dict:
-    """Return what is wanted on a system, described by its os-release.
-
-    Raises:
-        WharfError: the system is not supported.
-    """
+    """Return what is wanted on a system, described by its os-release. Raises WharfError where it is not supported."""
     distribution, name = release.get("id", "").capitalize(), release.get("version_codename", "")
     systems = params["systems"]
     if name not in systems.get(distribution, {}):
@@ -226,11 +222,7 @@ def _service() -> tuple[bool, bool]:
 
 
 def gather(module: Any, request: dict) -> dict[str, Any]:
-    """Return what is on the host. Changes nothing.
-
-    Raises:
-        WharfError: daemon.json cannot be read.
-    """
+    """Return what is on the host. Raises WharfError where daemon.json cannot be read."""
     installed, held = _packages(list(dict.fromkeys(request["packages"] + request["conflicts"] + request["obsolete"])))
     dockerd = module.get_bin_path("dockerd") or ""
     owner = run("dpkg-query", "--search", os.path.realpath(dockerd)) if dockerd else None
@@ -381,11 +373,7 @@ def sentences(pending: dict, found: dict, state: dict, arguments: list[str], rel
 
 
 def find_out(module: AnsibleModule) -> dict:
-    """Return the module's result.
-
-    Raises:
-        WharfError: the host is unfit, or the change would fail.
-    """
+    """Return the module's result. Raises WharfError where the host is unfit, or the change would fail."""
     params = module.params
     if params["problems"]:
         raise WharfError("\n".join(params["problems"]))

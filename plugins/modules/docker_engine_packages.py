@@ -9,14 +9,13 @@ DOCUMENTATION = r"""
 module: docker_engine_packages
 short_description: Install, replace and hold the engine's packages
 description:
-  - Carries out what M(wharf.registry.docker_engine_info) has found pending and, where it could fail, has tried.
-  - Old entries for Docker's packages go first, because apt refuses to work while two entries for one repository name
-    different keys. Then come the repository's key and source, and one run of apt that removes and installs together,
-    which M(ansible.builtin.apt) cannot.
+  - Carries out what M(wharf.registry.docker_engine_info) has found pending and, where it could fail, has tried, in one
+    run of apt that removes and installs together, which M(ansible.builtin.apt) cannot. Old entries for Docker's
+    packages go first, because apt refuses to work while two entries for one repository name different keys.
   - No service is started, stopped or restarted meanwhile (C(policy-rc.d)), so that a new engine first starts with its
     configuration, and one that runs goes on until it is its turn. Nothing is purged, for that would delete the images.
-  - Waits up to five minutes while somebody else uses apt or dpkg.
-  - Remembers in C(/var/lib/wharf/docker_engine.holds) what it holds, and releases nothing else.
+  - Waits up to five minutes while somebody else uses apt or dpkg. Releases only what it holds itself, as remembered in
+    C(/var/lib/wharf/docker_engine.holds).
 options:
   arguments:
     description: Arguments for C(apt-get install), such as V(docker.io), V(docker-ce=5:28.5.2-1) or V(docker.io-).
@@ -128,11 +127,7 @@ def no_service_starts() -> Iterator[None]:
 
 
 def update_lists() -> str:
-    """Let apt fetch its lists, once nobody else does. Returns its output.
-
-    Raises:
-        WharfError: it cannot.
-    """
+    """Let apt fetch its lists, once nobody else does. Returns its output. Raises WharfError where it cannot."""
     # Long descriptions are half of the lists' size, and nothing here reads them; those that are there stay.
     lean = ("-oAcquire::Languages=none", "-oAPT::Get::List-Cleanup=false")
     end = time.monotonic() + LOCK_WAIT
@@ -150,8 +145,7 @@ def update_lists() -> str:
 def install(arguments: list[str], options: list[str]) -> None:
     """Fetch apt's lists, then install and remove packages in one run; configuration files of people stay.
 
-    Raises:
-        WharfError: with apt's own message.
+    Raises WharfError with apt's own message.
     """
     updated = update_lists()
     with no_service_starts():
@@ -174,12 +168,7 @@ def select(packages: list[str], selection: str) -> None:
 
 
 def change(params: dict, is_real: bool) -> dict:
-    """Make the changes, or in check mode only find out what would go.
-
-    Raises:
-        WharfError: with apt's own message.
-        OSError: a file cannot be written.
-    """
+    """Make the changes, or in check mode only find out what would go. Raises WharfError as `install`."""
     arguments, repository, hold, release = (params[name] for name in ("arguments", "repository", "hold", "release"))
     result = {"changed": bool(arguments or repository or hold or release), "removed": []}
     source = repository.get("source", "") if repository else ""

@@ -10,8 +10,7 @@ module: docker_engine_service
 short_description: Start or restart the engine, and wait until it answers
 description:
   - In one step, so that a task's C(throttle) lets the next host begin only when this one's engine is ready again. An
-    init script returns as soon as it has forked the engine.
-  - After a restart, what earlier runs noted as waiting for it is forgotten.
+    init script returns as soon as it has forked the engine. What was noted as waiting for a restart is forgotten.
 options:
   state:
     description:
@@ -83,11 +82,7 @@ def commands(state: str) -> list[str]:
 
 
 def wait_for_answer(module: AnsibleModule, began: float) -> None:
-    """Wait until the engine answers.
-
-    Raises:
-        WharfError: it does not.
-    """
+    """Wait until the engine answers. Raises WharfError where it does not."""
     message = "it has ended"
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
@@ -103,11 +98,7 @@ def wait_for_answer(module: AnsibleModule, began: float) -> None:
 
 
 def start(module: AnsibleModule) -> None:
-    """Start or restart the engine.
-
-    Raises:
-        WharfError: it does not come up, with the service manager's message and the engine's.
-    """
+    """Start or restart the engine. Raises WharfError with the service manager's message and the engine's."""
     began = time.time()
     if is_systemd():
         # Debian's unit allows three starts in a minute; one more would leave the engine stopped.

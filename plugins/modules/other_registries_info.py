@@ -65,11 +65,7 @@ OWNER = "registry_client {0}"
 
 
 def find() -> list[str]:
-    """Return what is on this host of any registry of Wharf.
-
-    Raises:
-        WharfError: the record of who owns what in daemon.json cannot be read.
-    """
+    """Return what is on this host of any registry of Wharf. Raises WharfError as `owners`."""
     found = sorted(path for place in PLACES for path in glob.glob(place.format("*", "*")))
     found += [f"{owner} in daemon.json" for owner in owners() if owner.startswith(OWNER.format(""))]
     command = ["docker", "ps", "--all", "--filter", "label=wharf.config", "--format", "container {{.Names}}"]
