@@ -29,10 +29,7 @@ FORMS = {
         "no fingerprint: use the whole one of the repository's primary key, 40 hexadecimal digits",
     ),
     # useradd(8) of Debian.
-    "docker_engine_users": (
-        r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?",
-        "no name of a user: use names of users of the host",
-    ),
+    "docker_engine_users": (r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?", "no name of a user: use names of users of the host"),
     "docker_engine_log_max_size": (
         r"[1-9][0-9]*[kmg]",
         "no size: use a whole number followed by k, m or g, such as 10m",
