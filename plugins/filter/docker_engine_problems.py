@@ -12,9 +12,7 @@ name: docker_engine_problems
 author: Wharf maintainers
 version_added: 1.0.0
 short_description: Find variables of the role docker_engine that cannot be right
-description:
-  - Judges types and choices by the role's argument specification, and what a specification cannot say.
-  - Messages never hold a proxy's address, which may hold a password.
+description: Judges types and choices by the role's argument specification, and what a specification cannot say.
 positional: hosts
 options:
   _input:
@@ -29,17 +27,16 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show what is wrong
-  ansible.builtin.debug:
-    msg: "{{ {'a': {'docker_engine_log_max_size': 'big'}} | wharf.registry.docker_engine_problems(['a']) }}"
-# => ["docker_engine_log_max_size: 'big' is no size: use a whole number followed by k, m or g, such as 10m"]
+problems: "{{ hostvars | wharf.registry.docker_engine_problems(ansible_play_hosts_all) }}"
+# => ["docker_engine_log_max_size: 'big' is no size: use a whole number followed by k, m or g, such as 10m (on a)"]
 """
 
 RETURN = r"""
 _value:
-  description: A line for each mistake, with the variable, what is wrong and what would be right.
+  description:
+    - A line for each mistake, with the variable, what is wrong, what would be right, and the hosts where only some
+      make it. None holds a proxy's address, which may hold a password.
   type: list
-  elements: str
 """
 
 

@@ -12,8 +12,7 @@ name: docker_engine_proxies
 author: Wharf maintainers
 version_added: 1.0.0
 short_description: The text of the file that hands the proxies to the engine
-description:
-  - Makes a file of variables that systemd (C(EnvironmentFile)) and a shell read alike. Without a proxy it is empty.
+description: Makes a file of variables that systemd (C(EnvironmentFile)) and a shell read alike.
 options:
   _input:
     description:
@@ -24,16 +23,14 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show the file
-  ansible.builtin.debug:
-    msg: "{{ {'docker_engine_http_proxy': 'http://proxy.example:3128'} | wharf.registry.docker_engine_proxies }}"
+content: "{{ {'docker_engine_http_proxy': 'http://proxy.example:3128'} | wharf.registry.docker_engine_proxies }}"
 # => HTTP_PROXY='http://proxy.example:3128'
 #    NO_PROXY='localhost,127.0.0.0/8,::1'
 """
 
 RETURN = r"""
 _value:
-  description: The text, with a comment at its top.
+  description: The text, with a comment at its top; empty without a proxy.
   type: str
 """
 

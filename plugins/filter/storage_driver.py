@@ -12,9 +12,7 @@ name: storage_driver
 author: Wharf maintainers
 version_added: 1.0.0
 short_description: The storage driver of a registry's configuration
-description:
-  - What is in the section C(storage) beside its other keys, such as C(s3). V(filesystem) where nothing else is said.
-  - Only what lies in a file system can be repaired and collected on the server itself.
+description: Only what lies in a file system can be repaired and collected on the server itself.
 options:
   _input:
     description: The configuration that the inventory sets, C(registry_server_config).
@@ -23,14 +21,13 @@ options:
 """
 
 EXAMPLES = r"""
-# server_programs_repair: "{{ registry_server_config | wharf.registry.storage_driver == 'filesystem' }}"
+server_programs_repair: "{{ registry_server_config | wharf.registry.storage_driver == 'filesystem' }}"
 """
 
 RETURN = r"""
 _value:
-  description: The driver's name.
+  description: The section of C(storage) that is a driver, such as C(s3); V(filesystem) where nothing else is said.
   type: str
-  sample: filesystem
 """
 
 

@@ -18,12 +18,9 @@ _DNS_NAME = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LABEL}")
 
 
 def own_addresses(interfaces: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the host's lasting addresses, in the order of its interfaces.
+    """Return the host's lasting addresses, of what ``ip -json address show`` prints, parsed; in its order.
 
     Loopback, link-local, temporary (IPv6 privacy) and outdated addresses and those of container bridges are left out.
-
-    Args:
-        interfaces: what ``ip -json address show`` prints, parsed.
     """
     entries = [
         entry
@@ -52,11 +49,9 @@ def san(value: str) -> str:
 
 
 def is_name(value: str, wildcard: bool = False) -> bool:
-    """Tell whether a text is an IP address or a DNS name in lower case; four numbers that are no address are not.
+    """Tell whether a text is an IP address or a DNS name in lower case (with `wildcard`, one that may begin with "*.").
 
-    Args:
-        value: the text.
-        wildcard: whether the first label may be ``*``.
+    Four numbers that are no address are no name.
     """
     if canonical_address(value):
         return True

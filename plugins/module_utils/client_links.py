@@ -32,8 +32,9 @@ from .api import (
     trust_nothing,
 )
 from .auth_files import Containers, Docker, in_file, read_json
+from .containers import ApiConnection
 from .daemon_json import parse, read_bytes
-from .engine import ApiConnection, Engine, engine_keys, flag_values, flags_of, idle_argv
+from .engine import Engine, engine_keys, flag_values, flags_of, idle_argv
 from .errors import WharfError
 from .manifests import blobs, walk
 from .text import one_line

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 from typing import Any
 from urllib.parse import quote
 
-from .engine import DEFAULT_SOCKET, ApiConnection
+from .engine import DEFAULT_SOCKET
 from .errors import WharfError
 from .text import one_line
 
 TIMEOUT = 120  # seconds: a container has ten to stop, and a busy host needs its time
+
+
+class ApiConnection(http.client.HTTPConnection):
+    """A connection to the engine's API."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("docker", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of a port."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
 
 def call(method: str, path: str, body: Any = None) -> Any:

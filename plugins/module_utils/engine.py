@@ -10,7 +10,6 @@ import shlex
 import socket
 import time
 from datetime import datetime
-from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote
 
@@ -239,76 +238,69 @@ def last_error(module: Any, since: float) -> str:
         return ""
 
 
-class ApiConnection(HTTPConnection):
-    """A connection to the engine's API."""
+class Answer:
+    """The engine's answer to a GET, as it comes: in HTTP/1.0, where it ends with the connection."""
 
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("docker", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connect to the socket instead of a port."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-def api_get(path: str, url: str) -> Any:
-    """Return what the engine's API answers to a GET, as JSON data.
-
-    Raises:
-        OSError, HTTPException, ValueError: it does not answer, or not in JSON.
-    """
-    connection = ApiConnection(path, 30)
-    try:
-        connection.request("GET", url)
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-
-
-class ReloadWatch:
-    """Listens for the engine's event that says it has reloaded its configuration."""
-
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, url: str, timeout: float) -> None:
+        """Ask. Raises OSError when no good answer begins in `timeout` seconds."""
         self.buffer = b""
-        filters = quote(json.dumps({"type": ["daemon"], "event": ["reload"]}))
-        since = time.time_ns()
-        request = (
-            f"GET /events?since={since // 10**9}.{since % 10**9:09d}&filters={filters} HTTP/1.0\r\nHost: docker\r\n\r\n"
-        )
-        deadline = time.monotonic() + timeout
         self.connection = socket.socket(socket.AF_UNIX)
         try:
             self.connection.settimeout(timeout)
             self.connection.connect(path)
-            self.connection.sendall(request.encode("ascii"))
-            self._read_until(b"\r\n\r\n", deadline)
-            head, _end, self.buffer = self.buffer.partition(b"\r\n\r\n")
-            status = head.split(b"\r\n")[0]
+            self.connection.sendall(f"GET {url} HTTP/1.0\r\nHost: docker\r\n\r\n".encode("ascii"))
+            status = self.read_until(b"\r\n\r\n", timeout).partition(b"\r\n")[0]
             if b" 200 " not in status:
                 raise OSError(errno.EPROTO, status.decode("ascii", "replace"))
         except OSError:
             self.connection.close()
             raise
 
-    def _read_until(self, end: bytes, deadline: float) -> None:
-        while end not in self.buffer:
+    def read_until(self, end: bytes, timeout: float) -> bytes:
+        """Return what comes before `end`; without one, all the rest. Raises OSError when it does not come in time."""
+        deadline = time.monotonic() + timeout
+        while not end or end not in self.buffer:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(errno.ETIMEDOUT, "no answer")
             self.connection.settimeout(left)
             received = self.connection.recv(65536)
-            if not received:
+            if not received and end:
                 raise ConnectionResetError(errno.ECONNRESET, "connection closed")
+            if not received:
+                return self.buffer
             self.buffer += received
+        found, _end, self.buffer = self.buffer.partition(end)
+        return found
+
+
+def api_get(path: str, url: str) -> Any:
+    """Return what the engine's API answers to a GET, as JSON data.
+
+    Raises:
+        OSError, ValueError: it does not answer, or not in JSON.
+    """
+    answer = Answer(path, url, 30)
+    try:
+        return json.loads(answer.read_until(b"", 30))
+    finally:
+        answer.connection.close()
+
+
+class ReloadWatch:
+    """Listens for the engine's event that says it has reloaded its configuration."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        filters = quote(json.dumps({"type": ["daemon"], "event": ["reload"]}))
+        since = time.time_ns()
+        self.events = Answer(path, f"/events?since={since // 10**9}.{since % 10**9:09d}&filters={filters}", timeout)
 
     def wait(self, timeout: float) -> bool:
         """Return whether the event came within `timeout` seconds."""
         try:
-            self._read_until(b"}", time.monotonic() + timeout)
+            self.events.read_until(b"}", timeout)
             return True
         except OSError:
             return False
         finally:
-            self.connection.close()
+            self.events.connection.close()

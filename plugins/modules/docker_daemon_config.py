@@ -8,15 +8,14 @@ DOCUMENTATION = r"""
 module: docker_daemon_config
 short_description: Own single keys of Docker's daemon.json
 description:
-  - Writes the keys that one owner wants into C(/etc/docker/daemon.json) and leaves everybody else's alone.
-  - Remembers in C(/var/lib/wharf/daemon.json.record) (mode 0600) what each owner wrote and what stood there before.
-    What an owner no longer wants goes away again, and the value that stood there before comes back. A value that
-    somebody else has changed since is theirs and stays.
+  - Writes the keys that one owner wants into C(/etc/docker/daemon.json) and leaves everybody else's alone. What an
+    owner no longer wants goes away again, and the value that stood there before, which
+    C(/var/lib/wharf/daemon.json.record) remembers, comes back. A value that somebody else has changed since stays.
   - Objects are merged key by key, at every depth. The lists C(insecure-registries), C(registry-mirrors),
     C(allow-nondistributable-artifacts) and C(labels) are owned item by item. Every other list is one value.
-  - A file that cannot be read (broken JSON, no object, not UTF-8, a key twice) is an error that names line and column.
-    A setting that the engine would refuse is an error, too. So is another image store or data directory while
-    containers run, which the engine would no longer see. In all these cases nothing is changed.
+  - Nothing is changed when the file cannot be read (broken JSON, no object, not UTF-8, a key twice), of which the error
+    names line and column, when the engine would refuse a setting, or when it would no longer see containers that run
+    (another image store or data directory).
   - When the engine runs and can take the change over while it runs, the module reloads it (SIGHUP) and waits for the
     engine's own answer. What needs a restart is only reported, on every run until the engine has been restarted.
 options:
@@ -31,8 +30,7 @@ options:
   defaults:
     description:
       - Groups of keys that yield. A group is written only when none of its keys is in O(options), on the engine's
-        command line, or in the file by somebody else's hand.
-      - Keys that only make sense together belong in one group, such as C(log-driver) and C(log-opts).
+        command line, or in the file by somebody else's hand. Keys that only make sense together belong in one group.
     type: list
     elements: dict
     default: []
@@ -51,36 +49,21 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Trust a registry over plain HTTP
-  wharf.registry.docker_daemon_config:
-    owner: registry_client
-    options:
-      insecure-registries:
-        - registry.example:5000
-
 - name: Rotate logs unless somebody else has chosen a log driver
   wharf.registry.docker_daemon_config:
     owner: docker_engine
+    options: {live-restore: true}
     defaults:
-      - live-restore: true
       - log-driver: json-file
-        log-opts:
-          max-size: 10m
-          max-file: "3"
-
-- name: Take everything away again
-  wharf.registry.docker_daemon_config:
-    owner: registry_client
-    state: absent
+        log-opts: {max-size: 10m}
 """
 
 RETURN = r"""
 action:
   description:
-    - What the engine needs for the change, or what it got.
-    - V(none) when it needs nothing because nothing is pending, or because it does not run.
-    - V(reloaded) when the module has reloaded it, V(reload) when it would have (check mode).
-    - V(restart) when it must restart. Whatever could be reloaded has been reloaded even then.
+    - What the engine needs for the change, or what it got. V(none) when nothing is pending or it does not run;
+      V(reloaded) or, in check mode, V(reload); V(restart) when it must restart, for which whatever could be reloaded
+      has been.
   type: str
   returned: success
 reload_keys:
@@ -98,34 +81,12 @@ yielded:
   type: list
   elements: str
   returned: success
-owners:
-  description: Everybody who owns a key of the file afterwards.
-  type: list
-  elements: str
-  returned: success
-diff:
-  description: The file's text before and after.
-  type: dict
-  returned: success
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Change
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-
-
-def run(module: AnsibleModule) -> dict:
-    """Make the change, or in check mode only work it out."""
-    params = module.params
-    is_present = params["state"] == "present"
-    change = Change(
-        module, params["owner"], params["options"] if is_present else {}, params["defaults"] if is_present else []
-    )
-    result = change.result()
-    if not module.check_mode:
-        change.apply()
-    return result
 
 
 def main() -> None:
@@ -139,10 +100,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    params = module.params
+    wanted = (params["options"], params["defaults"]) if params["state"] == "present" else ({}, [])
     try:
-        module.exit_json(**run(module))
+        change = Change(module, params["owner"], *wanted)
+        if not module.check_mode:
+            change.apply()
     except WharfError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(**change.result())
 
 
 if __name__ == "__main__":

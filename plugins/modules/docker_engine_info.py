@@ -10,11 +10,9 @@ module: docker_engine_info
 short_description: What is pending on a host for the role docker_engine
 description:
   - Reads the system, the packages, the engine that runs, its users and the role's files, in one visit that needs no
-    gathered facts. Changes nothing.
-  - Fails with all that makes the host unfit, before anything is changed anywhere.
+    gathered facts. Changes nothing. Fails with all that makes the host unfit, before anything is changed anywhere.
   - Where the engine's packages would change in a way that could fail (another source, another version), apt tries it,
-    with lists, sources and the repository's key in a directory that is removed again.
-  - What O(options) and O(defaults) would change in C(daemon.json) is worked out as by
+    in a directory that is removed again. What O(options) and O(defaults) would change is worked out as by
     M(wharf.registry.docker_daemon_config), and judged by the installed engine unless another one is to replace it.
 options:
   problems:
@@ -41,9 +39,9 @@ options:
     default: false
   systems:
     description:
-      - The packages for each system that is supported, by distribution, release and source. Each has the lists
-        C(engine) (all of one version), C(components), C(helpers), C(conflicts) (what cannot be there beside it) and
-        C(obsolete) (what serves the engine of another source only); those that are left out are empty.
+      - The packages for each system that is supported, by distribution, release, source and kind. C(engine) are all of
+        one version, C(conflicts) cannot be there beside it, and C(obsolete) serve the engine of another source only.
+        C(components) and C(helpers) come along. A kind that is left out is empty.
     type: dict
     required: true
   extra_packages:
@@ -66,40 +64,21 @@ options:
     elements: dict
     default: []
   files:
-    description: The role's files, all of root. Their contents are never shown.
+    description:
+      - The role's files, all of root, each with C(path), C(mode) (an octal number in quotes) and C(content). Without
+        content the file must not be there. Contents are never shown.
     type: list
     elements: dict
     default: []
-    suboptions:
-      path:
-        description: The absolute path.
-        type: path
-        required: true
-      mode:
-        description: Its permissions, an octal number in quotes.
-        type: str
-        default: "0644"
-      content:
-        description: The whole text. Without any, the file must not be there.
-        type: str
-        default: ""
-  repository_url:
-    description: For C(docker_ce), the address of Docker's repository, without a password.
-    type: str
-    default: ""
-  repository_fingerprint:
-    description: The fingerprint of its key.
-    type: str
-    default: ""
-  repository_source:
-    description: The text of its apt source, in which C($(RELEASE)) stands for the name of the host's release.
-    type: str
-    default: ""
+  repository:
+    description:
+      - For C(docker_ce), Docker's repository, as C(url), without a password, C(fingerprint) of its key, and C(source),
+        the text of its apt source, in which C($(RELEASE)) stands for the name of the host's release.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
-  diff_mode:
-    support: none
 author:
   - Wharf maintainers
 """
@@ -108,17 +87,7 @@ EXAMPLES = r"""
 - name: See what the engine lacks
   wharf.registry.docker_engine_info:
     source: distro
-    systems:
-      Debian:
-        trixie:
-          distro: {engine: [docker.io, docker-cli], conflicts: [docker-ce]}
-    options:
-      live-restore: true
-  register: engine
-
-- name: Show it
-  ansible.builtin.debug:
-    msg: "{{ engine.changes }}"
+    systems: {Debian: {trixie: {distro: {engine: [docker.io, docker-cli], conflicts: [docker-ce]}}}}
 """
 
 RETURN = r"""
@@ -128,34 +97,22 @@ pending:
       proxies; V(block), the same in the init script's settings; V(options), C(daemon.json); V(users), the group docker;
       V(start), the engine is to be started, now or at boot; V(restart), it must restart.
   type: list
-  elements: str
   returned: success
 changes:
   description: The same for people, in sentences of what would happen.
   type: list
-  elements: str
-  returned: success
-system:
-  description:
-    - C(distribution), C(version), C(release), C(service_mgr) (V(systemd) or V(sysvinit)), C(address) (the IPv4 address
-      that the host uses by default) and C(python) (its version).
-  type: dict
   returned: success
 engine:
-  description:
-    - C(is_running), C(is_managed) (the service manager runs it), C(changes) (its own packages come, go or change) and
-      C(installed), the versions of the packages that were asked for.
+  description: C(is_managed) (the service manager runs it) and C(changes) (its own packages come, go or change).
   type: dict
   returned: success
 packages:
-  description:
-    - For M(wharf.registry.docker_engine_packages), C(arguments), C(options), C(repository), C(hold) and C(release).
+  description: The options of M(wharf.registry.docker_engine_packages).
   type: dict
   returned: success
 outsiders:
   description: The users who are to become members of the group docker.
   type: list
-  elements: str
   returned: success
 restart:
   description:
@@ -165,131 +122,293 @@ restart:
   returned: success
 """
 
+import glob
+import grp
+import os
+import pwd
+from typing import Any
+
+from ansible.module_utils import distro
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Change
-from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import Preflight
-from ansible_collections.wharf.registry.plugins.module_utils.engine_state import (
+from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import PATH as DAEMON_JSON
+from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Change, read, read_bytes
+from ansible_collections.wharf.registry.plugins.module_utils.engine import Engine, is_systemd
+from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import (
+    HOLDS,
+    KEY_FILE,
     RESTART,
-    gather,
-    judge,
-    problems,
-    system,
+    SOURCE_FILE,
+    Preflight,
+    matches,
+    remove_entries,
+    run,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, read_entry
+
+PROXIES = "/etc/default/wharf-docker"
+INIT_SCRIPT_SETTINGS = "/etc/default/docker"
+INIT_SCRIPT_BLOCK = "# BEGIN wharf proxies"
+ENABLED = {f"UnitFileState={state}" for state in ("enabled", "enabled-runtime", "static", "generated", "alias")}
+
+# What is there ----------------------------------------------------------------------------------------------------
 
 
-def request_for(params: dict, here: dict) -> dict:
-    """Return what is wanted on this system.
-
-    Raises:
-        WharfError: the system is not supported.
-    """
+def request_for(params: dict, release: dict[str, str]) -> dict:
+    """Return what is wanted on a system, described by its os-release. Raises WharfError where it is not supported."""
+    distribution, name = release.get("id", "").capitalize(), release.get("version_codename", "")
     systems = params["systems"]
-    releases = systems.get(here["distribution"], {})
-    if here["release"] not in releases:
-        known = "; ".join(f"{name} {', '.join(names)}" for name, names in systems.items())
-        raise WharfError(
-            f"This host runs {here['distribution']} {here['version']} ({here['release']}). The role knows {known} only."
-        )
-    nothing = {kind: [] for kind in ("engine", "components", "helpers", "conflicts", "obsolete")}
-    packages = {**nothing, **releases[here["release"]].get(params["source"], {})}
+    if name not in systems.get(distribution, {}):
+        known = "; ".join(f"{system} {', '.join(names)}" for system, names in systems.items())
+        version = release.get("version_id", "")
+        raise WharfError(f"This host runs {distribution} {version} ({name}). The role knows {known} only.")
+    packages = {kind: [] for kind in ("engine", "components", "helpers", "conflicts", "obsolete")}
+    packages.update(systems[distribution][name].get(params["source"], {}))
     wanted = packages["engine"] + packages["components"] + packages["helpers"] + params["extra_packages"]
-    source = params["repository_source"].replace("$(RELEASE)", here["release"])
-    return {**params, **packages, "packages": wanted, "release": here["release"], "repository_source": source}
+    return {
+        **params,
+        **packages,
+        "packages": wanted,
+        "release": name,
+        "repository": {part: text.replace("$(RELEASE)", name) for part, text in params["repository"].items()},
+        "has_proxies": any(file["content"] for file in params["files"] if file["path"] == PROXIES),
+    }
+
+
+def is_right(path: str, mode: str, content: str) -> bool:
+    """Return whether a file of the role is as it must be: absent where nothing must be in it."""
+    return read_entry(path) == (Entry(0, 0, int(mode, 8), content.encode()) if content else None)
+
+
+def group_id(name: str) -> int | None:
+    """Return a group's number; None where there is no such group."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def is_member(user: str, gid: int | None) -> bool | None:
+    """Return whether a user is in a group; None where there is no such user."""
+    try:
+        return gid in os.getgrouplist(user, pwd.getpwnam(user).pw_gid)
+    except KeyError:
+        return None
+
+
+def _lines(path: str) -> list[str]:
+    """Return the lines of a file; none where there is none."""
+    return (read_bytes(path) or b"").decode("utf-8", "replace").splitlines()
+
+
+def _packages(names: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the versions of those packages that are installed, and which of them are held."""
+    form = "${Package} ${db:Status-Status} ${Version} ${db:Status-Want}\n"
+    shown = run("dpkg-query", "--show", f"--showformat={form}", *names).stdout if names else ""
+    rows = [line.split() for line in shown.splitlines() if not line.startswith("dpkg-query:")]
+    rows = [row for row in rows if len(row) == 4 and row[1] == "installed"]
+    return {row[0]: row[2] for row in rows}, [row[0] for row in rows if row[3] == "hold"]
+
+
+def _service() -> tuple[bool, bool]:
+    """Return whether the service manager runs the engine, and whether it starts it at boot."""
+    if is_systemd():
+        properties = "--property=ActiveState,UnitFileState"
+        shown = set(run("systemctl", "show", "docker.service", properties).stdout.split())
+        return "ActiveState=active" in shown, bool(ENABLED & shown)
+    is_active = run("service", "docker", "status").returncode == 0
+    return is_active, any(map(os.path.exists, glob.glob("/etc/rc[2345].d/S[0-9][0-9]docker")))
+
+
+def gather(module: Any, request: dict) -> dict[str, Any]:
+    """Return what is on the host. Raises WharfError where daemon.json cannot be read."""
+    installed, held = _packages(list(dict.fromkeys(request["packages"] + request["conflicts"] + request["obsolete"])))
+    dockerd = module.get_bin_path("dockerd") or ""
+    owner = run("dpkg-query", "--search", os.path.realpath(dockerd)) if dockerd else None
+    engine = Engine.find()
+    identity = engine.identity if engine else ""
+    restart = _lines(RESTART)
+    is_active, is_enabled = _service()
+    source = request["repository"].get("source", "")
+    gid = group_id("docker")
+    return {
+        "installed": installed,
+        "held": held,
+        "dockerd": dockerd,
+        "dockerd_package": owner.stdout.partition(":")[0] if owner and owner.returncode == 0 else "",
+        "members": {user: is_member(user, gid) for user in request["users"]},
+        "has_group": gid is not None,
+        "wrong_files": [one["path"] for one in request["files"] if not is_right(**one)],
+        "is_source_right": is_right(SOURCE_FILE, "644", source) and os.path.exists(KEY_FILE) == bool(source),
+        "entries": remove_entries(request["repository"]["url"], is_real=False) if source else [],
+        "holds": _lines(HOLDS),
+        "has_block": INIT_SCRIPT_BLOCK in _lines(INIT_SCRIPT_SETTINGS),
+        "has_daemon_proxies": "proxies" in read(DAEMON_JSON),
+        "is_systemd": is_systemd(),
+        "identity": identity,
+        # Only of the engine that still runs: another one has been started since.
+        "restart": restart[1:] if identity and restart[:1] == [identity] else [],
+        "is_active": is_active,
+        "is_enabled": is_enabled,
+    }
+
+
+# What is pending -------------------------------------------------------------------------------------------------
+
+
+def judge(found: dict[str, Any], request: dict) -> dict[str, Any]:
+    """Return what is to be done on a host.
+
+    Returns:
+        missing and remove (packages), changes_engine (its own packages change), preflight (the change is tried first),
+        source (files for apt are to be written or removed), hold and release (packages), proxies (files with them are
+        to be written or removed), block (that in the init script's settings is), outsiders (users to put into the
+        group), is_running, is_managed (by the service manager), start (it is to be started or enabled).
+    """
+    installed, pin, engine = found["installed"], request["version"], request["engine"]
+    missing = [package for package in request["packages"] if package not in installed]
+    in_the_way = [package for package in request["conflicts"] if package in installed]
+    core = engine + request["components"]
+    is_replaced = bool(in_the_way and core)
+    is_pin_wrong = bool(pin) and any(not matches(installed.get(package, ""), pin) for package in engine)
+    changes_engine = is_pin_wrong or is_replaced or any(package in missing for package in core)
+    is_source_wrong = not found["is_source_right"] or bool(found["entries"])
+    # What Debian offers is known to be there; everything else is tried before anything changes.
+    is_uncertain = request["source"] == "docker_ce" and (changes_engine or is_source_wrong)
+    is_running = bool(found["identity"]) or found["is_active"]
+    return {
+        "missing": missing,
+        "remove": in_the_way and in_the_way + [package for package in request["obsolete"] if package in installed],
+        "changes_engine": changes_engine,
+        "preflight": is_uncertain or is_pin_wrong or is_replaced,
+        "source": is_source_wrong,
+        "hold": [package for package in engine if pin and package not in found["held"]],
+        "release": [package for package in found["holds"] if not pin or package not in engine],
+        "proxies": bool(found["wrong_files"]),
+        "block": not found["is_systemd"] and found["has_block"] != request["has_proxies"],
+        "outsiders": [user for user, is_in in found["members"].items() if not is_in],
+        "is_running": is_running,
+        "is_managed": found["is_active"],
+        # One that runs without the service manager would be in its way.
+        "start": not found["is_enabled"] if found["is_active"] else not is_running,
+    }
+
+
+def problems(found: dict[str, Any], request: dict) -> list[str]:
+    """Return what makes a host unfit, for people."""
+    source, installed, dockerd = request["source"], found["installed"], found["dockerd"]
+    in_the_way = [package for package in request["conflicts"] if package in installed]
+    result = []
+    if source == "none" and not dockerd:
+        result.append(
+            "docker_engine_source: is none, but no engine (dockerd) is on this host: install one, or use distro or "
+            "docker_ce, and the role does it"
+        )
+    elif source == "none" and request["users"] and not found["has_group"]:
+        result.append(
+            "docker_engine_users: is set, but the group docker does not exist on this host: create it, or leave "
+            "the users out"
+        )
+    elif source != "none" and in_the_way and not request["replace"]:
+        other = "distro" if source == "docker_ce" else "docker_ce"
+        are, them = ("is", "it") if len(in_the_way) == 1 else ("are", "them")
+        result.append(
+            f"docker_engine_source: is {source}, but {', '.join(in_the_way)} {are} installed here, and "
+            f"{request['engine'][0]} would replace {them}: set docker_engine_source: {other} to keep what is there, "
+            "remove it first, or set docker_engine_replace: true; images, containers and volumes stay"
+        )
+    elif source != "none" and dockerd and not in_the_way and request["engine"][0] not in installed:
+        result.append(
+            f"docker_engine_source: is {source}, but {dockerd} is here already, from "
+            f"{found['dockerd_package'] or 'no package'}: remove it first, or set docker_engine_source: none, "
+            "which configures it and leaves it where it is"
+        )
+    if found["has_daemon_proxies"] and request["has_proxies"]:
+        result.append(
+            "docker_engine_http_proxy or docker_engine_https_proxy: is set, but /etc/docker/daemon.json holds proxies, "
+            "and the engine would take those instead: take them out of the file, or leave the variables out"
+        )
+    return result + [
+        f"docker_engine_users: {user} does not exist on this host: create the user first, or take the name out"
+        for user, is_in in found["members"].items()
+        if is_in is None
+    ]
 
 
 def plan_of(request: dict, found: dict, state: dict) -> dict:
     """Return the parameters of docker_engine_packages, the change tried where it could fail."""
-    plan = {"arguments": state["missing"], "options": ["--no-install-recommends"], "key": ""}
+    plan, key = {"arguments": state["missing"], "options": ["--no-install-recommends"]}, ""
     if state["preflight"]:
-        plan = Preflight(request, found, state).main()
+        plan, key = Preflight(request, found, state).main()
     # apt forgets the hold of a package that it replaces.
     again = [one for one in found["holds"] if one not in state["release"]] if state["changes_engine"] else []
-    repository = {"url": request["repository_url"], "source": request["repository_source"], "key": plan["key"]}
     return {
-        "arguments": plan["arguments"],
-        "options": plan["options"],
-        "repository": repository if state["source"] else None,
+        **plan,
+        "repository": {**request["repository"], "key": key} if state["source"] else None,
         "hold": list(dict.fromkeys(state["hold"] + again)),
         "release": state["release"],
     }
 
 
-def sentences(pending: list[str], found: dict, state: dict, plan: dict, change: dict, reasons: list[str]) -> list:
+def sentences(pending: dict, found: dict, state: dict, arguments: list[str], reloaded: list[str]) -> list[str]:
     """Return what would happen, for people."""
     result = []
     if found["entries"]:
         result.append(f"Would be removed: {', '.join(found['entries'])}")
-    packages = [package for package in plan["arguments"] if not package.endswith("-")]
+    packages = [package for package in arguments if not package.endswith("-")]
     if packages:
-        text = f"{', '.join(packages)} would be installed"
-        text += f" in place of {', '.join(state['remove'])}" if state["remove"] else ""
-        result.append(text + (", and the engine started" if not state["is_running"] else ""))
-    elif "start" in pending:
+        instead = f" in place of {', '.join(state['remove'])}" if state["remove"] else ""
+        started = "" if state["is_running"] else ", and the engine started"
+        result.append(f"{', '.join(packages)} would be installed{instead}{started}")
+    elif pending["start"]:
         result.append("The engine would be started, now and at boot")
-    engine = [f"reloaded for {', '.join(change['reload_keys'])}"] if change["action"] in ("reload", "reloaded") else []
-    if change["action"] == "restart" and change["reload_keys"]:
-        engine = [f"reloaded for {', '.join(change['reload_keys'])}"]
-    engine += [f"restarted for {', '.join(reasons)}"] if reasons else []
+    verbs = (("reloaded", reloaded), ("restarted", pending["restart"]))
+    engine = [f"{verb} for {', '.join(keys)}" for verb, keys in verbs if keys]
     if engine:
         result.append(f"The engine would be {', and '.join(engine)}")
-    if "users" in pending:
-        result.append(f"{', '.join(state['outsiders'])} would become members of the group docker")
+    if pending["users"]:
+        result.append(f"{', '.join(pending['users'])} would become members of the group docker")
     return result
 
 
-def run(module: AnsibleModule) -> dict:
-    """Return the module's result.
-
-    Raises:
-        WharfError: the host is unfit, or the change would fail.
-    """
+def find_out(module: AnsibleModule) -> dict:
+    """Return the module's result. Raises WharfError where the host is unfit, or the change would fail."""
     params = module.params
     if params["problems"]:
         raise WharfError("\n".join(params["problems"]))
-    here = system()
-    request = request_for(params, here)
+    request = request_for(params, distro.os_release_info())
     found = gather(module, request)
-    state = judge(found, request)
     unfit = problems(found, request)
     if unfit:
         raise WharfError("\n".join(unfit))
-    change = Change(
-        module, "docker_engine", params["options"], params["defaults"], not state["changes_engine"]
-    ).result()
+    state = judge(found, request)
+    is_judged = not state["changes_engine"]
+    change = Change(module, "docker_engine", params["options"], params["defaults"], is_judged)
     plan = plan_of(request, found, state)
 
-    noted = ["packages"] if state["is_running"] and state["preflight"] and plan["arguments"] else []
-    noted += ["proxies"] if state["is_running"] and (state["proxies"] or state["block"]) else []
+    news = {"packages": state["preflight"] and plan["arguments"], "proxies": state["proxies"] or state["block"]}
+    noted = [name for name, is_new in news.items() if is_new and state["is_running"]]
     noted = list(dict.fromkeys(noted + found["restart"]))
-    reasons = (change["restart_keys"] if change["action"] == "restart" else []) + noted
     pending = {
-        "packages": bool(plan["arguments"] or state["source"] or plan["hold"] or plan["release"]),
+        "packages": plan["arguments"] or state["source"] or plan["hold"] or plan["release"],
         "files": state["proxies"],
         "block": state["block"],
-        "options": change["changed"],
-        "users": bool(state["outsiders"]),
+        "options": change.changed,
+        "users": state["outsiders"],
         # The units of another source's packages are other ones, and not enabled by it.
-        "start": state["start"] or bool(state["remove"] and plan["arguments"] and state["is_managed"]),
-        "restart": bool(reasons),
+        "start": state["start"] or (state["remove"] and plan["arguments"] and state["is_managed"]),
+        "restart": change.restart_keys + noted,
     }
-    names = [name for name, is_pending in pending.items() if is_pending]
     return {
         "changed": False,
-        "pending": names,
-        "changes": sentences(names, found, state, plan, change, reasons),
-        "system": here,
-        "engine": {
-            "is_running": state["is_running"],
-            "is_managed": state["is_managed"],
-            "changes": state["changes_engine"],
-            "installed": found["installed"],
-        },
+        "pending": [name for name, is_pending in pending.items() if is_pending],
+        "changes": sentences(pending, found, state, plan["arguments"], change.reload_keys),
+        "engine": {"is_managed": state["is_managed"], "changes": state["changes_engine"]},
         "packages": plan,
         "outsiders": state["outsiders"],
         "restart": {
-            "reasons": reasons,
+            "reasons": pending["restart"],
             "file": {"path": RESTART, "content": "\n".join([found["identity"], *noted, ""]) if noted else ""},
         },
     }
@@ -297,32 +416,31 @@ def run(module: AnsibleModule) -> dict:
 
 def main() -> None:
     """Run the module."""
+    text, names = {"type": "str", "default": ""}, {"type": "list", "elements": "str", "default": []}
     files = {
         "path": {"type": "path", "required": True},
         "mode": {"type": "str", "default": "0644"},
-        "content": {"type": "str", "default": "", "no_log": True},
+        "content": {**text, "no_log": True},
     }
     module = AnsibleModule(
         argument_spec={
-            "problems": {"type": "list", "elements": "str", "default": []},
+            "problems": names,
             "source": {"type": "str", "choices": ["distro", "docker_ce", "none"], "required": True},
-            "version": {"type": "str", "default": ""},
+            "version": text,
             "allow_downgrade": {"type": "bool", "default": False},
             "replace": {"type": "bool", "default": False},
             "systems": {"type": "dict", "required": True},
-            "extra_packages": {"type": "list", "elements": "str", "default": []},
-            "users": {"type": "list", "elements": "str", "default": []},
+            "extra_packages": names,
+            "users": names,
             "options": {"type": "dict", "default": {}},
             "defaults": {"type": "list", "elements": "dict", "default": []},
             "files": {"type": "list", "elements": "dict", "default": [], "options": files},
-            "repository_url": {"type": "str", "default": ""},
-            "repository_fingerprint": {"type": "str", "default": ""},
-            "repository_source": {"type": "str", "default": ""},
+            "repository": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**run(module))
+        module.exit_json(**find_out(module))
     except WharfError as error:
         module.fail_json(msg=str(error))
 

@@ -10,8 +10,7 @@ module: docker_engine_service
 short_description: Start or restart the engine, and wait until it answers
 description:
   - In one step, so that a task's C(throttle) lets the next host begin only when this one's engine is ready again. An
-    init script returns as soon as it has forked the engine.
-  - After a restart, what earlier runs noted as waiting for it is forgotten.
+    init script returns as soon as it has forked the engine. What was noted as waiting for a restart is forgotten.
 options:
   state:
     description:
@@ -21,15 +20,9 @@ options:
     type: str
     choices: [started, restarted]
     required: true
-  timeout:
-    description: How long the engine may take to answer, in seconds.
-    type: int
-    default: 30
 attributes:
   check_mode:
     support: full
-  diff_mode:
-    support: none
 author:
   - Wharf maintainers
 """
@@ -42,24 +35,24 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-state:
-  description: What was asked for.
-  type: str
+changed:
+  description: Always true.
+  type: bool
   returned: always
 """
 
 import os
 import time
-from http.client import HTTPException
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import PATH, end_restart, parse, read_bytes
+from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import PATH, end_restart, read
 from ansible_collections.wharf.registry.plugins.module_utils.engine import Engine, api_get, is_systemd, last_error
-from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import run
-from ansible_collections.wharf.registry.plugins.module_utils.engine_state import RESTART
+from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import RESTART, run
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+
+TIMEOUT = 30  # seconds, for the engine to answer
 
 
 def is_replaced(unit: str) -> bool:
@@ -71,64 +64,51 @@ def is_replaced(unit: str) -> bool:
         return False
 
 
-def commands(state: str) -> list[list[str]]:
+def commands(state: str) -> list[str]:
     """Return the commands for the service manager."""
-    boot = ["update-rc.d", "docker"]
     if not is_systemd():
-        if state == "restarted":
-            return [["service", "docker", "restart"]]
-        return [[*boot, "defaults"], [*boot, "enable"], ["service", "docker", "start"]]
+        start = ["update-rc.d docker defaults", "update-rc.d docker enable", "service docker start"]
+        return start if state == "started" else ["service docker restart"]
     if state == "started":
-        return [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", "docker.service"]]
+        return ["systemctl daemon-reload", "systemctl enable --now docker.service"]
     units = ["docker.service"]
     if is_replaced("docker.service"):
         # A socket whose unit was away for a moment hands nothing over any more.
-        socket = run("systemctl", "list-unit-files", "--no-legend", "docker.socket").stdout.split()[:1]
-        units = socket + units
+        units = run("systemctl", "list-unit-files", "--no-legend", "docker.socket").stdout.split()[:1] + units
     # The containers' shims go on without it.
     if is_replaced("containerd.service"):
         units = ["containerd.service", *units]
-    return [["systemctl", "daemon-reload"], ["systemctl", "restart", *units]]
+    return ["systemctl daemon-reload", f"systemctl restart {' '.join(units)}"]
 
 
 def wait_for_answer(module: AnsibleModule, began: float) -> None:
-    """Wait until the engine answers.
-
-    Raises:
-        WharfError: it does not.
-    """
+    """Wait until the engine answers. Raises WharfError where it does not."""
     message = "it has ended"
-    deadline = time.monotonic() + module.params["timeout"]
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         engine = Engine.find()
-        path = engine.socket_path(parse(read_bytes(PATH) or b"", PATH)) if engine else None
+        path = engine.socket_path(read(PATH)) if engine else None
         try:
             if engine and (path is None or api_get(path, "/version")):
                 return
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, ValueError) as error:
             message = str(error)
         time.sleep(0.2)
     raise WharfError(f"the engine does not answer: {last_error(module, began) or message}")
 
 
 def start(module: AnsibleModule) -> None:
-    """Start or restart the engine.
-
-    Raises:
-        WharfError: it does not come up, with the service manager's message and the engine's.
-    """
+    """Start or restart the engine. Raises WharfError with the service manager's message and the engine's."""
     began = time.time()
     if is_systemd():
         # Debian's unit allows three starts in a minute; one more would leave the engine stopped.
         run("systemctl", "reset-failed", "docker.service", "docker.socket")
     for command in commands(module.params["state"]):
-        done = run(*command)
+        done = run(*command.split())
         if done.returncode != 0:
             message = last_error(module, began)
-            raise WharfError(
-                f"{' '.join(command)} fails: {' '.join(done.stdout.split())}"
-                + (f" The engine's last error: {message}" if message else "")
-            )
+            reason = f" The engine's last error: {message}" if message else ""
+            raise WharfError(f"{command} fails: {' '.join(done.stdout.split())}{reason}")
     wait_for_answer(module, began)
     if module.params["state"] == "restarted":
         Path(RESTART).unlink(missing_ok=True)
@@ -138,18 +118,15 @@ def start(module: AnsibleModule) -> None:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "state": {"type": "str", "choices": ["started", "restarted"], "required": True},
-            "timeout": {"type": "int", "default": 30},
-        },
+        argument_spec={"state": {"type": "str", "choices": ["started", "restarted"], "required": True}},
         supports_check_mode=True,
     )
     try:
         if not module.check_mode:
             start(module)
-        module.exit_json(changed=True)
     except WharfError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(changed=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ module: other_registries_info
 short_description: Tell what a host has of other registries than the one that is removed
 description:
   - Looks for trust of clients, entries of owners in daemon.json, and containers of registries. Changes nothing.
-  - Where there are others, they may need what the engine was given.
+    Where there are others, they may need what the engine was given.
 options:
   own:
     description:
@@ -19,8 +19,7 @@ options:
     elements: str
     required: true
   container:
-    description:
-      - Its container on this host; empty where the host is not its server.
+    description: Its container on this host; empty where the host is not its server.
     type: str
     default: ""
 attributes:
@@ -35,7 +34,6 @@ EXAMPLES = r"""
   wharf.registry.other_registries_info:
     own: [registry.example.com:5000]
     container: registry
-  register: others
 """
 
 RETURN = r"""
@@ -49,34 +47,27 @@ others:
 
 import contextlib
 import glob
-import json
-import os
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import LEDGER, Ledger
+from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import owners
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
+# Of each registry: its files, with its name or, in the last, with _ instead of the colon, and its owner in daemon.json.
 PLACES = (
-    "/etc/docker/certs.d/*/wharf-ca.crt",
-    "/etc/containers/certs.d/*/wharf-ca.crt",
-    "/etc/containerd/certs.d/*/wharf-ca.crt",
-    "/etc/containers/registries.conf.d/wharf-*.conf",
+    "/etc/docker/certs.d/{0}/wharf-ca.crt",
+    "/etc/containers/certs.d/{0}/wharf-ca.crt",
+    "/etc/containerd/certs.d/{0}/wharf-ca.crt",
+    "/etc/containers/registries.conf.d/wharf-{1}.conf",
 )
+OWNER = "registry_client {0}"
 
 
 def find() -> list[str]:
-    """Return what is on this host of any registry of Wharf.
-
-    Raises:
-        WharfError: the record of who owns what in daemon.json cannot be read.
-    """
-    found = sorted(path for place in PLACES for path in glob.glob(place))
-    if os.path.exists(LEDGER):
-        with open(LEDGER, encoding="utf-8") as file:
-            owners = Ledger.from_json(json.load(file), LEDGER).owners()
-        found += [f"{owner} in daemon.json" for owner in owners if owner.startswith("registry_client ")]
+    """Return what is on this host of any registry of Wharf. Raises WharfError as `owners`."""
+    found = sorted(path for place in PLACES for path in glob.glob(place.format("*", "*")))
+    found += [f"{owner} in daemon.json" for owner in owners() if owner.startswith(OWNER.format(""))]
     command = ["docker", "ps", "--all", "--filter", "label=wharf.config", "--format", "container {{.Names}}"]
     with contextlib.suppress(FileNotFoundError):  # no engine, no container
         found += subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
@@ -84,18 +75,10 @@ def find() -> list[str]:
 
 
 def without(found: list[str], own: list[str], container: str) -> list[str]:
-    """Return what was found without what belongs to one registry.
-
-    Args:
-        found: as find() returns it.
-        own: what the registry is called, NAME:PORT each.
-        container: its container on this host; empty where there is none.
-    """
-    known = {f"container {container}"}
-    for name in own:
-        known |= {place.replace("*", name) for place in PLACES[:3]}
-        known |= {PLACES[3].replace("*", name.replace(":", "_")), f"registry_client {name} in daemon.json"}
-    return [line for line in found if line not in known]
+    """Return what was found without what belongs to one registry, by its names and its container on this host."""
+    places = (*PLACES, f"{OWNER} in daemon.json")
+    known = {place.format(name, name.replace(":", "_")) for place in places for name in own}
+    return [line for line in found if line not in {*known, f"container {container}"}]
 
 
 def main() -> None:
@@ -108,10 +91,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        found = find()
+        module.exit_json(changed=False, others=without(find(), **module.params))
     except WharfError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, others=without(found, module.params["own"], module.params["container"]))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -16,28 +15,44 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts
 
 SPECIFICATION = Path(__file__).parents[2] / "roles/docker_engine/meta/argument_specs.yml"
-# useradd(8) of Debian.
-USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?")
-LOG_SIZE = re.compile(r"[1-9][0-9]*[kmg]")
-VERSION = re.compile(r"[0-9]+(\.[0-9]+){0,2}(~(rc|beta|alpha)\.?[0-9]+)?")
-FINGERPRINT = re.compile(r"[0-9A-F]{40}([0-9A-F]{24})?")
+# An address that holds a user or a password, which is another matter, and never shown.
+LOGIN = r"([^/]*//)?[^/]*@(?s:.*)"
+# What a value, or each of a list, must match, and what another one is.
+NO_HOST = "no host: use a name, a domain (.example.com), an address or a network (10.0.0.0/8)"
+FORMS = {
+    "docker_engine_version": (
+        r"([0-9]+(\.[0-9]+){0,2}(~(rc|beta|alpha)\.?[0-9]+)?)?",
+        "no version: use a version of Docker or its beginning, without an epoch and a revision, such as 28.5.2 or 28.5",
+    ),
+    "docker_engine_repository_key_fingerprint": (
+        r" *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?",
+        "no fingerprint: use the whole one of the repository's primary key, 40 hexadecimal digits",
+    ),
+    # useradd(8) of Debian.
+    "docker_engine_users": (r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?", "no name of a user: use names of users of the host"),
+    "docker_engine_log_max_size": (
+        r"[1-9][0-9]*[kmg]",
+        "no size: use a whole number followed by k, m or g, such as 10m",
+    ),
+    "docker_engine_repository_url": (
+        rf"https?://[^/\s]\S*|{LOGIN}",
+        "no address: use that of a repository such as Docker's, https://download.docker.com/linux/debian",
+    ),
+    "docker_engine_restart_throttle": (
+        r"[0-9]+",
+        "below zero: use the number of engines that may restart at the same time, or 0 for all",
+    ),
+    "docker_engine_no_proxy": (r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?", NO_HOST),
+    "docker_engine_no_proxy_extra": (r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?", NO_HOST),
+}
 # What may stand in a file that systemd and a shell read alike, in single quotes.
 PROXY = re.compile(r"(https?|socks5)://[^\s'\"\\/?#]+/?", re.ASCII)
+PROXIES = {"HTTP_PROXY": "docker_engine_http_proxy", "HTTPS_PROXY": "docker_engine_https_proxy"}
 ITSELF = ("localhost", "127.0.0.0/8", "::1")
-NO_PROXY = re.compile(r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?")
 
 
 def docker_engine_problems(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> list[str]:
-    """Judge the role's variables of several hosts.
-
-    Args:
-        hostvars: variables by host and name; one that is not given has its default.
-        hosts: the hosts.
-
-    Returns:
-        a line for each mistake: the variable, what is wrong, what would be right. None holds a password. A mistake
-        that only some hosts make names them.
-    """
+    """Return a line for each mistake in the role's variables of several hosts: see the filter of that name."""
     return problems_on_hosts(hostvars, hosts, "docker_engine_", problems_of)
 
 
@@ -50,36 +65,56 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
     values = {name: value for name, value in result.validated_parameters.items() if value is not None}
     # A number is text by now.
     values["docker_engine_version"] = given.get("docker_engine_version", "")
-    problems = _source_problems(values) + _proxy_problems(values)
-    problems += [
-        f"docker_engine_users: {user!r} is no name of a user: use names of users of the host"
-        for user in values.get("docker_engine_users", [])
-        if not USER_NAME.fullmatch(user)
-    ]
-    size = values.get("docker_engine_log_max_size", "10m")
-    if not LOG_SIZE.fullmatch(size):
-        problems.append(
-            f"docker_engine_log_max_size: {size!r} is no size: use a whole number followed by k, m or g, such as 10m"
-        )
-    throttle = values.get("docker_engine_restart_throttle", 1)
-    if throttle < 0:
-        problems.append(
-            f"docker_engine_restart_throttle: {throttle} is below zero: use the number of engines that may restart at "
-            "the same time, or 0 for all"
-        )
+    problems = []
+    for name, (form, otherwise) in FORMS.items():
+        value = values.get(name, [])
+        all_values = value if isinstance(value, list) else [value]
+        problems += [f"{name}: {one!r} is {otherwise}" for one in all_values if not re.fullmatch(form, str(one))]
+    return problems + [problem for is_wrong, problem in _judgements(values) if is_wrong]
+
+
+def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
+    """Yield what can be wrong beyond types and forms: whether it is, and what to say. Proxies can hold passwords."""
+    version, source = values["docker_engine_version"], values.get("docker_engine_source")
+    yield (
+        not isinstance(version, str),
+        f"docker_engine_version: {version!r} is a number, in which 28.10 and 28.1 are the same: write it in quotes",
+    )
+    yield (
+        isinstance(version, str) and version != "" and source == "none",
+        f"docker_engine_version: is {version!r}, but docker_engine_source is none, which installs no engine: leave the "
+        "version out, or use distro or docker_ce",
+    )
+    yield (
+        re.match(LOGIN, values.get("docker_engine_repository_url", "")) is not None,
+        "docker_engine_repository_url: holds a user or a password, which everybody on the host could read: put it into "
+        "a file in /etc/apt/auth.conf.d",
+    )
     options = values.get("docker_engine_options", {})
-    if "hosts" in options:
-        problems.append(
-            "docker_engine_options: holds hosts, which the service's command line sets already (-H), and the engine "
-            "does not start with both: set it in a drop-in of the service"
-        )
-    log_options = options.get("log-opts", {})
+    yield (
+        "hosts" in options,
+        "docker_engine_options: holds hosts, which the service's command line sets already (-H), and the engine does "
+        "not start with both: set it in a drop-in of the service",
+    )
+    log_options = options.get("log-opts")
     for name, value in log_options.items() if isinstance(log_options, dict) else ():
-        if not isinstance(value, str):
-            problems.append(
-                f"docker_engine_options: log-opts.{name} is {value!r}, and the engine wants text: write it in quotes"
-            )
-    return problems
+        yield (
+            not isinstance(value, str),
+            f"docker_engine_options: log-opts.{name} is {value!r}, and the engine wants text: write it in quotes",
+        )
+    proxies = {name: values[name] for name in PROXIES.values() if values.get(name)}
+    for name, proxy in proxies.items():
+        yield "://" not in proxy, f"{name}: has no scheme: use an address such as http://proxy.example:3128"
+        yield (
+            "://" in proxy and not PROXY.fullmatch(proxy),
+            f"{name}: is no address of a proxy: use one such as http://proxy.example:3128, its scheme http, https or "
+            "socks5; a quote, a blank or a backslash in a password is written with its code, such as %20",
+        )
+    yield (
+        bool(proxies) and "proxies" in options,
+        f"docker_engine_options: holds proxies, and the engine takes them instead of {' and '.join(proxies)}: leave "
+        "one of the two out; everybody on the host can read daemon.json",
+    )
 
 
 def _plain(message: str) -> str:
@@ -101,78 +136,9 @@ def specification() -> dict[str, dict[str, Any]]:
     }
 
 
-def _source_problems(values: Mapping[str, Any]) -> list[str]:
-    """Judge where the engine comes from, and which."""
-    problems = []
-    version = values["docker_engine_version"]
-    if not isinstance(version, str):
-        problems.append(
-            f"docker_engine_version: {version!r} is a number, in which 28.10 and 28.1 are the same: write it in quotes"
-        )
-    elif version and not VERSION.fullmatch(version):
-        problems.append(
-            f"docker_engine_version: {version!r} is no version: use a version of Docker or its beginning, without an "
-            "epoch and a revision, such as 28.5.2 or 28.5"
-        )
-    elif version and values.get("docker_engine_source") == "none":
-        problems.append(
-            f"docker_engine_version: is {version!r}, but docker_engine_source is none, which installs no engine: "
-            "leave the version out, or use distro or docker_ce"
-        )
-    url = urlsplit(values.get("docker_engine_repository_url", "https://repository.example/"))
-    if "@" in url.netloc:
-        problems.append(
-            "docker_engine_repository_url: holds a user or a password, which everybody on the host could read: put it "
-            "into a file in /etc/apt/auth.conf.d"
-        )
-    elif url.scheme not in ("http", "https") or not url.netloc or re.search(r"\s", url.geturl()):
-        problems.append(
-            f"docker_engine_repository_url: {url.geturl()!r} is no address: use that of a repository such as Docker's, "
-            "https://download.docker.com/linux/debian"
-        )
-    fingerprint = values.get("docker_engine_repository_key_fingerprint", "0" * 40)
-    if not FINGERPRINT.fullmatch(fingerprint.replace(" ", "").upper()):
-        problems.append(
-            f"docker_engine_repository_key_fingerprint: {fingerprint!r} is no fingerprint: use the whole one of the "
-            "repository's primary key, 40 hexadecimal digits"
-        )
-    return problems
-
-
-def _proxy_problems(values: Mapping[str, Any]) -> list[str]:
-    """Judge the proxies, and show none of them: they can hold passwords."""
-    problems = []
-    names = [name for name in ("docker_engine_http_proxy", "docker_engine_https_proxy") if values.get(name)]
-    for name in names:
-        if "://" not in values[name]:
-            problems.append(f"{name}: has no scheme: use an address such as http://proxy.example:3128")
-        elif not PROXY.fullmatch(values[name]):
-            problems.append(
-                f"{name}: is no address of a proxy: use one such as http://proxy.example:3128, its scheme http, https "
-                "or socks5; a quote, a blank or a backslash in a password is written with its code, such as %20"
-            )
-    if names and "proxies" in values.get("docker_engine_options", {}):
-        problems.append(
-            f"docker_engine_options: holds proxies, and the engine takes them instead of {' and '.join(names)}: leave "
-            "one of the two out; everybody on the host can read daemon.json"
-        )
-    for name in ("docker_engine_no_proxy", "docker_engine_no_proxy_extra"):
-        problems += [
-            f"{name}: {host!r} is no host: use a name, a domain (.example.com), an address or a network (10.0.0.0/8)"
-            for host in values.get(name, [])
-            if not NO_PROXY.fullmatch(host)
-        ]
-    return problems
-
-
 def docker_engine_proxies(variables: Mapping[str, Any]) -> str:
-    """Return the text of the file that hands the proxies to the engine; empty without a proxy.
-
-    Args:
-        variables: the role's variables by name.
-    """
-    names = {"HTTP_PROXY": "docker_engine_http_proxy", "HTTPS_PROXY": "docker_engine_https_proxy"}
-    proxies = {name: variables[variable] for name, variable in names.items() if variables.get(variable)}
+    """Return the text of the file that hands the proxies to the engine; empty without a proxy."""
+    proxies = {name: variables[variable] for name, variable in PROXIES.items() if variables.get(variable)}
     if not proxies:
         return ""
     others = [*variables.get("docker_engine_no_proxy_extra", []), *variables.get("docker_engine_no_proxy", [])]

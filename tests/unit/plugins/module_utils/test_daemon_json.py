@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,13 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 
 LOG_GROUP = {"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}}
 LIVE_GROUP = {"live-restore": True}
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path, monkeypatch) -> Path:
+    """Return where the ledger lies."""
+    monkeypatch.setattr(daemon_json, "LEDGER", str(tmp_path / "ledger"))
+    return tmp_path / "ledger"
 
 
 class Host:
@@ -24,16 +32,16 @@ class Host:
 
     def present(self, owner: str, options: dict | None = None, groups: tuple = (), reserved: tuple = ()) -> dict | None:
         """Let an owner have what it wants; a second call must change nothing."""
-        for _number in range(2):
-            merged = daemon_json.merge(self.document, self.ledger, owner, options or {}, list(groups), reserved)
-            if _number:
-                assert daemon_json.same(merged.document, self.document)
-                assert merged.ledger.to_json() == self.ledger.to_json()
+        for number in range(2):
+            document, ledger, self.yielded = daemon_json.merge(
+                self.document, self.ledger, owner, options or {}, list(groups), reserved
+            )
+            if number:
+                assert (document, ledger) == (self.document, self.ledger)
             # What is remembered must survive being written and read.
-            as_json = json.loads(json.dumps(merged.ledger.to_json()))
-            self.ledger = daemon_json.Ledger.from_json(as_json, "ledger")
-            self.document = merged.document
-            self.yielded = merged.yielded
+            Path(daemon_json.LEDGER).write_text(ledger.to_text() or "")
+            self.ledger = daemon_json.Ledger.read()
+            self.document = document
         return self.document
 
     def absent(self, owner: str) -> dict | None:
@@ -52,7 +60,7 @@ def test_other_peoples_keys_stay_and_ours_go_again():
         "debug": True,
     }
     assert host.absent("us") == {"data-root": "/srv/docker", "log-opts": {"tag": "x"}}
-    assert host.ledger.to_bytes() is None
+    assert host.ledger.to_text() is None
 
 
 def test_a_key_that_is_no_longer_wanted_goes_and_the_others_stay():
@@ -92,17 +100,25 @@ def test_a_value_that_was_right_already_is_left_on_withdrawal():
     assert host.absent("us") == {"debug": True}
 
 
-def test_true_is_not_one():
-    assert not daemon_json.same(True, 1)
-    assert not daemon_json.same([{"a": False}], [{"a": 0}])
-    assert daemon_json.same({"a": 1, "b": [1.0]}, {"b": [1], "a": 1})
+@pytest.mark.parametrize(
+    ("left", "right", "keys"),
+    [
+        ({"a": True}, {"a": 1}, ["a"]),
+        ({"a": [{"b": False}]}, {"a": [{"b": 0}]}, ["a"]),
+        ({"a": 1, "b": {"c": 1, "d": 2}}, {"b": {"d": 2, "c": 1}, "a": 1}, []),
+        ({"a": None}, {}, []),
+        ({"labels": ["x", "y"], "dns": ["x", "y"]}, {"labels": ["y", "x"], "dns": ["y", "x"]}, ["dns"]),
+    ],
+)
+def test_true_is_not_one_and_order_counts_only_in_lists_that_are_one_value(left, right, keys):
+    assert daemon_json.changed_keys(left, right) == keys
 
 
 def test_a_file_that_is_there_only_because_of_us_goes_with_us():
     host = Host(None)
     host.present("us", {"debug": True})
     assert host.absent("us") is None
-    assert host.ledger.to_bytes() is None
+    assert host.ledger.to_text() is None
 
 
 def test_a_file_that_was_there_stays_even_when_it_is_empty():
@@ -156,19 +172,29 @@ def test_a_key_that_two_owners_claim_goes_with_the_last(first):
     last = {"client": "engine", "engine": "client"}[first]
     assert host.absent(first) == {"debug": True}
     assert host.absent(last) == {"debug": False}
-    assert host.ledger.to_bytes() is None
+    assert host.ledger.to_text() is None
 
 
 def test_a_list_where_somebody_wrote_null_is_filled():
     host = Host({"insecure-registries": None})
     assert host.present("us", {"insecure-registries": ["a:5000"]}) == {"insecure-registries": ["a:5000"]}
+    assert host.absent("us") == {"insecure-registries": None}
+
+
+def test_an_empty_object_comes_back_with_the_last_owner():
+    host = Host({"log-opts": {}})
+    host.present("client", {"log-opts": {"tag": "x"}})
+    host.present("engine", {"log-opts": {"max-size": "1m"}})
+    assert host.absent("client") == {"log-opts": {"max-size": "1m"}}
+    assert host.absent("engine") == {"log-opts": {}}
 
 
 @pytest.mark.parametrize(
     ("document", "options", "named"),
     [
-        ({"log-opts": "none"}, {"log-opts": {"max-size": "1m"}}, "log-opts is not an object"),
-        ({"insecure-registries": "a:5000"}, {"insecure-registries": ["a:5000"]}, "insecure-registries is not a list"),
+        ({"log-opts": "none"}, {"log-opts": {"max-size": "1m"}}, "log-opts is a string .* wants an object there"),
+        ({"log-opts": {"tag": "x"}}, {"log-opts": "none"}, "log-opts is an object .* wants a string there"),
+        ({"labels": "a=b"}, {"labels": ["a=b"]}, "labels is a string .* wants a list of strings there"),
     ],
 )
 def test_an_option_that_would_break_what_stands_there_is_refused(document, options, named):
@@ -176,7 +202,7 @@ def test_an_option_that_would_break_what_stands_there_is_refused(document, optio
         daemon_json.merge(document, daemon_json.Ledger(), "us", options, [])
 
 
-@pytest.mark.parametrize("wanted", [{"debug": None}, {"log-opts": {"a": None}}, {"labels": "a=b"}])
+@pytest.mark.parametrize("wanted", [{"debug": None}, {"log-opts": {"a": None}}, {"labels": "a=b"}, {"labels": [1]}])
 def test_what_no_engine_takes_is_refused(wanted):
     with pytest.raises(WharfError):
         daemon_json.check_wanted(wanted, "options")
@@ -246,37 +272,34 @@ def test_a_default_yields_to_the_value_that_an_option_had_covered():
 
 
 @pytest.fixture
-def ledger(tmp_path, monkeypatch):
-    """Return the path of a ledger with two owners and a key that waits for a restart."""
+def owned(ledger):
+    """Let two owners have keys, one of which waits for a restart."""
     host = Host(None)
     host.present("docker_engine", {"features": {"containerd-snapshotter": True}, "debug": True})
     host.present("registry_client a:1", {"insecure-registries": ["a:1"], "debug": True})
-    host.ledger.pending = {"engine": "boot 7 99", "has": {"features": {}}}
-    path = tmp_path / "ledger"
-    path.write_bytes(host.ledger.to_bytes())
-    monkeypatch.setattr(daemon_json, "LEDGER", str(path))
-    return path
+    host.ledger.pending = {"engine": "boot 7 99", "has": {"features": None}}
+    ledger.write_text(host.ledger.to_text())
 
 
-def test_owners_are_known_by_what_they_own(ledger):
+def test_owners_are_known_by_what_they_own(owned):
     assert daemon_json.owners() == ["docker_engine", "registry_client a:1"]
     assert daemon_json.owners(("features", "containerd-snapshotter")) == ["docker_engine"]
     assert daemon_json.owners(("debug",)) == ["docker_engine", "registry_client a:1"]
     assert daemon_json.owners(("mtu",)) == []
 
 
-def test_nobody_owns_anything_without_a_ledger(monkeypatch, tmp_path):
-    monkeypatch.setattr(daemon_json, "LEDGER", str(tmp_path / "none"))
+def test_nobody_owns_anything_without_a_ledger(ledger):
     assert daemon_json.owners() == []
     daemon_json.end_restart()
-    assert not (tmp_path / "none").exists()
+    assert not ledger.exists()
 
 
-def test_what_waited_for_a_restart_is_forgotten_after_it(ledger):
+def test_what_waited_for_a_restart_is_forgotten_after_it(owned, ledger):
     daemon_json.end_restart()
     left = json.loads(ledger.read_text())
     assert "pending" not in left
-    assert len(left["claims"]) == 3
+    owned = [claim["path"] for claim in left["claims"] if claim["path"][:1] in ([], ["features"])]
+    assert owned == [[], ["features"], ["features", "containerd-snapshotter"]]
 
 
 # A run that is killed -------------------------------------------------------------------------------------------------
@@ -298,14 +321,14 @@ def test_a_run_killed_between_ledger_and_file_can_be_repeated_and_withdrawn(
 ):
     host = Host(original)
     host.present("us", first)
-    merged = daemon_json.merge(host.document, host.ledger, "us", second, [])
-    host.ledger = daemon_json.union(host.ledger, merged.ledger, {})
+    document, ledger, _yielded = daemon_json.merge(host.document, host.ledger, "us", second, [])
+    host.ledger = daemon_json.union(host.ledger, ledger, {})
     if file_was_replaced:
-        host.document = merged.document
+        host.document = document
     if then == "repeat":
-        assert daemon_json.same(host.present("us", second), merged.document)
-    assert daemon_json.same(host.absent("us"), original)
-    assert host.ledger.to_bytes() is None
+        assert host.present("us", second) == document
+    assert host.absent("us") == original
+    assert host.ledger.to_text() is None
 
 
 # The text -------------------------------------------------------------------------------------------------------------
@@ -358,6 +381,13 @@ def test_what_does_not_change_keeps_its_text():
     )
 
 
+def test_a_list_of_somebody_else_keeps_what_stands_in_it_twice():
+    host = Host({"labels": ["a=1", "b=1", "a=1"], "dns": []})
+    text = json.dumps(host.document)
+    before = json.loads(text)
+    assert '"labels": ["a=1", "b=1", "a=1"]' in daemon_json.render(host.present("us", {"mtu": 1400}), text, before)
+
+
 def test_a_new_file_is_indented_by_four():
     assert daemon_json.render({"a": {"b": 1}}) == '{\n    "a": {\n        "b": 1\n    }\n}\n'
     assert daemon_json.render({}) == "{}\n"
@@ -366,10 +396,10 @@ def test_a_new_file_is_indented_by_four():
 @pytest.mark.parametrize(
     ("key", "before", "after", "reload"),
     [
-        ("live-restore", daemon_json.ABSENT, True, True),
-        ("insecure-registries", ["a"], daemon_json.ABSENT, True),
-        ("log-driver", daemon_json.ABSENT, "json-file", False),
-        ("features", daemon_json.ABSENT, {"buildkit": True}, True),
+        ("live-restore", None, True, True),
+        ("insecure-registries", ["a"], None, True),
+        ("log-driver", None, "json-file", False),
+        ("features", None, {"buildkit": True}, True),
         ("features", {"buildkit": True}, {"buildkit": True, "containerd-snapshotter": True}, False),
         ("proxies", {}, {"no-proxy": "x"}, False),
     ],

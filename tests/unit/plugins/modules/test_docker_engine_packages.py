@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The module docker_engine_packages: the order of its steps, what it remembers, and check mode."""
+"""The module docker_engine_packages: the order of its steps, what it remembers, check mode, and no service starts."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -36,7 +37,7 @@ def steps(tmp_path, monkeypatch) -> list[tuple]:
 def run(check: bool = False, **params) -> dict:
     """Run the module's work."""
     params = {"arguments": [], "options": [], "hold": [], "release": [], "repository": None} | params
-    return packages.run(SimpleNamespace(params=params, check_mode=check))
+    return packages.change(params, not check)
 
 
 def test_what_is_held_is_remembered_before_it_is_held(steps):
@@ -72,7 +73,7 @@ def test_the_repository_is_written_after_old_entries_and_taken_away_again(steps,
     run(repository={"url": "x", "source": "text", "key": "KEY"})
     assert steps == [("entries", True)]
     assert ((tmp_path / "a/s").read_text(), (tmp_path / "b/k").read_text()) == ("text", "KEY")
-    run(repository={"url": "", "source": "", "key": ""})
+    run(repository={"key": ""})
     assert steps == [("entries", True)]
     assert not (tmp_path / "a/s").exists()
     assert not (tmp_path / "b/k").exists()
@@ -86,3 +87,89 @@ def test_what_could_not_be_installed_is_not_held(steps, monkeypatch):
     with pytest.raises(WharfError):
         run(arguments=["docker-ce"], hold=["docker-ce"])
     assert steps == []
+
+
+# Services -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def policy(tmp_path, monkeypatch) -> Path:
+    """Return where the host's policy for services is."""
+    path = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(packages, "POLICY", path)
+    monkeypatch.setattr(
+        packages,
+        "write_atomic",
+        lambda name, content, mode: (Path(name).write_bytes(content), os.chmod(name, mode)),
+    )
+    return path
+
+
+@pytest.mark.parametrize("theirs", [None, "#!/bin/sh\nexit 0\n"])
+def test_no_service_starts_while_packages_change_and_the_hosts_own_policy_comes_back(policy, theirs):
+    if theirs:
+        policy.write_text(theirs)
+    with packages.no_service_starts():
+        assert policy.read_text() == packages.POLICY_TEXT
+        assert os.access(policy, os.X_OK)
+    assert (policy.read_text() if policy.exists() else None) == theirs
+
+
+def test_the_policy_of_a_run_that_was_killed_goes_and_the_hosts_own_comes_back(policy):
+    policy.write_text(packages.POLICY_TEXT)
+    policy.with_name("policy-rc.d.wharf").write_text("theirs")
+    with packages.no_service_starts():
+        assert policy.read_text() == packages.POLICY_TEXT
+    assert policy.read_text() == "theirs"
+
+
+def test_a_run_that_is_terminated_puts_the_policy_back(policy):
+    with pytest.raises(SystemExit), packages.no_service_starts():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert not policy.exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+# apt ------------------------------------------------------------------------------------------------------------------
+
+
+class Apt:
+    """Stands for the programs that are run: answers in turn."""
+
+    def __init__(self, *answers: tuple[int, str]) -> None:
+        self.answers = list(answers)
+        self.calls: list[tuple[str, ...]] = []
+
+    def __call__(self, *argv: str, text: str | None = None):
+        self.calls.append(argv)
+        code, output = self.answers.pop(0)
+        return type("Done", (), {"returncode": code, "stdout": output})
+
+
+def test_lists_that_somebody_else_is_fetching_are_waited_for(monkeypatch):
+    lock = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)\n"
+    apt = Apt((100, lock), (0, "fine"))
+    monkeypatch.setattr(packages, "run", apt)
+    monkeypatch.setattr(packages.time, "sleep", lambda seconds: None)
+    assert packages.update_lists() == "fine"
+    monkeypatch.setattr(packages, "LOCK_WAIT", -1)
+    monkeypatch.setattr(packages, "run", Apt((100, lock)))
+    with pytest.raises(WharfError, match="held by process 7"):
+        packages.update_lists()
+
+
+def test_what_apt_says_is_passed_on_with_what_it_said_of_its_lists(monkeypatch, policy):
+    apt = Apt(
+        (
+            0,
+            "W: Failed to fetch http://mirror.example/ Could not resolve it\nW: Some index files failed\n",
+        ),
+        (100, "Reading package lists...\nE: Unable to locate package docker.io\n"),
+    )
+    monkeypatch.setattr(packages, "run", apt)
+    with pytest.raises(WharfError) as error:
+        packages.install(["docker.io"], ["--no-install-recommends"])
+    assert "apt cannot install docker.io" in str(error.value)
+    assert "Unable to locate package docker.io. Failed to fetch http://mirror.example/" in str(error.value)
+    assert apt.calls[1][-3:] == ("--no-install-recommends", "install", "docker.io")
+    assert not policy.exists()

@@ -27,11 +27,12 @@ def host(monkeypatch, tmp_path):
             raise OSError("no answer")
         return {"Version": "28.5.2"}
 
+    monkeypatch.setattr(service, "TIMEOUT", 0.5)
     monkeypatch.setattr(service, "run", run)
     monkeypatch.setattr(service, "api_get", api_get)
     monkeypatch.setattr(service, "is_systemd", lambda: host.systemd)
     monkeypatch.setattr(service, "is_replaced", lambda unit: unit in host.replaced)
-    monkeypatch.setattr(service, "read_bytes", lambda path: None)
+    monkeypatch.setattr(service, "read", lambda path: {})
     monkeypatch.setattr(service, "last_error", lambda module, began: "")
     monkeypatch.setattr(service, "RESTART", str(host.restart))
     monkeypatch.setattr(service, "end_restart", lambda: host.calls.append("end_restart"))
@@ -41,9 +42,9 @@ def host(monkeypatch, tmp_path):
     return host
 
 
-def start(state: str, timeout: float = 0.5) -> None:
+def start(state: str) -> None:
     """Run the module's work."""
-    service.start(SimpleNamespace(params={"state": state, "timeout": timeout}))
+    service.start(SimpleNamespace(params={"state": state}))
 
 
 def test_a_restart_forgets_what_waited_for_it(host):

@@ -38,6 +38,7 @@ def test_good_variables_have_no_problems():
         ({"docker_engine_source": "none"}, "docker_engine_source is none, which installs no engine"),
         ({"docker_engine_repository_url": "mirror.example/debian"}, "docker_engine_repository_url"),
         ({"docker_engine_repository_url": "https://u:secret@mirror.example/debian"}, "/etc/apt/auth.conf.d"),
+        ({"docker_engine_repository_url": "u:secret@mirror.example/debian"}, "/etc/apt/auth.conf.d"),
         ({"docker_engine_repository_key_fingerprint": "0EBFCD88"}, "use the whole one"),
         ({"docker_engine_users": ["a b"]}, "docker_engine_users"),
         ({"docker_engine_users": [""]}, "docker_engine_users"),
