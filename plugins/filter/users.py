@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import users
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import users
 
 DOCUMENTATION = r"""
 name: users
