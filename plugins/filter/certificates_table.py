@@ -1,19 +1,12 @@
 """The filter certificates_table: see DOCUMENTATION."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import certificates_table
 
 DOCUMENTATION = r"""
 name: certificates_table
 author: Wharf maintainers
-version_added: 1.0.0
 short_description: A table of renewed certificates
-description:
-  - Shows what became of each server's certificate.
+description: Shows what became of each server's certificate.
 positional: hosts, result
 options:
   _input:
@@ -32,21 +25,16 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show the new certificates
-  ansible.builtin.debug:
-    msg: "{{ hostvars | wharf.registry.certificates_table(ansible_play_hosts, 'renewed') }}"
+# {{ hostvars | wharf.registry.certificates_table(ansible_play_hosts, 'renewed') }}
 """
 
 RETURN = r"""
-_value:
-  description: The lines of the table.
-  type: str
+_value: {description: The lines of the table., type: str}
 """
 
 
 class FilterModule:
     """What Ansible looks for."""
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by its name."""
+    def filters(self) -> dict[str, object]:
         return {"certificates_table": certificates_table}

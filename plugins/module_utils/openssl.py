@@ -8,7 +8,8 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -32,7 +33,6 @@ database = {work}/index.txt
 new_certs_dir = {work}
 rand_serial = yes
 default_md = sha256
-unique_subject = no
 policy = any
 x509_extensions = extensions
 [any]
@@ -55,8 +55,8 @@ def openssl(*arguments: str | Path) -> str:
     environment = {**os.environ, "SSL_CERT_FILE": "/dev/null"}  # otherwise it reads all of the system's CAs first
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     if result.returncode != 0:
-        lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
-        raise WharfError(f"openssl {arguments[0]} fails: {lines[-1] if lines else 'without a message'}")
+        lines = ["without a message", *(result.stderr.strip() or result.stdout.strip()).splitlines()]
+        raise WharfError(f"openssl {arguments[0]} fails: {lines[-1]}")
     return result.stdout
 
 
@@ -131,13 +131,13 @@ def new_key() -> bytes:
     return openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256").encode()
 
 
-def sign(
-    work: Path, key: Path, common_name: str, extensions: Sequence[str], dates: tuple[float, float], *issuer: str | Path
-) -> Path:
-    """Make a certificate for a key. Returns its file.
+@contextmanager
+def signed(
+    key: Path, common_name: str, extensions: Sequence[str], dates: tuple[float, float], *issuer: str | Path
+) -> Iterator[Certificate]:
+    """Make a certificate for a key. Its file goes with the block that uses it.
 
     Args:
-        work: an empty directory.
         key: the private key that the certificate is for.
         common_name: of its subject; a longer one than the standard's 64 characters is left out.
         extensions: lines of openssl's configuration.
@@ -148,18 +148,14 @@ def sign(
         WharfError: openssl fails.
     """
     subject = "O = Wharf" + (f"\nCN = {common_name}" if len(common_name) <= 64 else "")
-    config = work / "config"
-    config.write_text(_CONFIG.format(work=work, subject=subject, extensions="\n".join(extensions)))
-    (work / "index.txt").touch()
-    openssl("req", "-new", "-config", config, "-key", key, "-out", work / "request")
     start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)) for seconds in dates)
-    openssl(
-        "ca", "-batch", "-notext", "-preserveDN", "-config", config, "-in", work / "request", *issuer,
-        "-startdate", start, "-enddate", end, "-out", work / "certificate",
-    )  # fmt: skip
-    return work / "certificate"
-
-
-def work_directory() -> tempfile.TemporaryDirectory[str]:
-    """Return a directory for ``sign`` that only root sees and that goes with the block that uses it."""
-    return tempfile.TemporaryDirectory(prefix="wharf-", dir=WORK)
+    with tempfile.TemporaryDirectory(prefix="wharf-", dir=WORK) as directory:
+        config, request, made = (Path(directory, name) for name in ("config", "request", "certificate"))
+        config.write_text(_CONFIG.format(work=directory, subject=subject, extensions="\n".join(extensions)))
+        Path(directory, "index.txt").touch()
+        openssl("req", "-new", "-config", config, "-key", key, "-out", request)
+        openssl(
+            "ca", "-batch", "-notext", "-preserveDN", "-config", config, "-in", request, *issuer,
+            "-startdate", start, "-enddate", end, "-out", made,
+        )  # fmt: skip
+        yield Certificate(made)

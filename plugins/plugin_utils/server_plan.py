@@ -17,7 +17,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_p
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
 from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.server_config import config_keys, merged_config
-from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, user_problems, users
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, passwords_of, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
 DISTRO_IMAGE = "wharf-registry:distro"  # what the role builds from the distribution's package
@@ -51,8 +51,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             settings["users"],
             "registry_server_users",
             boolean(settings["anonymous"]),
-            settings["bcrypt_cost"],
             "" if boolean(settings["tls"]) else "registry_server_tls: false",
+            settings["bcrypt_cost"],
         ),
         *cost_problems(settings["bcrypt_cost"], "registry_server_bcrypt_cost"),
         *data_problems(settings["data"], "registry_server_data"),
@@ -65,7 +65,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     overlays = [TLS_CONFIG if boolean(settings["tls"]) else {}, USERS_CONFIG if settings["users"] else {}]
     config = merged_config(base, *overlays, settings["config"] or {})
     image = _image(settings, archive)
-    known = users(settings["users"], settings["password_directory"], "")
+    passwords = passwords_of(settings["users"], settings["password_directory"])
     return {
         "problems": [],
         "image": image,
@@ -74,10 +74,10 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "registry": {
             **{key: settings[key] for key in (*REGISTRY_SPEC, "bcrypt_cost") if key != "config"},
             "image": image["name"],
-            "users": "".join(f"{user['name']}:{user['password']}\n" for user in known),
+            "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
             "settings": json.dumps(_command_settings(settings, config), indent=4, sort_keys=True) + "\n",
         },
-        "generate": [user["name"] for user in known if not user["password"]],
+        "generate": [name for name, password in passwords.items() if not password],
     }
 
 

@@ -29,7 +29,6 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_p
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts, shown
 
 ROLE = Path(__file__).parents[2] / "roles/settings"
-PLACEHOLDER = "/"  # stands for a default that only Ansible can template
 _OTHER_TYPE = re.compile(r"is of type (?:<class ')?(\w+)'?>?.*unable to convert to (\w+)", re.DOTALL)
 
 
@@ -87,19 +86,17 @@ def specification() -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     Nothing is required here: the check of the registry's name says it better, and the playbooks judge what they need.
     """
     entries = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"].values()
-    specs = {name: _for_validator(spec) for entry in entries for name, spec in entry["options"].items()}
-    for spec in specs.values():
-        spec.pop("required", None)
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text("utf-8"))
-    return specs, {name: PLACEHOLDER if "{{" in str(value) else value for name, value in defaults.items()}
+    options = _without_defaults({name: spec for entry in entries for name, spec in entry["options"].items()})
+    specs = {name: {**spec, "required": False} for name, spec in options.items()}
+    return specs, yaml.safe_load((ROLE / "defaults/main.yml").read_text("utf-8"))
 
 
-def _for_validator(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an option as a validator takes it: without descriptions, and its default left to the role."""
-    plain = {key: value for key, value in spec.items() if key not in ("description", "default")}
-    if "options" in plain:
-        plain["options"] = {name: _for_validator(option) for name, option in plain["options"].items()}
-    return plain
+def _without_defaults(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return options for a validator that leaves their defaults to the role."""
+    return {
+        name: {**spec, "default": None, "options": _without_defaults(spec.get("options", {})) or None}
+        for name, spec in options.items()
+    }
 
 
 def _without_none(value: Any) -> Any:
@@ -160,11 +157,11 @@ def _certificate_problems(
 
 
 def _user_problems(
-    users: Sequence[Mapping[str, Any]], variable: str, anonymous: bool, cost: int, trust: str
+    users: Sequence[Mapping[str, Any]], variable: str, anonymous: bool, trust: str, cost: int
 ) -> list[str]:
     """Judge the users, and that they do not meet a registry without TLS."""
     plain_http = "wharf_registry_trust: insecure" if trust == "insecure" else ""
-    return user_problems(users, variable, anonymous, cost, plain_http)
+    return user_problems(users, variable, anonymous, plain_http, cost)
 
 
 def _saved_image_problems(path: str, variable: str, source: str) -> list[str]:
@@ -233,7 +230,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     ),
     (alias_problems, "registry_aliases"),
     (previous_name_problems, "registry_previous_names registry_name registry_port"),
-    (_user_problems, "registry_users registry_anonymous registry_bcrypt_cost registry_trust"),
+    (_user_problems, "registry_users registry_anonymous registry_trust registry_bcrypt_cost"),
     (login_problems, "registry_logins registry_users"),
     (client_plan.tools_problems, "client_tools"),
     (_system_store_problems, "client_system_store registry_trust"),

@@ -22,54 +22,6 @@ COST_SLOW = 10  # from here on guessing is slow enough for passwords that people
 
 _SYSTEM_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
-# Passwords ----------------------------------------------------------------------------------------
-
-
-def users(
-    given: Sequence[Mapping[str, Any]] | None, directory: str, placeholder: str | None = None
-) -> list[dict[str, str]]:
-    """Return the registry's users, each with a password.
-
-    Args:
-        given: a list of {name, password} that ``user_problems`` found good; a user without a password got a generated
-            one.
-        directory: where the generated passwords lie on the controller, a file for each user.
-        placeholder: stands for a password that is still to be generated (in check mode).
-
-    Raises:
-        ValueError: a password is not there: it was generated elsewhere, or not yet.
-    """
-    return [
-        {"name": user["name"], "password": user.get("password") or _generated(user["name"], directory, placeholder)}
-        for user in given or []
-    ]
-
-
-def _generated(name: str, directory: str, placeholder: str | None) -> str:
-    file = Path(directory, name)
-    if file.is_file():
-        return file.read_text("utf-8").strip()
-    if placeholder is not None:
-        return placeholder
-    raise ValueError(
-        f"wharf_registry_users: {name} has no password, and none was generated into {file}:"
-        " run playbooks/deploy-registry.yml from here, or copy the file from where it was run"
-    )
-
-
-def logins(given: Sequence[Mapping[str, str]], known: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Return wharf_registry_logins as the role registry_client wants them: with passwords.
-
-    Args:
-        given: system users, each with the name of one of the registry's users.
-        known: what ``users`` returns.
-    """
-    passwords = {user["name"]: user["password"] for user in known}
-    return [{"user": item["user"], "name": item["name"], "password": passwords[item["name"]]} for item in given]
-
-
-# What is wrong ------------------------------------------------------------------------------------
-
 
 def cost_problems(value: object, variable: str) -> list[str]:
     """Judge bcrypt's cost, the base-2 logarithm of its rounds. Null means the default and is good."""
@@ -84,8 +36,8 @@ def user_problems(
     users: Sequence[Mapping[str, Any]] | None,
     variable: str,
     anonymous: bool = False,
-    cost: object = COST_DEFAULT,
     plain_http: str = "",
+    cost: object = COST_DEFAULT,
 ) -> list[str]:
     """Judge the list of users, each alone and all together with who else may come in. No line holds a password.
 
@@ -93,8 +45,8 @@ def user_problems(
         users: list of mappings ``{name: text, password: text}``; ``password`` may be left out, then one is generated.
         variable: the variable's name; the messages derive the names beside it from it (``..._anonymous``).
         anonymous: whether the registry is open to everyone.
-        cost: bcrypt's cost; says how strong a password must be. Not judged here: see ``cost_problems``.
         plain_http: the setting by which the registry speaks plain HTTP; empty where it speaks TLS.
+        cost: bcrypt's cost; says how strong a password must be. Not judged here: see ``cost_problems``.
     """
     problems = _problems_of_each(users, variable, "user", "name", lambda user: _user_faults(user, cost))
     openness = sibling(variable, "anonymous")
@@ -222,3 +174,43 @@ def _weakness(password: str, cost: object) -> Iterator[str]:
             f"has a password that is too weak for bcrypt cost {rounds}: use at least {length} characters, {different}"
             f" of them different, or leave password out and one is made{f' ({why})' if rounds < COST_SLOW else ''}"
         )
+
+
+def passwords_of(users: Sequence[Mapping[str, Any]] | None, directory: str) -> dict[str, str]:
+    """Return the users with their passwords, given or generated; an empty one is still to be generated.
+
+    Args:
+        users: list of mappings ``{name, password}`` that ``user_problems`` found good.
+        directory: where generated passwords are on the controller, each in a file of the user's name.
+    """
+    passwords = {}
+    for user in users or []:
+        file = Path(directory, user["name"])
+        generated = file.read_text("utf-8").strip() if absent(user.get("password")) and file.is_file() else ""
+        passwords[user["name"]] = user.get("password") or generated
+    return passwords
+
+
+def users_with_passwords(
+    users: Sequence[Mapping[str, Any]], directory: str, placeholder: str | None = None
+) -> list[dict[str, str]]:
+    """Return the users, each with a password; arguments as for ``passwords_of``.
+
+    ``placeholder`` stands for a password that is still to be generated (in check mode). Without it, a ValueError says
+    what to do about one that was generated elsewhere, or not yet.
+    """
+    passwords = passwords_of(users, directory)
+    if placeholder is None and (missing := next((name for name in passwords if not passwords[name]), None)):
+        raise ValueError(
+            f"wharf_registry_users: {missing} has no password, and none was generated into {Path(directory, missing)}:"
+            " run playbooks/deploy-registry.yml from here, or copy the file from where it was run"
+        )
+    return [{"name": name, "password": password or str(placeholder)} for name, password in passwords.items()]
+
+
+def logins_with_passwords(
+    logins: Sequence[Mapping[str, str]], users: Sequence[Mapping[str, str]]
+) -> list[dict[str, str]]:
+    """Return who logs in on the clients, with the passwords that ``users_with_passwords`` returned."""
+    passwords = {user["name"]: user["password"] for user in users}
+    return [{**login, "password": passwords[login["name"]]} for login in logins]

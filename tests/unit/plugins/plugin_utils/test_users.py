@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import users
-from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
+    cost_problems,
+    login_problems,
+    logins_with_passwords,
+    passwords_of,
+    user_problems,
+    users_with_passwords,
+)
 
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"  # 20 characters, the least for a low cost
 SECRET = "s3cr3t-Wort"
@@ -270,21 +276,23 @@ def test_a_bad_login_gets_one_clear_line(logins: object, line: str) -> None:
 def test_each_user_has_the_given_or_the_generated_password(tmp_path: Path) -> None:
     for name in ("given", "generated", "null"):
         (tmp_path / name).write_text("from-the-file\n")
-    given = [{"name": "new"}, {"name": "given", "password": STRONG}, {"name": "generated"}]
-    assert users.users([*given, {"name": "null", "password": None}], str(tmp_path), "later") == [
-        {"name": "new", "password": "later"},
-        {"name": "given", "password": STRONG},
-        {"name": "generated", "password": "from-the-file"},
-        {"name": "null", "password": "from-the-file"},
-    ]
-    assert users.users(None, str(tmp_path)) == []
+    users = [{"name": "new"}, {"name": "given", "password": STRONG}, {"name": "generated"}]
+    found = {"new": "", "given": STRONG, "generated": "from-the-file", "null": "from-the-file"}
+    assert passwords_of([*users, {"name": "null", "password": None}], str(tmp_path)) == found
+    assert passwords_of(None, str(tmp_path)) == {}
+
+
+def test_check_mode_has_a_placeholder(tmp_path: Path) -> None:
+    users = [{"name": "ci"}, {"name": "dev", "password": "given"}]
+    found = [{"name": "ci", "password": "later"}, {"name": "dev", "password": "given"}]
+    assert users_with_passwords(users, str(tmp_path), "later") == found
 
 
 def test_password_that_was_generated_elsewhere_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"wharf_registry_users: ci has no password.*deploy-registry\.yml"):
-        users.users([{"name": "ci"}], str(tmp_path))
+        users_with_passwords([{"name": "ci"}], str(tmp_path))
 
 
 def test_logins_get_the_password_of_their_name() -> None:
-    found = users.logins([{"user": "root", "name": "ci"}], [{"name": "ci", "password": "p"}])
-    assert found == [{"user": "root", "name": "ci", "password": "p"}]
+    logins = logins_with_passwords([{"user": "root", "name": "ci"}], [{"name": "ci", "password": "p"}])
+    assert logins == [{"user": "root", "name": "ci", "password": "p"}]
