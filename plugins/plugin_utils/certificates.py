@@ -45,35 +45,22 @@ _PASSPHRASE = (
 # Reading ------------------------------------------------------------------------------------------
 
 
-def read_key(value: object) -> Any:
-    """Return the private key in PEM text or in a file on the controller.
-
-    Raises:
-        ValueError: what is wrong with it, as the end of a line.
-    """
-    return _read(value, _key)
-
-
-def read_certificates(value: object) -> list[x509.Certificate]:
-    """Return the certificates in PEM text or in a file on the controller.
-
-    Raises:
-        ValueError: what is wrong with them, as the end of a line.
-    """
-    return _read(value, _certificates)
-
-
 def certificates_problems(value: object, variable: str) -> list[str]:
     """Judge certificates in PEM text or in a file on the controller; none at all are good."""
     try:
         if not absent(value):
-            read_certificates(value)
+            _read(value, _certificates)
     except ValueError as error:
         return [f"{variable}: {error}"]
     return []
 
 
 def _read(value: object, parse: Callable[[str], Read]) -> Read:
+    """Return what is in PEM text or in a file on the controller.
+
+    Raises:
+        ValueError: what is wrong with it, as the end of a line.
+    """
     if x509 is None:  # pragma: no cover
         raise AnsibleFilterError("the Python package cryptography is missing on the controller")
     if absent(value):
@@ -149,18 +136,17 @@ def provided_certificate(
     given = Provided(provided, name, aliases or [], "registry_tls_")
     pem = serialization.Encoding.PEM
     form = (pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    warnings = [
-        f"the provided certificate ends on {_day(leaf.not_valid_after_utc)}; have it renewed and hand over the new one"
-        for leaf in given.chain[:1]
-        if leaf.not_valid_after_utc - datetime.now(UTC) < SOON
-    ]
     return {
         "key": given.key.private_bytes(*form).decode() if given.key else "",
         "provided": {
             "certificate": "".join(one.public_bytes(pem).decode() for one in given.chain),
             "ca": "".join(one.public_bytes(pem).decode() for one in given.anchors),
             "problems": given.problems(),
-            "warnings": warnings,
+            "warnings": [
+                f"the provided certificate ends on {_day(end)}; have it renewed and hand over the new one"
+                for end in (leaf.not_valid_after_utc for leaf in given.chain[:1])
+                if end - datetime.now(UTC) < SOON
+            ],
         },
     }
 
@@ -181,35 +167,33 @@ class Provided:
         self.prefix = prefix
         self.names = [("name", name), *(("aliases", alias) for alias in aliases)]
         self.unreadable: list[str] = []
-        self.chain = self._get(given, "certificate", read_certificates) or []
-        self.key = self._get(given, "key", read_key)
-        self.anchors = self._get(given, "ca", read_certificates) or []
-
-    def _get(self, given: Mapping[str, Any], kind: str, read: Callable[[object], Read]) -> Read | None:
-        try:
-            return read(given.get(kind))
-        except ValueError as error:
-            self.unreadable.append(f"{self.prefix}{kind}: {error}")
-            return None
+        found: dict[str, Any] = {}
+        for kind, parse in {"certificate": _certificates, "key": _key, "ca": _certificates}.items():
+            try:
+                found[kind] = _read(given.get(kind), parse)
+            except ValueError as error:
+                self.unreadable.append(f"{prefix}{kind}: {error}")
+        self.chain: list[x509.Certificate] = found.get("certificate", [])
+        self.anchors: list[x509.Certificate] = found.get("ca", [])
+        self.key = found.get("key")
 
     def problems(self) -> list[str]:
         """Return what is wrong with it, one line each; [] when clients will accept it."""
         if not self.chain:
             return self.unreadable
         certificate, (leaf, *intermediates) = f"{self.prefix}certificate", self.chain
-        faults = []
+        problems, faults = [*self.unreadable], []
         if self.key and _spki(self.key) != _spki(leaf):
             if _spki(self.key) in map(_spki, intermediates):
                 # All else would be a judgement of the wrong certificate.
-                return [
-                    *self.unreadable,
+                return problems + [
                     f"{certificate}: begins with {_title(leaf)}, which is not the certificate of the key in "
-                    f"{self.prefix}key; the server's own certificate must come first, its intermediates after it",
+                    f"{self.prefix}key; the server's own certificate must come first, its intermediates after it"
                 ]
-            faults = [
+            problems.append(
                 f"{self.prefix}key: does not belong to {_title(leaf)} in {certificate} (their public keys differ); "
                 "give the key that the certificate was requested with"
-            ]
+            )
         for one in self.path or [leaf]:
             holder = "certificate" if one in self.chain else "ca"
             faults += [f"{self.prefix}{holder}: {_title(one)} {fault}" for fault in self._faults(one)]
@@ -218,7 +202,7 @@ class Provided:
         faults += [f"{certificate}: {fault}" for fault in self._name_faults()]
         if self.path and not faults:
             faults = [f"{certificate}: {fault}" for fault in self._verifier_faults()]
-        return self.unreadable + faults
+        return problems + faults
 
     def _ways(self, way: list[x509.Certificate]) -> Iterator[list[x509.Certificate]]:
         """Yield each way up by signatures, to a CA that clients trust or to where it breaks off."""
@@ -272,24 +256,19 @@ class Provided:
                 f"is not valid before {start:%Y-%m-%d %H:%M} UTC; give one that is valid now, or set the controller's "
                 "clock right"
             )
-        if one not in self.path[-1:] and _is_weak(one):
+        if one not in self.path[1:][-1:] and _is_weak(one):  # nobody judges the signature of a CA that is trusted
             yield "is signed with SHA-1 or MD5, which clients refuse; have it issued again with SHA-256"
 
     def _name_faults(self) -> Iterator[str]:
         """Yield the names and addresses that clients will use and the certificate does not hold."""
         held = _extension(self.chain[0], x509.SubjectAlternativeName) or []
         sans = [san(str(one.value)) for one in held if isinstance(one, (x509.DNSName, x509.IPAddress))]
-        has = (
-            f"its subjectAltName holds {', '.join(sans)}"
-            if sans
-            else "it has no subjectAltName with names or addresses"
-        )
         for variable, name in self.names:
             # A wildcard stands for exactly one leftmost label.
             if not {san(name), san(f"*.{name.partition('.')[2]}")} & {*sans}:
                 yield (
-                    f"does not match '{name}' ({self.prefix}{variable}): {has}; give a certificate whose "
-                    f"subjectAltName holds {san(name)}"
+                    f"does not match '{name}' ({self.prefix}{variable}): its subjectAltName holds "
+                    f"{', '.join(sans) or 'nothing'}; give a certificate whose subjectAltName holds {san(name)}"
                 )
 
     def _verifier_faults(self) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -13,7 +14,6 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wharf.registry.plugins.module_utils import client_plan
-from ansible_collections.wharf.registry.plugins.module_utils.addresses import canonical_address
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
@@ -76,7 +76,11 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
         first, *others = (f"wharf_{name}" for name in reads.split())
         if not {first, *others}.intersection(name for name, _ in wrong):
             problems += judge(values[first], first, *(values[name] for name in others))
-    return problems
+    return problems + [
+        f"{name}: is set, but {other} is {values[other]} and would ignore it: remove it, or set {other} to {wanted}"
+        for name, (other, wanted) in IGNORED_UNLESS.items()
+        if values[name] and values[other] != wanted and other not in dict(wrong)
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -143,17 +147,10 @@ def _unknown_names(names: Iterable[str], specs: Mapping[str, Any]) -> list[str]:
 def _certificate_problems(
     certificate: str, variable: str, key: str, ca: str, trust: str, name: str, aliases: Sequence[str]
 ) -> list[str]:
-    """Judge the certificate, the key and the CA: needed with ``provided``, in vain with any other mode."""
+    """Judge the certificate, the key and the CA that others provide."""
     given = {"certificate": certificate, "key": key, "ca": ca}
     prefix = variable.removesuffix("certificate")
-    if trust == "provided":
-        return certificates.Provided(given, name, aliases, prefix).problems()
-    return [
-        f"{prefix}{kind}: is set, but wharf_registry_trust is {trust} and would ignore it: remove it, or set"
-        " wharf_registry_trust to provided"
-        for kind, value in given.items()
-        if value
-    ]
+    return certificates.Provided(given, name, aliases, prefix).problems() if trust == "provided" else []
 
 
 def _user_problems(
@@ -165,20 +162,17 @@ def _user_problems(
 
 
 def _saved_image_problems(path: str, variable: str, source: str) -> list[str]:
-    """Judge the saved image: needed with the source ``archive``, in vain with any other."""
-    if source == "archive":
-        return archive_problems(path, variable)
-    if path:
-        use = "remove it, or set wharf_registry_image_source to archive"
-        return [f"{variable}: is set, but wharf_registry_image_source is {source} and would ignore it: {use}"]
-    return []
+    """Judge the saved image."""
+    return archive_problems(path, variable) if source == "archive" else []
 
 
 def _address_problems(address: str, variable: str) -> list[str]:
     """Judge the address that goes into /etc/hosts."""
-    if not address or canonical_address(address):
-        return []
-    return [f"{variable}: {shown(address)} is not an IP address: use one such as 192.0.2.10"]
+    try:
+        ipaddress.ip_address(address or "192.0.2.10")
+    except ValueError:
+        return [f"{variable}: {shown(address)} is not an IP address: use one such as 192.0.2.10"]
+    return []
 
 
 def _system_store_problems(store: bool, variable: str, trust: str) -> list[str]:
@@ -219,6 +213,13 @@ def _fetch_problems(directory: str, variable: str, repository: str, host: str) -
     ]
 
 
+# What is set in vain unless another setting has this value.
+IGNORED_UNLESS = {
+    "wharf_registry_certificate": ("wharf_registry_trust", "provided"),
+    "wharf_registry_key": ("wharf_registry_trust", "provided"),
+    "wharf_registry_ca": ("wharf_registry_trust", "provided"),
+    "wharf_registry_image_archive": ("wharf_registry_image_source", "archive"),
+}
 # Each check with the variables that it reads: it is given the value and the name of the first, and the values of the
 # others. It is left out where one of them has a wrong type already.
 CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
