@@ -46,11 +46,7 @@ authorityKeyIdentifier = keyid,issuer
 
 
 def openssl(*arguments: str | Path) -> str:
-    """Return what openssl prints.
-
-    Raises:
-        WharfError: it fails; the message holds the last line of its output.
-    """
+    """Return what openssl prints. Raises WharfError, with the last line of its output, where it fails."""
     command = ["openssl", *map(str, arguments)]
     environment = {**os.environ, "SSL_CERT_FILE": "/dev/null"}  # otherwise it reads all of the system's CAs first
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
@@ -71,19 +67,14 @@ class Certificate:
     Attributes:
         pem: its text, without anything around it.
         der: the same as bytes.
-        start: from when it holds, in seconds since the epoch.
-        end: until when.
+        start, end: from when and until when it holds, in seconds since the epoch.
         public_key: its public key, as ``public_key`` returns one.
         sans: its subjectAltName, such as ["DNS:registry.example.org", "IP:192.0.2.1"].
         is_ca: whether it is a CA's.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read it.
-
-        Raises:
-            WharfError: the file holds none that can be read, or several.
-        """
+        """Read it. Raises WharfError where the file holds none that can be read, or several."""
         self.path = path
         try:
             blocks = _BLOCK.findall(path.read_text("ascii", "replace"))
@@ -143,9 +134,6 @@ def signed(
         extensions: lines of openssl's configuration.
         dates: from when to when it holds, in seconds since the epoch.
         issuer: the options of ``openssl ca`` that name who signs.
-
-    Raises:
-        WharfError: openssl fails.
     """
     subject = "O = Wharf" + (f"\nCN = {common_name}" if len(common_name) <= 64 else "")
     start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)) for seconds in dates)

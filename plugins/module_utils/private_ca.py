@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from .addresses import san
 from .errors import WharfError
-from .files import write_atomic
+from .files import read_entry, write_atomic
 from .openssl import Certificate, new_key, public_key, signed, utc
 
 DAY = 86400
@@ -78,15 +77,6 @@ def issue(wanted: Mapping[str, Any], sans: Sequence[str], signer: Certificate, s
         write_atomic(str(directory / "registry.crt"), new.pem.encode())
 
 
-def facts(path: Path) -> tuple[bool, int, int, int] | None:
-    """Return of what is there whether it is a directory, its mode, owner and group; None for nothing."""
-    try:
-        found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return stat.S_ISDIR(found.st_mode), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
-
-
 class PrivateCA:
     """What the private CA's files are and what is pending.
 
@@ -101,12 +91,7 @@ class PrivateCA:
     """
 
     def __init__(self, wanted: Mapping[str, Any], addresses: Sequence[str]) -> None:
-        """Judge what is there.
-
-        Args:
-            wanted: the parameters of the module registry_certificate.
-            addresses: those of this host.
-        """
+        """Judge what is there, by the parameters of the module registry_certificate and this host's addresses."""
         self.wanted, self.addresses = wanted, addresses
         self.directory, self.ca_directory = (Path(wanted[key]) for key in ("directory", "ca_directory"))
         files = [self.directory / name for name in ("ca.crt", "registry.key", "registry.crt")]
@@ -144,16 +129,16 @@ class PrivateCA:
 
     def _judge_modes(self) -> None:
         for path, (mode, owner) in self.modes.items():
-            found, is_directory = facts(path), path in (self.directory, self.ca_directory)
+            found, is_directory = read_entry(os.path.realpath(path)), path in (self.directory, self.ca_directory)
             if found is None:
                 if is_directory:
                     self._add("repair_files", f"{path} is missing")
-            elif found[0] != is_directory:
+            elif is_directory != (found.content is None):
                 here, belongs = ("a file", "directory") if is_directory else ("a directory", "file")
                 self.errors.append(f"{path} is {here}, where a {belongs} belongs; move it away")
-            elif found[1:] != (mode, owner, owner):
-                instead = f"{mode:o} {owner}:{owner}"
-                self._add("repair_files", f"{path} is {found[1]:o} {found[2]}:{found[3]} instead of {instead}")
+            elif (found.mode, found.uid, found.gid) != (mode, owner, owner):
+                there, wanted = f"{found.mode:o} {found.uid}:{found.gid}", f"{mode:o} {owner}:{owner}"
+                self._add("repair_files", f"{path} is {there} instead of {wanted}")
 
     def _judge_authorities(self) -> None:
         """Judge the CA and the next one: whether they can be used, and whether one must be made."""
@@ -172,7 +157,7 @@ class PrivateCA:
         missing = f"{self.ca} is missing beside the CA's key"
         self._add("make_ca", missing if self.ca_key.exists() else f"there is no CA in {self.ca_directory}")
         if stages:
-            self.errors.append(f"registry_tls_rotation: {self.title} is not there yet, so that none could follow it")
+            self.errors.append(f"registry_tls_rotation: {self.title}, which another could follow, is not there yet")
 
     def _authority(self, key: Path, path: Path) -> Certificate | None:
         """Return a CA's certificate; None when there is none yet, or it cannot be used."""
@@ -313,11 +298,7 @@ class PrivateCA:
     # --------------------------------------------------------------------------------------------------------- doing
 
     def apply(self) -> None:
-        """Do what is pending. A run that is cut off is taken up by the next.
-
-        Raises:
-            WharfError: it fails, or something is pending still.
-        """
+        """Do what is pending, or raise WharfError. A run that is cut off is taken up by the next."""
         for step in STEPS:
             if step in self.steps:
                 getattr(self, step)()

@@ -19,7 +19,7 @@ NAME = "registry.example.org"
 ROOT = Issued("Root", ca=True)
 MIDDLE = Issued("Middle", ROOT, ca=True)
 LEAF = Issued("leaf", MIDDLE, sans=(f"DNS:{NAME}",))
-real_facts, real_read_entry = private_ca.facts, files.read_entry
+real_read_entry = files.read_entry
 PROVIDED = {"certificate": LEAF.pem + MIDDLE.pem, "ca": ROOT.pem, "problems": [], "warnings": []}
 
 
@@ -34,8 +34,8 @@ def run(tmp_path, monkeypatch, capsys):
     settings.parent.mkdir()
     monkeypatch.setattr(private_ca, "SETTINGS", settings)
     monkeypatch.setattr(registry_certificate, "addresses", lambda _module: ["10.0.0.5"])
-    monkeypatch.setattr(private_ca, "facts", facts)
-    monkeypatch.setattr(files, "read_entry", read_entry)
+    for module in (files, private_ca):
+        monkeypatch.setattr(module, "read_entry", read_entry)
 
     def call(**arguments: Any) -> dict[str, Any]:
         paths = {"directory": str(tmp_path / "etc/tls"), "ca_directory": str(tmp_path / "etc/ca")}
@@ -44,13 +44,6 @@ def run(tmp_path, monkeypatch, capsys):
         return json.loads(capsys.readouterr().out)
 
     return call
-
-
-def facts(path: Path) -> tuple[bool, int, int, int] | None:
-    """Return what is there as if it belonged to whom it should."""
-    found = real_facts(path)
-    owner = 59500 if path.name == "registry.key" else 0
-    return found and (*found[:2], owner, owner)
 
 
 def read_entry(path: str) -> files.Entry | None:
