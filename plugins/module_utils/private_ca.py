@@ -88,6 +88,7 @@ class PrivateCA:
         current: the CA's certificate; None where it is still to be made, or cannot be used.
         following: that of the next CA, during a rotation.
         issuer: which of the two signed the server's certificate.
+        published: the file with the CAs that clients are given.
     """
 
     def __init__(self, wanted: Mapping[str, Any], addresses: Sequence[str]) -> None:
@@ -116,6 +117,7 @@ class PrivateCA:
         self.errors: list[str] = []
         self.warnings: list[str] = []
         self.steps: dict[str, list[str]] = {}
+        self.published = self.bundle.read_text("ascii", "replace") if self.bundle.is_file() else ""
         self._judge_modes()
         self._judge_authorities()
         self._judge_key_and_certificate()
@@ -191,20 +193,15 @@ class PrivateCA:
             self._add("make_key", f"{self.key} is not a readable private key")
         elif not public.startswith(P256):
             self._add("make_key", f"{self.key} is not a key on the curve P-256")
+        if {"make_ca", "make_key"} & self.steps.keys():
+            self._add("issue")
         try:
             leaf = Certificate(self.certificate)
         except WharfError as error:
             self._add("issue", str(error))
-        else:
-            authorities = [ca for ca in (self.current, self.following) if ca]
-            self.issuer = next((ca for ca in authorities if leaf.was_signed_by(ca, "-no_check_time")), None)
-            if faults := self._certificate_faults(leaf, public):
-                self._add("issue", *(f"{self.certificate} {fault}" for fault in faults))
-        if {"make_ca", "make_key"} & self.steps.keys():
-            self._add("issue")
-
-    def _certificate_faults(self, leaf: Certificate, public: str | None) -> list[str]:
-        """Return why the certificate must be replaced by another."""
+            return
+        authorities = [ca for ca in (self.current, self.following) if ca]
+        self.issuer = next((ca for ca in authorities if leaf.was_signed_by(ca, "-no_check_time")), None)
         days, missing = self.wanted["days"], [name for name in self.sans if name not in leaf.sans]
         is_early = leaf.start > time.time()
         faults = {
@@ -218,30 +215,22 @@ class PrivateCA:
             ),
             f"lives longer than {days} days": leaf.end - leaf.start > days * DAY + 60,
         }
-        return [fault for fault, is_there in faults.items() if is_there]
-
-    def _published(self) -> str:
-        """Return the file with the CAs that clients are given."""
-        try:
-            return self.bundle.read_text("ascii", "replace")
-        except OSError:
-            return ""
+        for fault in (fault for fault, is_there in faults.items() if is_there):
+            self._add("issue", f"{self.certificate} {fault}")
 
     @property
     def signer(self) -> Certificate | None:
         """The CA that signs; None where it is still to be made."""
-        if self.following is None:
-            return self.current
-        switched = self.wanted["rotation"] == "switch" or self.issuer is self.following
-        return self.following if switched or self._published() == self.following.pem else self.current
+        new = self.following
+        follows = new and (self.wanted["rotation"] == "switch" or self.issuer is new or self.published == new.pem)
+        return new if follows else self.current
 
     def bundle_text(self) -> str:
         """Return the CAs that clients are to trust: both, until the old one has been retired."""
-        new = self.following.pem if self.following else ""
-        retires = self.wanted["rotation"] in ("retire", "finish") and self.issuer is self.following
-        if new and (retires or self._published() == new):
-            return new
-        return (self.current.pem if self.current else "") + new
+        new, retires = self.following, self.wanted["rotation"] in ("retire", "finish")
+        if new and (self.published == new.pem or (retires and self.issuer is new)):
+            return new.pem
+        return "".join(ca.pem for ca in (self.current, new) if ca)
 
     def _judge_rotation(self) -> None:
         """Judge the last two steps of a rotation, and what clients are given."""
@@ -255,7 +244,7 @@ class PrivateCA:
             self._add("replace_ca", f"the next CA in {self.ca_directory} has not taken the old one's place")
         if {"make_ca", "make_next_ca"} & self.steps.keys():
             self._add("publish_ca")
-        elif self._published() != self.bundle_text():
+        elif self.published != self.bundle_text():
             self._add("publish_ca", f"{self.bundle} is not the CA's certificate")
 
     def _judge_dates(self) -> None:

@@ -35,16 +35,10 @@ _OTHER_TYPE = re.compile(r"is of type (?:<class ')?(\w+)'?>?.*unable to convert 
 def settings_problems(
     hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], servers: Sequence[str]
 ) -> list[str]:
-    """Judge the settings of all hosts on the controller, before anything changes on any of them.
+    """Return the mistakes in the settings of all hosts, before anything changes on any of them.
 
-    Args:
-        hostvars: Ansible's variable of that name.
-        hosts: the hosts of the play.
-        servers: the hosts of the group registry_servers.
-
-    Returns:
-        A line for each mistake, once for however many hosts: the variable, what is wrong, what would be right. None
-        holds a password or a key. A mistake that only some hosts make names them.
+    Each is a line, once for however many hosts: the variable, what is wrong, what would be right. None holds a password
+    or a key. A mistake that only some hosts make names them.
     """
     if not servers:
         return ["registry_servers: the group is empty: put the host that shall run the registry into it"]
@@ -60,11 +54,7 @@ def settings_problems(
 
 
 def problems_of(given: Mapping[str, Any]) -> list[str]:
-    """Return a line for each mistake in one host's settings.
-
-    Args:
-        given: the variables that begin with wharf_, as the inventory says them; a missing one has its default.
-    """
+    """Return a line for each mistake in one host's variables that begin with wharf_; a missing one has its default."""
     specs, defaults = specification()
     known = {name: value for name, value in given.items() if name in specs and value is not None}
     result = ArgumentSpecValidator(specs).validate(known)
