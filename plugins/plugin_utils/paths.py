@@ -26,33 +26,25 @@ def data_problems(value: object, variable: str) -> list[str]:
 
     Null means the default and is good.
     """
-    if value is None:
-        return []
-    if not isinstance(value, str):
-        wrong = "is neither a directory nor a volume"
-    elif value.startswith("/"):
-        wrong = _directory_fault(value)
-    elif "/" in value:
-        wrong = "is not an absolute path"
-    elif not _VOLUME.fullmatch(value):
-        wrong = "is not the name of a volume (two or more of letters, digits and _.-, but none of these first)"
-    else:
-        wrong = None
+    path = value if isinstance(value, str) else ""
+    is_directory, parts = path.startswith("/"), path.split("/")
+    normal = "/" + posixpath.normpath(path).lstrip("/")  # a leading double slash is normpath's one exception
+    faults = {
+        "is neither a directory nor a volume": not isinstance(value, str),
+        "is not an absolute path": not is_directory and len(parts) > 1,
+        "is not the name of a volume (two or more of letters, digits and _.-, but none of these first)": (
+            not is_directory and not _VOLUME.fullmatch(path)
+        ),
+        "has '..' in it": is_directory and ".." in parts,
+        "has a colon or a control character in it, which Docker's mounts cannot have": (
+            ":" in path or CONTROL.search(path)
+        ),
+        "is a directory of the system, whose owner would change": is_directory and _SYSTEM_DIRECTORY.fullmatch(normal),
+        "is lost at the next reboot": normal.startswith(_LOST_AT_REBOOT),
+    }
+    wrong = next((fault for fault, is_there in faults.items() if is_there), None)
     use = "use a directory of its own, such as /var/lib/wharf/registry, or the name of a volume"
-    return [f"{variable}: {shown(value)} {wrong}: {use}"] if wrong else []
-
-
-def _directory_fault(path: str) -> str | None:
-    """Return why a directory cannot hold the data; None when it can."""
-    # A leading double slash is normpath's one exception.
-    normal = "/" + posixpath.normpath(path).lstrip("/")
-    if ".." in path.split("/"):
-        return "has '..' in it"
-    if ":" in path or CONTROL.search(path):
-        return "has a colon or a control character in it, which Docker's mounts cannot have"
-    if _SYSTEM_DIRECTORY.fullmatch(normal):
-        return "is a directory of the system, whose owner would change"
-    return "is lost at the next reboot" if normal.startswith(_LOST_AT_REBOOT) else None
+    return [f"{variable}: {shown(value)} {wrong}: {use}"] if wrong and value is not None else []
 
 
 def is_absolute_path(path: str) -> bool:
