@@ -210,6 +210,7 @@ def issue(module: AnsibleModule) -> dict[str, Any]:
 def install(module: AnsibleModule) -> dict[str, Any]:
     """Write the files as others provide them."""
     wanted, provided = module.params, module.params["provided"]
+    directory = os.path.realpath(wanted["directory"])
     files = {  # the key first: a run that is cut off leaves a pair that the next run sees and repairs
         "registry.key": Entry(wanted["owner"], wanted["owner"], 0o600, wanted["key"].encode()),
         "registry.crt": Entry(0, 0, 0o644, provided["certificate"].encode()),
@@ -217,9 +218,9 @@ def install(module: AnsibleModule) -> dict[str, Any]:
     }
     for check_mode in (True, module.check_mode):  # at first to see whether there is an error, before anything changes
         changes = Changes(check_mode)
-        changes.directory(wanted["directory"], Entry(0, 0, 0o755, None))
+        changes.directory(directory, Entry(0, 0, 0o755, None))
         for name, entry in files.items():
-            changes.file(os.path.join(wanted["directory"], name), entry)
+            changes.file(f"{directory}/{name}", entry)
         pending = [f"{path} differs from what was provided" for path in changes.paths]
     if private_ca.SETTINGS.exists():
         pending.append("the settings of the certificate's own renewal are still there")
@@ -236,11 +237,11 @@ def install(module: AnsibleModule) -> dict[str, Any]:
 def remove(module: AnsibleModule) -> dict[str, Any]:
     """Remove what the role made, and the directories that nobody else keeps something in."""
     changes = Changes(module.check_mode)
-    directory = module.params["directory"]
+    directory, ca_directory = (os.path.realpath(module.params[key]) for key in ("directory", "ca_directory"))
     for path in (*(f"{directory}/{name}" for name in ("registry.crt", "registry.key", "ca.crt")), private_ca.SETTINGS):
         changes.remove(str(path))
     if module.params["remove_ca"]:
-        changes.remove(module.params["ca_directory"])
+        changes.remove(ca_directory)
     for path in (directory, private_ca.SETTINGS.parent):
         changes.remove_empty(str(path))
     return {"pending": [f"{path} is still there" for path in changes.paths]}

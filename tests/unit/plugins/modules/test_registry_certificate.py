@@ -205,6 +205,17 @@ def test_what_is_provided_is_installed_as_it_is(run, tmp_path):
     assert (again["changed"], again["pending"]) == (False, [])
 
 
+@pytest.mark.parametrize("arguments", [{"mode": "provided", "key": LEAF.key_pem, "provided": PROVIDED}, {}])
+def test_a_directory_may_be_a_link(run, tmp_path, arguments):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "etc/tls").symlink_to(tmp_path / "disk")
+    assert run(**arguments)["changed"]
+    assert not run(**arguments)["changed"]
+    assert sorted(contents(tmp_path / "disk")) == ["ca.crt", "registry.crt", "registry.key"]
+    assert run(state="absent")["changed"]
+    assert contents(tmp_path / "disk") == {}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
