@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from ansible_collections.wharf.registry.plugins.module_utils.references import DOMAIN
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, listed, shown, sibling, whole_number
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, listed, shown, whole_number
 
 NAME_EXAMPLE = "registry.example.com"
 _NAME = re.compile(DOMAIN)
@@ -74,7 +74,7 @@ def _host_problems(name: str, variable: str, where: str) -> list[str]:
     if faults:
         use = f"use {shown(rest)}" if fault is None and "@" not in name else "use the host's name alone"
         if variable.endswith("_name") and any(text.startswith("a port") for text in faults):
-            use += f" (the port has a variable of its own, {sibling(variable, 'port')})"
+            use += f" (the port has a variable of its own, {variable.removesuffix('name')}port)"
         elif "upper case letters" in faults:
             use += " (clients look for the certificate under the name exactly as it stands in image references)"
         # What stands before an @ may be a password.

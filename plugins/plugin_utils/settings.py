@@ -15,14 +15,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wharf.registry.plugins.module_utils import client_plan
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, retention
+from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.names import (
-    alias_problems,
-    name_problems,
-    port_problems,
-    previous_name_problems,
-)
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
@@ -213,14 +207,14 @@ IGNORED_UNLESS = {
 # Each check with the variables that it reads: it is given the value and the name of the first, and the values of the
 # others. It is left out where one of them has a wrong type already.
 CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
-    (name_problems, "registry_name"),
-    (port_problems, "registry_port"),
+    (names.name_problems, "registry_name"),
+    (names.port_problems, "registry_port"),
     (
         _certificate_problems,
         "registry_certificate registry_key registry_ca registry_trust registry_name registry_aliases",
     ),
-    (alias_problems, "registry_aliases"),
-    (previous_name_problems, "registry_previous_names registry_name registry_port"),
+    (names.alias_problems, "registry_aliases"),
+    (names.previous_name_problems, "registry_previous_names registry_name registry_port"),
     (_user_problems, "registry_users registry_anonymous registry_trust registry_bcrypt_cost"),
     (login_problems, "registry_logins registry_users"),
     (client_plan.tools_problems, "client_tools"),

@@ -7,13 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import (
-    CONTROL,
-    absent,
-    shown,
-    sibling,
-    whole_number,
-)
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, absent, shown, whole_number
 
 COST_LOWEST = 4  # bcrypt's own limit
 COST_HIGHEST = 14  # about a second for every request
@@ -49,7 +43,7 @@ def user_problems(
         cost: bcrypt's cost; says how strong a password must be. Not judged here: see ``cost_problems``.
     """
     problems = _problems_of_each(users, variable, "user", "name", lambda user: _user_faults(user, cost))
-    openness = sibling(variable, "anonymous")
+    openness = f"{variable.removesuffix('users')}anonymous"
     if not users and not anonymous:
         problems.append(
             f"{variable}: is empty: give at least one user (a password is made where none is given),"

@@ -68,11 +68,6 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def sibling(variable: str, ending: str) -> str:
-    """Return the name of a variable beside another: (registry_server_users, tls) gives registry_server_tls."""
-    return f"{variable.rpartition('_')[0]}_{ending}"
-
-
 def absent(value: object) -> bool:
     """Tell whether an optional value was not given: null, or empty text."""
     return value is None or value == ""
