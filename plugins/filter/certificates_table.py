@@ -9,19 +9,9 @@ short_description: A table of renewed certificates
 description: Shows what became of each server's certificate.
 positional: hosts, result
 options:
-  _input:
-    description: The variable C(hostvars).
-    type: dict
-    required: true
-  hosts:
-    description: The servers.
-    type: list
-    elements: str
-    required: true
-  result:
-    description: The name of the registered result of C(wharf renew-certificate --json).
-    type: str
-    required: true
+  _input: {description: The variable C(hostvars)., type: dict, required: true}
+  hosts: {description: The servers., type: list, elements: str, required: true}
+  result: {description: The name of wharf renew-certificate's registered result., type: str, required: true}
 """
 
 EXAMPLES = r"""

@@ -17,15 +17,8 @@ options:
         certificate is the server's own, followed by its intermediates.
     type: dict
     required: true
-  name:
-    description: The name or address under which clients reach the registry.
-    type: str
-    required: true
-  aliases:
-    description: Further names and addresses.
-    type: list
-    elements: str
-    default: []
+  name: {description: The name or address under which clients reach the registry., type: str, required: true}
+  aliases: {description: Further names and addresses., type: list, elements: str, default: []}
 """
 
 EXAMPLES = r"""

@@ -13,10 +13,7 @@ short_description: The pattern of the hosts whose settings are judged
 description:
   - The servers and clients of the registry; where the inventory has none, C(localhost), so that somebody says so.
 options:
-  _input:
-    description: The variable C(groups).
-    type: dict
-    required: true
+  _input: {description: The variable C(groups)., type: dict, required: true}
 """
 
 EXAMPLES = r"""

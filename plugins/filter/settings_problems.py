@@ -11,20 +11,9 @@ description:
     and by what a specification cannot say.
 positional: hosts, servers
 options:
-  _input:
-    description: The variable C(hostvars).
-    type: dict
-    required: true
-  hosts:
-    description: The hosts whose settings are judged.
-    type: list
-    elements: str
-    required: true
-  servers:
-    description: The hosts that run the registry.
-    type: list
-    elements: str
-    required: true
+  _input: {description: The variable C(hostvars)., type: dict, required: true}
+  hosts: {description: The hosts whose settings are judged., type: list, elements: str, required: true}
+  servers: {description: The hosts that run the registry., type: list, elements: str, required: true}
 """
 
 EXAMPLES = r"""

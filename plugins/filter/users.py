@@ -9,15 +9,8 @@ short_description: Give each of the registry's users a password
 description: Adds the password that was generated for a user who has none in the inventory.
 positional: directory, placeholder
 options:
-  _input:
-    description: The users as in O(wharf_registry_users).
-    type: list
-    elements: dict
-    required: true
-  directory:
-    description: Where the generated passwords lie on the controller, a file for each user.
-    type: path
-    required: true
+  _input: {description: The users as in O(wharf_registry_users)., type: list, elements: dict, required: true}
+  directory: {description: "Where the generated passwords lie, a file for each user.", type: path, required: true}
   placeholder:
     description: Stands for a password that is still to be generated. Without it, such a password is an error.
     type: str

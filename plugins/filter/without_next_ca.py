@@ -9,18 +9,9 @@ short_description: The clients that a run of C(rotate-ca.yml) has not found to t
 description: These would lose the registry when it switches.
 positional: clients, skipped
 options:
-  _input:
-    description: The variable C(hostvars).
-    type: dict
-    required: true
-  clients:
-    description: The group C(registry_clients).
-    type: list
-    elements: str
-    required: true
-  skipped:
-    description: The value of C(wharf_skip_clients), host names with commas between them.
-    type: str
+  _input: {description: The variable C(hostvars)., type: dict, required: true}
+  clients: {description: The group C(registry_clients)., type: list, elements: str, required: true}
+  skipped: {description: "The value of C(wharf_skip_clients), host names with commas between them.", type: str}
 """
 
 EXAMPLES = r"""

@@ -23,56 +23,26 @@ options:
     type: str
     choices: [private_ca, provided]
     default: private_ca
-  name:
-    description: The DNS name or IP address of the registry.
-    type: str
-    required: true
+  name: {description: The DNS name or IP address of the registry., type: str, required: true}
   aliases:
     description: Further names and addresses that the certificate must hold beside those of the host itself.
     type: list
     elements: str
     default: []
-  directory:
-    description: The directory of C(ca.crt), C(registry.crt) and C(registry.key).
-    type: path
-    default: /etc/wharf/tls
-  owner:
-    description: The number of the user and of the group that own C(registry.key).
-    type: int
-    default: 59500
-  ca_directory:
-    description: The directory of the private CA.
-    type: path
-    default: /etc/wharf/ca
-  remove_ca:
-    description: Whether O(state=absent) removes the private CA as well.
-    type: bool
-    default: false
-  ca_days:
-    description: How long a new CA is valid, in days.
-    type: int
-    default: 3650
-  days:
-    description: How long a certificate is valid, in days.
-    type: int
-    default: 397
+  directory: {description: "The directory of ca.crt, registry.crt, registry.key.", type: path, default: /etc/wharf/tls}
+  owner: {description: The number of the user and of the group that own C(registry.key)., type: int, default: 59500}
+  ca_directory: {description: The directory of the private CA., type: path, default: /etc/wharf/ca}
+  remove_ca: {description: Whether O(state=absent) removes the private CA as well., type: bool, default: false}
+  ca_days: {description: "How long a new CA is valid, in days.", type: int, default: 3650}
+  days: {description: "How long a certificate is valid, in days.", type: int, default: 397}
   rotation:
     description: The step to take from the CA to another.
     type: str
     choices: [keep, stage, switch, retire, finish]
     default: keep
-  endpoint:
-    description: Where the server answers on this host, ADDRESS:PORT, for the renewal.
-    type: str
-    default: ""
-  restart_command:
-    description: The command that lets the server load a renewed certificate.
-    type: str
-    default: ""
-  key:
-    description: For O(mode=provided), the private key of O(provided.certificate), in PEM.
-    type: str
-    default: ""
+  endpoint: {description: "For the renewal, where the server answers, ADDRESS:PORT.", type: str, default: ""}
+  restart_command: {description: The command that lets the server load a renewed certificate., type: str, default: ""}
+  key: {description: "For O(mode=provided), the key of O(provided.certificate), in PEM.", type: str, default: ""}
   provided:
     description: For O(mode=provided), what the filter P(wharf.registry.provided_certificate#filter) returns.
     type: dict
@@ -113,14 +83,8 @@ packages:
   returned: when O(state=present)
   type: list
   elements: str
-fingerprint:
-  description: SHA-256 of C(registry.crt); empty in check mode where it is still to be issued.
-  returned: when O(state=present)
-  type: str
-ca_pem:
-  description: The text of C(ca.crt); empty in check mode where the CA is still to be made.
-  returned: when O(state=present)
-  type: str
+fingerprint: {description: SHA-256 of registry.crt; empty while it is to be issued., returned: present, type: str}
+ca_pem: {description: The text of ca.crt; empty while the CA is to be made., returned: present, type: str}
 """
 
 import hashlib
