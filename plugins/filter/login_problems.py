@@ -14,7 +14,7 @@ version_added: 1.0.0
 short_description: Judge who logs in on clients
 description:
   - Judges a list of system users, each with the name of a registry's user. No line holds a password.
-positional: variable, names
+positional: variable, users
 options:
   _input:
     description: Mappings of C(user), C(name) and C(password); C(password) may be left out.
@@ -24,10 +24,10 @@ options:
     description: The name of the variable that holds it, for the messages.
     type: str
     required: true
-  names:
-    description: The names that the registry knows; without them none is refused as unknown.
+  users:
+    description: The registry's users, each with its C(name); without them no name is refused as unknown.
     type: list
-    elements: str
+    elements: dict
 """
 
 EXAMPLES = r"""
@@ -36,7 +36,7 @@ EXAMPLES = r"""
     that: problems | length == 0
     fail_msg: "{{ problems | join('\n') }}"
   vars:
-    problems: "{{ my_logins | wharf.registry.login_problems('my_logins', ['ci', 'dev']) }}"
+    problems: "{{ my_logins | wharf.registry.login_problems('my_logins', [{'name': 'ci'}]) }}"
 """
 
 RETURN = r"""

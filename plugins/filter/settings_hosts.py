@@ -1,9 +1,6 @@
 """The filter settings_hosts: see DOCUMENTATION."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 # Whatever is imported here is there before Ansible forks its workers, because a play's hosts are templated before.
 # Otherwise each worker would import it for each task: a run without changes took a third longer.
@@ -12,15 +9,11 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import settings  # 
 DOCUMENTATION = r"""
 name: settings_hosts
 author: Wharf maintainers
-version_added: 1.0.0
 short_description: The pattern of the hosts whose settings are judged
 description:
   - The servers and clients of the registry; where the inventory has none, C(localhost), so that somebody says so.
 options:
-  _input:
-    description: The variable C(groups).
-    type: dict
-    required: true
+  _input: {description: The variable C(groups)., type: dict, required: true}
 """
 
 EXAMPLES = r"""
@@ -28,9 +21,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value:
-  description: A pattern for a play's C(hosts).
-  type: str
+_value: {description: A pattern for a play's C(hosts)., type: str}
 """
 
 
@@ -42,6 +33,5 @@ def settings_hosts(groups: Mapping[str, Sequence[str]]) -> str:
 class FilterModule:
     """What Ansible looks for."""
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by its name."""
+    def filters(self) -> dict[str, object]:
         return {"settings_hosts": settings_hosts}

@@ -1,36 +1,19 @@
 """The filter settings_problems: see DOCUMENTATION."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 from ansible_collections.wharf.registry.plugins.plugin_utils.settings import settings_problems
 
 DOCUMENTATION = r"""
 name: settings_problems
 author: Wharf maintainers
-version_added: 1.0.0
 short_description: What is wrong with the settings of a deployment
 description:
   - Judges every variable that begins with C(wharf_), on all hosts, by the specification of the role C(settings)
     and by what a specification cannot say.
 positional: hosts, servers
 options:
-  _input:
-    description: The variable C(hostvars).
-    type: dict
-    required: true
-  hosts:
-    description: The hosts whose settings are judged.
-    type: list
-    elements: str
-    required: true
-  servers:
-    description: The hosts that run the registry.
-    type: list
-    elements: str
-    required: true
+  _input: {description: The variable C(hostvars)., type: dict, required: true}
+  hosts: {description: The hosts whose settings are judged., type: list, elements: str, required: true}
+  servers: {description: The hosts that run the registry., type: list, elements: str, required: true}
 """
 
 EXAMPLES = r"""
@@ -48,6 +31,5 @@ _value:
 class FilterModule:
     """What Ansible looks for."""
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by its name."""
+    def filters(self) -> dict[str, object]:
         return {"settings_problems": settings_problems}

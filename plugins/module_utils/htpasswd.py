@@ -17,11 +17,7 @@ _HASH = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
 
 
 def hash_password(password: str, cost: int = 4) -> str:
-    """Return a new bcrypt hash of a password.
-
-    Raises:
-        WharfError: the system's library has no bcrypt.
-    """
+    """Return a new bcrypt hash of a password. Raises WharfError where the system's library has no bcrypt."""
     # The salt's last character holds two bits only.
     salt = "".join(secrets.choice(_ALPHABET) for _ in range(21)) + secrets.choice(".Oeu")
     return _crypt(password, f"$2b${cost:02}${salt}")
@@ -39,17 +35,10 @@ def users_of(text: str) -> dict[str, str]:
 
 
 def htpasswd(existing: str, users: dict[str, str], cost: int = 4) -> str:
-    """Return the text of the password file for these users; a line that is right already stays.
+    """Return the text of the password file for these users, names with passwords in its order.
 
-    So the text equals the existing one when nothing changes. A changed line has a new salt.
-
-    Args:
-        existing: the file's text now.
-        users: names with passwords, in the order of the file.
-        cost: bcrypt's cost, 4 to 14. Checking a line takes one hash.
-
-    Raises:
-        WharfError: the system's library has no bcrypt.
+    A line of the existing text that is right already stays, so that the text equals that one when nothing changes. A
+    changed line has a new salt. Checking a line takes one hash. Raises WharfError like ``hash_password``.
     """
     hashes = dict(line.strip().split(":", 1) for line in existing.splitlines() if ":" in line)
     lines = []
@@ -68,11 +57,7 @@ def is_current(existing: str, users: dict[str, str], cost: int) -> bool:
 
 
 def _crypt(password: str, setting: str) -> str:
-    """Return crypt(3) of a password, which must be a bcrypt hash of the same cost.
-
-    Raises:
-        WharfError: the system's library has no bcrypt.
-    """
+    """Return crypt(3) of a password, which must be a bcrypt hash of the same cost."""
     library = ctypes.CDLL("libcrypt.so.1")
     library.crypt.restype = ctypes.c_char_p
     hashed = library.crypt(password.encode(), setting.encode())

@@ -8,7 +8,8 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -32,7 +33,6 @@ database = {work}/index.txt
 new_certs_dir = {work}
 rand_serial = yes
 default_md = sha256
-unique_subject = no
 policy = any
 x509_extensions = extensions
 [any]
@@ -46,17 +46,13 @@ authorityKeyIdentifier = keyid,issuer
 
 
 def openssl(*arguments: str | Path) -> str:
-    """Return what openssl prints.
-
-    Raises:
-        WharfError: it fails; the message holds the last line of its output.
-    """
+    """Return what openssl prints. Raises WharfError, with the last line of its output, where it fails."""
     command = ["openssl", *map(str, arguments)]
     environment = {**os.environ, "SSL_CERT_FILE": "/dev/null"}  # otherwise it reads all of the system's CAs first
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     if result.returncode != 0:
-        lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
-        raise WharfError(f"openssl {arguments[0]} fails: {lines[-1] if lines else 'without a message'}")
+        lines = ["without a message", *(result.stderr.strip() or result.stdout.strip()).splitlines()]
+        raise WharfError(f"openssl {arguments[0]} fails: {lines[-1]}")
     return result.stdout
 
 
@@ -71,19 +67,14 @@ class Certificate:
     Attributes:
         pem: its text, without anything around it.
         der: the same as bytes.
-        start: from when it holds, in seconds since the epoch.
-        end: until when.
+        start, end: from when and until when it holds, in seconds since the epoch.
         public_key: its public key, as ``public_key`` returns one.
         sans: its subjectAltName, such as ["DNS:registry.example.org", "IP:192.0.2.1"].
         is_ca: whether it is a CA's.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read it.
-
-        Raises:
-            WharfError: the file holds none that can be read, or several.
-        """
+        """Read it. Raises WharfError where the file holds none that can be read, or several."""
         self.path = path
         try:
             blocks = _BLOCK.findall(path.read_text("ascii", "replace"))
@@ -131,35 +122,28 @@ def new_key() -> bytes:
     return openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256").encode()
 
 
-def sign(
-    work: Path, key: Path, common_name: str, extensions: Sequence[str], dates: tuple[float, float], *issuer: str | Path
-) -> Path:
-    """Make a certificate for a key. Returns its file.
+@contextmanager
+def signed(
+    key: Path, common_name: str, extensions: Sequence[str], dates: tuple[float, float], *issuer: str | Path
+) -> Iterator[Certificate]:
+    """Make a certificate for a key. Its file goes with the block that uses it.
 
     Args:
-        work: an empty directory.
         key: the private key that the certificate is for.
         common_name: of its subject; a longer one than the standard's 64 characters is left out.
         extensions: lines of openssl's configuration.
         dates: from when to when it holds, in seconds since the epoch.
         issuer: the options of ``openssl ca`` that name who signs.
-
-    Raises:
-        WharfError: openssl fails.
     """
     subject = "O = Wharf" + (f"\nCN = {common_name}" if len(common_name) <= 64 else "")
-    config = work / "config"
-    config.write_text(_CONFIG.format(work=work, subject=subject, extensions="\n".join(extensions)))
-    (work / "index.txt").touch()
-    openssl("req", "-new", "-config", config, "-key", key, "-out", work / "request")
     start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)) for seconds in dates)
-    openssl(
-        "ca", "-batch", "-notext", "-preserveDN", "-config", config, "-in", work / "request", *issuer,
-        "-startdate", start, "-enddate", end, "-out", work / "certificate",
-    )  # fmt: skip
-    return work / "certificate"
-
-
-def work_directory() -> tempfile.TemporaryDirectory[str]:
-    """Return a directory for ``sign`` that only root sees and that goes with the block that uses it."""
-    return tempfile.TemporaryDirectory(prefix="wharf-", dir=WORK)
+    with tempfile.TemporaryDirectory(prefix="wharf-", dir=WORK) as directory:
+        config, request, made = (Path(directory, name) for name in ("config", "request", "certificate"))
+        config.write_text(_CONFIG.format(work=directory, subject=subject, extensions="\n".join(extensions)))
+        Path(directory, "index.txt").touch()
+        openssl("req", "-new", "-config", config, "-key", key, "-out", request)
+        openssl(
+            "ca", "-batch", "-notext", "-preserveDN", "-config", config, "-in", request, *issuer,
+            "-startdate", start, "-enddate", end, "-out", made,
+        )  # fmt: skip
+        yield Certificate(made)

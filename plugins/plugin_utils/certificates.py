@@ -1,24 +1,24 @@
-"""Whether clients will accept a certificate that others provide, and what is wrong with it if not.
+"""Certificates and keys that others provide, in PEM: whether clients will accept them, and what is wrong if not.
 
 The judgement is that of Go's crypto/x509, by which container engines decide
 (https://pkg.go.dev/crypto/x509#Certificate.Verify). cryptography's verifier has the last word; before it, the usual
-faults are looked for one by one, so that each has a message that says what to do.
+faults are looked for one by one, so that each has a message that says what to do. None ever holds a key's content.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
+
+from ansible.errors import AnsibleFilterError
 
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import canonical_address, san
-from ansible_collections.wharf.registry.plugins.plugin_utils.pem import (
-    joined,
-    read_certificates,
-    read_key,
-    require_cryptography,
-)
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import is_absolute_path, read_file
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent
 
 try:
     from cryptography import x509
@@ -30,14 +30,93 @@ try:
 except ImportError:  # pragma: no cover
     x509 = None  # type: ignore[assignment]
 
-SOON_DAYS = 30  # a provided certificate that ends sooner is worth a warning
-OWN_VARIABLES = {
-    "name": "registry_tls_name",
-    "aliases": "registry_tls_aliases",
-    "certificate": "registry_tls_certificate",
-    "key": "registry_tls_key",
-    "ca": "registry_tls_ca",
-}
+Read = TypeVar("Read")
+
+SOON = timedelta(days=30)  # a provided certificate that ends sooner is worth a warning
+_PEM_BYTES = 1024 * 1024
+_BLOCK = re.compile(r"-----BEGIN (?P<label>[A-Z0-9 ]+)-----.*?-----END (?P=label)-----", re.DOTALL)
+_USE = "use PEM text or the absolute path of a PEM file on the controller"
+_PASSPHRASE = (
+    "is protected by a passphrase, which nobody could type when the registry starts: "
+    "remove it (openssl pkey -in OLD -out NEW) and keep the new file in Ansible Vault"
+)
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def certificates_problems(value: object, variable: str) -> list[str]:
+    """Judge certificates in PEM text or in a file on the controller; none at all are good."""
+    try:
+        if not absent(value):
+            _read(value, _certificates)
+    except ValueError as error:
+        return [f"{variable}: {error}"]
+    return []
+
+
+def _read(value: object, parse: Callable[[str], Read]) -> Read:
+    """Return what is in PEM text or in a file on the controller.
+
+    Raises:
+        ValueError: what is wrong with it, as the end of a line.
+    """
+    if x509 is None:  # pragma: no cover
+        raise AnsibleFilterError("the Python package cryptography is missing on the controller")
+    if absent(value):
+        raise ValueError(f"is missing: {_USE}")
+    if isinstance(value, str) and "-----BEGIN" in value:
+        return parse(value)
+    if not isinstance(value, str) or not is_absolute_path(value):
+        raise ValueError(f"holds neither PEM text nor an absolute path: {_USE}")  # not shown: it may be a key
+    return read_file(value, lambda file: parse(file.read(_PEM_BYTES).decode("ascii", "replace")))
+
+
+def _blocks(text: str) -> list[tuple[str, bytes]]:
+    """Return the PEM blocks in a text, label and content. Indentation, CRLF and what is around them are dropped."""
+    if text.startswith("$ANSIBLE_VAULT"):
+        lookup = "{{ lookup('ansible.builtin.unvault', PATH) }}"
+        raise ValueError(f"is encrypted with Ansible Vault: set the variable to its text, {lookup}")
+    text = "\n".join(line.strip() for line in text.splitlines())
+    return [(match["label"], match[0].encode()) for match in _BLOCK.finditer(text)]
+
+
+def _key(text: str) -> Any:
+    blocks = _blocks(text)
+    keys = [block for label, block in blocks if label.endswith("PRIVATE KEY")]
+    if not keys and "CERTIFICATE" in dict(blocks):
+        raise ValueError("holds a certificate, not a private key: certificate and key may have been swapped")
+    if not keys:
+        raise ValueError("holds no private key in PEM: it must have a line -----BEGIN PRIVATE KEY----- (or EC, RSA)")
+    if len(keys) > 1:
+        raise ValueError(f"holds {len(keys)} private keys: leave only the one that belongs to the certificate")
+    try:
+        return serialization.load_pem_private_key(keys[0], password=None)
+    except TypeError:
+        raise ValueError(_PASSPHRASE) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("holds a private key that cannot be read: it may have been cut off or changed") from None
+
+
+def _certificates(text: str) -> list[x509.Certificate]:
+    blocks = _blocks(text)
+    if any(label.endswith("PRIVATE KEY") for label, _ in blocks):
+        raise ValueError("holds a private key: only certificates belong there, because everybody may read that file")
+    certificates = []
+    for number, block in enumerate((block for label, block in blocks if label == "CERTIFICATE"), start=1):
+        try:
+            certificates.append(x509.load_pem_x509_certificate(block))
+            certificates[-1].public_key()
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            place = f"certificate number {number} in it"
+            raise ValueError(f"is damaged, {place} cannot be read: copy it again from where it was issued") from None
+    if not certificates:
+        hint = "convert a DER file with: openssl x509 -inform der -in OLD -out NEW"
+        raise ValueError(f"holds no certificate in PEM (no line -----BEGIN CERTIFICATE-----): {hint}")
+    return certificates
+
+
+# Judging ------------------------------------------------------------------------------------------
 
 
 def provided_certificate(
@@ -46,7 +125,7 @@ def provided_certificate(
     """Read what is provided, and judge it, for the module registry_certificate.
 
     Args:
-        provided: certificate, key and ca, as ``tls_problems`` takes them.
+        provided: certificate, key and ca, as ``Provided`` takes them.
         name: the name under which clients reach the registry.
         aliases: further ones.
 
@@ -54,75 +133,170 @@ def provided_certificate(
         The arguments of that module: the key as the text of the host's file, and as "provided" the other two, problems
         and warnings. What cannot be read is "".
     """
-    chain, blocks, _ = read_certificates(provided.get("certificate"))
-    ends = chain[0].not_valid_after_utc if chain else datetime.max.replace(tzinfo=UTC)
-    soon = ends - datetime.now(UTC) < timedelta(days=SOON_DAYS)
-    warning = f"the provided certificate ends on {_day(ends)}; have it renewed and hand over the new one"
+    given = Provided(provided, name, aliases or [], "registry_tls_")
+    pem = serialization.Encoding.PEM
+    form = (pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return {
-        "key": joined(read_key(provided.get("key"))[1]),
+        "key": given.key.private_bytes(*form).decode() if given.key else "",
         "provided": {
-            "certificate": joined(blocks),
-            "ca": joined(read_certificates(provided.get("ca"))[1]),
-            "problems": tls_problems(provided, name, aliases),
-            "warnings": [warning] if soon else [],
+            "certificate": "".join(one.public_bytes(pem).decode() for one in given.chain),
+            "ca": "".join(one.public_bytes(pem).decode() for one in given.anchors),
+            "problems": given.problems(),
+            "warnings": [
+                f"the provided certificate ends on {_day(end)}; have it renewed and hand over the new one"
+                for end in (leaf.not_valid_after_utc for leaf in given.chain[:1])
+                if end - datetime.now(UTC) < SOON
+            ],
         },
     }
 
 
-def tls_problems(
-    provided: Mapping[str, Any],
-    name: str,
-    aliases: Sequence[str] | None = None,
-    variables: Mapping[str, str] | None = None,
-    now: datetime | None = None,
-) -> list[str]:
-    """Return what is wrong with a provided certificate, key and CA, one line each; [] when clients will accept them.
+class Provided:
+    """A server's certificate with its intermediates, its key, and the CAs that its clients are to trust."""
 
-    Args:
-        provided: {"certificate": ..., "key": ..., "ca": ...}, each PEM text or the path of a file on the controller;
-            the certificate is the server's own followed by its intermediates, the ca holds one or more certificates.
-        name: the name under which clients reach the registry.
-        aliases: further ones.
-        variables: how the messages call them, by the same keys and "name" and "aliases"; the role's own by default.
-        now: the time for which to judge.
-    """
-    require_cryptography()
-    called = {**OWN_VARIABLES, **dict(variables or {})}
-    now = now or datetime.now(UTC)
-    key, _, key_problem = read_key(provided.get("key"))
-    chain, _, chain_problem = read_certificates(provided.get("certificate"))
-    anchors, _, anchor_problem = read_certificates(provided.get("ca"))
-    found = {"certificate": chain_problem, "key": key_problem, "ca": anchor_problem}
-    problems = [f"{called[kind]}: {problem}" for kind, problem in found.items() if problem]
-    if not chain:
-        return problems
-    leaf, intermediates = chain[0], chain[1:]
-    if key is not None and _spki(key.public_key()) != _spki(leaf.public_key()):
-        if any(_spki(key.public_key()) == _spki(other.public_key()) for other in intermediates):
-            # All else would be a judgement of the wrong certificate.
-            return [
-                *problems,
-                f"{called['certificate']}: begins with {_title(leaf)}, which is not the certificate of the key in "
-                f"{called['key']}; the server's own certificate must come first, its intermediates after it",
-            ]
-        problems.append(
-            f"{called['key']}: does not belong to {_title(leaf)} in {called['certificate']} (their public keys "
-            "differ); give the key that the certificate was requested with"
+    def __init__(self, given: Mapping[str, Any], name: str, aliases: Sequence[str], prefix: str) -> None:
+        """Read it.
+
+        Args:
+            given: {"certificate": ..., "key": ..., "ca": ...}, each PEM text or the absolute path of a file on the
+                controller; the certificate is the server's own followed by its intermediates.
+            name: the name under which clients reach the registry.
+            aliases: further ones.
+            prefix: what the names of the variables begin with, for the messages.
+        """
+        self.prefix = prefix
+        self.names = [("name", name), *(("aliases", alias) for alias in aliases)]
+        self.unreadable: list[str] = []
+        found: dict[str, Any] = {}
+        for kind, parse in {"certificate": _certificates, "key": _key, "ca": _certificates}.items():
+            try:
+                found[kind] = _read(given.get(kind), parse)
+            except ValueError as error:
+                self.unreadable.append(f"{prefix}{kind}: {error}")
+        self.chain: list[x509.Certificate] = found.get("certificate", [])
+        self.anchors: list[x509.Certificate] = found.get("ca", [])
+        self.key = found.get("key")
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with it, one line each; [] when clients will accept it."""
+        if not self.chain:
+            return self.unreadable
+        certificate, (leaf, *intermediates) = f"{self.prefix}certificate", self.chain
+        problems, faults = [*self.unreadable], []
+        if self.key and _spki(self.key) != _spki(leaf):
+            if _spki(self.key) in map(_spki, intermediates):
+                # All else would be a judgement of the wrong certificate.
+                return problems + [
+                    f"{certificate}: begins with {_title(leaf)}, which is not the certificate of the key in "
+                    f"{self.prefix}key; the server's own certificate must come first, its intermediates after it"
+                ]
+            problems.append(
+                f"{self.prefix}key: does not belong to {_title(leaf)} in {certificate} (their public keys differ); "
+                "give the key that the certificate was requested with"
+            )
+        for one in self.path or [leaf]:
+            holder = "certificate" if one in self.chain else "ca"
+            faults += [f"{self.prefix}{holder}: {_title(one)} {fault}" for fault in self._faults(one)]
+        if self.anchors and not self.path:
+            faults.append(f"{certificate}: {self._broken_chain()}")
+        faults += [f"{certificate}: {fault}" for fault in self._name_faults()]
+        if self.path and not faults:
+            faults = [f"{certificate}: {fault}" for fault in self._verifier_faults()]
+        return problems + faults
+
+    def _ways(self, way: list[x509.Certificate]) -> Iterator[list[x509.Certificate]]:
+        """Yield each way up by signatures, to a CA that clients trust or to where it breaks off."""
+        known = [] if way[-1] in self.anchors else [*self.anchors, *self.chain[1:]]
+        issuers = [other for other in known if other not in way and _issued(way[-1], other)]
+        if not issuers:
+            yield way
+        for issuer in issuers:
+            yield from self._ways([*way, issuer])
+
+    @cached_property
+    def path(self) -> list[x509.Certificate]:
+        """The server's certificate, intermediates and a CA that clients trust; [] when there is no such way."""
+        return next((way for way in self._ways(self.chain[:1]) if way[-1] in self.anchors), [])
+
+    def _broken_chain(self) -> str:
+        """Say where the chain from the server's certificate breaks off."""
+        link = next(self._ways(self.chain[:1]))[-1]
+        certificate, ca, issuer = f"{self.prefix}certificate", f"{self.prefix}ca", link.issuer.rfc4514_string()
+        if any(other.subject == link.issuer for other in [*self.anchors, *self.chain[1:]]):
+            return (
+                f"{_title(link)} names '{issuer}' as its issuer, but was not signed by the one of that name in {ca} or "
+                f"{certificate}; give the CA whose key signed it"
+            )
+        return (
+            f"the chain does not end in {ca}: {_title(link)} was issued by '{issuer}', and {ca} holds "
+            f"{', '.join(map(_title, self.anchors))}; append the missing intermediate certificates to {certificate}, "
+            "or give the CA that the chain ends in"
         )
 
-    def owner(certificate: x509.Certificate) -> str:
-        return called["certificate"] if certificate in chain else called["ca"]
+    def _faults(self, one: x509.Certificate) -> Iterator[str]:
+        """Yield why clients refuse a certificate of the path in its place."""
+        if one is self.chain[0]:
+            usage = _extension(one, x509.ExtendedKeyUsage)
+            if usage and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {*usage}:
+                yield "was not issued for servers (extendedKeyUsage lacks serverAuth); give a server certificate"
+        else:
+            constraints, usage = _extension(one, x509.BasicConstraints), _extension(one, x509.KeyUsage)
+            below = self.path.index(one) - 1
+            if not constraints.ca if constraints else one.version is x509.Version.v3:
+                yield "is no CA (basicConstraints lacks CA:TRUE); give the certificate of a CA"
+            elif usage and not usage.key_cert_sign:
+                yield "may not sign certificates (keyUsage lacks keyCertSign); give a CA that may"
+            elif constraints and constraints.path_length is not None and below > constraints.path_length:
+                yield f"allows {constraints.path_length} intermediate certificates below it, and there are {below}"
+        now, start = datetime.now(UTC), one.not_valid_before_utc
+        if one.not_valid_after_utc <= now:
+            yield f"expired on {_day(one.not_valid_after_utc)}; give a renewed one"
+        elif start > now:
+            yield (
+                f"is not valid before {start:%Y-%m-%d %H:%M} UTC; give one that is valid now, or set the controller's "
+                "clock right"
+            )
+        if one not in self.path[1:][-1:] and _is_weak(one):  # nobody judges the signature of a CA that is trusted
+            yield "is signed with SHA-1 or MD5, which clients refuse; have it issued again with SHA-256"
 
-    path = _find_path(leaf, intermediates, anchors)
-    faults = [] if path or not anchors else [_broken_chain(leaf, intermediates, anchors, called)]
-    faults += _issuer_problems(path, owner)
-    faults += _date_problems(path or [leaf], owner, now)
-    faults += _signature_problems(path[:-1] or [leaf], called)
-    faults += _usage_problems(leaf, called)
-    faults += _name_problems(leaf, name, aliases or [], called)
-    if path and not faults:
-        faults = _verifier_problems(path, intermediates, anchors, [name, *(aliases or [])], called, now)
-    return problems + faults
+    def _name_faults(self) -> Iterator[str]:
+        """Yield the names and addresses that clients will use and the certificate does not hold."""
+        held = _extension(self.chain[0], x509.SubjectAlternativeName) or []
+        sans = [san(str(one.value)) for one in held if isinstance(one, (x509.DNSName, x509.IPAddress))]
+        for variable, name in self.names:
+            # A wildcard stands for exactly one leftmost label.
+            if not {san(name), san(f"*.{name.partition('.')[2]}")} & {*sans}:
+                yield (
+                    f"does not match '{name}' ({self.prefix}{variable}): its subjectAltName holds "
+                    f"{', '.join(sans) or 'nothing'}; give a certificate whose subjectAltName holds {san(name)}"
+                )
+
+    def _verifier_faults(self) -> Iterator[str]:
+        """Yield what the verifier refuses beyond all that has a message of its own, such as a name that a CA excludes.
+
+        It knows neither Ed25519 nor CAs of version 1, which Go accepts, and takes no wildcard for a name.
+        """
+        if any(isinstance(one.public_key(), Ed25519PublicKey) or one.version is x509.Version.v1 for one in self.path):
+            return
+        anything = verification.ExtensionPolicy.permit_all()
+        agnostic = verification.Criticality.AGNOSTIC
+        builder = (
+            verification.PolicyBuilder()
+            .store(verification.Store(self.anchors))
+            .extension_policies(
+                ca_policy=anything.require_present(x509.BasicConstraints, agnostic, None),
+                ee_policy=anything.require_present(x509.SubjectAlternativeName, agnostic, None),
+            )
+        )
+        for name in (name for _, name in self.names if not name.startswith("*.")):
+            address = canonical_address(name)
+            subject = x509.IPAddress(ipaddress.ip_address(address)) if address else x509.DNSName(name.lower())
+            try:
+                builder.build_server_verifier(subject).verify(self.chain[0], self.chain[1:])
+            except verification.VerificationError as error:
+                reason = str(error).removeprefix("validation failed: ").removeprefix("candidates exhausted: ")
+                title = _title(self.chain[0])
+                yield f"clients that ask for '{name}' will refuse {title}: {reason}; have it issued again"
 
 
 def _day(when: datetime) -> str:
@@ -141,9 +315,17 @@ def _extension(certificate: x509.Certificate, kind: type) -> Any:
         return None
 
 
-def _spki(public_key: Any) -> bytes:
-    """Return a public key in the one form in which keys can be compared (SubjectPublicKeyInfo, DER)."""
-    return public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+def _spki(owner: Any) -> bytes:
+    """Return the public key of a key or certificate in the one form in which keys can be compared."""
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return owner.public_key().public_bytes(*form)
+
+
+def _is_weak(certificate: x509.Certificate) -> bool:
+    try:
+        return isinstance(certificate.signature_hash_algorithm, (hashes.MD5, hashes.SHA1))
+    except UnsupportedAlgorithm:
+        return False
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -153,173 +335,3 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
-
-
-def _find_path(
-    certificate: x509.Certificate,
-    intermediates: Sequence[x509.Certificate],
-    anchors: Sequence[x509.Certificate],
-    seen: Sequence[x509.Certificate] = (),
-) -> list[x509.Certificate]:
-    """Return a path [leaf, intermediates..., anchor] by which signatures verify, or [] when there is none."""
-    if certificate in anchors:
-        return [certificate]
-    for anchor in anchors:
-        if _issued(certificate, anchor):
-            return [certificate, anchor]
-    for intermediate in intermediates:
-        if intermediate not in seen and intermediate != certificate and _issued(certificate, intermediate):
-            path = _find_path(intermediate, intermediates, anchors, [*seen, certificate])
-            if path:
-                return [certificate, *path]
-    return []
-
-
-def _broken_chain(
-    leaf: x509.Certificate,
-    intermediates: Sequence[x509.Certificate],
-    anchors: Sequence[x509.Certificate],
-    called: Mapping[str, str],
-) -> str:
-    """Say where the chain from the server's certificate stops, when _find_path found none."""
-    seen = [leaf]
-    while further := [other for other in intermediates if other not in seen and _issued(seen[-1], other)]:
-        seen.append(further[0])
-    link, issuer = seen[-1], seen[-1].issuer.rfc4514_string()
-    if any(other.subject == link.issuer for other in [*anchors, *intermediates]):
-        return (
-            f"{called['certificate']}: {_title(link)} names '{issuer}' as its issuer, but was not signed by the one "
-            f"of that name in {called['ca']} or {called['certificate']}; give the CA whose key signed it"
-        )
-    return (
-        f"{called['certificate']}: the chain does not end in {called['ca']}: {_title(link)} was issued by '{issuer}', "
-        f"and {called['ca']} holds {', '.join(map(_title, anchors))}; append the missing intermediate certificates to "
-        f"{called['certificate']}, or give the CA that the chain ends in"
-    )
-
-
-def _issuer_problems(path: Sequence[x509.Certificate], owner: Callable[[x509.Certificate], str]) -> list[str]:
-    """Return what keeps clients from accepting the issuers in a path."""
-    problems = []
-    for below, issuer in enumerate(path[1:]):
-        constraints = _extension(issuer, x509.BasicConstraints)
-        usage = _extension(issuer, x509.KeyUsage)
-        prefix = f"{owner(issuer)}: {_title(issuer)}"
-        if (constraints is None and issuer.version is x509.Version.v3) or (constraints and not constraints.ca):
-            problems.append(f"{prefix} is no CA (basicConstraints lacks CA:TRUE); give the certificate of a CA")
-        elif usage is not None and not usage.key_cert_sign:
-            problems.append(f"{prefix} may not sign certificates (keyUsage lacks keyCertSign); give a CA that may")
-        elif constraints and constraints.path_length is not None and below > constraints.path_length:
-            problems.append(
-                f"{prefix} allows {constraints.path_length} intermediate certificates below it, and there are {below}"
-            )
-    return problems
-
-
-def _date_problems(
-    path: Sequence[x509.Certificate], owner: Callable[[x509.Certificate], str], now: datetime
-) -> list[str]:
-    """Return which certificates in a path are not valid now."""
-    problems = []
-    for certificate in path:
-        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        prefix = f"{owner(certificate)}: {_title(certificate)}"
-        if end <= now:
-            problems.append(f"{prefix} expired on {_day(end)}; give a renewed one")
-        elif start > now:
-            problems.append(
-                f"{prefix} is not valid before {start:%Y-%m-%d %H:%M} UTC; give one that is valid now, or set the "
-                "controller's clock right"
-            )
-    return problems
-
-
-def _signature_problems(path: Sequence[x509.Certificate], called: Mapping[str, str]) -> list[str]:
-    """Return which certificates below the CA are signed in a way that clients refuse."""
-
-    def is_weak(certificate: x509.Certificate) -> bool:
-        try:
-            return isinstance(certificate.signature_hash_algorithm, (hashes.MD5, hashes.SHA1))
-        except UnsupportedAlgorithm:
-            return False
-
-    return [
-        f"{called['certificate']}: {_title(certificate)} is signed with SHA-1 or MD5, which clients refuse; have it "
-        "issued again with SHA-256"
-        for certificate in path
-        if is_weak(certificate)
-    ]
-
-
-def _usage_problems(leaf: x509.Certificate, called: Mapping[str, str]) -> list[str]:
-    """Return why the certificate is not for servers."""
-    usage = _extension(leaf, x509.ExtendedKeyUsage)
-    good = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-    if usage is None or good & {*usage}:
-        return []
-    return [
-        f"{called['certificate']}: {_title(leaf)} was not issued for servers (extendedKeyUsage lacks serverAuth); give "
-        "a server certificate"
-    ]
-
-
-def _name_problems(leaf: x509.Certificate, name: str, aliases: Sequence[str], called: Mapping[str, str]) -> list[str]:
-    """Return the names and addresses that clients will use and the certificate does not hold."""
-    names = _extension(leaf, x509.SubjectAlternativeName) or []
-    sans = [san(str(one.value)) for one in names if isinstance(one, (x509.DNSName, x509.IPAddress))]
-    held = f"its subjectAltName holds {', '.join(sans)}" if sans else "it has no subjectAltName with names or addresses"
-    return [
-        f"{called['certificate']}: does not match '{value}' ({called[variable]}): {held}; give a certificate whose "
-        f"subjectAltName holds {san(value)}"
-        for variable, value in [("name", name), *(("aliases", alias) for alias in aliases)]
-        if not _matches(san(value), sans)
-    ]
-
-
-def _matches(wanted: str, sans: Sequence[str]) -> bool:
-    """Tell whether a name or address is held; a wildcard stands for exactly one leftmost label."""
-    kind, _, name = wanted.partition(":")
-    _, dot, rest = name.partition(".")
-    return wanted in sans or (kind == "DNS" and bool(dot) and f"DNS:*.{rest}" in sans)
-
-
-def _verifier_problems(
-    path: Sequence[x509.Certificate],
-    intermediates: Sequence[x509.Certificate],
-    anchors: Sequence[x509.Certificate],
-    names: Sequence[str],
-    called: Mapping[str, str],
-    now: datetime,
-) -> list[str]:
-    """Return what the verifier refuses beyond all that has a message of its own, such as a name that a CA excludes.
-
-    It knows neither Ed25519 nor CAs of version 1, which Go accepts, and takes no wildcard for a name.
-    """
-    if any(isinstance(one.public_key(), Ed25519PublicKey) or one.version is x509.Version.v1 for one in path):
-        return []
-    anything = verification.ExtensionPolicy.permit_all()
-    agnostic = verification.Criticality.AGNOSTIC
-    builder = (
-        verification.PolicyBuilder()
-        .store(verification.Store(list(anchors)))
-        .time(now)
-        .extension_policies(
-            ca_policy=anything.require_present(x509.BasicConstraints, agnostic, None),
-            ee_policy=anything.require_present(x509.SubjectAlternativeName, agnostic, None),
-        )
-    )
-    problems = []
-    for name in names:
-        if name.startswith("*."):
-            continue
-        address = canonical_address(name)
-        subject = x509.IPAddress(ipaddress.ip_address(address)) if address else x509.DNSName(name.lower())
-        try:
-            builder.build_server_verifier(subject).verify(path[0], list(intermediates))
-        except verification.VerificationError as error:
-            reason = str(error).removeprefix("validation failed: ").removeprefix("candidates exhausted: ")
-            problems.append(
-                f"{called['certificate']}: clients that ask for '{name}' will refuse {_title(path[0])}: {reason}; have "
-                "it issued again"
-            )
-    return problems

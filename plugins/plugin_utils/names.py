@@ -7,19 +7,16 @@ import re
 from collections.abc import Sequence
 
 from ansible_collections.wharf.registry.plugins.module_utils.references import DOMAIN
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, listed, shown, sibling, whole_number
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, listed, shown, whole_number
 
 NAME_EXAMPLE = "registry.example.com"
 _NAME = re.compile(DOMAIN)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PORT = re.compile(r"(\[.*\]|[^:]*)(:[^:]*)")
 
 
 def name_problems(value: object, variable: str) -> list[str]:
     """Judge the name or IPv4 address that stands in image references.
-
-    Args:
-        value: what the variable holds; good are a DNS name in lower case, an IPv4 address and ``localhost``.
-        variable: the variable's name, for the messages.
 
     Returns:
         One line for what does not belong there (scheme, path, port, upper case), one for what is left.
@@ -33,30 +30,37 @@ def name_problems(value: object, variable: str) -> list[str]:
 
 
 def alias_problems(aliases: Sequence[object] | None, variable: str) -> list[str]:
-    """Judge the further names and addresses that the certificate must match.
-
-    Args:
-        aliases: DNS names, IPv4 and IPv6 addresses, all text.
-        variable: the variable's name, for the messages.
-
-    Returns:
-        At least one line for each bad item.
-    """
+    """Judge the further names and addresses that the certificate must match."""
     problems = []
     for position, alias in enumerate(aliases or [], start=1):
         where = f"item {position}, "
         if not isinstance(alias, str) or alias == "":
             use = f"use a name or an address, such as {NAME_EXAMPLE}"
             problems.append(f"{variable}: {where}{shown(alias)} is not a name: {use}")
-        elif alias.startswith("[") and is_ipv6(alias.strip("[]")):
+        elif alias.startswith("[") and _is_ipv6(alias.strip("[]")):
             problems.append(f"{variable}: {where}{shown(alias)} has brackets: use {shown(alias.strip('[]'))}")
-        elif not is_ipv6(alias):
+        elif not _is_ipv6(alias):
             problems += _host_problems(alias, variable, where)
     return problems
 
 
+def previous_name_problems(names: Sequence[str], variable: str, name: str, port: int) -> list[str]:
+    """Judge what the registry was called before: NAME:PORT each, and not what it is called now."""
+    problems = []
+    for position, item in enumerate(names, start=1):
+        host, colon, its_port = item.rpartition(":")
+        where = f"{variable}: item {position}, {shown(item)}"
+        if not colon:
+            problems.append(f"{where} is not NAME:PORT: use NAME:PORT, such as {NAME_EXAMPLE}:5000")
+        elif item == f"{name}:{port}":
+            problems.append(f"{where} is what the registry is called now, which the clients are to trust: take it out")
+        else:
+            problems += name_problems(host, variable) + port_problems(its_port, variable)
+    return problems
+
+
 def port_problems(value: object, variable: str) -> list[str]:
-    """Judge a TCP port: a number from 1 to 65535, or its digits as text. Null means the default and is good."""
+    """Judge a TCP port: a number, or its digits as text. Null means the default and is good."""
     if value is None or 1 <= whole_number(value) <= 65535:
         return []
     return [f"{variable}: {shown(value)} is not a TCP port: use a number from 1 to 65535"]
@@ -65,18 +69,18 @@ def port_problems(value: object, variable: str) -> list[str]:
 def _host_problems(name: str, variable: str, where: str) -> list[str]:
     """Return the problems of a name that is text; ``where`` stands before it in the messages, e.g. ``item 2, ``."""
     rest, faults = _stripped(name)
-    # What stands before an @ may be a password.
-    whole = shown("..." + name[name.rindex("@") :] if "@" in name else name)
-    fault = name_fault(rest)
+    fault = _fault(rest)
     problems = []
     if faults:
         use = f"use {shown(rest)}" if fault is None and "@" not in name else "use the host's name alone"
         if variable.endswith("_name") and any(text.startswith("a port") for text in faults):
-            use += f" (the port has a variable of its own, {sibling(variable, 'port')})"
+            use += f" (the port has a variable of its own, {variable.removesuffix('name')}port)"
         elif "upper case letters" in faults:
             use += " (clients look for the certificate under the name exactly as it stands in image references)"
+        # What stands before an @ may be a password.
+        whole = shown("..." + name[name.rindex("@") :] if "@" in name else name)
         problems.append(f"{variable}: {where}{whole} has {listed(faults)}: {use}")
-    if fault is not None and rest:
+    if fault and rest:
         problems.append(f"{variable}: {where}{shown(rest)} {fault}")
     return problems
 
@@ -88,34 +92,40 @@ def _stripped(name: str) -> tuple[str, list[str]]:
     if rest != name:
         faults.append("white space around it")
     if scheme := _SCHEME.match(rest):
-        faults.append(f"a scheme ({scheme.group().lower()})")
+        faults.append(f"a scheme ({scheme[0].lower()})")
         rest = rest[scheme.end() :]
     if "@" in rest:
-        rest = rest.rpartition("@")[2]
         faults.append("a user in front of an @")
-    if "/" in rest:
-        rest, _, path = rest.partition("/")
+        rest = rest.rpartition("@")[2]
+    rest, slash, path = rest.partition("/")
+    if slash:
         faults.append(f"a path ({shown('/' + path)})" if path else "a slash at its end")
-    if (match := re.fullmatch(r"(\[.*\]|[^:]*):([^:]*)", rest)) and not is_ipv6(rest):
-        rest = match.group(1)
-        faults.append(f"a port ({shown(':' + match.group(2))})" if match.group(2) else "a colon at its end")
+    if (match := _PORT.fullmatch(rest)) and not _is_ipv6(rest):
+        faults.append(f"a port ({shown(match[2])})" if match[2] != ":" else "a colon at its end")
+        rest = match[1]
     if rest.lower() != rest:
-        rest = rest.lower()
         faults.append("upper case letters")
+        rest = rest.lower()
     if rest.endswith(".") and _NAME.fullmatch(rest[:-1]):
-        rest = rest[:-1]
         faults.append("a dot at its end")
+        rest = rest[:-1]
     return rest, faults
 
 
-def name_fault(name: str) -> str | None:
+def _fault(name: str) -> str | None:
     """Return what is wrong with a bare name or address in lower case, and the remedy; None when nothing is."""
     if name == "":
         return f"is empty: use a name such as {NAME_EXAMPLE}"
-    if is_ipv6(name.strip("[]")):
+    if _is_ipv6(name.strip("[]")):
         return "is an IPv6 address, which older Docker clients refuse in image references: use a DNS name for it"
     if name.rpartition(".")[2].isdecimal():
-        return _ipv4_fault(name)
+        try:
+            address = ipaddress.IPv4Address(name)
+        except ValueError:
+            return "is not an IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10, or a name"
+        if address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF:
+            return "is not an address that a client can reach: use the server's own address or name"
+        return None
     if strange := sorted(set(re.sub(r"[a-z0-9.-]", "", name))):
         also = "" if name.isascii() else "; names in other scripts are written in their xn-- form"
         return f"holds {listed([shown(c) for c in strange])}: use letters a to z, digits, dots and hyphens only{also}"
@@ -123,26 +133,13 @@ def name_fault(name: str) -> str | None:
         return f"has an empty part, or a part with a hyphen at its start or end: use a name such as {NAME_EXAMPLE}"
     if len(name) > 253:
         return f"has {len(name)} characters: use a name of at most 253"
-    if longest := next((label for label in name.split(".") if len(label) > 63), None):
-        return f"has a part of {len(longest)} characters: use at most 63 between two dots"
-    return None
+    longest = max(map(len, name.split(".")))
+    return f"has a part of {longest} characters: use at most 63 between two dots" if longest > 63 else None
 
 
-def _ipv4_fault(text: str) -> str | None:
-    """Return what is wrong with text that ends in a number, which only an IPv4 address may; None when nothing is."""
-    try:
-        address = ipaddress.IPv4Address(text)
-    except ValueError:
-        return "is not an IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10, or a name"
-    if address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF:
-        return "is not an address that a client can reach: use the server's own address or name"
-    return None
-
-
-def is_ipv6(text: str) -> bool:
+def _is_ipv6(text: str) -> bool:
     """Tell whether text is an IPv6 address without a zone (a certificate cannot hold a zone)."""
     try:
-        ipaddress.IPv6Address(text)
+        return "%" not in text and bool(ipaddress.IPv6Address(text))
     except ValueError:
         return False
-    return "%" not in text

@@ -15,6 +15,17 @@ COLUMNS = {
     "ca_end": "its CA until",
     "without_service": "without service",
 }
+NO_OWN_CA = {
+    "provided": (
+        "wharf_registry_trust: is provided, and {} knows only certificates that Wharf itself signed: put the new files"
+        " where wharf_registry_certificate, wharf_registry_key and wharf_registry_ca say (for another CA first both in"
+        " one file), and run site.yml"
+    ),
+    "insecure": (
+        "wharf_registry_trust: is insecure, so that there is no certificate: set it to private_ca or provided, and run"
+        " site.yml"
+    ),
+}
 
 
 def renewal_problems(
@@ -35,26 +46,14 @@ def renewal_problems(
         clients: for a rotation, the group registry_clients.
         skipped: for a rotation, ``wharf_skip_clients``.
     """
-    problems = []
-    if trust == "provided":
-        problems.append(
-            f"wharf_registry_trust: is provided, and {playbook} knows only certificates that Wharf itself signed: put "
-            "the new files where wharf_registry_certificate, wharf_registry_key and wharf_registry_ca say (for another "
-            "CA first both in one file), and run site.yml"
-        )
-    if trust == "insecure":
-        problems.append(
-            "wharf_registry_trust: is insecure, so that there is no certificate: set it to private_ca or provided, and "
-            "run site.yml"
-        )
+    problems = [NO_OWN_CA[trust].format(playbook)] if trust in NO_OWN_CA else []
     if missing := [server for server in servers if server not in hosts]:
         problems.append(f"--limit: leaves {', '.join(missing)} out, whose CA this is about: run it without --limit")
-    problems += [
+    return problems + [
         f"wharf_skip_clients: {name!r} is not in registry_clients: name clients, with commas between them"
         for name in skipped_clients(skipped)
         if name not in clients
     ]
-    return problems
 
 
 def skipped_clients(names: str | None) -> list[str]:
@@ -71,25 +70,13 @@ def clients_without(names: str | None) -> str:
 
 
 def without_next_ca(hostvars: Mapping[str, Any], clients: Sequence[str], skipped: str | None) -> list[str]:
-    """Return the clients that this run has not found to trust the next CA.
-
-    Args:
-        hostvars: all hosts' variables; ``__wharf_trusts_next`` is what the playbook has noted of a client.
-        clients: the group registry_clients.
-        skipped: ``wharf_skip_clients``.
-    """
+    """Return the clients, but for the skipped ones, of which the playbook has not noted that they trust the next CA."""
     waiting = [name for name in clients if name not in skipped_clients(skipped)]
     return [name for name in waiting if hostvars[name].get("__wharf_trusts_next") is not True]
 
 
 def certificates_table(hostvars: Mapping[str, Any], hosts: Sequence[str], result: str) -> str:
-    """Return the lines of a table: what became of each server's certificate.
-
-    Args:
-        hostvars: all hosts' variables.
-        hosts: the servers.
-        result: the name of the registered result of wharf renew-certificate --json there.
-    """
+    """Return a table of what became of each server's certificate, by the registered result of that name."""
     reports = {host: json.loads(hostvars[host][result].get("stdout") or "{}") for host in hosts}
     columns = [key for key in COLUMNS if any(key in report for report in reports.values())]
     rows = [["host", *(COLUMNS[key] for key in columns)]]

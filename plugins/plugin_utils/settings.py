@@ -15,32 +15,24 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wharf.registry.plugins.module_utils import client_plan
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, retention
+from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts, shown
 
 ROLE = Path(__file__).parents[2] / "roles/settings"
-PLACEHOLDER = "/"  # stands for a default that only Ansible can template
 _OTHER_TYPE = re.compile(r"is of type (?:<class ')?(\w+)'?>?.*unable to convert to (\w+)", re.DOTALL)
 
 
 def settings_problems(
     hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], servers: Sequence[str]
 ) -> list[str]:
-    """Judge the settings of all hosts on the controller, before anything changes on any of them.
+    """Return the mistakes in the settings of all hosts, before anything changes on any of them.
 
-    Args:
-        hostvars: Ansible's variable of that name.
-        hosts: the hosts of the play.
-        servers: the hosts of the group registry_servers.
-
-    Returns:
-        A line for each mistake, once for however many hosts: the variable, what is wrong, what would be right. None
-        holds a password or a key. A mistake that only some hosts make names them.
+    Each is a line, once for however many hosts: the variable, what is wrong, what would be right. None holds a password
+    or a key. A mistake that only some hosts make names them.
     """
     if not servers:
         return ["registry_servers: the group is empty: put the host that shall run the registry into it"]
@@ -56,25 +48,22 @@ def settings_problems(
 
 
 def problems_of(given: Mapping[str, Any]) -> list[str]:
-    """Return a line for each mistake in one host's settings.
-
-    Args:
-        given: the variables that begin with wharf_, as the inventory says them; a missing one has its default.
-    """
+    """Return a line for each mistake in one host's variables that begin with wharf_; a missing one has its default."""
     specs, defaults = specification()
     known = {name: value for name, value in given.items() if name in specs and value is not None}
     result = ArgumentSpecValidator(specs).validate(known)
     wrong = [_plain(str(error), specs) for error in result.errors.errors]
     values = {**defaults, **_without_none(result.validated_parameters)}
-    return [
-        *_unknown_names(given.keys() - specs.keys(), specs),
-        *dict.fromkeys(f"{name}: {text}" for name, text in wrong if name),
-        *(
-            problem
-            for reads, judge in CHECKS
-            if not {name for name, _ in wrong}.intersection(reads)
-            for problem in judge(*(values[name] for name in reads))
-        ),
+    problems = _unknown_names(given.keys() - specs.keys(), specs)
+    problems += dict.fromkeys(f"{name}: {text}" for name, text in wrong if name)
+    for judge, reads in CHECKS:
+        first, *others = (f"wharf_{name}" for name in reads.split())
+        if not {first, *others}.intersection(name for name, _ in wrong):
+            problems += judge(values[first], first, *(values[name] for name in others))
+    return problems + [
+        f"{name}: is set, but {other} is {values[other]} and would ignore it: remove it, or set {other} to {wanted}"
+        for name, (other, wanted) in IGNORED_UNLESS.items()
+        if values[name] and values[other] != wanted and other not in dict(wrong)
     ]
 
 
@@ -85,19 +74,17 @@ def specification() -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     Nothing is required here: the check of the registry's name says it better, and the playbooks judge what they need.
     """
     entries = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"].values()
-    specs = {name: _for_validator(spec) for entry in entries for name, spec in entry["options"].items()}
-    for spec in specs.values():
-        spec.pop("required", None)
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text("utf-8"))
-    return specs, {name: PLACEHOLDER if "{{" in str(value) else value for name, value in defaults.items()}
+    options = _without_defaults({name: spec for entry in entries for name, spec in entry["options"].items()})
+    specs = {name: {**spec, "required": False} for name, spec in options.items()}
+    return specs, yaml.safe_load((ROLE / "defaults/main.yml").read_text("utf-8"))
 
 
-def _for_validator(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an option as a validator takes it: without descriptions, and its default left to the role."""
-    plain = {key: value for key, value in spec.items() if key not in ("description", "default")}
-    if "options" in plain:
-        plain["options"] = {name: _for_validator(option) for name, option in plain["options"].items()}
-    return plain
+def _without_defaults(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return options for a validator that leaves their defaults to the role."""
+    return {
+        name: {**spec, "default": None, "options": _without_defaults(spec.get("options", {})) or None}
+        for name, spec in options.items()
+    }
 
 
 def _without_none(value: Any) -> Any:
@@ -142,92 +129,47 @@ def _unknown_names(names: Iterable[str], specs: Mapping[str, Any]) -> list[str]:
 
 
 def _certificate_problems(
-    trust: str, certificate: str, key: str, ca: str, name: str, aliases: Sequence[str]
+    certificate: str, variable: str, key: str, ca: str, trust: str, name: str, aliases: Sequence[str]
 ) -> list[str]:
-    """Judge the certificate, the key and the CA: needed with ``provided``, in vain with any other mode."""
+    """Judge the certificate, the key and the CA that others provide."""
     given = {"certificate": certificate, "key": key, "ca": ca}
-    problems = []
-    for kind, value in given.items():
-        variable = f"wharf_registry_{kind}"
-        if trust != "provided":
-            if value:
-                problems.append(
-                    f"{variable}: is set, but wharf_registry_trust is {trust} and would ignore it:"
-                    " remove it, or set wharf_registry_trust to provided"
-                )
-        elif value:
-            problems += pem_problems(value, variable, "key" if kind == "key" else "certificate")
-        else:
-            problems.append(
-                f"{variable}: is missing, and wharf_registry_trust is provided:"
-                " set it to PEM text or the absolute path of a PEM file on the controller"
-            )
-    if problems or trust != "provided":
-        return problems
-    variables = {kind: f"wharf_registry_{kind}" for kind in (*given, "name", "aliases")}
-    return certificates.tls_problems(given, name, aliases, variables)
+    prefix = variable.removesuffix("certificate")
+    return certificates.Provided(given, name, aliases, prefix).problems() if trust == "provided" else []
 
 
-def _previous_names_problems(names: Sequence[str], name: str, port: int) -> list[str]:
-    """Judge what the registry was called before: NAME:PORT each, and not what it is called now."""
-    variable = "wharf_registry_previous_names"
-    problems = []
-    for position, item in enumerate(names, start=1):
-        host, colon, its_port = item.rpartition(":")
-        if not colon:
-            use = "use NAME:PORT, such as registry.example.com:5000"
-            problems.append(f"{variable}: item {position}, {shown(item)} is not NAME:PORT: {use}")
-        elif wrong := name_problems(host, variable) + port_problems(its_port, variable):
-            problems += wrong
-        elif item == f"{name}:{port}":
-            problems.append(
-                f"{variable}: item {position}, {shown(item)} is what the registry is called now, which the"
-                " clients are to trust: take it out"
-            )
-    return problems
-
-
-def _users_problems(users: Sequence[Mapping[str, Any]], anonymous: bool, cost: int, trust: str) -> list[str]:
+def _user_problems(
+    users: Sequence[Mapping[str, Any]], variable: str, anonymous: bool, trust: str, cost: int
+) -> list[str]:
     """Judge the users, and that they do not meet a registry without TLS."""
-    problems = list(user_problems(users, "wharf_registry_users", anonymous, True, cost))
-    if users and trust == "insecure":
-        problems.append(
-            "wharf_registry_users: users do not go with wharf_registry_trust: insecure, because clients send no"
-            " password over plain HTTP, where anyone could read it: use another mode, or remove the users and set"
-            " wharf_registry_anonymous to true"
-        )
-    return problems
+    plain_http = "wharf_registry_trust: insecure" if trust == "insecure" else ""
+    return user_problems(users, variable, anonymous, plain_http, cost)
 
 
-def _logins_problems(logins: Sequence[Mapping[str, Any]], users: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Judge who logs in on the clients, and that the registry has a user of that name."""
-    names = [user.get("name") for user in users]
-    return list(login_problems(logins, "wharf_registry_logins", names))
+def _saved_image_problems(path: str, variable: str, source: str) -> list[str]:
+    """Judge the saved image."""
+    return archive_problems(path, variable) if source == "archive" else []
 
 
-def _saved_image_problems(path: str, source: str) -> list[str]:
-    """Judge the saved image: needed with the source ``archive``, in vain with any other."""
-    variable = "wharf_registry_image_archive"
-    if source == "archive":
-        return list(archive_problems(path, variable))
-    if path:
-        use = "remove it, or set wharf_registry_image_source to archive"
-        return [f"{variable}: is set, but wharf_registry_image_source is {source} and would ignore it: {use}"]
-    return []
-
-
-def _address_problems(address: str) -> list[str]:
+def _address_problems(address: str, variable: str) -> list[str]:
     """Judge the address that goes into /etc/hosts."""
     try:
         ipaddress.ip_address(address or "192.0.2.10")
     except ValueError:
-        return [f"wharf_registry_address: {shown(address)} is not an IP address: use one such as 192.0.2.10"]
+        return [f"{variable}: {shown(address)} is not an IP address: use one such as 192.0.2.10"]
     return []
 
 
-def _backup_problems(repository: str, host: str, password: str, environment: Any, keep: Any, data: str) -> list[str]:
+def _system_store_problems(store: bool, variable: str, trust: str) -> list[str]:
+    """Judge whether the system's store can trust the registry's CA."""
+    return client_plan.system_store_problems(store, variable, "wharf_registry_trust", trust)
+
+
+def _backup_problems(
+    repository: str, variable: str, host: str, password: str, environment: Any, keep: Any, data: str
+) -> list[str]:
     """Judge the backup's place and rules."""
-    return backup_problems("wharf_backup_", repository, host, password or None, environment, keep, data)
+    prefix = variable.removesuffix("repository")
+    return backup_problems(prefix, repository, host, password or None, environment, keep, data)
 
 
 def _backup_host_problems(host: str, hosts: Container[str], servers: Sequence[str]) -> list[str]:
@@ -241,81 +183,56 @@ def _backup_host_problems(host: str, hosts: Container[str], servers: Sequence[st
     return [f"{variable}: {host} is not a host of the inventory"] if host and host not in hosts else []
 
 
-def _fetch_problems(directory: str, repository: str, host: str) -> list[str]:
+def _fetch_problems(directory: str, variable: str, repository: str, host: str) -> list[str]:
     """Judge where on the controller a copy of the backup goes."""
-    variable = "wharf_backup_fetch_to"
     if not directory:
         return []
     if not directory.startswith("/") or ".." in directory.split("/") or not directory.strip("/"):
         return [f"{variable}: {shown(directory)} is not a directory: use an absolute path on the controller"]
-    if not host and not (repository or "/").startswith("/"):
-        return [
-            f"{variable}: is set, but wharf_backup_repository is not a directory of a host of the inventory:"
-            " fetch it by the means of that store, or leave this out"
-        ]
-    return []
+    if host or (repository or "/").startswith("/"):
+        return []
+    return [
+        f"{variable}: is set, but wharf_backup_repository is not a directory of a host of the inventory: fetch it by"
+        " the means of that store, or leave this out"
+    ]
 
 
-def _named(judge: Callable[..., Iterable[str]], variable: str) -> tuple[tuple[str, ...], Callable[..., Iterable[str]]]:
-    """Return a check of a single variable, whose function wants to know its name."""
-    return (variable,), lambda value: judge(value, variable)
-
-
-# Each check with the variables that it reads; it is left out where one of them has a wrong type already.
-CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
-    _named(name_problems, "wharf_registry_name"),
-    _named(port_problems, "wharf_registry_port"),
+# What is set in vain unless another setting has this value.
+IGNORED_UNLESS = {
+    "wharf_registry_certificate": ("wharf_registry_trust", "provided"),
+    "wharf_registry_key": ("wharf_registry_trust", "provided"),
+    "wharf_registry_ca": ("wharf_registry_trust", "provided"),
+    "wharf_registry_image_archive": ("wharf_registry_image_source", "archive"),
+}
+# Each check with the variables that it reads: it is given the value and the name of the first, and the values of the
+# others. It is left out where one of them has a wrong type already.
+CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
+    (names.name_problems, "registry_name"),
+    (names.port_problems, "registry_port"),
     (
-        (
-            "wharf_registry_trust",
-            "wharf_registry_certificate",
-            "wharf_registry_key",
-            "wharf_registry_ca",
-            "wharf_registry_name",
-            "wharf_registry_aliases",
-        ),
         _certificate_problems,
+        "registry_certificate registry_key registry_ca registry_trust registry_name registry_aliases",
     ),
-    _named(alias_problems, "wharf_registry_aliases"),
-    (("wharf_registry_previous_names", "wharf_registry_name", "wharf_registry_port"), _previous_names_problems),
+    (names.alias_problems, "registry_aliases"),
+    (names.previous_name_problems, "registry_previous_names registry_name registry_port"),
+    (_user_problems, "registry_users registry_anonymous registry_trust registry_bcrypt_cost"),
+    (login_problems, "registry_logins registry_users"),
+    (client_plan.tools_problems, "client_tools"),
+    (_system_store_problems, "client_system_store registry_trust"),
+    (cost_problems, "registry_bcrypt_cost"),
+    (image_problems, "registry_image"),
+    (_saved_image_problems, "registry_image_archive registry_image_source"),
+    (data_problems, "registry_data"),
+    (_address_problems, "registry_address"),
+    (retention.retention_problems, "retention"),
     (
-        (
-            "wharf_registry_users",
-            "wharf_registry_anonymous",
-            "wharf_registry_bcrypt_cost",
-            "wharf_registry_trust",
-        ),
-        _users_problems,
-    ),
-    (("wharf_registry_logins", "wharf_registry_users"), _logins_problems),
-    _named(client_plan.tools_problems, "wharf_client_tools"),
-    (
-        ("wharf_client_system_store", "wharf_registry_trust"),
-        lambda store, trust: client_plan.system_store_problems(
-            store, "wharf_client_system_store", "wharf_registry_trust", trust
-        ),
-    ),
-    _named(cost_problems, "wharf_registry_bcrypt_cost"),
-    _named(image_problems, "wharf_registry_image"),
-    (("wharf_registry_image_archive", "wharf_registry_image_source"), _saved_image_problems),
-    _named(data_problems, "wharf_registry_data"),
-    (("wharf_registry_address",), _address_problems),
-    _named(retention.retention_problems, "wharf_retention"),
-    (
-        (
-            "wharf_backup_repository",
-            "wharf_backup_host",
-            "wharf_backup_password",
-            "wharf_backup_environment",
-            "wharf_backup_keep",
-            "wharf_registry_data",
-        ),
         _backup_problems,
+        "backup_repository backup_host backup_password backup_environment backup_keep registry_data",
     ),
-    (("wharf_backup_fetch_to", "wharf_backup_repository", "wharf_backup_host"), _fetch_problems),
-    _named(copies.parallel_problems, "wharf_copies_parallel"),
-    _named(copies.login_problems, "wharf_copies_logins"),
-    (("wharf_copies_ca",), lambda ca: pem_problems(ca, "wharf_copies_ca") if ca else []),
-    _named(copies.pattern_problems, "wharf_export_images"),
-    _named(copies.fingerprint_problems, "wharf_bundle_fingerprint"),
+    (_fetch_problems, "backup_fetch_to backup_repository backup_host"),
+    (copies.parallel_problems, "copies_parallel"),
+    (copies.login_problems, "copies_logins"),
+    (certificates.certificates_problems, "copies_ca"),
+    (copies.pattern_problems, "export_images"),
+    (copies.fingerprint_problems, "bundle_fingerprint"),
 )

@@ -1,34 +1,24 @@
-"""The registry's users and their generated passwords, and who logs in on clients."""
+"""The registry's users and their passwords, and who logs in on clients."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import (
-    CONTROL,
-    absent,
-    kind,
-    quoted,
-    shown,
-    sibling,
-    whole_number,
-)
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, absent, shown, whole_number
 
 COST_LOWEST = 4  # bcrypt's own limit
 COST_HIGHEST = 14  # about a second for every request
 COST_DEFAULT = 4
 COST_SLOW = 10  # from here on guessing is slow enough for passwords that people make up
-PASSWORD_BYTES = 72  # bcrypt ignores what follows
-USER_NAME_BYTES = 255
 
 _SYSTEM_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 
 def cost_problems(value: object, variable: str) -> list[str]:
-    """Judge bcrypt's cost, the base-2 logarithm of its rounds: 4 to 14. Null means the default and is good."""
+    """Judge bcrypt's cost, the base-2 logarithm of its rounds. Null means the default and is good."""
     if value is None or COST_LOWEST <= whole_number(value) <= COST_HIGHEST:
         return []
     use = f"use a number from {COST_LOWEST} to {COST_HIGHEST}"
@@ -40,26 +30,20 @@ def user_problems(
     users: Sequence[Mapping[str, Any]] | None,
     variable: str,
     anonymous: bool = False,
-    tls: bool = True,
+    plain_http: str = "",
     cost: object = COST_DEFAULT,
 ) -> list[str]:
-    """Judge the list of users, each alone and all together with who else may come in.
+    """Judge the list of users, each alone and all together with who else may come in. No line holds a password.
 
     Args:
         users: list of mappings ``{name: text, password: text}``; ``password`` may be left out, then one is generated.
         variable: the variable's name; the messages derive the names beside it from it (``..._anonymous``).
         anonymous: whether the registry is open to everyone.
-        tls: whether the registry speaks TLS.
+        plain_http: the setting by which the registry speaks plain HTTP; empty where it speaks TLS.
         cost: bcrypt's cost; says how strong a password must be. Not judged here: see ``cost_problems``.
-
-    Returns:
-        The problems, in the order of the list. No line holds a password.
     """
-    problems = []
-    seen: dict[str, int] = {}
-    for position, user in enumerate(users or [], start=1):
-        problems += [f"{variable}: {problem}" for problem in _one_user_problems(user, position, seen, cost)]
-    openness = sibling(variable, "anonymous")
+    problems = _problems_of_each(users, variable, "user", "name", lambda user: _user_faults(user, cost))
+    openness = f"{variable.removesuffix('users')}anonymous"
     if not users and not anonymous:
         problems.append(
             f"{variable}: is empty: give at least one user (a password is made where none is given),"
@@ -70,142 +54,120 @@ def user_problems(
             f"{variable}: users are given but {openness} is true, and a registry that is open to everyone asks for no"
             f" user: remove the users or set {openness} to false"
         )
-    if users and not tls:
+    if users and plain_http:
         problems.append(
-            f"{variable}: users need TLS, because clients send no password over plain HTTP, where anyone could read it:"
-            f" use TLS, or remove the users and set {openness} to true"
-        )
-    return problems
-
-
-def _one_user_problems(user: Mapping[str, Any], position: int, seen: dict[str, int], cost: object) -> list[str]:
-    """Return the problems of one item; ``seen`` maps the names so far to their positions and gets this one's."""
-    who, name = f"user {position}", user.get("name")
-    if isinstance(name, str) and name:
-        # Behind a colon may stand the password, as in alice:secret.
-        head, colon, _ = name.partition(":")
-        who += f" ({quoted(head, 40)}{', then a colon' if colon else ''})"
-    problems = [f"{who} {problem}" for problem in [_user_name_fault(name)] if problem]
-    if isinstance(name, str) and name:
-        if name in seen:
-            problems.append(f"{who} stands in the list twice, first as user {seen[name]}: use each name once")
-        seen.setdefault(name, position)
-    if "password" in user and (problem := _password_fault(user["password"], cost)):
-        problems.append(f"{who} {problem}")
-    if "password" not in user and ("/" in str(name) or str(name).startswith(".")):
-        problems.append(
-            f"{who} has no password, and one that is generated could not be kept in a file of that name: use another"
-            " name, or give it a password"
+            f"{variable}: users do not go with {plain_http}, because clients send no password over plain HTTP, where"
+            f" anyone could read it: use TLS, or remove the users and set {openness} to true"
         )
     return problems
 
 
 def login_problems(
-    logins: Sequence[Mapping[str, Any]] | None, variable: str, names: Sequence[str] | None = None
+    logins: Sequence[Mapping[str, Any]] | None, variable: str, users: Sequence[Mapping[str, Any]] | None = None
 ) -> list[str]:
-    """Judge who logs in on the clients: system users, each with the name of a registry's user.
+    """Judge who logs in on the clients. No line holds a password.
 
     Args:
-        logins: list of mappings ``{user: text, name: text, password: text}``; ``password`` may be left out where the
-            play knows it.
+        logins: system users with the name of a registry's user, mappings ``{user: text, name: text, password: text}``;
+            ``password`` may be left out where the play knows it.
         variable: the variable's name, for the messages.
-        names: the names that the registry knows; null where that is not known here.
-
-    Returns:
-        The problems, in the order of the list. No line holds a password.
+        users: the registry's users; null where they are not known here.
     """
-    problems = []
-    seen: dict[str, int] = {}
-    for position, login in enumerate(logins or [], start=1):
-        problems += [f"{variable}: {problem}" for problem in _one_login_problems(login, position, seen, names)]
+    names = None if users is None else [user.get("name") for user in users]
+    return _problems_of_each(logins, variable, "login", "user", lambda login: _login_faults(login, names))
+
+
+def _problems_of_each(
+    items: Sequence[Mapping[str, Any]] | None,
+    variable: str,
+    noun: str,
+    key: str,
+    faults: Callable[[Mapping[str, Any]], Iterator[str]],
+) -> list[str]:
+    """Return the problems in the order of the list, each with whom it is about, and who stands in the list twice."""
+    problems, seen = [], {}
+    for position, item in enumerate(items or [], start=1):
+        who, name = f"{variable}: {noun} {position}", item.get(key)
+        if isinstance(name, str) and name:
+            # Behind a colon may stand the password, as in alice:secret.
+            head, colon, _ = name.partition(":")
+            who += f" ({shown(head, 40)}{', then a colon' if colon else ''})"
+            if (first := seen.setdefault(name, position)) != position:
+                problems.append(f"{who} stands in the list twice, first as {noun} {first}: use each once")
+        problems += [f"{who} {fault}" for fault in faults(item)]
     return problems
 
 
-def _one_login_problems(
-    login: Mapping[str, Any], position: int, seen: dict[str, int], names: Sequence[str] | None
-) -> list[str]:
-    """Return the problems of one item; ``seen`` maps the system users so far to their positions and gets this one's."""
-    who, user, name = f"login {position}", login.get("user"), login.get("name")
-    found: list[str | None] = []
-    if isinstance(user, str) and _SYSTEM_USER.fullmatch(user):
-        who += f" ({quoted(user, 40)})"
-        if user in seen:
-            found.append(f"stands in the list twice, first as login {seen[user]}: use each system user once")
-        seen.setdefault(user, position)
-    else:
-        found.append("has no system user of the client under user: give its name, such as deploy")
-    fault = _user_name_fault(name)
-    if fault is None and names is not None and name not in names:
-        fault = f"logs in as {quoted(str(name), 40)}, whom the registry does not know: use one of its users"
-    found.append(fault)
+def _user_faults(user: Mapping[str, Any], cost: object) -> Iterator[str]:
+    name = user.get("name")
+    yield from _name_faults(name)
+    if "password" in user:
+        remedy = "give one, or leave password out and one is made"
+        faults = list(_password_faults(user["password"], remedy))
+        yield from faults or _weakness(user["password"], cost)
+    elif "/" in str(name) or str(name).startswith("."):
+        yield (
+            "has no password, and one that is generated could not be kept in a file of that name: use another name, or"
+            " give it a password"
+        )
+
+
+def _login_faults(login: Mapping[str, Any], names: Sequence[object] | None) -> Iterator[str]:
+    user, name = login.get("user"), login.get("name")
+    if not isinstance(user, str) or not _SYSTEM_USER.fullmatch(user):
+        yield "has no system user of the client under user: give its name, such as deploy"
+    faults = list(_name_faults(name))
+    yield from faults
+    if not faults and names is not None and name not in names:
+        yield f"logs in as {shown(name, 40)}, whom the registry does not know: use one of its users"
     if "password" in login:
-        found.append(_password_form_fault(login["password"]))
-    return [f"{who} {problem}" for problem in found if problem]
+        yield from _password_faults(login["password"], "give one")
 
 
-def _user_name_fault(name: object) -> str | None:
-    """Return the line's end about a user's name, None when it is good.
-
-    Source: distribution, registry/auth/htpasswd/htpasswd.go.
-    """
+def _name_faults(name: object) -> Iterator[str]:
+    """Yield what is wrong with a user's name. Source: distribution, registry/auth/htpasswd/htpasswd.go."""
+    text = name if isinstance(name, str) else ""
     if absent(name):
-        return "has no name: give one"
-    if not isinstance(name, str):
-        return f"has {kind(name)} as name: use text, in quotes where YAML would read a number"
-    if ":" in name:
-        return "has a colon in the name, which ends the name in the password file: use a name without one"
-    if CONTROL.search(name) or any(character.isspace() for character in name):
-        return "has white space or a control character in the name: use a name without"
-    if name.startswith("#"):
-        return "has a name that starts with #, which makes its line in the password file a comment: use another name"
-    if (size := _utf8_bytes(name)) is None:
-        return "has a name that is not valid Unicode: use another name"
-    if size > USER_NAME_BYTES:
-        return f"has a name of {size} bytes: use at most {USER_NAME_BYTES}"
-    return None
+        yield "has no name: give one"
+    elif ":" in text:
+        yield "has a colon in the name, which ends the name in the password file: use a name without one"
+    elif text.startswith("#"):
+        yield "has a name that starts with #, which makes its line in the password file a comment: use another name"
+    elif re.search(r"\s", text):
+        yield "has white space in the name: use a name without"
+    else:
+        yield from _text_faults(name, "name", 255, "")
 
 
-def _password_fault(password: object, cost: object) -> str | None:
-    """Return the line's end about a password that was given, None when it is good. It tells nothing of the password."""
+def _password_faults(password: object, remedy: str) -> Iterator[str]:
+    """Yield why bcrypt or a client could not take a password, however strong it is."""
     if absent(password):
-        return "has an empty password: give one, or leave password out and one is made"
-    if fault := _password_form_fault(password):
-        return fault
+        yield f"has an empty password: {remedy}"
+    else:
+        yield from _text_faults(password, "password", 72, ", and bcrypt ignores the rest")
+
+
+def _text_faults(value: object, what: str, most: int, why: str) -> Iterator[str]:
+    if not isinstance(value, str):
+        yield f"has a {what} that is not text: put it in quotes, where YAML would read a number"
+    elif CONTROL.search(value):
+        yield f"has a line break or another control character in the {what}: use a {what} without"
+    elif re.search("[\ud800-\udfff]", value):
+        yield f"has a {what} that is not valid Unicode: use another {what}"
+    elif len(value.encode()) > most:
+        yield f"has a {what} of more than {most} bytes{why}: use a shorter one"
+
+
+def _weakness(password: str, cost: object) -> Iterator[str]:
     rounds = COST_DEFAULT if cost is None else whole_number(cost)
     length, different = (20, 8) if rounds < COST_SLOW else (8, 5)
     judged = COST_LOWEST <= rounds <= COST_HIGHEST
-    if not judged or (len(str(password)) >= length and len(set(str(password))) >= different):
-        return None
-    fault = (
-        f"has a password that is too weak for bcrypt cost {rounds}: use at least {length} characters, {different} of"
-    )
-    fault += " them different, or leave password out and one is made"
-    if rounds < COST_SLOW:
-        fault += " (the registry hashes on every request, so the cost is low and long random passwords make up for it)"
-    return fault
-
-
-def _password_form_fault(password: object) -> str | None:
-    """Return the line's end about a password that bcrypt or a client could not take, however strong it is."""
-    if absent(password):
-        return "has an empty password: give one"
-    if not isinstance(password, str):
-        return f"has {kind(password)} as password: use text, in quotes where YAML would read a number"
-    if CONTROL.search(password):
-        return "has a line break or another control character in the password: use a password without"
-    if (size := _utf8_bytes(password)) is None:
-        return "has a password that is not valid Unicode: use another password"
-    if size > PASSWORD_BYTES:
-        return f"has a password of more than {PASSWORD_BYTES} bytes, and bcrypt ignores the rest: use a shorter one"
-    return None
-
-
-def _utf8_bytes(text: str) -> int | None:
-    """Return the length of text in UTF-8 bytes, None when it has no UTF-8 form."""
-    try:
-        return len(text.encode("utf-8"))
-    except UnicodeEncodeError:
-        return None
+    if judged and (len(password) < length or len(set(password)) < different):
+        why = "the registry hashes on every request, so the cost is low and long random passwords make up for it"
+        yield (
+            f"has a password that is too weak for bcrypt cost {rounds}: use at least {length} characters, {different}"
+            f" of them different, or leave password out and one is made{f' ({why})' if rounds < COST_SLOW else ''}"
+        )
 
 
 def passwords_of(users: Sequence[Mapping[str, Any]] | None, directory: str) -> dict[str, str]:
@@ -219,5 +181,30 @@ def passwords_of(users: Sequence[Mapping[str, Any]] | None, directory: str) -> d
     for user in users or []:
         file = Path(directory, user["name"])
         generated = file.read_text("utf-8").strip() if absent(user.get("password")) and file.is_file() else ""
-        passwords[user["name"]] = generated or str(user.get("password") or "")
+        passwords[user["name"]] = user.get("password") or generated
     return passwords
+
+
+def users_with_passwords(
+    users: Sequence[Mapping[str, Any]], directory: str, placeholder: str | None = None
+) -> list[dict[str, str]]:
+    """Return the users, each with a password; arguments as for ``passwords_of``.
+
+    ``placeholder`` stands for a password that is still to be generated (in check mode). Without it, a ValueError says
+    what to do about one that was generated elsewhere, or not yet.
+    """
+    passwords = passwords_of(users, directory)
+    if placeholder is None and (missing := next((name for name in passwords if not passwords[name]), None)):
+        raise ValueError(
+            f"wharf_registry_users: {missing} has no password, and none was generated into {Path(directory, missing)}:"
+            " run playbooks/deploy-registry.yml from here, or copy the file from where it was run"
+        )
+    return [{"name": name, "password": password or str(placeholder)} for name, password in passwords.items()]
+
+
+def logins_with_passwords(
+    logins: Sequence[Mapping[str, str]], users: Sequence[Mapping[str, str]]
+) -> list[dict[str, str]]:
+    """Return who logs in on the clients, with the passwords that ``users_with_passwords`` returned."""
+    passwords = {user["name"]: user["password"] for user in users}
+    return [{**login, "password": passwords[login["name"]]} for login in logins]

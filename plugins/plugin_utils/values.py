@@ -8,6 +8,7 @@ a key, or the text around one.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -53,40 +54,18 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def shown(value: object) -> str:
-    """Return a value as a message shows it: YAML's spelling, one line, cut to 80 characters, no content of lists."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return str(value)
+def shown(value: object, limit: int = 80) -> str:
+    """Return a value as a message shows it: YAML's spelling, one line, cut, no content of lists and mappings."""
     if isinstance(value, str):
-        return quoted(value, 80)
-    return kind(value)
-
-
-def quoted(text: str, limit: int) -> str:
-    """Return text in quotes, control characters escaped, cut to ``limit`` characters."""
-    return repr(str(text[:limit]) + ("..." if len(text) > limit else ""))
-
-
-def kind(value: object) -> str:
-    """Return what sort of value this is without a word of its content: for values that may hold a secret."""
-    if value is None:
-        return "null"
-    kinds = {bool: "a boolean", (int, float): "a number", str: "text", Mapping: "a mapping", (list, tuple): "a list"}
-    return next((word for types, word in kinds.items() if isinstance(value, types)), f"a {type(value).__name__}")
+        return repr(str(value[:limit]) + ("..." if len(value) > limit else ""))
+    if value is None or isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    return "a mapping" if isinstance(value, Mapping) else "a list"
 
 
 def listed(words: Sequence[str]) -> str:
     """Return words as a person lists them: ``a``, ``a and b``, ``a, b and c``."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def sibling(variable: str, ending: str) -> str:
-    """Return the name of a variable beside another: ``registry_server_users``, ``tls`` -> ``registry_server_tls``."""
-    return f"{variable.rpartition('_')[0]}_{ending}"
 
 
 def absent(value: object) -> bool:
@@ -96,8 +75,6 @@ def absent(value: object) -> bool:
 
 def whole_number(value: object) -> int:
     """Return an integer, or text that holds one in plain digits (as ``-e`` hands it in); -1 for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,8}", value):
+    if isinstance(value, (int, str)) and re.fullmatch(r"0|[1-9][0-9]{0,8}", str(value)):
         return int(value)
     return -1

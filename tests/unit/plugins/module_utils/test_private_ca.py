@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from ansible_collections.wharf.registry.plugins.module_utils import modes, openssl, private_ca
+from ansible_collections.wharf.registry.plugins.module_utils import files, openssl, private_ca
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.private_ca import PrivateCA
 from tests.unit.issued import NOW, Issued, days
@@ -95,15 +95,12 @@ def bare(tmp_path, monkeypatch) -> Host:
     """A host with nothing on it."""
     host = Host(tmp_path)
 
-    def facts(path: Path) -> tuple[int, int, int, int] | None:
-        found = real(path)
-        if found is None:
-            return None
-        owner = host.owners.get(path.stat().st_ino, 0)
-        return (*found[:2], owner, owner)
+    def read_entry(path: str) -> files.Entry | None:
+        found = files.read_entry(path)
+        owner = host.owners.get(os.stat(path).st_ino, 0) if found else 0
+        return found and found._replace(uid=owner, gid=owner)
 
-    real = modes.facts
-    monkeypatch.setattr(modes, "facts", facts)
+    monkeypatch.setattr(private_ca, "read_entry", read_entry)
     monkeypatch.setattr(os, "fchown", lambda file, uid, _gid: host.owners.update({os.fstat(file).st_ino: uid}))
     monkeypatch.setattr(os, "chown", lambda path, uid, _gid: host.owners.update({os.stat(path).st_ino: uid}))
     monkeypatch.setattr(openssl, "WORK", str(tmp_path))
@@ -494,7 +491,7 @@ def test_a_first_step_is_undone_by_removing_what_it_made(host):
 
 
 def test_there_must_be_a_ca_before_another_can_follow(bare):
-    assert "that another could follow" in bare.judge(rotation="stage").errors[0]
+    assert "which another could follow, is not there yet" in bare.judge(rotation="stage").errors[0]
 
 
 def test_a_switch_that_was_made_is_not_made_again(host):

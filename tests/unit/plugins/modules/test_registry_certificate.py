@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.wharf.registry.plugins.module_utils import openssl, private_ca
+from ansible_collections.wharf.registry.plugins.module_utils import files, openssl, private_ca
 from ansible_collections.wharf.registry.plugins.modules import registry_certificate
 from tests.unit.issued import Issued
 
@@ -19,6 +19,7 @@ NAME = "registry.example.org"
 ROOT = Issued("Root", ca=True)
 MIDDLE = Issued("Middle", ROOT, ca=True)
 LEAF = Issued("leaf", MIDDLE, sans=(f"DNS:{NAME}",))
+real_read_entry = files.read_entry
 PROVIDED = {"certificate": LEAF.pem + MIDDLE.pem, "ca": ROOT.pem, "problems": [], "warnings": []}
 
 
@@ -33,7 +34,8 @@ def run(tmp_path, monkeypatch, capsys):
     settings.parent.mkdir()
     monkeypatch.setattr(private_ca, "SETTINGS", settings)
     monkeypatch.setattr(registry_certificate, "addresses", lambda _module: ["10.0.0.5"])
-    monkeypatch.setattr("ansible_collections.wharf.registry.plugins.module_utils.modes.facts", facts)
+    for module in (files, private_ca):
+        monkeypatch.setattr(module, "read_entry", read_entry)
 
     def call(**arguments: Any) -> dict[str, Any]:
         paths = {"directory": str(tmp_path / "etc/tls"), "ca_directory": str(tmp_path / "etc/ca")}
@@ -44,14 +46,11 @@ def run(tmp_path, monkeypatch, capsys):
     return call
 
 
-def facts(path: Path) -> tuple[int, int, int, int] | None:
+def read_entry(path: str) -> files.Entry | None:
     """Return what is there as if it belonged to whom it should."""
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    owner = 59500 if path.name == "registry.key" else 0
-    return found.st_mode & 0o170000, found.st_mode & 0o7777, owner, owner
+    found = real_read_entry(path)
+    owner = 59500 if path.endswith("registry.key") else 0
+    return found and found._replace(uid=owner, gid=owner)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -206,14 +205,25 @@ def test_what_is_provided_is_installed_as_it_is(run, tmp_path):
     assert (again["changed"], again["pending"]) == (False, [])
 
 
+@pytest.mark.parametrize("arguments", [{"mode": "provided", "key": LEAF.key_pem, "provided": PROVIDED}, {}])
+def test_a_directory_may_be_a_link(run, tmp_path, arguments):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "etc/tls").symlink_to(tmp_path / "disk")
+    assert run(**arguments)["changed"]
+    assert not run(**arguments)["changed"]
+    assert sorted(contents(tmp_path / "disk")) == ["ca.crt", "registry.crt", "registry.key"]
+    assert run(state="absent")["changed"]
+    assert contents(tmp_path / "disk") == {}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
         ("registry.key", MIDDLE.key_pem, "registry.key differs"),
-        ("registry.key", None, "registry.key is missing"),
+        ("registry.key", None, "registry.key differs"),
         ("registry.crt", LEAF.pem, "registry.crt differs"),
         ("ca.crt", MIDDLE.pem, "ca.crt differs"),
-        ("ca.crt", None, "ca.crt is missing"),
+        ("ca.crt", None, "ca.crt differs"),
     ],
 )
 def test_what_differs_from_the_provided_is_pending(run, tmp_path, name, content, reason):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import (
+    Provided,
+    certificates_problems,
     provided_certificate,
-    tls_problems,
 )
 from tests.unit.issued import NOW, Issued, days, key_pem
 
@@ -26,7 +26,13 @@ DIRECT = Issued("direct", ROOT, sans=(f"DNS:{NAME}",))
 
 
 def problems(
-    leaf: Issued = LEAF, *chain: Issued, ca: str | None = None, key: str | None = None, **more: Any
+    leaf: Issued = LEAF,
+    *chain: Issued,
+    ca: str | None = None,
+    key: Any = None,
+    name: str = NAME,
+    aliases: tuple[str, ...] = (),
+    prefix: str = "registry_tls_",
 ) -> list[str]:
     """Return the problems of a chain; its own key and ROOT unless others are given."""
     provided = {
@@ -34,7 +40,7 @@ def problems(
         "key": leaf.key_pem if key is None else key,
         "ca": ROOT.pem if ca is None else ca,
     }
-    return tls_problems(provided, more.pop("name", NAME), more.pop("aliases", []), **more)
+    return Provided(provided, name, aliases, prefix).problems()
 
 
 # --------------------------------------------------------------------------------------------- provided certificates
@@ -88,7 +94,7 @@ def test_right_certificates_are_accepted(found):
         (lambda: problems(DIRECT, aliases=["10.1.2.3"]), "certificate", "holds IP:10.1.2.3"),
         (lambda: problems(LEAF, MIDDLE, name="a.b.apps.example.org"), "certificate", "does not match"),
         (lambda: problems(LEAF, MIDDLE, name="apps.example.org"), "certificate", "does not match"),
-        (lambda: problems(Issued(NAME, ROOT)), "certificate", "it has no subjectAltName"),
+        (lambda: problems(Issued(NAME, ROOT)), "certificate", "its subjectAltName holds nothing"),
         (
             lambda: problems(Issued("old", ROOT, sans=(f"DNS:{NAME}",), start=-10, end=-2)),
             "certificate",
@@ -104,8 +110,8 @@ def test_right_certificates_are_accepted(found):
             "certificate",
             "lacks serverAuth",
         ),
-        (lambda: problems(DIRECT, key=""), "key", "is not set"),
-        (lambda: problems(DIRECT, key=17), "key", "is not text"),
+        (lambda: problems(DIRECT, key=""), "key", "is missing: use PEM text or the absolute path of a PEM file"),
+        (lambda: problems(DIRECT, key=17), "key", "holds neither PEM text nor an absolute path"),
         (lambda: problems(DIRECT, key=DIRECT.pem), "key", "may have been swapped"),
         (lambda: problems(DIRECT, key=DIRECT.key_pem + LEAF.key_pem), "key", "holds 2 private keys"),
         (lambda: problems(DIRECT, key=DIRECT.public_pem), "key", "holds no private key in PEM"),
@@ -116,12 +122,13 @@ def test_right_certificates_are_accepted(found):
             "by a passphrase",
         ),
         (lambda: problems(DIRECT, key=DIRECT.key_pem.replace("\nM", "\nMM")), "key", "cannot be read"),
-        (lambda: problems(DIRECT, ca="two\nlines"), "ca", "is neither PEM text"),
+        (lambda: problems(DIRECT, ca="two\nlines"), "ca", "holds neither PEM text nor an absolute path"),
         (lambda: problems(DIRECT, ca=ROOT.key_pem), "ca", "holds a private key"),
         (lambda: problems(DIRECT, ca=ROOT.pem.replace("\nMII", "\nAAA")), "ca", "certificate number 1 in it"),
-        (lambda: problems(DIRECT, ca="/nowhere/ca.crt"), "ca", "names the file /nowhere/ca.crt, which does not exist"),
-        (lambda: problems(DIRECT, ca="/"), "ca", "which is a directory"),
-        (lambda: problems(DIRECT, ca="~nobody-of-that-name/ca"), "ca", "whom the controller does not know"),
+        (lambda: problems(DIRECT, ca="/nowhere/ca.crt"), "ca", "'/nowhere/ca.crt' does not exist: use the path of a"),
+        (lambda: problems(DIRECT, ca="/"), "ca", "'/' is not a file"),
+        (lambda: problems(DIRECT, ca="files/ca.crt"), "ca", "holds neither PEM text nor an absolute path"),
+        (lambda: problems(DIRECT, ca="/ca\n.crt"), "ca", "holds neither PEM text nor an absolute path"),
     ],
 )
 def test_each_fault_has_one_message_of_its_own(found, variable, words):
@@ -158,10 +165,11 @@ def test_a_chain_longer_than_its_ca_allows_is_refused():
 
 
 def test_messages_use_the_names_of_the_caller():
-    names = {"certificate": "wharf_registry_certificate", "key": "wharf_registry_key", "ca": "wharf_registry_ca"}
-    messages = tls_problems({}, NAME, variables=names)
-    assert [message.split(":")[0] for message in messages] == list(names.values())
-    foreign = problems(DIRECT, name="no.example.org", variables={**names, "name": "wharf_registry_name"})
+    messages = Provided({}, NAME, [], "wharf_registry_").problems()
+    assert [message.split(":")[0] for message in messages] == [
+        "wharf_registry_certificate", "wharf_registry_key", "wharf_registry_ca",
+    ]  # fmt: skip
+    foreign = problems(DIRECT, name="no.example.org", prefix="wharf_registry_")
     assert foreign[0].startswith("wharf_registry_certificate: does not match 'no.example.org' (wharf_registry_name)")
 
 
@@ -192,7 +200,7 @@ def test_files_of_the_controller_serve_as_well(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text.replace("\n", "\r\n"))
     monkeypatch.setenv("HOME", str(tmp_path))
     provided = {"certificate": str(tmp_path / "crt"), "key": "~/key", "ca": str(tmp_path / "ca")}
-    assert tls_problems(provided, NAME) == []
+    assert Provided(provided, NAME, [], "").problems() == []
     assert provided_certificate(provided, NAME) == {
         "key": LEAF.key_pem,
         "provided": {"certificate": LEAF.pem + MIDDLE.pem, "ca": ROOT.pem, "problems": [], "warnings": []},
@@ -210,19 +218,25 @@ def test_files_of_the_controller_serve_as_well(tmp_path, monkeypatch):
 def test_files_that_are_not_pem_are_refused(content, words, tmp_path):
     path = tmp_path / "ca"
     path.write_bytes(content)
-    messages = problems(DIRECT, ca=str(path))
-    assert len(messages) == 1
-    assert words in messages[0]
+    (message,) = problems(DIRECT, ca=str(path))
+    assert message.startswith(f"registry_tls_ca: '{path}' ")
+    assert words in message
 
 
-def test_an_unreadable_file_is_refused(monkeypatch):
+def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
     def refuse(*_args, **_more):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert (
-        "/x/ca.crt, which cannot be read on the controller (permission denied)" in problems(DIRECT, ca="/x/ca.crt")[0]
-    )
+    (path := tmp_path / "ca.crt").touch()
+    monkeypatch.setattr("builtins.open", refuse)
+    (message,) = problems(DIRECT, ca=str(path))
+    assert message.startswith(f"registry_tls_ca: '{path}' cannot be read (Permission denied): use the path of a file")
+
+
+def test_certificates_alone_are_judged_as_well():
+    assert certificates_problems("", "wharf_copies_ca") == certificates_problems(ROOT.pem, "wharf_copies_ca") == []
+    (message,) = certificates_problems(ROOT.key_pem, "wharf_copies_ca")
+    assert message.startswith("wharf_copies_ca: holds a private key")
 
 
 def test_the_text_of_an_indented_variable_is_put_right():

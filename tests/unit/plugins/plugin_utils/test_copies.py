@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import copies, settings
+from tests.unit.issued import Issued
 
 REGISTRY = "registry.example.com:5000"
 DIGEST = "sha256:" + "a" * 64
@@ -238,7 +239,7 @@ def test_nothing_to_copy_is_refused():
 
 
 def test_ca_of_the_sources_is_text_or_a_file(tmp_path):
-    image, text = {"from": "a.example.com/app:1"}, "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"
+    image, text = {"from": "a.example.com/app:1"}, Issued("Source CA", ca=True).pem
     (tmp_path / "ca.pem").write_text(text)
     for ca in (text, str(tmp_path / "ca.pem")):
         assert refused("wharf_copies_ca", ca) == []

@@ -144,7 +144,7 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
             {**OPEN, "wharf_registry_users": USERS, "wharf_registry_anonymous": False},
             (
                 "wharf_registry_users: users do not go with wharf_registry_trust: insecure, because clients send no"
-                " password over plain HTTP, where anyone could read it: use another mode, or remove the users and set"
+                " password over plain HTTP, where anyone could read it: use TLS, or remove the users and set"
                 " wharf_registry_anonymous to true"
             ),
         ),
@@ -239,19 +239,19 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
         ({"wharf_registry_aliases": ["reg:1"]}, "wharf_registry_aliases: item 1, 'reg:1' has a port (':1'): use 'reg'"),
         (
             {**PROVIDED, "wharf_registry_key": None},
-            f"wharf_registry_key: is missing, and wharf_registry_trust is provided: set it to {PEM}",
+            f"wharf_registry_key: is missing: use {PEM}",
         ),
         (
             {**PROVIDED, "wharf_registry_ca": ""},
-            f"wharf_registry_ca: is missing, and wharf_registry_trust is provided: set it to {PEM}",
+            f"wharf_registry_ca: is missing: use {PEM}",
         ),
         (
             {**PROVIDED, "wharf_registry_certificate": KEY},
-            "wharf_registry_certificate: the text holds no certificate but a PEM block of",
+            "wharf_registry_certificate: holds a private key: only certificates belong there",
         ),
         (
             {**PROVIDED, "wharf_registry_key": CERTIFICATE},
-            "wharf_registry_key: the text holds no private key but a PEM block of another",
+            "wharf_registry_key: holds a certificate, not a private key: certificate and key may have been swapped",
         ),
         (
             {**PROVIDED, "wharf_registry_ca": "/no/such/ca.crt"},
@@ -263,7 +263,7 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
         ),
         (
             {**PROVIDED, "wharf_registry_key": str(FILE)},
-            f"wharf_registry_key: '{FILE}' is not PEM: use one that has a line -----BEGIN",
+            f"wharf_registry_key: '{FILE}' holds no private key in PEM: it must have a line -----BEGIN",
         ),
         (
             {**PROVIDED, "wharf_registry_key": SECRET},

@@ -9,8 +9,10 @@ import pytest
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
     cost_problems,
     login_problems,
+    logins_with_passwords,
     passwords_of,
     user_problems,
+    users_with_passwords,
 )
 
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"  # 20 characters, the least for a low cost
@@ -57,7 +59,7 @@ def test_a_bad_cost_gets_one_clear_line(cost: object, shown: str) -> None:
         (({"name": "alice"},), {}),
         ([], {"anonymous": True}),
         (None, {"anonymous": True}),
-        ([], {"anonymous": True, "tls": False}),
+        ([], {"anonymous": True, "plain_http": "x_tls: false"}),
     ],
 )
 def test_good_users_pass(users: object, arguments: dict) -> None:
@@ -78,8 +80,8 @@ WEAK_HIGH = "use at least 8 characters, 5 of them different, or leave password o
         ({"password": STRONG}, "user 2 has no name: give one"),
         ({"name": None}, "user 2 has no name: give one"),
         ({"name": ""}, "user 2 has no name: give one"),
-        ({"name": 7}, "user 2 has a number as name: use text, in quotes where YAML would read a number"),
-        ({"name": True}, "user 2 has a boolean as name: use text"),
+        ({"name": 7}, "user 2 has a name that is not text: put it in quotes, where YAML would read a number"),
+        ({"name": True}, "user 2 has a name that is not text"),
         (
             {"name": f"alice:{SECRET}"},
             (
@@ -89,11 +91,11 @@ WEAK_HIGH = "use at least 8 characters, 5 of them different, or leave password o
         ),
         (
             {"name": "al ice"},
-            "user 2 ('al ice') has white space or a control character in the name: use a name without",
+            "user 2 ('al ice') has white space in the name: use a name without",
         ),
-        ({"name": "alice\n"}, "user 2 ('alice\\n') has white space or a control character in the name"),
-        ({"name": "al\u00a0ice"}, "has white space or a control character in the name"),
-        ({"name": "al\x07ice"}, "user 2 ('al\\x07ice') has white space or a control character in the name"),
+        ({"name": "alice\n"}, "user 2 ('alice\\n') has white space in the name"),
+        ({"name": "al\u00a0ice"}, "has white space in the name"),
+        ({"name": "al\x07ice"}, "user 2 ('al\\x07ice') has a line break or another control character in the name"),
         (
             {"name": "#alice"},
             (
@@ -102,13 +104,13 @@ WEAK_HIGH = "use at least 8 characters, 5 of them different, or leave password o
             ),
         ),
         ({"name": "\ud800"}, "user 2 ('\\ud800') has a name that is not valid Unicode: use another name"),
-        ({"name": "é" * 128}, "has a name of 256 bytes: use at most 255"),
+        ({"name": "é" * 128}, "has a name of more than 255 bytes: use a shorter one"),
         (
             {"name": "../alice"},
             "user 2 ('../alice') has no password, and one that is generated could not be kept in a file of that name:",
         ),
         ({"name": ".alice"}, "user 2 ('.alice') has no password, and one that is generated could not be kept"),
-        ({"name": "bob"}, "user 2 ('bob') stands in the list twice, first as user 1: use each name once"),
+        ({"name": "bob"}, "user 2 ('bob') stands in the list twice, first as user 1: use each once"),
         (
             {"name": "alice", "password": ""},
             "user 2 ('alice') has an empty password: give one, or leave password out and one is made",
@@ -116,9 +118,9 @@ WEAK_HIGH = "use at least 8 characters, 5 of them different, or leave password o
         ({"name": "alice", "password": None}, "user 2 ('alice') has an empty password"),
         (
             {"name": "alice", "password": 12345678901234567890},
-            "user 2 ('alice') has a number as password: use text, in quotes where YAML would read a number",
+            "user 2 ('alice') has a password that is not text: put it in quotes, where YAML would read a number",
         ),
-        ({"name": "alice", "password": [SECRET]}, "user 2 ('alice') has a list as password: use text"),
+        ({"name": "alice", "password": [SECRET]}, "user 2 ('alice') has a password that is not text"),
         (
             {"name": "alice", "password": STRONG * 4},
             "user 2 ('alice') has a password of more than 72 bytes, and bcrypt ignores the rest: use a shorter one",
@@ -190,7 +192,7 @@ def test_each_bad_user_gets_its_own_line() -> None:
         ),
         (
             None,
-            {"tls": False},
+            {"plain_http": "x_tls: false"},
             (
                 "x_users: is empty: give at least one user (a password is made where none is given),"
                 " or set x_anonymous to true to open the registry to everyone"
@@ -206,10 +208,10 @@ def test_each_bad_user_gets_its_own_line() -> None:
         ),
         (
             [{"name": "bob"}],
-            {"tls": False},
+            {"plain_http": "x_tls: false"},
             (
-                "x_users: users need TLS, because clients send no password over plain HTTP, where anyone could read it:"
-                " use TLS, or remove the users and set x_anonymous to true"
+                "x_users: users do not go with x_tls: false, because clients send no password over plain HTTP, where"
+                " anyone could read it: use TLS, or remove the users and set x_anonymous to true"
             ),
         ),
     ],
@@ -230,7 +232,8 @@ def test_users_that_do_not_fit_the_rest_get_one_clear_line(users: object, argume
     ],
 )
 def test_good_logins_pass(logins: object, names: object) -> None:
-    assert login_problems(logins, "wharf_registry_logins", names) == []
+    known = None if names is None else [{"name": name} for name in names]
+    assert login_problems(logins, "wharf_registry_logins", known) == []
 
 
 NO_SYSTEM_USER = "has no system user of the client under user: give its name, such as deploy"
@@ -241,8 +244,8 @@ NO_SYSTEM_USER = "has no system user of the client under user: give its name, su
     [
         ([{"name": "alice"}], f"login 1 {NO_SYSTEM_USER}"),
         ([{"user": 0, "name": "alice"}], f"login 1 {NO_SYSTEM_USER}"),
-        ([{"user": f"root:{SECRET}", "name": "alice"}], f"login 1 {NO_SYSTEM_USER}"),
-        ([{"user": "-x", "name": "alice"}], f"login 1 {NO_SYSTEM_USER}"),
+        ([{"user": f"root:{SECRET}", "name": "alice"}], f"login 1 ('root', then a colon) {NO_SYSTEM_USER}"),
+        ([{"user": "-x", "name": "alice"}], f"login 1 ('-x') {NO_SYSTEM_USER}"),
         ([{"user": "root"}], "login 1 ('root') has no name: give one"),
         ([{"user": "root", "name": f"alice:{SECRET}"}], "login 1 ('root') has a colon in the name"),
         (
@@ -250,19 +253,19 @@ NO_SYSTEM_USER = "has no system user of the client under user: give its name, su
             "login 1 ('root') logs in as 'bob', whom the registry does not know: use one of its users",
         ),
         ([{"user": "root", "name": "alice", "password": ""}], "login 1 ('root') has an empty password: give one"),
-        ([{"user": "root", "name": "alice", "password": 5}], "login 1 ('root') has a number as password: use text"),
+        ([{"user": "root", "name": "alice", "password": 5}], "login 1 ('root') has a password that is not text"),
         (
             [{"user": "root", "name": "alice", "password": SECRET + "\n"}],
             "login 1 ('root') has a line break or another control character in the password",
         ),
         (
             [{"user": "root", "name": "alice"}] * 2,
-            "login 2 ('root') stands in the list twice, first as login 1: use each system user once",
+            "login 2 ('root') stands in the list twice, first as login 1: use each once",
         ),
     ],
 )
 def test_a_bad_login_gets_one_clear_line(logins: object, line: str) -> None:
-    problem = only_line(login_problems(logins, "wharf_registry_logins", ["alice"]))
+    problem = only_line(login_problems(logins, "wharf_registry_logins", [{"name": "alice"}]))
     assert problem.startswith(f"wharf_registry_logins: {line}")
     assert SECRET not in problem
 
@@ -274,10 +277,22 @@ def test_each_user_has_the_given_or_the_generated_password(tmp_path: Path) -> No
     for name in ("given", "generated", "null"):
         (tmp_path / name).write_text("from-the-file\n")
     users = [{"name": "new"}, {"name": "given", "password": STRONG}, {"name": "generated"}]
-    assert passwords_of([*users, {"name": "null", "password": None}], str(tmp_path)) == {
-        "new": "",
-        "given": STRONG,
-        "generated": "from-the-file",
-        "null": "from-the-file",
-    }
+    found = {"new": "", "given": STRONG, "generated": "from-the-file", "null": "from-the-file"}
+    assert passwords_of([*users, {"name": "null", "password": None}], str(tmp_path)) == found
     assert passwords_of(None, str(tmp_path)) == {}
+
+
+def test_check_mode_has_a_placeholder(tmp_path: Path) -> None:
+    users = [{"name": "ci"}, {"name": "dev", "password": "given"}]
+    found = [{"name": "ci", "password": "later"}, {"name": "dev", "password": "given"}]
+    assert users_with_passwords(users, str(tmp_path), "later") == found
+
+
+def test_password_that_was_generated_elsewhere_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"wharf_registry_users: ci has no password.*deploy-registry\.yml"):
+        users_with_passwords([{"name": "ci"}], str(tmp_path))
+
+
+def test_logins_get_the_password_of_their_name() -> None:
+    logins = logins_with_passwords([{"user": "root", "name": "ci"}], [{"name": "ci", "password": "p"}])
+    assert logins == [{"user": "root", "name": "ci", "password": "p"}]
