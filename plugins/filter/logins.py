@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import logins
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import logins_with_passwords
 
 DOCUMENTATION = r"""
 name: logins
@@ -46,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"logins": logins}
+        return {"logins": logins_with_passwords}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import users
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import users_with_passwords
 
 DOCUMENTATION = r"""
 name: users
@@ -49,4 +49,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filter by its name."""
-        return {"users": users}
+        return {"users": users_with_passwords}

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.wharf.registry.plugins.module_utils import client_plan
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
@@ -288,12 +288,10 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[..., Iterable[str]]], ...] = (
         _users_problems,
     ),
     (("wharf_registry_logins", "wharf_registry_users"), _logins_problems),
-    _named(client_plan.tools_problems, "wharf_client_tools"),
+    _named(tools_problems, "wharf_client_tools"),
     (
         ("wharf_client_system_store", "wharf_registry_trust"),
-        lambda store, trust: client_plan.system_store_problems(
-            store, "wharf_client_system_store", "wharf_registry_trust", trust
-        ),
+        lambda store, trust: store_problems(store, trust, "wharf_client_system_store", "wharf_registry_trust"),
     ),
     _named(cost_problems, "wharf_registry_bcrypt_cost"),
     _named(image_problems, "wharf_registry_image"),

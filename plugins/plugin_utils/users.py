@@ -221,3 +221,30 @@ def passwords_of(users: Sequence[Mapping[str, Any]] | None, directory: str) -> d
         generated = file.read_text("utf-8").strip() if absent(user.get("password")) and file.is_file() else ""
         passwords[user["name"]] = generated or str(user.get("password") or "")
     return passwords
+
+
+def users_with_passwords(
+    users: Sequence[Mapping[str, Any]], directory: str, placeholder: str | None = None
+) -> list[dict[str, str]]:
+    """Return the users, each with a password; arguments as for ``passwords_of``.
+
+    ``placeholder`` stands for a password that is still to be generated (in check mode). Without it, a ValueError says
+    what to do about one that was generated elsewhere, or not yet.
+    """
+    found = []
+    for name, password in passwords_of(users, directory).items():
+        if not password and placeholder is None:
+            raise ValueError(
+                f"wharf_registry_users: {name} has no password, and none was generated into {Path(directory, name)}:"
+                " run playbooks/deploy-registry.yml from here, or copy the file from where it was run"
+            )
+        found.append({"name": name, "password": password or str(placeholder)})
+    return found
+
+
+def logins_with_passwords(
+    logins: Sequence[Mapping[str, str]], users: Sequence[Mapping[str, str]]
+) -> list[dict[str, str]]:
+    """Return the logins, each of a system user as one of these users, with the user's password."""
+    passwords = {user["name"]: user["password"] for user in users}
+    return [{**login, "password": passwords[login["name"]]} for login in logins]

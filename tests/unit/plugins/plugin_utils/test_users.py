@@ -9,8 +9,10 @@ import pytest
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
     cost_problems,
     login_problems,
+    logins_with_passwords,
     passwords_of,
     user_problems,
+    users_with_passwords,
 )
 
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"  # 20 characters, the least for a low cost
@@ -281,3 +283,23 @@ def test_each_user_has_the_given_or_the_generated_password(tmp_path: Path) -> No
         "null": "from-the-file",
     }
     assert passwords_of(None, str(tmp_path)) == {}
+
+
+def test_given_and_generated_passwords(tmp_path: Path) -> None:
+    (tmp_path / "ci").write_text("generated\n")
+    users = users_with_passwords([{"name": "ci"}, {"name": "dev", "password": "given"}], str(tmp_path))
+    assert users == [{"name": "ci", "password": "generated"}, {"name": "dev", "password": "given"}]
+
+
+def test_password_that_was_generated_elsewhere_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"wharf_registry_users: ci has no password.*deploy-registry\.yml"):
+        users_with_passwords([{"name": "ci"}], str(tmp_path))
+
+
+def test_check_mode_has_a_placeholder(tmp_path: Path) -> None:
+    assert users_with_passwords([{"name": "ci"}], str(tmp_path), "later")[0]["password"] == "later"
+
+
+def test_logins_get_the_password_of_their_name() -> None:
+    logins = logins_with_passwords([{"user": "root", "name": "ci"}], [{"name": "ci", "password": "p"}])
+    assert logins == [{"user": "root", "name": "ci", "password": "p"}]

@@ -1,0 +1,36 @@
+"""Running other programs, which may hang, or not be there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from .text import one_line
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TIMEOUT = 60  # seconds
+
+
+def has(program: str) -> bool:
+    """Return whether a program is installed."""
+    return shutil.which(program, path=PATH) is not None
+
+
+def run(command: list[str], given: str = "") -> tuple[int, str]:
+    """Run a command, and return its status and its output: the end of its errors on one line where it failed.
+
+    Args:
+        command: the program and its arguments.
+        given: what it gets on its standard input.
+    """
+    environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8"}
+    try:
+        done = subprocess.run(command, input=given.encode(), capture_output=True, timeout=TIMEOUT, env=environment)
+    except subprocess.TimeoutExpired:
+        return 1, f"{command[0]} did not end within {TIMEOUT} seconds"
+    except OSError as error:
+        return 1, f"{command[0]}: {error.strerror}"
+    if done.returncode:
+        return done.returncode, one_line(done.stderr.decode("utf-8", "replace")[-400:], 400)
+    return 0, done.stdout.decode("utf-8", "replace")

@@ -1,0 +1,16 @@
+"""Running other programs."""
+
+from __future__ import annotations
+
+from ansible_collections.wharf.registry.plugins.module_utils import processes
+
+
+def test_errors_of_a_program_are_one_line() -> None:
+    assert processes.run(["sh", "-c", "echo out; printf 'no such\nhost' >&2; exit 3"]) == (3, "no such host")
+    assert processes.run(["sh", "-c", "cat; echo err >&2"], "in") == (0, "in")
+    assert processes.run(["no-such-program"]) == (1, "no-such-program: No such file or directory")
+
+
+def test_program_that_hangs_is_ended(monkeypatch):
+    monkeypatch.setattr(processes, "TIMEOUT", 0.1)
+    assert processes.run(["sleep", "9"]) == (1, "sleep did not end within 0.1 seconds")
