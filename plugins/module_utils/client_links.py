@@ -9,13 +9,12 @@ import glob
 import http.client
 import json
 import os
-import pwd
 import re
-import shutil
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .api import (
@@ -31,11 +30,12 @@ from .api import (
     trust,
     trust_nothing,
 )
-from .auth_files import Containers, Docker, in_file, read_json
+from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file, read_json
 from .daemon_json import parse, read_bytes
 from .engine import ApiConnection, Engine, engine_keys, flag_values, flags_of, idle_argv
 from .errors import WharfError
 from .manifests import blobs, walk
+from .processes import has, run
 from .text import one_line
 
 DAEMON_JSON = "/etc/docker/daemon.json"
@@ -46,6 +46,7 @@ OTHER_CERTS = ("/etc/containers/certs.d", DOCKER_CERTS, "/etc/containerd/certs.d
 SYSTEM_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
 CONTENTS_TIMEOUT = 30  # seconds without a byte
+MOST_BYTES = 64 * 1024 * 1024  # of an image that nobody has named
 MOST_DIRECTORIES = 50  # each costs a handshake
 # OpenSSL's numbers for what is wrong with a certificate (openssl/x509_vfy.h).
 NOT_YET_VALID, EXPIRED = 9, 10
@@ -76,27 +77,25 @@ def split_image(image: str) -> tuple[str, str]:
 
 def running_engine() -> Engine | None:
     """Return the engine that runs, wherever its process ID is written; None where there is none."""
-    engine = Engine.find()
-    for process in glob.glob("/proc/[0-9]*") if engine is None else []:
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            with open(f"{process}/comm", encoding="utf-8") as file:
-                if file.read().strip() != "dockerd":
-                    continue
-            # Not one that runs in a container.
-            if os.readlink(f"{process}/ns/pid") != os.readlink("/proc/self/ns/pid"):
+            if (process / "comm").read_bytes() != b"dockerd\n":
                 continue
-            with open(f"{process}/cmdline", encoding="utf-8", errors="replace") as file:
-                argv = file.read().rstrip("\0").split("\0")
+            # Not one that runs in a container.
+            if not os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
+                continue
+            argv = (process / "cmdline").read_text("utf-8", "replace").rstrip("\0").split("\0")
             if argv != [""]:  # a zombie has none
-                return Engine(int(process[len("/proc/") :]), argv[1:], "")
-    return engine
+                return Engine(int(process.name), argv[1:], "")
+    return None
 
 
 def ca_files(directory: str) -> list[str]:
     """Return the files in a registry's directory that hold CA certificates for the tools which read it."""
     files = sorted(glob.glob(f"{glob.escape(directory.rstrip('/'))}/*.crt"))
-    with contextlib.suppress(OSError), open(os.path.join(directory, "hosts.toml"), encoding="utf-8") as file:
-        for line in re.findall(r"^\s*ca\s*=\s*(.+)$", file.read(), re.MULTILINE):
+    with contextlib.suppress(OSError):
+        hosts = Path(directory, "hosts.toml").read_text("utf-8")
+        for line in re.findall(r"^\s*ca\s*=\s*(.+)$", hosts, re.MULTILINE):
             files += [os.path.join(directory, path) for path in re.findall(r'"([^"]+)"', line)]
     return list(dict.fromkeys(file for file in files if os.path.isfile(file)))
 
@@ -134,7 +133,7 @@ class ClientEngine:
         Raises:
             BrokenError: it does not run.
         """
-        if not self.module.get_bin_path("dockerd", opt_dirs=["/usr/sbin", "/usr/local/bin"]):
+        if not has("dockerd"):
             return
         self.running = running_engine()
         problem = self.config_problem(self.running.argv if self.running else idle_argv(self.module))
@@ -160,12 +159,9 @@ class ClientEngine:
 
     def start_error(self) -> str:
         """Return why the engine did not start the last time; empty where its log does not tell."""
-        journalctl = self.module.get_bin_path("journalctl")
-        if not journalctl:
-            return ""
-        command = [journalctl, "--unit=docker.service", "--lines=100", "--output=cat", "--no-pager"]
         message = ""
-        for line in self.module.run_command(command)[1].splitlines():
+        command = ["journalctl", "--unit=docker.service", "--lines=100", "--output=cat", "--no-pager"]
+        for line in run(command)[1].splitlines():
             if "API listen on" in line:
                 message = ""  # then it did start
             elif "failed to start daemon" in line or "unable to configure the Docker daemon" in line:
@@ -228,28 +224,25 @@ class ClientEngine:
         """Return the file in which the engine's proxy is set; empty where it is not found."""
         if "proxies" in self.document:
             return DAEMON_JSON
-        drop_ins = [
-            path
-            for base in ("/etc", "/run", "/usr/lib", "/lib")
-            for path in sorted(glob.glob(f"{base}/systemd/system/docker.service.d/*.conf"))
-        ]
-        for path in [*drop_ins, "/etc/default/docker", "/etc/environment"]:
-            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-                if re.search(r"^[^#]*https?_proxy", file.read(), re.IGNORECASE | re.MULTILINE):
-                    return path
+        setting = re.compile(r"^[^#]*https?_proxy", re.IGNORECASE | re.MULTILINE)
+        drop_ins = [f"{base}/systemd/system/docker.service.d/*.conf" for base in ("/etc", "/run", "/usr/lib", "/lib")]
+        for pattern in (*drop_ins, "/etc/default/docker", "/etc/environment"):
+            for path in sorted(glob.glob(pattern)):
+                with contextlib.suppress(OSError):
+                    if setting.search(Path(path).read_text("utf-8", "replace")):
+                        return path
         return ""
 
 
 class Contents:
     """Reads one image and compares it with its digests. Keeps nothing."""
 
-    def __init__(self, client: Client, image: str, limit: float) -> None:
-        """Take the image, empty for the first of the catalogue; of that not more than `limit` bytes are read."""
+    def __init__(self, client: Client, image: str) -> None:
+        """Take the image, empty for the first of the catalogue, of which only so much is read."""
         self.client, self.image = client, image
-        self.left = float("inf") if image else limit
+        self.left = float("inf") if image else MOST_BYTES
         self.repository = ""
         self.part = "catalogue"  # what is being read
-        self.result: dict[str, Any] = {}
 
     def compare(self) -> None:
         """Compare.
@@ -261,25 +254,23 @@ class Contents:
         if not self.repository:
             return
         self.image = self.image or f"{self.repository}:{reference}"
-        self.result.update(image=self.image, bytes=0, skipped=0)
         try:
             first = self.manifest(reference)
         except NotFoundError:
             raise BrokenError("image_missing", image=self.image) from None
-        known, done = {first.digest: first}, set()
-        for _, document in walk(first.digest, lambda digest: (known.get(digest) or self.manifest(digest)).document):
-            for blob in blobs(document):
-                if blob["digest"] not in done and not blob.get("urls"):
-                    done.add(blob["digest"])
-                    self.blob(blob["digest"], int(blob.get("size") or 0))
+        known = {first.digest: first}
+        documents = walk(first.digest, lambda digest: (known.get(digest) or self.manifest(digest)).document)
+        found = {blob["digest"]: blob for _, document in documents for blob in blobs(document)}
+        for digest, blob in found.items():
+            if not blob.get("urls"):
+                self.blob(digest, int(blob.get("size") or 0))
 
     def first_image(self) -> tuple[str, str]:
         """Return the first repository that has a tag, and the tag; ("", "") where the registry is empty."""
         catalogue = self.client.request("GET", "/v2/_catalog?n=50").document()
         for repository in catalogue.get("repositories") or []:
             with contextlib.suppress(StatusError):
-                tag = min(self.client.tags(repository), default="")
-                if tag:
+                if tag := min(self.client.tags(repository), default=""):
                     return repository, tag
         return "", ""
 
@@ -287,34 +278,25 @@ class Contents:
         """Read and compare a manifest or index."""
         self.part = f"manifest {reference}"
         manifest = self.client.manifest(self.repository, reference)
-        self.count(len(manifest.content))
+        self.left -= len(manifest.content)
         return manifest
 
     def blob(self, digest: str, size: int) -> None:
-        """Read and compare a blob, if the limit allows it."""
+        """Read and compare a blob, unless it is too large, or elsewhere, in an object store."""
         if size > self.left:
-            self.result["skipped"] += 1
             return
-        self.part = f"layer {digest}"
-        length = 0
+        self.part, left = f"layer {digest}", self.left
         try:
             for part in self.client.blob(self.repository, digest):
-                length += len(part)
+                self.left -= len(part)
         except StatusError as error:
             if error.status not in (302, 303, 307):
                 raise
-            self.result["skipped"] += 1  # it is elsewhere, in an object store
         except (DigestError, NoResponseError) as error:
-            if size and not length and not isinstance(error.__cause__, socket.timeout):
+            if size and self.left == left and not isinstance(error.__cause__, socket.timeout):
                 # The registry still knows the size, but the content is gone.
                 raise BrokenError("blob_missing", image=self.image, what=self.part) from error
             raise
-        self.count(length)
-
-    def count(self, length: int) -> None:
-        """Count what was read."""
-        self.left -= length
-        self.result["bytes"] += length
 
 
 class Links:
@@ -333,31 +315,19 @@ class Links:
         self.response: Response | None = None
         self.served = b""  # the certificate
         self.context: ssl.SSLContext | None = None
-        self.passed: list[str] = []
         self.warnings: list[dict[str, Any]] = []
-        self.compared: dict[str, Any] = {}
 
     def walk(self) -> dict[str, Any]:
         """Try the links. Returns the module's result."""
-        links: list[tuple[str, Callable[[], None]]] = [
-            ("engine", self.engine.check),
-            ("resolve", self.resolve),
-            ("connect", self.connect),
-            ("protocol", self.check_protocol),
-            ("certificate", self.check_certificate),
-            ("authenticate", self.authenticate),
-            ("logins", self.check_logins),
-            ("engine_registry", self.engine.check_registry),
-            ("contents", self.check_contents),
-        ]
+        behind_proxy = (self.resolve, self.connect, self.check_protocol)
+        later = (self.authenticate, self.check_logins, self.engine.check_registry, self.check_contents)
         fault = None
-        for link, check in links:
+        for check in (self.engine.check, *behind_proxy, self.check_certificate, *later):
             fault = self.fault(check)
             if fault is None:
-                self.passed.append(link)
                 continue
             # The engine decides where it goes another way: through a proxy, or without verifying the certificate.
-            has_other_way = link == "certificate" or (self.engine.proxy and link in ("resolve", "connect", "protocol"))
+            has_other_way = check == self.check_certificate or (self.engine.proxy and check in behind_proxy)
             if self.engine.running and has_other_way and not self.engine.error():
                 self.warn("engine_gets_through", otherwise=fault.code)
                 fault = None
@@ -366,12 +336,10 @@ class Links:
             "changed": False,
             "code": fault.code if fault else "ok",
             "details": fault.details if fault else {},
-            "passed": self.passed,
             "warnings_found": self.warnings,
             "addresses": self.addresses,
             "certificate": ssl.DER_cert_to_PEM_cert(self.served) if self.served else "",
             "clock": time.time(),
-            "compared": self.compared,
         }
 
     def fault(self, check: Callable[[], None]) -> BrokenError | None:
@@ -407,23 +375,19 @@ class Links:
 
     def connect(self) -> None:
         """Check that the port is open."""
-        timeout = self.params["timeout"]
-        failures = {}
+        failures: dict[str, dict[str, str]] = {}
         for address in self.addresses:
             try:
-                socket.create_connection((address, self.port), timeout=timeout).close()
-            except socket.timeout:
-                failures.setdefault("filtered", (address, f"no answer within {timeout} s"))
-            except OSError as error:
-                code = "refused" if error.errno == errno.ECONNREFUSED else "filtered"
-                failures.setdefault(code, (address, plain(error.strerror or error)))
-            else:
+                socket.create_connection((address, self.port), timeout=self.params["timeout"]).close()
                 self.address = address
                 return
+            except OSError as error:
+                code = "refused" if error.errno == errno.ECONNREFUSED else "filtered"
+                late = f"no answer within {self.params['timeout']} s" if isinstance(error, socket.timeout) else ""
+                failures.setdefault(code, {"address": address, "reason": late or plain(error.strerror or error)})
         # One address that refuses says more than one that does not answer.
         code = "refused" if "refused" in failures else "filtered"
-        address, reason = failures[code]
-        raise BrokenError(code, address=address, reason=reason)
+        raise BrokenError(code, **failures[code])
 
     # Protocol -----------------------------------------------------------------------------------------------------
 
@@ -563,16 +527,13 @@ class Links:
 
     def check_logins(self) -> None:
         """Check that the system users who should be logged in are, with passwords that are good."""
-        has_tool = self.engine.running or any(map(shutil.which, ("podman", "buildah", "skopeo")))
-        for user in self.params["logins"] if has_tool else []:
-            try:
-                home = pwd.getpwnam(user).pw_dir
-            except KeyError as error:
-                raise BrokenError("login_missing", user=user) from error
+        has_tool = self.engine.running or any(map(has, CONTAINERS))
+        for name in self.params["logins"] if has_tool else []:
+            user = find_user(name)
             # A user who may not use the engine has only the second, a host with Docker alone only the first.
-            found = [self.has_login(tool(home, self.registry), user) for tool in (Docker, Containers)]
+            found = [self.has_login(place(user.pw_dir, self.registry), name) for place in PLACES.values() if user]
             if not any(found):
-                raise BrokenError("login_missing", user=user)
+                raise BrokenError("login_missing", user=name)
 
     def has_login(self, tool: Docker, user: str) -> bool:
         """Tell whether a system user has a login for the registry. Raises BrokenError where it is refused."""
@@ -596,25 +557,20 @@ class Links:
             image = image[len(self.registry) + 1 :]
         context = self.context if self.tls else None
         with self.client(context, user["name"], user["password"], CONTENTS_TIMEOUT) as client:
-            contents = Contents(client, image, self.params["limit"])
-            self.compared = contents.result
+            contents = Contents(client, image)
             try:
                 contents.compare()
             except RegistryError as error:
-                self.contents_fault(contents, error)
-
-    def contents_fault(self, contents: Contents, error: RegistryError) -> None:
-        """Warn of what is slow, raise BrokenError for everything else."""
-        details = {"image": contents.image or self.registry, "what": contents.part}
-        if isinstance(error, DigestError):
-            what = contents.part.split()[0]
-            raise BrokenError("digest", **{**details, "what": what}, expected=error.expected, found=error.found)
-        if isinstance(error, NotFoundError) and contents.result:
-            raise BrokenError("blob_missing", **details)
-        if not isinstance(error.__cause__, socket.timeout):
-            raise BrokenError("unreadable", output=plain(error), **details)
-        # A large catalogue, or a slow disk: slow is not broken.
-        self.warn("slow", what=contents.part, seconds=CONTENTS_TIMEOUT)
+                details = {"image": contents.image or self.registry, "what": contents.part}
+                if isinstance(error, DigestError):
+                    details["what"] = contents.part.split()[0]
+                    raise BrokenError("digest", **details, expected=error.expected, found=error.found) from error
+                if isinstance(error, NotFoundError):
+                    raise BrokenError("blob_missing", **details) from error
+                if not isinstance(error.__cause__, socket.timeout):
+                    raise BrokenError("unreadable", output=plain(error), **details) from error
+                # A large catalogue, or a slow disk: slow is not broken.
+                self.warn("slow", what=contents.part, seconds=CONTENTS_TIMEOUT)
 
 
 def unhealthy(response: Response) -> BrokenError:

@@ -17,18 +17,22 @@ def has(program: str) -> bool:
     return shutil.which(program, path=PATH) is not None
 
 
-def run(command: list[str], given: str = "") -> tuple[int, str]:
+def run(
+    command: list[str], given: str = "", environment: dict[str, str] | None = None, timeout: float | None = TIMEOUT
+) -> tuple[int, str]:
     """Run a command, and return its status and its output: the end of its errors on one line where it failed.
 
     Args:
         command: the program and its arguments.
         given: what it gets on its standard input.
+        environment: what it gets besides this process's environment.
+        timeout: seconds after which it is ended; None for never.
     """
-    environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8", **(environment or {})}
     try:
-        done = subprocess.run(command, input=given.encode(), capture_output=True, timeout=TIMEOUT, env=environment)
+        done = subprocess.run(command, input=given.encode(), capture_output=True, timeout=timeout, env=environment)
     except subprocess.TimeoutExpired:
-        return 1, f"{command[0]} did not end within {TIMEOUT} seconds"
+        return 1, f"{command[0]} did not end within {timeout} seconds"
     except OSError as error:
         return 1, f"{command[0]}: {error.strerror}"
     if done.returncode:

@@ -45,8 +45,7 @@ options:
     elements: str
     default: []
 attributes:
-  check_mode:
-    support: full
+  check_mode: {support: full}
 author:
   - Wharf maintainers
 """
@@ -56,14 +55,6 @@ EXAMPLES = r"""
   wharf.registry.registry_smoke_test:
     registry: registry.example.com:5000
     repository: test/image
-  register: pushed
-
-- name: Pull it
-  wharf.registry.registry_smoke_test:
-    registry: registry.example.com:5000
-    repository: test/image
-    digest: "{{ pushed.digest }}"
-    layers: "{{ pushed.layers }}"
 """
 
 RETURN = r"""
@@ -88,7 +79,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import tarfile
 import tempfile
 import time
@@ -97,6 +87,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.processes import run as run_program
 from ansible_collections.wharf.registry.plugins.module_utils.text import one_line
 
 RUN = "/run"  # in memory, and only root writes there
@@ -107,28 +98,35 @@ DIGEST = re.compile(r"\bdigest: (sha256:[0-9a-f]{64})\b")
 class Tool:
     """Docker or podman with a login of its own."""
 
-    def __init__(self, program: str, directory: str, auths: dict[str, Any]) -> None:
+    def __init__(self, params: dict[str, Any], directory: str) -> None:
         """Write the login where the tool reads it."""
-        self.program, self.directory = program, directory
+        self.program, self.directory = params["tool"], directory
+        self.repository = f"{params['registry']}/{params['repository']}"
         file = f"{directory}/config.json"
-        self.environment = {**os.environ, "DOCKER_CONFIG": directory, "REGISTRY_AUTH_FILE": file, "LC_ALL": "C.UTF-8"}
+        self.environment = {"DOCKER_CONFIG": directory, "REGISTRY_AUTH_FILE": file}
+        basic = base64.b64encode(f"{params['user']}:{params['password']}".encode()).decode()
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as login:
-            json.dump({"auths": auths}, login)
+            json.dump({"auths": {params["registry"]: {"auth": basic}} if params["user"] else {}}, login)
 
-    def run(self, *arguments: str, given: bytes = b"") -> str:
+    def run(self, *arguments: str) -> str:
         """Run the tool, and return its output.
 
         Raises:
             WharfError: it failed.
         """
         command = [self.program, *arguments]
-        try:
-            done = subprocess.run(command, input=given, capture_output=True, env=self.environment, check=False)
-        except OSError as error:
-            raise WharfError(f"{self.program}: {error.strerror}") from error
-        if done.returncode:
-            raise WharfError(f"{' '.join(command)}: {one_line(done.stderr.decode('utf-8', 'replace'))}")
-        return done.stdout.decode("utf-8", "replace")
+        status, output = run_program(command, environment=self.environment, timeout=None)
+        if status:
+            raise WharfError(f"{' '.join(command)}: {output}")
+        return output
+
+    def make(self, reference: str) -> None:
+        """Make an image of random content."""
+        entry = tarfile.TarInfo("content")
+        entry.size = SIZE
+        with tarfile.open(f"{self.directory}/layer.tar", "w") as layer:
+            layer.addfile(entry, io.BytesIO(os.urandom(SIZE)))
+        self.run("import", layer.name, reference)
 
     def push(self, reference: str) -> str:
         """Push an image, and return its digest."""
@@ -141,40 +139,30 @@ class Tool:
             return match[1]
         raise WharfError(f"docker push {reference}: names no digest: {one_line(output)}")
 
-    def remove(self, repository: str) -> None:
-        """Remove all images of a repository from this host."""
-        for image in sorted(set(self.run("image", "ls", "--quiet", repository).split())):
+    def move(self, digest: str, layers: list[str]) -> dict[str, Any]:
+        """Push an image, or pull the one with this digest and compare its layers.
+
+        Raises:
+            WharfError: it does not move, or something else was pulled than pushed.
+        """
+        reference = f"{self.repository}@{digest}" if digest else f"{self.repository}:smoke-test"
+        if not digest:
+            self.make(reference)
+        start = time.monotonic()
+        if digest:
+            self.run("pull", "--quiet", reference)
+        else:
+            digest = self.push(reference)
+        seconds = time.monotonic() - start
+        found = json.loads(self.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference))
+        if layers and found != layers:
+            raise WharfError(f"{reference}: the content differs: {found} was pulled, {layers} was pushed")
+        return {"digest": digest, "layers": found, "seconds": seconds}
+
+    def remove(self) -> None:
+        """Remove all images of the repository from this host."""
+        for image in sorted(set(self.run("image", "ls", "--quiet", self.repository).split())):
             self.run("image", "rm", "--force", image)
-
-
-def random_layer() -> bytes:
-    """Return a layer of random content, as a tar archive."""
-    archive, entry = io.BytesIO(), tarfile.TarInfo("content")
-    entry.size = SIZE
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.addfile(entry, io.BytesIO(os.urandom(SIZE)))
-    return archive.getvalue()
-
-
-def move(tool: Tool, repository: str, digest: str, layers: list[str]) -> dict[str, Any]:
-    """Push an image, or pull the one with this digest and compare its layers.
-
-    Raises:
-        WharfError: it does not move, or something else was pulled than pushed.
-    """
-    reference = f"{repository}@{digest}" if digest else f"{repository}:smoke-test"
-    if not digest:
-        tool.run("import", "-", reference, given=random_layer())
-    start = time.monotonic()
-    if digest:
-        tool.run("pull", "--quiet", reference)
-    else:
-        digest = tool.push(reference)
-    seconds = time.monotonic() - start
-    found = json.loads(tool.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference))
-    if layers and found != layers:
-        raise WharfError(f"{reference}: the content differs: {found} was pulled, {layers} was pushed")
-    return {"digest": digest, "layers": found, "seconds": seconds}
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
@@ -183,17 +171,15 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     Raises:
         WharfError: it does not move.
     """
-    repository = f"{params['registry']}/{params['repository']}"
-    basic = base64.b64encode(f"{params['user']}:{params['password']}".encode()).decode()
     with tempfile.TemporaryDirectory(prefix="wharf-smoke-test-", dir=RUN) as directory:
-        tool = Tool(params["tool"], directory, {params["registry"]: {"auth": basic}} if params["user"] else {})
+        tool = Tool(params, directory)
         try:
-            result = move(tool, repository, params["digest"], params["layers"])
+            result = tool.move(params["digest"], params["layers"])
         except BaseException:
             with contextlib.suppress(WharfError):  # the first error is the one to show
-                tool.remove(repository)
+                tool.remove()
             raise
-        tool.remove(repository)
+        tool.remove()
         return result
 
 

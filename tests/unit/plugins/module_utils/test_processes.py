@@ -11,6 +11,5 @@ def test_errors_of_a_program_are_one_line() -> None:
     assert processes.run(["no-such-program"]) == (1, "no-such-program: No such file or directory")
 
 
-def test_program_that_hangs_is_ended(monkeypatch):
-    monkeypatch.setattr(processes, "TIMEOUT", 0.1)
-    assert processes.run(["sleep", "9"]) == (1, "sleep did not end within 0.1 seconds")
+def test_program_that_hangs_is_ended() -> None:
+    assert processes.run(["sleep", "9"], timeout=0.1) == (1, "sleep did not end within 0.1 seconds")
