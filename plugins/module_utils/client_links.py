@@ -32,7 +32,7 @@ from .api import (
 )
 from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file, read_json
 from .daemon_json import parse, read_bytes
-from .engine import ApiConnection, Engine, engine_keys, flag_values, flags_of, idle_argv
+from .engine import ApiConnection, Engine, engine_keys, flag_values, flags_of, idle_argv, running_engine
 from .errors import WharfError
 from .manifests import blobs, walk
 from .processes import has, run
@@ -73,21 +73,6 @@ def split_image(image: str) -> tuple[str, str]:
     repository, _, digest = image.partition("@")
     repository, _, tag = repository.partition(":")
     return repository, digest or tag or "latest"
-
-
-def running_engine() -> Engine | None:
-    """Return the engine that runs, wherever its process ID is written; None where there is none."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (process / "comm").read_bytes() != b"dockerd\n":
-                continue
-            # Not one that runs in a container.
-            if not os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
-                continue
-            argv = (process / "cmdline").read_text("utf-8", "replace").rstrip("\0").split("\0")
-            if argv != [""]:  # a zombie has none
-                return Engine(int(process.name), argv[1:], "")
-    return None
 
 
 def ca_files(directory: str) -> list[str]:
@@ -312,56 +297,48 @@ class Links:
         self.engine = ClientEngine(module, self.warn)
         self.addresses: list[str] = []
         self.address = ""
-        self.response: Response | None = None
+        self.response: Response | None = None  # to a request without a user
         self.served = b""  # the certificate
-        self.context: ssl.SSLContext | None = None
+        self.context: ssl.SSLContext | None = None  # what verifies it
         self.warnings: list[dict[str, Any]] = []
 
     def walk(self) -> dict[str, Any]:
         """Try the links. Returns the module's result."""
         behind_proxy = (self.resolve, self.connect, self.check_protocol)
         later = (self.authenticate, self.check_logins, self.engine.check_registry, self.check_contents)
-        fault = None
+        found = BrokenError("ok")
         for check in (self.engine.check, *behind_proxy, self.check_certificate, *later):
-            fault = self.fault(check)
-            if fault is None:
+            try:
+                check()
                 continue
+            except BrokenError as broken:
+                found = broken
+            except RegistryError as error:
+                found = BrokenError("connection_reset", address=self.address, output=plain(error.__cause__ or error))
             # The engine decides where it goes another way: through a proxy, or without verifying the certificate.
             has_other_way = check == self.check_certificate or (self.engine.proxy and check in behind_proxy)
             if self.engine.running and has_other_way and not self.engine.error():
-                self.warn("engine_gets_through", otherwise=fault.code)
-                fault = None
+                self.warn("engine_gets_through", otherwise=found.code)
+                found = BrokenError("ok")
             break
         return {
             "changed": False,
-            "code": fault.code if fault else "ok",
-            "details": fault.details if fault else {},
+            "code": found.code,
+            "details": found.details,
             "warnings_found": self.warnings,
             "addresses": self.addresses,
             "certificate": ssl.DER_cert_to_PEM_cert(self.served) if self.served else "",
             "clock": time.time(),
         }
 
-    def fault(self, check: Callable[[], None]) -> BrokenError | None:
-        """Return what is wrong with a link; None when nothing is."""
-        try:
-            check()
-        except BrokenError as broken:
-            return broken
-        except RegistryError as error:
-            return BrokenError("connection_reset", address=self.address, output=plain(error.__cause__ or error))
-        return None
-
     def warn(self, code: str, **details: Any) -> None:
         """Keep what breaks nothing yet."""
         self.warnings.append({"code": code, "details": details})
 
-    def client(self, context: ssl.SSLContext | None, user: str = "", password: str = "", timeout: float = 0) -> Client:
-        """Return a client of the address that answered."""
+    def client(self, context: ssl.SSLContext | None, timeout: float = 0, **login: str) -> Client:
+        """Return a client of the address that answered; a login is its user and password."""
         timeout = timeout or self.params["timeout"]
-        return Client(
-            self.name, self.port, context, address=self.address, user=user, password=password, timeout=timeout
-        )
+        return Client(self.name, self.port, context, address=self.address, timeout=timeout, **login)
 
     # Name and port ------------------------------------------------------------------------------------------------
 
@@ -391,9 +368,9 @@ class Links:
 
     # Protocol -----------------------------------------------------------------------------------------------------
 
-    def ask(self, context: ssl.SSLContext | None, user: str = "", password: str = "") -> Response:
+    def ask(self, context: ssl.SSLContext | None, **login: str) -> Response:
         """Return the answer to the request with which every client begins, over a new connection."""
-        with self.client(context, user, password) as client:
+        with self.client(context, **login) as client:
             return client.request("GET", "/v2/")
 
     def check_protocol(self) -> None:
@@ -403,8 +380,7 @@ class Links:
         except RegistryError as error:
             self.try_other_protocol(error)
             return
-        # Go's servers say so in plain HTTP.
-        if not self.tls and response.status == 400 and b"HTTPS server" in response.body:
+        if not self.tls and speaks_https(response):
             raise BrokenError("https_for_http", address=self.address)
         if not response.is_registry():
             raise self.not_registry(response)
@@ -417,7 +393,7 @@ class Links:
         cause = error.__cause__ or error
         with contextlib.suppress(RegistryError):
             response = self.ask(None if self.tls else trust_nothing())
-            if self.tls and response.status == 400 and b"HTTPS server" in response.body:
+            if self.tls and speaks_https(response):
                 raise BrokenError("connection_reset", address=self.address, output=plain(cause)) from error
             if not response.is_registry():
                 raise self.not_registry(response)
@@ -481,11 +457,7 @@ class Links:
 
     def misplaced(self, right: list[str]) -> str:
         """Return a directory whose CA would do if it were spelled as the registry is; empty where there is none."""
-        directories = [
-            directory.rstrip("/")
-            for base in self.bases()
-            for directory in sorted(glob.glob(f"{glob.escape(base)}/**/", recursive=True))
-        ]
+        directories = [str(path) for base in self.bases() for path in sorted(Path(base).glob("**/"))]
         for directory in [one for one in directories if one not in right and ca_files(one)][:MOST_DIRECTORIES]:
             if not is_unknown_issuer(self.verify(trust_files(ca_files(directory), system=False))):
                 return directory
@@ -503,11 +475,11 @@ class Links:
     def authenticate(self) -> None:
         """Check that the registry accepts its users."""
         users, response = self.params["users"], self.response
-        if response and response.headers.get("WWW-Authenticate", "").startswith("Bearer"):
+        if response.headers.get("WWW-Authenticate", "").startswith("Bearer"):
             return  # a token server decides, which is not this registry's business
-        if not users and response and response.status == 401:
+        if not users and response.status == 401:
             raise BrokenError("password_required")
-        if users and response and response.status == 200:
+        if users and response.status == 200:
             self.warn("anonymous")
         for user in sorted(users, key=lambda one: not one["password"]):
             if not user["password"]:
@@ -518,7 +490,7 @@ class Links:
     def accepts(self, user: str, password: str) -> bool:
         """Tell whether the registry accepts a user with this password. Raises BrokenError where it cannot tell."""
         try:
-            response = self.ask(self.context if self.tls else None, user, password)
+            response = self.ask(self.context, user=user, password=password)
         except RegistryError as error:
             raise BrokenError("unhealthy", output=plain(error)) from error
         if response.status not in (200, 401):
@@ -555,8 +527,7 @@ class Links:
         image = self.params["image"]
         if image.startswith(f"{self.registry}/"):
             image = image[len(self.registry) + 1 :]
-        context = self.context if self.tls else None
-        with self.client(context, user["name"], user["password"], CONTENTS_TIMEOUT) as client:
+        with self.client(self.context, CONTENTS_TIMEOUT, user=user["name"], password=user["password"]) as client:
             contents = Contents(client, image)
             try:
                 contents.compare()
@@ -571,6 +542,11 @@ class Links:
                     raise BrokenError("unreadable", output=plain(error), **details) from error
                 # A large catalogue, or a slow disk: slow is not broken.
                 self.warn("slow", what=contents.part, seconds=CONTENTS_TIMEOUT)
+
+
+def speaks_https(response: Response) -> bool:
+    """Tell whether this is what Go's servers with TLS say to plain HTTP."""
+    return response.status == 400 and b"HTTPS server" in response.body
 
 
 def unhealthy(response: Response) -> BrokenError:
