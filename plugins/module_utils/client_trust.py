@@ -26,6 +26,7 @@ REGISTRIES = "/etc/containers/registries.conf.d"
 STORE = "/usr/local/share/ca-certificates"
 STORE_LINKS = "/etc/ssl/certs"
 HOSTS = "/etc/hosts"
+OWNER = "registry_client {}"  # of a registry's entry in daemon.json
 # That of daemon_json.py, which is long to load: most clients have nothing in it.
 LEDGER = "/var/lib/wharf/daemon.json.record"
 CONTAINERD_FILE = "/etc/containerd/config.toml"
@@ -33,6 +34,8 @@ CONTAINERD_MARKER = "wharf"
 # By the version of its file. Source: containerd, docs/cri/registry.md.
 CONTAINERD_TABLES = {"2": "io.containerd.grpc.v1.cri", "3": "io.containerd.cri.v1.images"}
 _TABLE = re.compile(r"^ *\[plugins\..*\.registry\]", re.MULTILINE)
+# The first directory of registries: in that table, before the next one begins.
+_CONFIG_PATH = re.compile(rf"{_TABLE.pattern}.*\n(?:[^\[\n]*\n)*?\s*config_path\s*=\s*[\"']([^\"':]+)", re.MULTILINE)
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.DOTALL)
 
 
@@ -63,22 +66,6 @@ def with_block(text: str, marker: str, block: str) -> str:
     return (text if not text or text.endswith("\n") or not new else text + "\n") + new
 
 
-def engine_owner(registry: str) -> str:
-    """Return who owns a registry's entry in daemon.json."""
-    return f"registry_client {registry}"
-
-
-def config_path(dump: str) -> str:
-    """Return the first directory of registries in containerd's configuration; empty without any."""
-    here = False
-    for line in dump.splitlines():
-        if "[" in line:
-            here = _TABLE.match(line) is not None
-        if here and (match := re.match(r"\s*config_path\s*=\s*[\"']([^\"':]*)", line)) and match[1]:
-            return match[1]
-    return ""
-
-
 def _text(path: str) -> str | None:
     """Return the text of a file; None where there is none."""
     if not os.path.isfile(path):
@@ -98,11 +85,6 @@ def _entry(text: str) -> Entry:
     return Entry(0, 0, 0o644, text.encode("utf-8", "surrogateescape"))
 
 
-def _store_link(path: str) -> str:
-    """Return the link that the system's store has for a certificate."""
-    return f"{STORE_LINKS}/{os.path.basename(path)[: -len('.crt')]}.pem"
-
-
 def _must(command: list[str], otherwise: str) -> None:
     """Run a command; raise WharfError where it fails."""
     status, output = run(command)
@@ -119,7 +101,8 @@ class Containerd:
         status, dump = run(["containerd", "config", "dump"]) if is_used else (0, self.text or "")
         self.broken = status != 0
         self.old_tables = re.search(r"registry\.(mirrors\.|configs\..*\.tls\])", dump) is not None
-        self.config_path = config_path(dump)
+        directory = _CONFIG_PATH.search(dump)
+        self.config_path = directory[1] if directory else ""
         version = re.search(r"^version *= *(\d*)", self.text or "", re.MULTILINE)
         self.version = version[1] if version else "2" if self.text is None else ""
 
@@ -240,14 +223,15 @@ class Trust:
         """Return why the tools of this host cannot trust the registry."""
         if not self.present:
             return []
-        problems = [
-            f"registry_client_tools: {path} is not Wharf's, and {reader} reads it instead of what Wharf would write for"
-            f" {self.registry}: remove it, or leave {tool} out of registry_client_tools"
-            for path in self.foreign
-            if f"/{self.registry}/" in path
-            for tool, reader in [self._reader(path)]
-            if tool in self.tools
-        ]
+        problems = []
+        readers = {"docker": "an engine with the containerd image store", "containerd": "containerd"}
+        for tool, reader in readers.items():
+            path = f"{self.roots[tool]}/{self.registry}/hosts.toml"
+            if tool in self.tools and path in self.foreign and (tool == "containerd" or self.has_containerd_store()):
+                problems.append(
+                    f"registry_client_tools: {path} is not Wharf's, and {reader} reads it instead of what Wharf would"
+                    f" write for {self.registry}: remove it, or leave {tool} out of registry_client_tools"
+                )
         if self.has_containerd and "containerd" in self.tools and (problem := self.containerd.problem()):
             problems.append(f"{CONTAINERD_FILE}: {problem}")
         if self.params["system_store"] and not has("update-ca-certificates"):
@@ -257,21 +241,17 @@ class Trust:
             )
         return problems
 
-    def _reader(self, path: str) -> tuple[str, str]:
-        """Return which tool reads a hosts.toml, none where none does, and how to call it."""
-        if not path.startswith(CERTIFICATES["docker"]):
-            return "containerd", "containerd"
-        # An engine with the classic image store does not.
+    def has_containerd_store(self) -> bool:
+        """Return whether the Docker engine has containerd's image store; the classic one reads no hosts.toml."""
         command = ["docker", "info", "--format", "{{json .DriverStatus}}"]
-        reads = "docker" in self.installed and "io.containerd" in run(command)[1]
-        return "docker" if reads else "", "an engine with the containerd image store"
+        return "docker" in self.installed and "io.containerd" in run(command)[1]
 
     def engine_options(self) -> dict[str, dict]:
-        """Return what daemon.json is to have for each registry; nothing where Wharf has no entry in it."""
+        """Return what daemon.json is to have, by its owner: one for each registry, none where Wharf has no entry."""
         ledger = _text(LEDGER) or ""
-        options: dict[str, dict] = {one: {} for one in self.registries if f'"{engine_owner(one)}"' in ledger}
+        options: dict[str, dict] = {owner: {} for owner in map(OWNER.format, self.registries) if f'"{owner}"' in ledger}
         if self.present and self.params["trust"] == "insecure" and "docker" in self.tools:
-            options[self.registry] = {"insecure-registries": [self.registry]}
+            options[OWNER.format(self.registry)] = {"insecure-registries": [self.registry]}
         return options
 
     def hosts_text(self, text: str) -> str:
@@ -319,7 +299,8 @@ class Trust:
         for directory in [*sorted(below), *sorted(above)]:
             self.changes.remove_empty(directory)
         in_store = [path for path in (*files, *gone) if path.startswith(STORE)]
-        store = any(path in self.changes.paths or not os.path.exists(_store_link(path)) for path in in_store)
+        links = [f"{STORE_LINKS}/{os.path.basename(path)[: -len('.crt')]}.pem" for path in in_store]
+        store = not set(in_store).isdisjoint(self.changes.paths) or not all(map(os.path.exists, links))
         if store and not self.check_mode and has("update-ca-certificates"):
             _must(["update-ca-certificates", "--fresh"], f"{STORE}: the system's store does not take it over")
         # Without the package nothing is written: dpkg would ask which file to keep when it comes.

@@ -130,12 +130,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS, Trust, engine_owner
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS, Trust
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
 
 def engine_changes(module: AnsibleModule, options: dict[str, dict], apply: bool) -> list[Any]:
-    """Work out what is to change in daemon.json for each registry, and change it if asked to.
+    """Work out what is to change in daemon.json for each owner, and change it if asked to.
 
     Raises:
         WharfError: daemon.json cannot be read, or the engine would not start with it, or does not take it over.
@@ -146,8 +146,8 @@ def engine_changes(module: AnsibleModule, options: dict[str, dict], apply: bool)
     from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Change
 
     changes = []
-    for registry, keys in options.items():
-        changes.append(Change(module, engine_owner(registry), keys, []))
+    for owner, keys in options.items():
+        changes.append(Change(module, owner, keys, []))
         if apply:
             changes[-1].apply()
     return changes

@@ -169,7 +169,9 @@ def test_each_tool_learns_of_plain_http_and_the_ca_goes(host: Host) -> None:
     for path in (DOCKER_FILE, PODMAN_FILE, NODE_FILE):
         host.put(path)
     everything = {"trust": "insecure", "tools": ["docker", "podman", "containerd"]}
-    assert host.trust(**everything).engine_options() == {REGISTRY: {"insecure-registries": [REGISTRY]}}
+    assert host.trust(**everything).engine_options() == {
+        f"registry_client {REGISTRY}": {"insecure-registries": [REGISTRY]}
+    }
     changed = host.write(**everything)
     assert changed[:5] == [PODMAN_PLAIN, NODE_PLAIN, DOCKER_FILE, PODMAN_FILE, NODE_FILE]
     assert host.text(PODMAN_PLAIN).endswith(f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n')
@@ -182,7 +184,7 @@ def test_absent_removes_what_is_ours_and_asks_for_nothing(host: Host) -> None:
     host.put("/var/lib/wharf/daemon.json.record", f'{{"registry_client {REGISTRY}": []}}')
     trust = host.trust(state="absent")
     assert trust.foreign == [host.root + NODE_PLAIN]
-    assert trust.engine_options() == {REGISTRY: {}}
+    assert trust.engine_options() == {f"registry_client {REGISTRY}": {}}
     assert host.write(state="absent") == [DOCKER_FILE, directory(DOCKER_FILE), directory(directory(DOCKER_FILE))]
     assert host.text(NODE_PLAIN) == 'server = "x"\n'
     assert host.write(state="absent") == []
@@ -194,7 +196,7 @@ def test_previous_names_lose_all_and_the_present_one_gets_all(host: Host) -> Non
     host.put("/etc/hosts", OLD_LINE)
     host.put("/var/lib/wharf/daemon.json.record", '{"registry_client old.test:5000": []}')
     wanted = {"previous_names": ["old.test:5000"], "address": "192.0.2.2"}
-    assert host.trust(**wanted).engine_options() == {"old.test:5000": {}}
+    assert host.trust(**wanted).engine_options() == {"registry_client old.test:5000": {}}
     assert host.write(**wanted) == ["/etc/hosts", DOCKER_FILE, OLD_FILE, directory(OLD_FILE)]
     assert host.text("/etc/hosts") == "# BEGIN wharf reg.test\n192.0.2.2 reg.test\n# END wharf reg.test\n"
 
@@ -287,10 +289,12 @@ def test_system_store_is_updated_after_a_run_that_was_cut_off(host: Host) -> Non
         ('[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/srv/registries"\n', "/srv/registries"),
         ("[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/a:/b'\n", "/a"),
         ('[plugins."x".registry]\n[plugins."y"]\n  config_path = "/srv"\n', ""),
+        ('[plugins."x".registry]\nconfig_path = ""\n[plugins."y".registry]\na = 1\nconfig_path = "/srv"\n', "/srv"),
     ],
 )
-def test_containerds_directory_is_found_in_its_configuration(dump: str, path: str) -> None:
-    assert client_trust.config_path(dump) == path
+def test_containerds_directory_is_found_in_its_configuration(host: Host, dump: str, path: str) -> None:
+    host.put(CONFIG, dump)
+    assert client_trust.Containerd(is_used=False).config_path == path
 
 
 @pytest.mark.parametrize(
