@@ -10,13 +10,13 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from .api import Client, trust
 from .errors import WharfError
-from .processes import PATH, has, run
+from .processes import PATH, has, must_run, run
 
 ENGINE_SOCKET = "/var/run/docker.sock"
 SETTINGS = "/etc/containers"
@@ -91,10 +91,13 @@ class Docker:
         """Return the files that the tool reads before its own, and that have another login for this registry."""
         return []
 
-    def log_in(self, login: tuple[str, str], ca: str, check: bool) -> Outcome:
-        """Log in.
+    def log_in(self, login: tuple[str, str], ca: str, check: bool) -> tuple[bool, bool]:
+        """Log in, and return whether that changes anything, and whether the registry has accepted the login.
 
         Where the file is right and the registry confirms the login, the tool itself is not asked: that takes longer.
+
+        Raises:
+            WharfError: the tool refuses.
         """
         before, stale, helpers = (self.known(), self.mode()), self.stale(login), self.helpers()
         pending = before != (login, 0o600) or bool(stale)
@@ -102,36 +105,29 @@ class Docker:
         is_kept = not helpers or any(in_helper(helper, self.registry) == login for helper in helpers)
         accepted = is_accepted(self.registry, ca, login) if is_kept and not pending else None
         if check or accepted:
-            return Outcome(pending or accepted is False, accepted is True)
+            return pending or accepted is False, accepted is True
         command = ["login", *self.options, "--username", login[0], "--password-stdin", self.registry]
-        status, output = run([self.program, *command], login[1])
-        if status:
-            return self.failure(f"cannot log in as {login[0]}", output)
+        must_run([self.program, *command], f"cannot log in as {login[0]} with {self.program}", given=login[1])
         if self.mode() != 0o600:
             os.chmod(self.path, 0o600)
         self.forget(stale)
-        return Outcome((self.known(), self.mode()) != before or bool(stale))
+        return (self.known(), self.mode()) != before or bool(stale), True
 
-    def log_out(self, check: bool) -> Outcome:
-        """Log out."""
+    def log_out(self, check: bool) -> tuple[bool, bool]:
+        """Log out; return and raise as log_in() does."""
         stale = self.stale(None)
         here = self.registry in (read_json(self.path).get("auths") or {}) or self.known() is not None
         if here and not check:
-            status, output = run([self.program, "logout", *self.options, self.registry])
-            if status:
-                return self.failure("cannot log out", output)
+            command = [self.program, "logout", *self.options, self.registry]
+            must_run(command, f"cannot log out with {self.program}")
         if not check:
             self.forget(stale)
-        return Outcome(here or bool(stale))
+        return here or bool(stale), True
 
     def forget(self, files: list[str]) -> None:
         """Remove the registry's entry from files that the tool reads before its own."""
         for path in files:
             run([self.program, "logout", "--authfile", path, self.registry])
-
-    def failure(self, what: str, output: str) -> Outcome:
-        """Return the outcome of what the tool has refused."""
-        return Outcome(problems=[f"{what} with {self.program}: {output}"])
 
 
 class Containers(Docker):
@@ -184,11 +180,11 @@ class Outcome:
     confirmed: bool = True  # the registry has accepted each login in this run
     problems: list[str] = field(default_factory=list)
 
-    def add(self, other: Outcome) -> None:
+    def add(self, changed: bool, confirmed: bool, problems: Sequence[str] = ()) -> None:
         """Take over what has been done with another tool, or for another user."""
-        self.changed = self.changed or other.changed
-        self.confirmed = self.confirmed and other.confirmed
-        self.problems += other.problems
+        self.changed |= changed
+        self.confirmed &= confirmed
+        self.problems += problems
 
 
 PLACES = {"docker": Docker, "containers": Containers}  # by the family of tools that share it
@@ -247,7 +243,8 @@ def log_all(logins: list[dict], registries: dict[str, bool], families: list[str]
     outcome = Outcome()
     for login in logins if PLACES.keys() & set(families) else []:
         if user := find_user(login["user"]):  # who is missing has been refused where that matters
-            outcome.add(as_user(user, partial(one_user, login, user.pw_dir, registries, families, ca, check)))
+            done = as_user(user, partial(one_user, login, user.pw_dir, registries, families, ca, check))
+            outcome.add(**asdict(done))
     return outcome
 
 
@@ -258,9 +255,11 @@ def one_user(login: dict, home: str, registries: dict[str, bool], families: list
         places = [place(home, registry) for family, place in PLACES.items() if family in families]
         # Users who may not use the engine have the other tools; without others the engine's own error explains it.
         for place in [place for place in places if place.usable()] or places:
-            credentials = (login["name"], login.get("password") or "")
-            outcome.add(place.log_in(credentials, ca, check) if is_wanted else place.log_out(check))
-    outcome.problems = [f"registry_client_logins: {login['user']} {problem}" for problem in outcome.problems]
+            try:
+                credentials = (login["name"], login.get("password") or "")
+                outcome.add(*(place.log_in(credentials, ca, check) if is_wanted else place.log_out(check)))
+            except WharfError as error:
+                outcome.problems.append(f"registry_client_logins: {login['user']} {error}")
     return outcome
 
 

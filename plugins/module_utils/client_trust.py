@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import WharfError
 from .files import Changes, Entry, read_entry
-from .processes import has, run
+from .processes import has, must_run, run
 
 TOOLS = ("docker", "podman", "buildah", "skopeo", "containerd")
 # They share a library, and with it all files.
@@ -83,13 +83,6 @@ def _is_foreign(path: str) -> bool:
 def _entry(text: str) -> Entry:
     """Return a file that everybody may read."""
     return Entry(0, 0, 0o644, text.encode("utf-8", "surrogateescape"))
-
-
-def _must(command: list[str], otherwise: str) -> None:
-    """Run a command; raise WharfError where it fails."""
-    status, output = run(command)
-    if status:
-        raise WharfError(f"{otherwise}: {output}")
 
 
 class Containerd:
@@ -302,7 +295,7 @@ class Trust:
         links = [f"{STORE_LINKS}/{os.path.basename(path)[: -len('.crt')]}.pem" for path in in_store]
         store = not set(in_store).isdisjoint(self.changes.paths) or not all(map(os.path.exists, links))
         if store and not self.check_mode and has("update-ca-certificates"):
-            _must(["update-ca-certificates", "--fresh"], f"{STORE}: the system's store does not take it over")
+            must_run(["update-ca-certificates", "--fresh"], f"{STORE}: the system's store does not take it over")
         # Without the package nothing is written: dpkg would ask which file to keep when it comes.
         if self.has_containerd:
             self._write_containerd()
@@ -323,7 +316,7 @@ class Trust:
             with tempfile.NamedTemporaryFile(dir=os.path.dirname(CONTAINERD_FILE), suffix=".toml") as file:
                 file.write(after.content or b"")
                 file.flush()
-                _must(
+                must_run(
                     ["containerd", "--config", file.name, "config", "dump"], f"{CONTAINERD_FILE}: containerd refuses it"
                 )
         self.changes.file(CONTAINERD_FILE, after)
@@ -331,7 +324,7 @@ class Trust:
             return
         restart = ["service", "containerd", "restart"]
         try:
-            _must(restart, f"{CONTAINERD_FILE}: containerd does not start with it")
+            must_run(restart, f"{CONTAINERD_FILE}: containerd does not start with it")
         except WharfError:
             Changes(False).file(CONTAINERD_FILE, before)
             run(restart)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from typing import Any
 
+from .errors import WharfError
 from .text import one_line
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -38,3 +40,15 @@ def run(
     if done.returncode:
         return done.returncode, one_line(done.stderr.decode("utf-8", "replace")[-400:], 400)
     return 0, done.stdout.decode("utf-8", "replace")
+
+
+def must_run(command: list[str], otherwise: str, **options: Any) -> str:
+    """Return the output of a command; the other options are those of run().
+
+    Raises:
+        WharfError: it failed; the message begins with `otherwise` and ends with the command's own errors.
+    """
+    status, output = run(command, **options)
+    if status:
+        raise WharfError(f"{otherwise}: {output}")
+    return output

@@ -87,7 +87,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.processes import run as run_program
+from ansible_collections.wharf.registry.plugins.module_utils.processes import must_run
 from ansible_collections.wharf.registry.plugins.module_utils.text import one_line
 
 RUN = "/run"  # in memory, and only root writes there
@@ -115,10 +115,7 @@ class Tool:
             WharfError: it failed.
         """
         command = [self.program, *arguments]
-        status, output = run_program(command, environment=self.environment, timeout=None)
-        if status:
-            raise WharfError(f"{' '.join(command)}: {output}")
-        return output
+        return must_run(command, " ".join(command), environment=self.environment, timeout=None)
 
     def make(self, reference: str) -> None:
         """Make an image of random content."""

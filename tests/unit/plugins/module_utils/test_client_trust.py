@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import client_trust, daemon_json
+from ansible_collections.wharf.registry.plugins.module_utils import client_trust, daemon_json, processes
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import Trust
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Entry
@@ -46,7 +46,8 @@ class Host:
         roots = {family: self.root + path for family, path in client_trust.CERTIFICATES.items()}
         monkeypatch.setattr(client_trust, "CERTIFICATES", roots)
         monkeypatch.setattr(client_trust, "has", lambda program: program in self.programs)
-        monkeypatch.setattr(client_trust, "run", self.run)
+        for module in (client_trust, processes):
+            monkeypatch.setattr(module, "run", self.run)
         owner = (os.getuid(), os.getgid(), 0o644)
         monkeypatch.setattr(client_trust, "_entry", lambda text: Entry(*owner, text.encode()))
         self.put("/etc/hosts", "127.0.0.1 localhost\n")
