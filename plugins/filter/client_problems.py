@@ -16,18 +16,9 @@ description:
   - Judges all that can be told without the host. No line holds a password.
 positional: ca, logins, check
 options:
-  _input:
-    description: The role's other variables, without their prefix.
-    type: dict
-    required: true
-  ca:
-    description: The CA certificates in PEM.
-    type: str
-    required: true
-  logins:
-    description: Mappings of C(user), C(name) and C(password).
-    type: list
-    required: true
+  _input: {description: "The role's other variables, without their prefix.", type: dict, required: true}
+  ca: {description: The CA certificates in PEM., type: str, required: true}
+  logins: {description: "Mappings of C(user), C(name) and C(password).", type: list, required: true}
   check:
     description: Whether nothing will be changed, so that certificate and passwords may be still to be made.
     type: bool

@@ -21,14 +21,8 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  name:
-    description: The DNS name or IPv4 address in image references.
-    type: str
-    required: true
-  port:
-    description: The TCP port in image references.
-    type: int
-    default: 5000
+  name: {description: The DNS name or IPv4 address in image references., type: str, required: true}
+  port: {description: The TCP port in image references., type: int, default: 5000}
   trust:
     description: V(ca) trusts what O(ca) signed. V(insecure) lets the tools use plain HTTP; for the Docker engine it is
       an item of C(insecure-registries) in C(daemon.json), which the engine reads again without a restart.
@@ -47,18 +41,12 @@ options:
     elements: str
     choices: [auto, docker, podman, buildah, skopeo, containerd]
     default: [auto]
-  system_store:
-    description: Whether the system's own store trusts the CA as well.
-    type: bool
-    default: false
+  system_store: {description: Whether the system's own store trusts the CA as well., type: bool, default: false}
   address:
     description: The registry's IP address. With it the name has a line in C(/etc/hosts).
     type: str
     default: ""
-  resolve:
-    description: Whether a name that has no address on this host is refused.
-    type: bool
-    default: true
+  resolve: {description: Whether a name that has no address on this host is refused., type: bool, default: true}
   previous_names:
     description: What the registry was called before, NAME:PORT each. Trust and logins under these are removed.
     type: list
@@ -100,19 +88,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-ca:
-  description: The CA certificate that was meant.
-  type: str
-  returned: success
+ca: {description: The CA certificate that was meant., type: str, returned: success}
 reload_keys:
   description: The keys of C(daemon.json) for which the engine was reloaded, or would be.
   type: list
   elements: str
   returned: success
-request:
-  description: As it was given.
-  type: str
-  returned: success
+request: {description: As it was given., type: str, returned: success}
 trusted:
   description: Whether every tool trusted the registry as it should before anything was changed.
   type: bool

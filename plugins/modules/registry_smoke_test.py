@@ -14,36 +14,19 @@ description:
   - Leaves nothing on this host, also when it fails, so that it counts as no change. What was pushed stays in the
     registry.
 options:
-  tool:
-    description: What moves the image.
-    type: str
-    choices: [docker, podman]
-    default: docker
-  registry:
-    description: The registry as it stands in image references, NAME:PORT.
-    type: str
-    required: true
+  tool: {description: What moves the image., type: str, choices: [docker, podman], default: docker}
+  registry: {description: "The registry as it stands in image references, NAME:PORT.", type: str, required: true}
   repository:
     description: The repository, without the registry. It must not exist yet when something is pushed.
     type: str
     required: true
-  user:
-    description: The registry's user; empty where it asks for none.
-    type: str
-    default: ""
+  user: {description: The registry's user; empty where it asks for none., type: str, default: ""}
   password:
     description: The user's password. It is in a file that only root can read, as long as the module runs.
     type: str
     default: ""
-  digest:
-    description: The digest of the image to pull.
-    type: str
-    default: ""
-  layers:
-    description: The layers that the image must have.
-    type: list
-    elements: str
-    default: []
+  digest: {description: The digest of the image to pull., type: str, default: ""}
+  layers: {description: The layers that the image must have., type: list, elements: str, default: []}
 attributes:
   check_mode: {support: full}
 author:
@@ -58,19 +41,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-digest:
-  description: The image's digest; empty in check mode.
-  type: str
-  returned: success
-layers:
-  description: The digests of its layers.
-  type: list
-  elements: str
-  returned: success
-seconds:
-  description: How long the push or the pull took.
-  type: float
-  returned: success
+digest: {description: The image's digest; empty in check mode., type: str, returned: success}
+layers: {description: The digests of its layers., type: list, elements: str, returned: success}
+seconds: {description: How long the push or the pull took., type: float, returned: success}
 """
 
 import base64
