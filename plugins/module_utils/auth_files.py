@@ -73,9 +73,9 @@ class Docker:
         return [helper] if helper else []
 
     def known(self) -> tuple[str, str] | None:
-        """Return the name and the password that the tool would use for this registry."""
+        """Return the name and the password that the tool would use; it may not read the file where a helper is set."""
         found = [in_helper(helper, self.registry) for helper in self.helpers()]
-        return next(filter(None, found), None) or in_file(read_json(self.path), self.registry)
+        return next(filter(None, found or [in_file(read_json(self.path), self.registry)]), None)
 
     def mode(self) -> int:
         """Return the mode of the file; the right one where there is no file, because a helper keeps the login."""
@@ -99,11 +99,9 @@ class Docker:
         Raises:
             WharfError: the tool refuses.
         """
-        before, stale, helpers = (self.known(), self.mode()), self.stale(login), self.helpers()
+        before, stale = (self.known(), self.mode()), self.stale(login)
         pending = before != (login, 0o600) or bool(stale)
-        # Where the user has set a helper, the tool may not read the file.
-        is_kept = not helpers or any(in_helper(helper, self.registry) == login for helper in helpers)
-        accepted = is_accepted(self.registry, ca, login) if is_kept and not pending else None
+        accepted = None if pending else is_accepted(self.registry, ca, login)
         if check or accepted:
             return pending or accepted is False, accepted is True
         command = ["login", *self.options, "--username", login[0], "--password-stdin", self.registry]

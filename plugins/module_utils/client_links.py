@@ -17,19 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .api import (
-    CertificateError,
-    Client,
-    DigestError,
-    Manifest,
-    NoResponseError,
-    NotFoundError,
-    RegistryError,
-    Response,
-    StatusError,
-    trust,
-    trust_nothing,
-)
+from . import api
 from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file, read_json
 from .daemon_json import parse, read_bytes
 from .engine import ApiConnection, Engine, engine_keys, flag_values, flags_of, idle_argv, running_engine
@@ -48,9 +36,8 @@ ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
 CONTENTS_TIMEOUT = 30  # seconds without a byte
 MOST_BYTES = 64 * 1024 * 1024  # of an image that nobody has named
 MOST_DIRECTORIES = 50  # each costs a handshake
-# OpenSSL's numbers for what is wrong with a certificate (openssl/x509_vfy.h).
-NOT_YET_VALID, EXPIRED = 9, 10
-WRONG_NAMES = (62, 64)
+# By OpenSSL's numbers for what is wrong with a certificate (openssl/x509_vfy.h); for all others the CA is unknown.
+CERTIFICATE_FAULTS = {9: "not_yet_valid", 10: "expired", 62: "wrong_name", 64: "wrong_name"}
 
 
 class BrokenError(WharfError):
@@ -87,7 +74,7 @@ def ca_files(directory: str) -> list[str]:
 
 def trust_files(files: list[str], system: bool = True) -> ssl.SSLContext:
     """Return what trusts these files and the system's store; the tools skip files without certificates, too."""
-    context = trust()
+    context = api.trust()
     stores = [store for store in SYSTEM_STORES if os.path.isfile(store)][:1] if system else []
     for file in [*files, *stores]:
         with contextlib.suppress(OSError):
@@ -95,9 +82,9 @@ def trust_files(files: list[str], system: bool = True) -> ssl.SSLContext:
     return context
 
 
-def is_unknown_issuer(error: CertificateError | None) -> bool:
+def is_unknown_issuer(error: api.CertificateError | None) -> bool:
     """Tell whether this says that the certificate's chain leads to none of the CAs."""
-    return error is not None and error.code not in (EXPIRED, NOT_YET_VALID, *WRONG_NAMES)
+    return error is not None and error.code not in CERTIFICATE_FAULTS
 
 
 class ClientEngine:
@@ -222,7 +209,7 @@ class ClientEngine:
 class Contents:
     """Reads one image and compares it with its digests. Keeps nothing."""
 
-    def __init__(self, client: Client, image: str) -> None:
+    def __init__(self, client: api.Client, image: str) -> None:
         """Take the image, empty for the first of the catalogue, of which only so much is read."""
         self.client, self.image = client, image
         self.left = float("inf") if image else MOST_BYTES
@@ -241,7 +228,7 @@ class Contents:
         self.image = self.image or f"{self.repository}:{reference}"
         try:
             first = self.manifest(reference)
-        except NotFoundError:
+        except api.NotFoundError:
             raise BrokenError("image_missing", image=self.image) from None
         known = {first.digest: first}
         documents = walk(first.digest, lambda digest: (known.get(digest) or self.manifest(digest)).document)
@@ -254,12 +241,12 @@ class Contents:
         """Return the first repository that has a tag, and the tag; ("", "") where the registry is empty."""
         catalogue = self.client.request("GET", "/v2/_catalog?n=50").document()
         for repository in catalogue.get("repositories") or []:
-            with contextlib.suppress(StatusError):
+            with contextlib.suppress(api.StatusError):
                 if tag := min(self.client.tags(repository), default=""):
                     return repository, tag
         return "", ""
 
-    def manifest(self, reference: str) -> Manifest:
+    def manifest(self, reference: str) -> api.Manifest:
         """Read and compare a manifest or index."""
         self.part = f"manifest {reference}"
         manifest = self.client.manifest(self.repository, reference)
@@ -274,10 +261,10 @@ class Contents:
         try:
             for part in self.client.blob(self.repository, digest):
                 self.left -= len(part)
-        except StatusError as error:
+        except api.StatusError as error:
             if error.status not in (302, 303, 307):
                 raise
-        except (DigestError, NoResponseError) as error:
+        except (api.DigestError, api.NoResponseError) as error:
             if size and self.left == left and not isinstance(error.__cause__, socket.timeout):
                 # The registry still knows the size, but the content is gone.
                 raise BrokenError("blob_missing", image=self.image, what=self.part) from error
@@ -297,7 +284,7 @@ class Links:
         self.engine = ClientEngine(module, self.warn)
         self.addresses: list[str] = []
         self.address = ""
-        self.response: Response | None = None  # to a request without a user
+        self.response: api.Response | None = None  # to a request without a user
         self.served = b""  # the certificate
         self.context: ssl.SSLContext | None = None  # what verifies it
         self.warnings: list[dict[str, Any]] = []
@@ -313,7 +300,7 @@ class Links:
                 continue
             except BrokenError as broken:
                 found = broken
-            except RegistryError as error:
+            except api.RegistryError as error:
                 found = BrokenError("connection_reset", address=self.address, output=plain(error.__cause__ or error))
             # The engine decides where it goes another way: through a proxy, or without verifying the certificate.
             has_other_way = check == self.check_certificate or (self.engine.proxy and check in behind_proxy)
@@ -335,10 +322,10 @@ class Links:
         """Keep what breaks nothing yet."""
         self.warnings.append({"code": code, "details": details})
 
-    def client(self, context: ssl.SSLContext | None, timeout: float = 0, **login: str) -> Client:
+    def client(self, context: ssl.SSLContext | None, timeout: float = 0, **login: str) -> api.Client:
         """Return a client of the address that answered; a login is its user and password."""
         timeout = timeout or self.params["timeout"]
-        return Client(self.name, self.port, context, address=self.address, timeout=timeout, **login)
+        return api.Client(self.name, self.port, context, address=self.address, timeout=timeout, **login)
 
     # Name and port ------------------------------------------------------------------------------------------------
 
@@ -368,7 +355,7 @@ class Links:
 
     # Protocol -----------------------------------------------------------------------------------------------------
 
-    def ask(self, context: ssl.SSLContext | None, **login: str) -> Response:
+    def ask(self, context: ssl.SSLContext | None, **login: str) -> api.Response:
         """Return the answer to the request with which every client begins, over a new connection."""
         with self.client(context, **login) as client:
             return client.request("GET", "/v2/")
@@ -376,8 +363,8 @@ class Links:
     def check_protocol(self) -> None:
         """Check that a registry answers, and with TLS or without as it should."""
         try:
-            response = self.ask(trust_nothing() if self.tls else None)
-        except RegistryError as error:
+            response = self.ask(api.trust_nothing() if self.tls else None)
+        except api.RegistryError as error:
             self.try_other_protocol(error)
             return
         if not self.tls and speaks_https(response):
@@ -388,11 +375,11 @@ class Links:
             raise unhealthy(response)
         self.response = response
 
-    def try_other_protocol(self, error: RegistryError) -> None:
+    def try_other_protocol(self, error: api.RegistryError) -> None:
         """Find out what answers instead of a registry with the right protocol. Raises BrokenError, or the error."""
         cause = error.__cause__ or error
-        with contextlib.suppress(RegistryError):
-            response = self.ask(None if self.tls else trust_nothing())
+        with contextlib.suppress(api.RegistryError):
+            response = self.ask(None if self.tls else api.trust_nothing())
             if self.tls and speaks_https(response):
                 raise BrokenError("connection_reset", address=self.address, output=plain(cause)) from error
             if not response.is_registry():
@@ -403,7 +390,7 @@ class Links:
             raise BrokenError("no_response", address=self.address, timeout=self.params["timeout"]) from error
         raise BrokenError("not_http", address=self.address, output=greeting or plain(cause)) from error
 
-    def not_registry(self, response: Response) -> BrokenError:
+    def not_registry(self, response: api.Response) -> BrokenError:
         """Return the fault that something else answers."""
         server = plain(response.headers.get("Server", ""), 80)
         return BrokenError("not_registry", address=self.address, status=response.status, server_header=server)
@@ -420,7 +407,7 @@ class Links:
         """Check the certificate against the name, and the CA certificates that this host's container tools read."""
         if not self.tls:
             return
-        with self.client(trust_nothing()) as client:
+        with self.client(api.trust_nothing()) as client:
             self.served = client.certificate()
         directories = [f"{base}/{self.registry}" for base in self.bases()]
         files = [file for directory in directories for file in ca_files(directory)]
@@ -429,10 +416,8 @@ class Links:
         if error is None:
             self.context = context
             return
-        if error.code in (EXPIRED, NOT_YET_VALID):
-            raise BrokenError("expired" if error.code == EXPIRED else "not_yet_valid")
-        if error.code in WRONG_NAMES:
-            raise BrokenError("wrong_name")
+        if error.code in CERTIFICATE_FAULTS:
+            raise BrokenError(CERTIFICATE_FAULTS[error.code])
         details = {"directory": directories[0], "files": files, "output": plain(error).rpartition(": ")[2]}
         if misplaced := self.misplaced(directories):
             raise BrokenError("ca_misplaced", found=misplaced, **details)
@@ -446,12 +431,12 @@ class Links:
             return [DOCKER_CERTS]
         return [base for base in OTHER_CERTS if os.path.isdir(base)] or [OTHER_CERTS[0]]
 
-    def verify(self, context: ssl.SSLContext) -> CertificateError | None:
+    def verify(self, context: ssl.SSLContext) -> api.CertificateError | None:
         """Return what this context has against the certificate; None when it is content."""
         try:
             with self.client(context) as client:
                 client.certificate()
-        except CertificateError as error:
+        except api.CertificateError as error:
             return error
         return None
 
@@ -466,7 +451,7 @@ class Links:
     def is_unknown_to_server(self) -> bool:
         """Tell whether not even the CA of the registry's server signed the certificate."""
         with contextlib.suppress(WharfError):
-            context = trust(pem=self.params["ca"])
+            context = api.trust(pem=self.params["ca"])
             return bool(self.params["ca"]) and is_unknown_issuer(self.verify(context))
         return False
 
@@ -491,7 +476,7 @@ class Links:
         """Tell whether the registry accepts a user with this password. Raises BrokenError where it cannot tell."""
         try:
             response = self.ask(self.context, user=user, password=password)
-        except RegistryError as error:
+        except api.RegistryError as error:
             raise BrokenError("unhealthy", output=plain(error)) from error
         if response.status not in (200, 401):
             raise unhealthy(response)
@@ -531,12 +516,12 @@ class Links:
             contents = Contents(client, image)
             try:
                 contents.compare()
-            except RegistryError as error:
+            except api.RegistryError as error:
                 details = {"image": contents.image or self.registry, "what": contents.part}
-                if isinstance(error, DigestError):
+                if isinstance(error, api.DigestError):
                     details["what"] = contents.part.split()[0]
                     raise BrokenError("digest", **details, expected=error.expected, found=error.found) from error
-                if isinstance(error, NotFoundError):
+                if isinstance(error, api.NotFoundError):
                     raise BrokenError("blob_missing", **details) from error
                 if not isinstance(error.__cause__, socket.timeout):
                     raise BrokenError("unreadable", output=plain(error), **details) from error
@@ -544,12 +529,12 @@ class Links:
                 self.warn("slow", what=contents.part, seconds=CONTENTS_TIMEOUT)
 
 
-def speaks_https(response: Response) -> bool:
+def speaks_https(response: api.Response) -> bool:
     """Tell whether this is what Go's servers with TLS say to plain HTTP."""
     return response.status == 400 and b"HTTPS server" in response.body
 
 
-def unhealthy(response: Response) -> BrokenError:
+def unhealthy(response: api.Response) -> BrokenError:
     """Return the fault that a registry answers with an error."""
     output = f"HTTP status {response.status} {response.body.decode('utf-8', 'replace')}"
     return BrokenError("unhealthy", output=plain(output))
