@@ -100,11 +100,7 @@ class ClientEngine:
         self.proxy = self.no_proxy = ""
 
     def check(self) -> None:
-        """Check that the engine runs, if there is one, and that it would start again.
-
-        Raises:
-            BrokenError: it does not run.
-        """
+        """Check that the engine runs, if there is one, and that it would start again."""
         if not has("dockerd"):
             return
         self.running = running_engine()
@@ -113,10 +109,9 @@ class ClientEngine:
             raise problem or BrokenError("engine_stopped", log=self.start_error())
         if problem:
             self.warn(f"{problem.code}_later", **problem.details)
-        status, info = self.ask("/info")
-        if status == 200:
-            self.proxy = plain(info.get("HttpsProxy" if self.tls else "HttpProxy", ""))
-            self.no_proxy = info.get("NoProxy", "")
+        info = self.ask("/info")
+        self.proxy = plain(info.get("HttpsProxy" if self.tls else "HttpProxy", ""))
+        self.no_proxy = info.get("NoProxy", "")
 
     def config_problem(self, argv: list[str]) -> BrokenError | None:
         """Return what is wrong with the engine's configuration for one that has these arguments."""
@@ -140,18 +135,17 @@ class ClientEngine:
                 message = line
         return plain(message)
 
-    def ask(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
-        """Return the status and the document of the engine's answer; status 0 where it gives none."""
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        """Return the engine's answer; where it cannot be asked, an error in the form of its own."""
         socket_path = self.running.socket_path(self.document) if self.running else None
         connection = ApiConnection(socket_path or "/run/docker.sock", ENGINE_TIMEOUT)
         try:
             connection.request("GET", path, headers=headers or {})
-            response = connection.getresponse()
-            return response.status, json.loads(response.read() or b"{}")
+            return json.loads(connection.getresponse().read())
         except socket.timeout:
-            return 0, {"message": f"the engine gave no answer within {ENGINE_TIMEOUT} s"}
+            return {"message": f"the engine gave no answer within {ENGINE_TIMEOUT} s"}
         except (OSError, ValueError, http.client.HTTPException) as error:
-            return 0, {"message": f"the engine cannot be asked: {error}"}
+            return {"message": f"the engine cannot be asked: {error}"}
         finally:
             connection.close()
 
@@ -164,21 +158,17 @@ class ClientEngine:
         for user in self.module.params["users"][:1]:
             login = {"username": user["name"], "password": user["password"], "serveraddress": self.registry}
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
-        status, answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json", headers)
+        answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json", headers)
         message = str(answer.get("message", ""))
-        if status == 200 or re.search(r"(manifest|name) unknown|repository name not known|not found$", message):
+        if re.search(r"(manifest|name) unknown|repository name not known|not found$", message):
             return ""
         # An engine that may speak plain HTTP there (insecure-registries, localhost) tries that after such an answer.
         if self.tls and "Client sent an HTTP request to an HTTPS server" in message:
             return ""
-        return plain(message or f"status {status}")
+        return plain(message)
 
     def check_registry(self) -> None:
-        """Check that the engine reaches the registry, which everything else on this host does.
-
-        Raises:
-            BrokenError: it does not.
-        """
+        """Check that the engine reaches the registry, which everything else on this host does."""
         output = self.error() if self.running else ""
         if not output:
             return
@@ -217,11 +207,7 @@ class Contents:
         self.part = "catalogue"  # what is being read
 
     def compare(self) -> None:
-        """Compare.
-
-        Raises:
-            BrokenError, RegistryError: something is not as it should be.
-        """
+        """Compare. Raises BrokenError or RegistryError where something is not as it should be."""
         self.repository, reference = split_image(self.image) if self.image else self.first_image()
         if not self.repository:
             return
@@ -272,7 +258,7 @@ class Contents:
 
 
 class Links:
-    """One walk along the links, up to the first that is broken."""
+    """One walk along the links, up to the first that is broken: each check raises BrokenError or RegistryError."""
 
     def __init__(self, module: Any) -> None:
         """Take the AnsibleModule."""

@@ -31,6 +31,7 @@ OWNER = "registry_client {}"  # of a registry's entry in daemon.json
 LEDGER = "/var/lib/wharf/daemon.json.record"
 CONTAINERD_FILE = "/etc/containerd/config.toml"
 CONTAINERD_MARKER = "wharf"
+CONTAINERD_SETTING = f'config_path = "{CERTIFICATES["containerd"]}"'
 # By the version of its file. Source: containerd, docs/cri/registry.md.
 CONTAINERD_TABLES = {"2": "io.containerd.grpc.v1.cri", "3": "io.containerd.cri.v1.images"}
 _TABLE = re.compile(r"^ *\[plugins\..*\.registry\]", re.MULTILINE)
@@ -40,23 +41,18 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICAT
 
 
 def chosen_tools(installed: list[str], tools: list[str]) -> list[str]:
-    """Return the tools that are to trust the registry.
-
-    On a host without any, Docker is still to be installed. A containerd beside Docker is Docker's own.
-    """
+    """Return the tools that are to trust the registry, of those that are installed or named."""
     if tools != ["auto"]:
         return tools
-    found = installed or ["docker"]
+    found = installed or ["docker"]  # that is still to be installed
+    # A containerd beside Docker is Docker's own.
     return [tool for tool in found if tool != "containerd" or "docker" not in found]
 
 
 def with_block(text: str, marker: str, block: str) -> str:
     """Return a text with a block of lines between markers, in the place of the block that is there, or at the end.
 
-    Args:
-        text: the whole text.
-        marker: what the block's first and last line name.
-        block: its lines; without any, the block goes.
+    Without lines the block goes.
     """
     begin, end = f"# BEGIN {marker}", f"# END {marker}"
     new = f"{begin}\n{block}\n{end}\n" if block else ""
@@ -111,8 +107,7 @@ class Containerd:
                 " found: move them to hosts.toml files, or leave containerd out of registry_client_tools"
             )
         if _TABLE.search(self.text or ""):
-            setting = f'config_path = "{CERTIFICATES["containerd"]}"'
-            return f"has the CRI plugin's table registry without config_path: set {setting} in it"
+            return f"has the CRI plugin's table registry without config_path: set {CONTAINERD_SETTING} in it"
         if self.version not in CONTAINERD_TABLES:
             return (
                 f"is of version {self.version or 1}, and only versions {' and '.join(CONTAINERD_TABLES)} are"
@@ -120,22 +115,16 @@ class Containerd:
             )
         return ""
 
-    def wanted_text(self, is_wanted: bool, registries: list[str]) -> str | None:
-        """Return the text that its file is to have.
+    def wanted_text(self, is_wanted: bool, others: bool) -> str | None:
+        """Return the text that its file is to have for one registry, and for others that have files already.
 
-        Where it names a directory already, it stays. Wharf's block stays as long as another registry has files in the
-        directory that it names.
-
-        Args:
-            is_wanted: whether containerd is to trust the registry.
-            registries: those whose files do not keep the block.
+        Where it names a directory, it stays; and Wharf's block stays as long as others need it.
         """
-        text, directory = self.text or "", CERTIFICATES["containerd"]
-        others = os.path.isdir(directory) and set(os.listdir(directory)) - set(registries)
+        text = self.text or ""
         if is_wanted and not self.config_path:
             lines = ["version = 2"] if self.text is None else []
-            lines += [f'[plugins."{CONTAINERD_TABLES[self.version]}".registry]', f'  config_path = "{directory}"']
-            return with_block(text, CONTAINERD_MARKER, "\n".join(lines))
+            lines.append(f'[plugins."{CONTAINERD_TABLES[self.version]}".registry]')
+            return with_block(text, CONTAINERD_MARKER, "\n".join([*lines, f"  {CONTAINERD_SETTING}"]))
         rest = with_block(text, CONTAINERD_MARKER, "")
         if is_wanted or others or rest == text:
             return self.text
@@ -146,12 +135,7 @@ class Trust:
     """A registry on this host: read at once, judged by problems(), written by write_hosts() and write()."""
 
     def __init__(self, params: dict[str, Any], check_mode: bool) -> None:
-        """Read what is there; changes nothing.
-
-        Args:
-            params: those of the module registry_client.
-            check_mode: whether only to tell what would be changed.
-        """
+        """Read what is there, for the parameters of the module registry_client. Changes nothing."""
         self.params, self.check_mode = params, check_mode
         self.hosts_changes, self.changes = Changes(check_mode), Changes(check_mode)
         self.present = params["state"] == "present"
@@ -256,11 +240,7 @@ class Trust:
         return text if line and line in text.splitlines() else with_block(text, f"wharf {name}", line)
 
     def write_hosts(self) -> None:
-        """Write /etc/hosts, with the mode and the owner that it has.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Write /etc/hosts, with the mode and the owner that it has. Raises OSError."""
         path = os.path.realpath(HOSTS)
         text = _text(path) or ""
         if (new := self.hosts_text(text)) == text:
@@ -307,7 +287,9 @@ class Trust:
         Raises:
             WharfError: containerd refuses the configuration, or does not start with it. The old file is there again.
         """
-        new = self.containerd.wanted_text(self.present and "containerd" in self.tools, self.registries)
+        directory = CERTIFICATES["containerd"]
+        others = os.path.isdir(directory) and not set(self.registries).issuperset(os.listdir(directory))
+        new = self.containerd.wanted_text(self.present and "containerd" in self.tools, others)
         before, after = (None if text is None else _entry(text) for text in (self.containerd.text, new))
         if after == before:
             return

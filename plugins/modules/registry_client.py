@@ -13,14 +13,9 @@ description:
   - Each user logs in with their own C(docker login), and with C(login) of skopeo, podman or buildah, which share a
     file. So credential stores and helpers that the user has set are used, and other registries' entries stay. A user
     who may not use the engine is logged in with the other tools only, where there are others.
-  - The registry confirms each login on every run, so that a password that no longer holds is noticed. An older login in
-    the file that podman keeps until the next boot would win, and is removed.
+  - The registry confirms each login on every run, so that a password that no longer holds is noticed.
 options:
-  state:
-    description: V(absent) removes trust and logins, and the line in C(/etc/hosts).
-    type: str
-    choices: [present, absent]
-    default: present
+  state: {description: V(absent) undoes V(present)., type: str, choices: [present, absent], default: present}
   name: {description: The DNS name or IPv4 address in image references., type: str, required: true}
   port: {description: The TCP port in image references., type: int, default: 5000}
   trust:
@@ -42,10 +37,7 @@ options:
     choices: [auto, docker, podman, buildah, skopeo, containerd]
     default: [auto]
   system_store: {description: Whether the system's own store trusts the CA as well., type: bool, default: false}
-  address:
-    description: The registry's IP address. With it the name has a line in C(/etc/hosts).
-    type: str
-    default: ""
+  address: {description: "An IP address, which C(/etc/hosts) gives the name.", type: str, default: ""}
   resolve: {description: Whether a name that has no address on this host is refused., type: bool, default: true}
   previous_names:
     description: What the registry was called before, NAME:PORT each. Trust and logins under these are removed.
@@ -67,10 +59,7 @@ options:
     type: list
     elements: str
     default: []
-  request:
-    description: Is returned as it is, so that a play knows which settings the result is about.
-    type: str
-    default: ""
+  request: {description: "Is returned, to tell which settings the result is about.", type: str, default: ""}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -89,19 +78,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ca: {description: The CA certificate that was meant., type: str, returned: success}
-reload_keys:
-  description: The keys of C(daemon.json) for which the engine was reloaded, or would be.
-  type: list
-  elements: str
-  returned: success
+reload_keys: {description: For which keys of C(daemon.json) the engine is reloaded., type: list, returned: success}
 request: {description: As it was given., type: str, returned: success}
-trusted:
-  description: Whether every tool trusted the registry as it should before anything was changed.
-  type: bool
-  returned: success
+trusted: {description: Whether every tool trusted the registry before any change., type: bool, returned: success}
 up_to_date:
-  description: Whether the module would find the same if it ran again in this run, with the same settings. Not where
-    anything is pending, a login is not confirmed, or the judgement depends on the engine.
+  description: Whether it would find the same if it ran again in this run, with the same settings. Not where anything is
+    pending, a login is not confirmed, or the judgement depends on the engine.
   type: bool
   returned: success
 """

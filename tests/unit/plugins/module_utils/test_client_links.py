@@ -27,10 +27,10 @@ def links(**params: object) -> client_links.Links:
 def engine():
     """Return a function that gives the engine's part where it answers with a message, and uses a proxy or none."""
 
-    def make(message: str, tls: bool = True, proxy: str = "", status: int = 500) -> client_links.ClientEngine:
+    def make(message: str, tls: bool = True, proxy: str = "") -> client_links.ClientEngine:
         made = links(tls=tls).engine
         made.running, made.proxy = object(), proxy
-        made.ask = lambda path, headers=None: (status, {"message": message})
+        made.ask = lambda path, headers=None: {"message": message}
         made.proxy_source = lambda: "/etc/environment"
         return made
 

@@ -317,7 +317,7 @@ def test_containerd_is_told_where_to_look_unless_it_knows(
         host.put(CONFIG, before)
     host.write(tools=["containerd"])
     assert (host.text(CONFIG) is None) == (after is None)
-    assert (after or "").replace("/etc/", f"{host.root}/etc/") in (host.text(CONFIG) or "")
+    assert (after or "") in (host.text(CONFIG) or "")
     assert (["service", "containerd", "restart"] in host.commands) == (before != after)
 
 
