@@ -15,21 +15,16 @@ short_description: The clients of the registry without those to skip
 description:
   - Makes a host pattern of the group C(registry_clients) and the value of C(wharf_skip_clients).
 options:
-  _input:
-    description: Host names with commas between them. May be empty.
-    type: str
-    required: true
+  _input: {description: Host names with commas between them. May be empty., type: str, required: true}
 """
 
 EXAMPLES = r"""
-- name: Trust the registry
-  hosts: "{{ wharf_skip_clients | default('') | wharf.registry.clients_without }}"
+hosts: "{{ 'laptop' | wharf.registry.clients_without }}"
+# => "registry_clients,!laptop"
 """
 
 RETURN = r"""
-_value:
-  description: The pattern, such as V(registry_clients,!laptop).
-  type: str
+_value: {description: The pattern., type: str}
 """
 
 

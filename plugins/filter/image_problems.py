@@ -16,23 +16,13 @@ description:
   - Good is one that is pinned, by a digest or by a tag that is not V(latest).
 positional: variable
 options:
-  _input:
-    description: The reference.
-    type: raw
-    required: true
-  variable:
-    description: The name of the variable that holds it, for the messages.
-    type: str
-    required: true
+  _input: {description: The reference., type: raw, required: true}
+  variable: {description: "The name of the variable that holds it, for the messages.", type: str, required: true}
 """
 
 EXAMPLES = r"""
-- name: Refuse an image that is another one tomorrow
-  ansible.builtin.assert:
-    that: problems | length == 0
-    fail_msg: "{{ problems | join('\n') }}"
-  vars:
-    problems: "{{ my_image | wharf.registry.image_problems('my_image') }}"
+problems: "{{ 'registry:latest' | wharf.registry.image_problems('my_image') }}"
+# => ["my_image: 'registry:latest' is not pinned, latest is another image tomorrow: use one such as ..."]
 """
 
 RETURN = r"""

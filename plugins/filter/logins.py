@@ -21,11 +21,7 @@ options:
     type: list
     elements: dict
     required: true
-  known:
-    description: The registry's users with their passwords, as P(wharf.registry.users#filter) returns them.
-    type: list
-    elements: dict
-    required: true
+  known: {description: What P(wharf.registry.users#filter) returns., type: list, elements: dict, required: true}
 """
 
 EXAMPLES = r"""
@@ -34,10 +30,7 @@ logins: "{{ [{'user': 'root', 'name': 'ci'}] | wharf.registry.logins([{'name': '
 """
 
 RETURN = r"""
-_value:
-  description: The logins, each with C(user), C(name) and C(password).
-  type: list
-  elements: dict
+_value: {description: "The logins, each with C(user), C(name) and C(password).", type: list, elements: dict}
 """
 
 

@@ -16,20 +16,9 @@ description:
   - Takes docker where a host has it, otherwise podman.
 positional: hosts, reachable, servers
 options:
-  _input:
-    description: Ansible's variable hostvars.
-    type: dict
-    required: true
-  hosts:
-    description: The clients that the smoke test is to cover.
-    type: list
-    elements: str
-    required: true
-  reachable:
-    description: Those of them that take part, because they can be reached.
-    type: list
-    elements: str
-    required: true
+  _input: {description: Ansible's variable hostvars., type: dict, required: true}
+  hosts: {description: The clients that the smoke test is to cover., type: list, elements: str, required: true}
+  reachable: {description: Those of them that can be reached and take part., type: list, elements: str, required: true}
   servers:
     description: The registry's servers, which have docker whatever they trust.
     type: list

@@ -20,10 +20,7 @@ options:
     description: Ansible's variable hostvars, with the module's results in C(__wharf_pushed) and C(__wharf_pulled).
     type: dict
     required: true
-  plan:
-    description: What P(wharf.registry.smoke_test_plan#filter) returned.
-    type: dict
-    required: true
+  plan: {description: What P(wharf.registry.smoke_test_plan#filter) returned., type: dict, required: true}
 """
 
 EXAMPLES = r"""
@@ -32,10 +29,7 @@ lines: "{{ hostvars | wharf.registry.smoke_test_table(plan) }}"
 """
 
 RETURN = r"""
-_value:
-  description: The lines.
-  type: list
-  elements: str
+_value: {description: The lines., type: list, elements: str}
 """
 
 

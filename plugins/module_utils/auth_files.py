@@ -9,43 +9,20 @@ import json
 import os
 import pwd
 import re
-import shutil
 import stat
-import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Callable
+from functools import partial
 
 from .api import Client, trust
 from .errors import WharfError
-from .text import one_line
+from .processes import PATH, has, must_run, run
 
 ENGINE_SOCKET = "/var/run/docker.sock"
 SETTINGS = "/etc/containers"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-TIMEOUT = 60  # seconds, for a program
+CONTAINERS = ("skopeo", "podman", "buildah")  # share one login; the first that is there logs in
 ANSWER_TIMEOUT = 5  # seconds
 HELPERS = re.compile(r"^\s*credential-helpers\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
-
-
-def run(command: list[str], given: str = "") -> tuple[int, str]:
-    """Run a command, and return its status and its output: the end of its errors on one line where it failed.
-
-    Args:
-        command: the program and its arguments.
-        given: what it gets on its standard input.
-    """
-    try:
-        environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(
-            command, input=given.encode(), capture_output=True, timeout=TIMEOUT, check=False, env=environment
-        )
-    except subprocess.TimeoutExpired:
-        return 1, f"{command[0]} did not end within {TIMEOUT} seconds"
-    except OSError as error:
-        return 1, f"{command[0]}: {error.strerror}"
-    if done.returncode:
-        return done.returncode, one_line(done.stderr.decode("utf-8", "replace")[-400:], 400)
-    return 0, done.stdout.decode("utf-8", "replace")
 
 
 def read_json(path: str) -> dict:
@@ -84,8 +61,10 @@ class Docker:
     program = "docker"
 
     def __init__(self, home: str, registry: str) -> None:
-        self.registry = registry
+        """Take the user's home directory, and the registry, NAME:PORT."""
+        self.home, self.registry = home, registry
         self.path = os.path.join(home, ".docker/config.json")
+        self.options: list[str] = []  # what the tool's commands need besides
 
     def helpers(self) -> list[str]:
         """Return the credential helpers that the user has set for this registry."""
@@ -94,16 +73,13 @@ class Docker:
         return [helper] if helper else []
 
     def known(self) -> tuple[str, str] | None:
-        """Return the name and the password that the tool would use for this registry."""
-        for helper in self.helpers():
-            if credentials := in_helper(helper, self.registry):
-                return credentials
-        return in_file(read_json(self.path), self.registry)
+        """Return the name and the password that the tool would use; it may not read the file where a helper is set."""
+        found = [in_helper(helper, self.registry) for helper in self.helpers()]
+        return next(filter(None, found or [in_file(read_json(self.path), self.registry)]), None)
 
-    def is_kept(self, login: tuple[str, str]) -> bool:
-        """Return whether a helper has this login, where the user has set one: the tool may not read the file then."""
-        helpers = self.helpers()
-        return not helpers or any(in_helper(helper, self.registry) == login for helper in helpers)
+    def mode(self) -> int:
+        """Return the mode of the file; the right one where there is no file, because a helper keeps the login."""
+        return stat.S_IMODE(os.stat(self.path).st_mode) if os.path.exists(self.path) else 0o600
 
     def usable(self) -> bool:
         """Return whether the user may use the engine, or has one of their own."""
@@ -111,13 +87,45 @@ class Docker:
             return True
         return not os.path.exists(ENGINE_SOCKET) or os.access(ENGINE_SOCKET, os.R_OK | os.W_OK)
 
-    def arguments(self) -> list[str]:
-        """Return what the tool's commands need besides."""
-        return []
-
     def stale(self, wanted: tuple[str, str] | None) -> list[str]:
         """Return the files that the tool reads before its own, and that have another login for this registry."""
         return []
+
+    def log_in(self, login: tuple[str, str], ca: str, check: bool) -> tuple[bool, bool]:
+        """Log in, and return whether that changes anything, and whether the registry has accepted the login.
+
+        Where the file is right and the registry confirms the login, the tool itself is not asked: that takes longer.
+
+        Raises:
+            WharfError: the tool refuses.
+        """
+        before, stale = (self.known(), self.mode()), self.stale(login)
+        pending = before != (login, 0o600) or bool(stale)
+        accepted = None if pending else is_accepted(self.registry, ca, login)
+        if check or accepted:
+            return pending or accepted is False, accepted is True
+        command = ["login", *self.options, "--username", login[0], "--password-stdin", self.registry]
+        must_run([self.program, *command], f"cannot log in as {login[0]} with {self.program}", given=login[1])
+        if self.mode() != 0o600:
+            os.chmod(self.path, 0o600)
+        self.forget(stale)
+        return (self.known(), self.mode()) != before or bool(stale), True
+
+    def log_out(self, check: bool) -> tuple[bool, bool]:
+        """Log out; return and raise as log_in() does."""
+        stale = self.stale(None)
+        here = self.registry in (read_json(self.path).get("auths") or {}) or self.known() is not None
+        if here and not check:
+            command = [self.program, "logout", *self.options, self.registry]
+            must_run(command, f"cannot log out with {self.program}")
+        if not check:
+            self.forget(stale)
+        return here or bool(stale), True
+
+    def forget(self, files: list[str]) -> None:
+        """Remove the registry's entry from files that the tool reads before its own."""
+        for path in files:
+            run([self.program, "logout", "--authfile", path, self.registry])
 
 
 class Containers(Docker):
@@ -125,10 +133,9 @@ class Containers(Docker):
 
     def __init__(self, home: str, registry: str) -> None:
         super().__init__(home, registry)
-        self.home = home
         self.path = os.path.join(home, ".config/containers/auth.json")
-        tools = [tool for tool in ("skopeo", "podman", "buildah") if shutil.which(tool, path=PATH)]
-        self.program = (tools or ["skopeo"])[0]
+        self.options = ["--authfile", self.path]
+        self.program = next(filter(has, CONTAINERS), CONTAINERS[0])
 
     def helpers(self) -> list[str]:
         if helper := (read_json(self.path).get("credHelpers") or {}).get(self.registry):
@@ -148,38 +155,19 @@ class Containers(Docker):
     def usable(self) -> bool:
         return True
 
-    def arguments(self) -> list[str]:
-        return ["--authfile", self.path]
-
     def stale(self, wanted: tuple[str, str] | None) -> list[str]:
         places = [f"/run/user/{os.getuid()}/containers/auth.json", f"/run/containers/{os.getuid()}/auth.json"]
         return [path for path in places if in_file(read_json(path), self.registry) not in (None, wanted)]
 
 
-def mode(path: str) -> int | None:
-    """Return the mode of a file; None where there is none."""
+def is_accepted(registry: str, ca: str, login: tuple[str, str]) -> bool | None:
+    """Return whether a registry that these CA certificates signed accepts a login; None where it cannot be asked."""
+    name, _, port = registry.rpartition(":")
     try:
-        return stat.S_IMODE(os.stat(path).st_mode)
-    except OSError:
+        with Client(name, int(port), trust(pem=ca), user=login[0], password=login[1], timeout=ANSWER_TIMEOUT) as client:
+            return client.ping().status == 200
+    except WharfError:
         return None
-
-
-class Registry:
-    """A registry to log in to, and how to ask it whether it accepts a login."""
-
-    def __init__(self, name: str, port: int, ca: str = "") -> None:
-        """Take its name and port, and the CA certificates that it is trusted with."""
-        self.name, self.port, self.ca = name, port, ca
-
-    def accepts(self, login: tuple[str, str]) -> bool | None:
-        """Return whether the registry accepts a login; None where it cannot be asked from here."""
-        try:
-            with Client(
-                self.name, self.port, trust(pem=self.ca), user=login[0], password=login[1], timeout=ANSWER_TIMEOUT
-            ) as client:
-                return client.ping().status == 200
-        except WharfError:
-            return None
 
 
 @dataclass
@@ -190,79 +178,86 @@ class Outcome:
     confirmed: bool = True  # the registry has accepted each login in this run
     problems: list[str] = field(default_factory=list)
 
-    def add(self, other: Outcome) -> None:
+    def add(self, changed: bool, confirmed: bool, problems: Sequence[str] = ()) -> None:
         """Take over what has been done with another tool, or for another user."""
-        self.changed = self.changed or other.changed
-        self.confirmed = self.confirmed and other.confirmed
-        self.problems += other.problems
+        self.changed |= changed
+        self.confirmed &= confirmed
+        self.problems += problems
 
 
-def log_in(place: Docker, login: tuple[str, str], registry: Registry, check: bool) -> Outcome:
-    """Log in with one tool.
-
-    Where its file is right and the registry confirms the login, the tool itself is not asked: that takes longer.
-    """
-    before, stale = (place.known(), mode(place.path)), place.stale(login)
-    pending = before[0] != login or before[1] not in (None, 0o600) or bool(stale)
-    accepted = registry.accepts(login) if not pending and place.is_kept(login) else None
-    if check or accepted:
-        return Outcome(pending or accepted is False, accepted is True)
-    command = [place.program, "login", *place.arguments(), "--username", login[0], "--password-stdin", place.registry]
-    status, output = run(command, login[1])
-    if status:
-        return Outcome(problems=[output])
-    if mode(place.path) not in (None, 0o600):
-        os.chmod(place.path, 0o600)
-    _log_out_of(place, stale)
-    return Outcome((place.known(), mode(place.path)) != before or bool(stale))
+PLACES = {"docker": Docker, "containers": Containers}  # by the family of tools that share it
 
 
-def log_out(place: Docker, check: bool) -> Outcome:
-    """Log out with one tool."""
-    stale = place.stale(None)
-    here = place.registry in (read_json(place.path).get("auths") or {}) or place.known() is not None
-    if not (here or stale):
-        return Outcome()
-    if not check:
-        status, output = run([place.program, "logout", *place.arguments(), place.registry]) if here else (0, "")
-        if status:
-            return Outcome(problems=[output])
-        _log_out_of(place, stale)
-    return Outcome(changed=True)
+def find_user(name: str) -> pwd.struct_passwd | None:
+    """Return a system user of this host; None where there is none."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
 
 
-def _log_out_of(place: Docker, files: list[str]) -> None:
-    """Remove the registry's entry from files that the tool reads before its own."""
-    for path in files:
-        run([place.program, "logout", "--authfile", path, place.registry])
-
-
-def one_user(login: dict, home: str, registry: Registry, tools: list[str], state: str, check: bool) -> Outcome:
-    """Log one user in or out with their tools. Runs as that user.
+def login_problems(users: list[str], tools: list[str], check: bool) -> list[str]:
+    """Return why users cannot log in with these tools.
 
     Args:
-        login: user, name and password.
-        home: the user's home directory.
-        registry: where.
-        tools: docker, containers, or both.
-        state: present or absent.
+        users: system users.
+        tools: the tools that are to trust the registry.
+        check: whether programs may be missing, because a run may still install them.
+    """
+    problems = []
+    # Where no tool has a login, nobody is logged in.
+    if set(tools) - {"containerd"}:
+        problems += [
+            f"registry_client_logins: there is no system user {user!r} on this host: create it first, or take it out"
+            for user in users
+            if find_user(user) is None
+        ]
+    if check or not users:
+        return problems
+    if "docker" in tools and not has("docker"):
+        problems.append(
+            "registry_client_logins: a login with docker needs the command docker, and it is not installed: install it"
+            " (Debian's packages docker.io and docker-cli), or leave docker out of registry_client_tools"
+        )
+    named = [tool for tool in tools if tool in CONTAINERS]
+    if named and not any(map(has, CONTAINERS)):
+        problems.append(
+            f"registry_client_logins: a login with {named[0]} needs podman, buildah or skopeo, and none of them is"
+            f" installed: install it, or leave {' and '.join(named)} out of registry_client_tools"
+        )
+    return problems
+
+
+def log_all(logins: list[dict], registries: dict[str, bool], families: list[str], ca: str, check: bool) -> Outcome:
+    """Log users in and out.
+
+    Args:
+        logins: user, name and password of each.
+        registries: NAME:PORT, and whether they are to be logged in there.
+        families: families of tools; those that have no login are passed over.
+        ca: the CA certificates that the registry is trusted with.
         check: whether to change nothing.
     """
-    reference = f"{registry.name}:{registry.port}"
-    places = [{"docker": Docker, "containers": Containers}[tool](home, reference) for tool in tools]
-    # Users who may not use the engine have the other tools; without others the engine's own error explains it.
-    places = [place for place in places if place.usable()] or places
     outcome = Outcome()
-    for place in places:
-        if state == "present":
-            done = log_in(place, (login["name"], login.get("password") or ""), registry, check)
-            what = f"cannot log in as {login['name']}"
-        else:
-            done, what = log_out(place, check), "cannot log out"
-        done.problems = [
-            f"registry_client_logins: {login['user']} {what} with {place.program}: {text}" for text in done.problems
-        ]
-        outcome.add(done)
+    for login in logins if PLACES.keys() & set(families) else []:
+        if user := find_user(login["user"]):  # who is missing has been refused where that matters
+            done = as_user(user, partial(one_user, login, user.pw_dir, registries, families, ca, check))
+            outcome.add(**asdict(done))
+    return outcome
+
+
+def one_user(login: dict, home: str, registries: dict[str, bool], families: list[str], ca: str, check: bool) -> Outcome:
+    """Log one user in and out, as that user; arguments as for log_all(), and the user's home directory."""
+    outcome = Outcome()
+    for registry, is_wanted in registries.items():
+        places = [place(home, registry) for family, place in PLACES.items() if family in families]
+        # Users who may not use the engine have the other tools; without others the engine's own error explains it.
+        for place in [place for place in places if place.usable()] or places:
+            try:
+                credentials = (login["name"], login.get("password") or "")
+                outcome.add(*(place.log_in(credentials, ca, check) if is_wanted else place.log_out(check)))
+            except WharfError as error:
+                outcome.problems.append(f"registry_client_logins: {login['user']} {error}")
     return outcome
 
 
@@ -271,7 +266,6 @@ def as_user(user: pwd.struct_passwd, work: Callable[[], Outcome]) -> Outcome:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        who = f"registry_client_logins: {user.pw_name}"
         try:
             os.close(reading)
             if os.getuid() == 0:
@@ -283,10 +277,10 @@ def as_user(user: pwd.struct_passwd, work: Callable[[], Outcome]) -> Outcome:
             os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, PATH=PATH, LC_ALL="C.UTF-8")
             os.chdir(user.pw_dir)
             outcome = work()
-        except OSError as error:
-            outcome = Outcome(problems=[f"{who}: {error}"])
         except BaseException as error:  # whatever it is, it must not go on as a second copy of the module
-            outcome = Outcome(problems=[f"{who}: {type(error).__name__}"])
+            # What other errors say may show a password.
+            text = str(error) if isinstance(error, OSError) else type(error).__name__
+            outcome = Outcome(problems=[f"registry_client_logins: {user.pw_name}: {text}"])
         with os.fdopen(writing, "w") as pipe:
             json.dump(asdict(outcome), pipe)
         os._exit(0)

@@ -9,34 +9,22 @@ import glob
 import http.client
 import json
 import os
-import pwd
 import re
-import shutil
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from .api import (
-    CertificateError,
-    Client,
-    DigestError,
-    Manifest,
-    NoResponseError,
-    NotFoundError,
-    RegistryError,
-    Response,
-    StatusError,
-    trust,
-    trust_nothing,
-)
-from .auth_files import Containers, Docker, in_file, read_json
+from . import api
+from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file, read_json
 from .containers import ApiConnection
 from .daemon_json import parse, read_bytes
-from .engine import Engine, engine_keys, flag_values, flags_of, idle_argv
+from .engine import Engine, engine_keys, flag_values, flags_of, idle_argv, running_engine
 from .errors import WharfError
 from .manifests import blobs, walk
+from .processes import has, run
 from .text import one_line
 
 DAEMON_JSON = "/etc/docker/daemon.json"
@@ -47,10 +35,10 @@ OTHER_CERTS = ("/etc/containers/certs.d", DOCKER_CERTS, "/etc/containerd/certs.d
 SYSTEM_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
 CONTENTS_TIMEOUT = 30  # seconds without a byte
+MOST_BYTES = 64 * 1024 * 1024  # of an image that nobody has named
 MOST_DIRECTORIES = 50  # each costs a handshake
-# OpenSSL's numbers for what is wrong with a certificate (openssl/x509_vfy.h).
-NOT_YET_VALID, EXPIRED = 9, 10
-WRONG_NAMES = (62, 64)
+# By OpenSSL's numbers for what is wrong with a certificate (openssl/x509_vfy.h); for all others the CA is unknown.
+CERTIFICATE_FAULTS = {9: "not_yet_valid", 10: "expired", 62: "wrong_name", 64: "wrong_name"}
 
 
 class BrokenError(WharfError):
@@ -75,36 +63,19 @@ def split_image(image: str) -> tuple[str, str]:
     return repository, digest or tag or "latest"
 
 
-def running_engine() -> Engine | None:
-    """Return the engine that runs, wherever its process ID is written; None where there is none."""
-    engine = Engine.find()
-    for process in glob.glob("/proc/[0-9]*") if engine is None else []:
-        with contextlib.suppress(OSError):
-            with open(f"{process}/comm", encoding="utf-8") as file:
-                if file.read().strip() != "dockerd":
-                    continue
-            # Not one that runs in a container.
-            if os.readlink(f"{process}/ns/pid") != os.readlink("/proc/self/ns/pid"):
-                continue
-            with open(f"{process}/cmdline", encoding="utf-8", errors="replace") as file:
-                argv = file.read().rstrip("\0").split("\0")
-            if argv != [""]:  # a zombie has none
-                return Engine(int(process[len("/proc/") :]), argv[1:], "")
-    return engine
-
-
 def ca_files(directory: str) -> list[str]:
     """Return the files in a registry's directory that hold CA certificates for the tools which read it."""
     files = sorted(glob.glob(f"{glob.escape(directory.rstrip('/'))}/*.crt"))
-    with contextlib.suppress(OSError), open(os.path.join(directory, "hosts.toml"), encoding="utf-8") as file:
-        for line in re.findall(r"^\s*ca\s*=\s*(.+)$", file.read(), re.MULTILINE):
+    with contextlib.suppress(OSError):
+        hosts = Path(directory, "hosts.toml").read_text("utf-8")
+        for line in re.findall(r"^\s*ca\s*=\s*(.+)$", hosts, re.MULTILINE):
             files += [os.path.join(directory, path) for path in re.findall(r'"([^"]+)"', line)]
     return list(dict.fromkeys(file for file in files if os.path.isfile(file)))
 
 
 def trust_files(files: list[str], system: bool = True) -> ssl.SSLContext:
     """Return what trusts these files and the system's store; the tools skip files without certificates, too."""
-    context = trust()
+    context = api.trust()
     stores = [store for store in SYSTEM_STORES if os.path.isfile(store)][:1] if system else []
     for file in [*files, *stores]:
         with contextlib.suppress(OSError):
@@ -112,9 +83,9 @@ def trust_files(files: list[str], system: bool = True) -> ssl.SSLContext:
     return context
 
 
-def is_unknown_issuer(error: CertificateError | None) -> bool:
+def is_unknown_issuer(error: api.CertificateError | None) -> bool:
     """Tell whether this says that the certificate's chain leads to none of the CAs."""
-    return error is not None and error.code not in (EXPIRED, NOT_YET_VALID, *WRONG_NAMES)
+    return error is not None and error.code not in CERTIFICATE_FAULTS
 
 
 class ClientEngine:
@@ -130,12 +101,8 @@ class ClientEngine:
         self.proxy = self.no_proxy = ""
 
     def check(self) -> None:
-        """Check that the engine runs, if there is one, and that it would start again.
-
-        Raises:
-            BrokenError: it does not run.
-        """
-        if not self.module.get_bin_path("dockerd", opt_dirs=["/usr/sbin", "/usr/local/bin"]):
+        """Check that the engine runs, if there is one, and that it would start again."""
+        if not has("dockerd"):
             return
         self.running = running_engine()
         problem = self.config_problem(self.running.argv if self.running else idle_argv(self.module))
@@ -143,10 +110,9 @@ class ClientEngine:
             raise problem or BrokenError("engine_stopped", log=self.start_error())
         if problem:
             self.warn(f"{problem.code}_later", **problem.details)
-        status, info = self.ask("/info")
-        if status == 200:
-            self.proxy = plain(info.get("HttpsProxy" if self.tls else "HttpProxy", ""))
-            self.no_proxy = info.get("NoProxy", "")
+        info = self.ask("/info")
+        self.proxy = plain(info.get("HttpsProxy" if self.tls else "HttpProxy", ""))
+        self.no_proxy = info.get("NoProxy", "")
 
     def config_problem(self, argv: list[str]) -> BrokenError | None:
         """Return what is wrong with the engine's configuration for one that has these arguments."""
@@ -161,30 +127,26 @@ class ClientEngine:
 
     def start_error(self) -> str:
         """Return why the engine did not start the last time; empty where its log does not tell."""
-        journalctl = self.module.get_bin_path("journalctl")
-        if not journalctl:
-            return ""
-        command = [journalctl, "--unit=docker.service", "--lines=100", "--output=cat", "--no-pager"]
         message = ""
-        for line in self.module.run_command(command)[1].splitlines():
+        command = ["journalctl", "--unit=docker.service", "--lines=100", "--output=cat", "--no-pager"]
+        for line in run(command)[1].splitlines():
             if "API listen on" in line:
                 message = ""  # then it did start
             elif "failed to start daemon" in line or "unable to configure the Docker daemon" in line:
                 message = line
         return plain(message)
 
-    def ask(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
-        """Return the status and the document of the engine's answer; status 0 where it gives none."""
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        """Return the engine's answer; where it cannot be asked, an error in the form of its own."""
         socket_path = self.running.socket_path(self.document) if self.running else None
         connection = ApiConnection(socket_path or "/run/docker.sock", ENGINE_TIMEOUT)
         try:
             connection.request("GET", path, headers=headers or {})
-            response = connection.getresponse()
-            return response.status, json.loads(response.read() or b"{}")
+            return json.loads(connection.getresponse().read())
         except socket.timeout:
-            return 0, {"message": f"the engine gave no answer within {ENGINE_TIMEOUT} s"}
+            return {"message": f"the engine gave no answer within {ENGINE_TIMEOUT} s"}
         except (OSError, ValueError, http.client.HTTPException) as error:
-            return 0, {"message": f"the engine cannot be asked: {error}"}
+            return {"message": f"the engine cannot be asked: {error}"}
         finally:
             connection.close()
 
@@ -197,21 +159,17 @@ class ClientEngine:
         for user in self.module.params["users"][:1]:
             login = {"username": user["name"], "password": user["password"], "serveraddress": self.registry}
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
-        status, answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json", headers)
+        answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json", headers)
         message = str(answer.get("message", ""))
-        if status == 200 or re.search(r"(manifest|name) unknown|repository name not known|not found$", message):
+        if re.search(r"(manifest|name) unknown|repository name not known|not found$", message):
             return ""
         # An engine that may speak plain HTTP there (insecure-registries, localhost) tries that after such an answer.
         if self.tls and "Client sent an HTTP request to an HTTPS server" in message:
             return ""
-        return plain(message or f"status {status}")
+        return plain(message)
 
     def check_registry(self) -> None:
-        """Check that the engine reaches the registry, which everything else on this host does.
-
-        Raises:
-            BrokenError: it does not.
-        """
+        """Check that the engine reaches the registry, which everything else on this host does."""
         output = self.error() if self.running else ""
         if not output:
             return
@@ -229,97 +187,79 @@ class ClientEngine:
         """Return the file in which the engine's proxy is set; empty where it is not found."""
         if "proxies" in self.document:
             return DAEMON_JSON
-        drop_ins = [
-            path
-            for base in ("/etc", "/run", "/usr/lib", "/lib")
-            for path in sorted(glob.glob(f"{base}/systemd/system/docker.service.d/*.conf"))
-        ]
-        for path in [*drop_ins, "/etc/default/docker", "/etc/environment"]:
-            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-                if re.search(r"^[^#]*https?_proxy", file.read(), re.IGNORECASE | re.MULTILINE):
-                    return path
+        setting = re.compile(r"^[^#]*https?_proxy", re.IGNORECASE | re.MULTILINE)
+        drop_ins = [f"{base}/systemd/system/docker.service.d/*.conf" for base in ("/etc", "/run", "/usr/lib", "/lib")]
+        for pattern in (*drop_ins, "/etc/default/docker", "/etc/environment"):
+            for path in sorted(glob.glob(pattern)):
+                with contextlib.suppress(OSError):
+                    if setting.search(Path(path).read_text("utf-8", "replace")):
+                        return path
         return ""
 
 
 class Contents:
     """Reads one image and compares it with its digests. Keeps nothing."""
 
-    def __init__(self, client: Client, image: str, limit: float) -> None:
-        """Take the image, empty for the first of the catalogue; of that not more than `limit` bytes are read."""
+    def __init__(self, client: api.Client, image: str) -> None:
+        """Take the image, empty for the first of the catalogue, of which only so much is read."""
         self.client, self.image = client, image
-        self.left = float("inf") if image else limit
+        self.left = float("inf") if image else MOST_BYTES
         self.repository = ""
         self.part = "catalogue"  # what is being read
-        self.result: dict[str, Any] = {}
 
     def compare(self) -> None:
-        """Compare.
-
-        Raises:
-            BrokenError, RegistryError: something is not as it should be.
-        """
+        """Compare. Raises BrokenError or RegistryError where something is not as it should be."""
         self.repository, reference = split_image(self.image) if self.image else self.first_image()
         if not self.repository:
             return
         self.image = self.image or f"{self.repository}:{reference}"
-        self.result.update(image=self.image, bytes=0, skipped=0)
         try:
             first = self.manifest(reference)
-        except NotFoundError:
+        except api.NotFoundError:
             raise BrokenError("image_missing", image=self.image) from None
-        known, done = {first.digest: first}, set()
-        for _, document in walk(first.digest, lambda digest: (known.get(digest) or self.manifest(digest)).document):
-            for blob in blobs(document):
-                if blob["digest"] not in done and not blob.get("urls"):
-                    done.add(blob["digest"])
-                    self.blob(blob["digest"], int(blob.get("size") or 0))
+        known = {first.digest: first}
+        documents = walk(first.digest, lambda digest: (known.get(digest) or self.manifest(digest)).document)
+        found = {blob["digest"]: blob for _, document in documents for blob in blobs(document)}
+        for digest, blob in found.items():
+            if not blob.get("urls"):
+                self.blob(digest, int(blob.get("size") or 0))
 
     def first_image(self) -> tuple[str, str]:
         """Return the first repository that has a tag, and the tag; ("", "") where the registry is empty."""
         catalogue = self.client.request("GET", "/v2/_catalog?n=50").document()
         for repository in catalogue.get("repositories") or []:
-            with contextlib.suppress(StatusError):
-                tag = min(self.client.tags(repository), default="")
-                if tag:
+            with contextlib.suppress(api.StatusError):
+                if tag := min(self.client.tags(repository), default=""):
                     return repository, tag
         return "", ""
 
-    def manifest(self, reference: str) -> Manifest:
+    def manifest(self, reference: str) -> api.Manifest:
         """Read and compare a manifest or index."""
         self.part = f"manifest {reference}"
         manifest = self.client.manifest(self.repository, reference)
-        self.count(len(manifest.content))
+        self.left -= len(manifest.content)
         return manifest
 
     def blob(self, digest: str, size: int) -> None:
-        """Read and compare a blob, if the limit allows it."""
+        """Read and compare a blob, unless it is too large, or elsewhere, in an object store."""
         if size > self.left:
-            self.result["skipped"] += 1
             return
-        self.part = f"layer {digest}"
-        length = 0
+        self.part, left = f"layer {digest}", self.left
         try:
             for part in self.client.blob(self.repository, digest):
-                length += len(part)
-        except StatusError as error:
+                self.left -= len(part)
+        except api.StatusError as error:
             if error.status not in (302, 303, 307):
                 raise
-            self.result["skipped"] += 1  # it is elsewhere, in an object store
-        except (DigestError, NoResponseError) as error:
-            if size and not length and not isinstance(error.__cause__, socket.timeout):
+        except (api.DigestError, api.NoResponseError) as error:
+            if size and self.left == left and not isinstance(error.__cause__, socket.timeout):
                 # The registry still knows the size, but the content is gone.
                 raise BrokenError("blob_missing", image=self.image, what=self.part) from error
             raise
-        self.count(length)
-
-    def count(self, length: int) -> None:
-        """Count what was read."""
-        self.left -= length
-        self.result["bytes"] += length
 
 
 class Links:
-    """One walk along the links, up to the first that is broken."""
+    """One walk along the links, up to the first that is broken: each check raises BrokenError or RegistryError."""
 
     def __init__(self, module: Any) -> None:
         """Take the AnsibleModule."""
@@ -331,70 +271,48 @@ class Links:
         self.engine = ClientEngine(module, self.warn)
         self.addresses: list[str] = []
         self.address = ""
-        self.response: Response | None = None
+        self.response: api.Response | None = None  # to a request without a user
         self.served = b""  # the certificate
-        self.context: ssl.SSLContext | None = None
-        self.passed: list[str] = []
+        self.context: ssl.SSLContext | None = None  # what verifies it
         self.warnings: list[dict[str, Any]] = []
-        self.compared: dict[str, Any] = {}
 
     def walk(self) -> dict[str, Any]:
         """Try the links. Returns the module's result."""
-        links: list[tuple[str, Callable[[], None]]] = [
-            ("engine", self.engine.check),
-            ("resolve", self.resolve),
-            ("connect", self.connect),
-            ("protocol", self.check_protocol),
-            ("certificate", self.check_certificate),
-            ("authenticate", self.authenticate),
-            ("logins", self.check_logins),
-            ("engine_registry", self.engine.check_registry),
-            ("contents", self.check_contents),
-        ]
-        fault = None
-        for link, check in links:
-            fault = self.fault(check)
-            if fault is None:
-                self.passed.append(link)
+        behind_proxy = (self.resolve, self.connect, self.check_protocol)
+        later = (self.authenticate, self.check_logins, self.engine.check_registry, self.check_contents)
+        found = BrokenError("ok")
+        for check in (self.engine.check, *behind_proxy, self.check_certificate, *later):
+            try:
+                check()
                 continue
+            except BrokenError as broken:
+                found = broken
+            except api.RegistryError as error:
+                found = BrokenError("connection_reset", address=self.address, output=plain(error.__cause__ or error))
             # The engine decides where it goes another way: through a proxy, or without verifying the certificate.
-            has_other_way = link == "certificate" or (self.engine.proxy and link in ("resolve", "connect", "protocol"))
+            has_other_way = check == self.check_certificate or (self.engine.proxy and check in behind_proxy)
             if self.engine.running and has_other_way and not self.engine.error():
-                self.warn("engine_gets_through", otherwise=fault.code)
-                fault = None
+                self.warn("engine_gets_through", otherwise=found.code)
+                found = BrokenError("ok")
             break
         return {
             "changed": False,
-            "code": fault.code if fault else "ok",
-            "details": fault.details if fault else {},
-            "passed": self.passed,
+            "code": found.code,
+            "details": found.details,
             "warnings_found": self.warnings,
             "addresses": self.addresses,
             "certificate": ssl.DER_cert_to_PEM_cert(self.served) if self.served else "",
             "clock": time.time(),
-            "compared": self.compared,
         }
-
-    def fault(self, check: Callable[[], None]) -> BrokenError | None:
-        """Return what is wrong with a link; None when nothing is."""
-        try:
-            check()
-        except BrokenError as broken:
-            return broken
-        except RegistryError as error:
-            return BrokenError("connection_reset", address=self.address, output=plain(error.__cause__ or error))
-        return None
 
     def warn(self, code: str, **details: Any) -> None:
         """Keep what breaks nothing yet."""
         self.warnings.append({"code": code, "details": details})
 
-    def client(self, context: ssl.SSLContext | None, user: str = "", password: str = "", timeout: float = 0) -> Client:
-        """Return a client of the address that answered."""
+    def client(self, context: ssl.SSLContext | None, timeout: float = 0, **login: str) -> api.Client:
+        """Return a client of the address that answered; a login is its user and password."""
         timeout = timeout or self.params["timeout"]
-        return Client(
-            self.name, self.port, context, address=self.address, user=user, password=password, timeout=timeout
-        )
+        return api.Client(self.name, self.port, context, address=self.address, timeout=timeout, **login)
 
     # Name and port ------------------------------------------------------------------------------------------------
 
@@ -408,40 +326,35 @@ class Links:
 
     def connect(self) -> None:
         """Check that the port is open."""
-        timeout = self.params["timeout"]
-        failures = {}
+        failures: dict[str, dict[str, str]] = {}
         for address in self.addresses:
             try:
-                socket.create_connection((address, self.port), timeout=timeout).close()
-            except socket.timeout:
-                failures.setdefault("filtered", (address, f"no answer within {timeout} s"))
-            except OSError as error:
-                code = "refused" if error.errno == errno.ECONNREFUSED else "filtered"
-                failures.setdefault(code, (address, plain(error.strerror or error)))
-            else:
+                socket.create_connection((address, self.port), timeout=self.params["timeout"]).close()
                 self.address = address
                 return
+            except OSError as error:
+                code = "refused" if error.errno == errno.ECONNREFUSED else "filtered"
+                late = f"no answer within {self.params['timeout']} s" if isinstance(error, socket.timeout) else ""
+                failures.setdefault(code, {"address": address, "reason": late or plain(error.strerror or error)})
         # One address that refuses says more than one that does not answer.
         code = "refused" if "refused" in failures else "filtered"
-        address, reason = failures[code]
-        raise BrokenError(code, address=address, reason=reason)
+        raise BrokenError(code, **failures[code])
 
     # Protocol -----------------------------------------------------------------------------------------------------
 
-    def ask(self, context: ssl.SSLContext | None, user: str = "", password: str = "") -> Response:
+    def ask(self, context: ssl.SSLContext | None, **login: str) -> api.Response:
         """Return the answer to the request with which every client begins, over a new connection."""
-        with self.client(context, user, password) as client:
+        with self.client(context, **login) as client:
             return client.request("GET", "/v2/")
 
     def check_protocol(self) -> None:
         """Check that a registry answers, and with TLS or without as it should."""
         try:
-            response = self.ask(trust_nothing() if self.tls else None)
-        except RegistryError as error:
+            response = self.ask(api.trust_nothing() if self.tls else None)
+        except api.RegistryError as error:
             self.try_other_protocol(error)
             return
-        # Go's servers say so in plain HTTP.
-        if not self.tls and response.status == 400 and b"HTTPS server" in response.body:
+        if not self.tls and speaks_https(response):
             raise BrokenError("https_for_http", address=self.address)
         if not response.is_registry():
             raise self.not_registry(response)
@@ -449,12 +362,12 @@ class Links:
             raise unhealthy(response)
         self.response = response
 
-    def try_other_protocol(self, error: RegistryError) -> None:
+    def try_other_protocol(self, error: api.RegistryError) -> None:
         """Find out what answers instead of a registry with the right protocol. Raises BrokenError, or the error."""
         cause = error.__cause__ or error
-        with contextlib.suppress(RegistryError):
-            response = self.ask(None if self.tls else trust_nothing())
-            if self.tls and response.status == 400 and b"HTTPS server" in response.body:
+        with contextlib.suppress(api.RegistryError):
+            response = self.ask(None if self.tls else api.trust_nothing())
+            if self.tls and speaks_https(response):
                 raise BrokenError("connection_reset", address=self.address, output=plain(cause)) from error
             if not response.is_registry():
                 raise self.not_registry(response)
@@ -464,7 +377,7 @@ class Links:
             raise BrokenError("no_response", address=self.address, timeout=self.params["timeout"]) from error
         raise BrokenError("not_http", address=self.address, output=greeting or plain(cause)) from error
 
-    def not_registry(self, response: Response) -> BrokenError:
+    def not_registry(self, response: api.Response) -> BrokenError:
         """Return the fault that something else answers."""
         server = plain(response.headers.get("Server", ""), 80)
         return BrokenError("not_registry", address=self.address, status=response.status, server_header=server)
@@ -481,7 +394,7 @@ class Links:
         """Check the certificate against the name, and the CA certificates that this host's container tools read."""
         if not self.tls:
             return
-        with self.client(trust_nothing()) as client:
+        with self.client(api.trust_nothing()) as client:
             self.served = client.certificate()
         directories = [f"{base}/{self.registry}" for base in self.bases()]
         files = [file for directory in directories for file in ca_files(directory)]
@@ -490,10 +403,8 @@ class Links:
         if error is None:
             self.context = context
             return
-        if error.code in (EXPIRED, NOT_YET_VALID):
-            raise BrokenError("expired" if error.code == EXPIRED else "not_yet_valid")
-        if error.code in WRONG_NAMES:
-            raise BrokenError("wrong_name")
+        if error.code in CERTIFICATE_FAULTS:
+            raise BrokenError(CERTIFICATE_FAULTS[error.code])
         details = {"directory": directories[0], "files": files, "output": plain(error).rpartition(": ")[2]}
         if misplaced := self.misplaced(directories):
             raise BrokenError("ca_misplaced", found=misplaced, **details)
@@ -507,22 +418,18 @@ class Links:
             return [DOCKER_CERTS]
         return [base for base in OTHER_CERTS if os.path.isdir(base)] or [OTHER_CERTS[0]]
 
-    def verify(self, context: ssl.SSLContext) -> CertificateError | None:
+    def verify(self, context: ssl.SSLContext) -> api.CertificateError | None:
         """Return what this context has against the certificate; None when it is content."""
         try:
             with self.client(context) as client:
                 client.certificate()
-        except CertificateError as error:
+        except api.CertificateError as error:
             return error
         return None
 
     def misplaced(self, right: list[str]) -> str:
         """Return a directory whose CA would do if it were spelled as the registry is; empty where there is none."""
-        directories = [
-            directory.rstrip("/")
-            for base in self.bases()
-            for directory in sorted(glob.glob(f"{glob.escape(base)}/**/", recursive=True))
-        ]
+        directories = [str(path) for base in self.bases() for path in sorted(Path(base).glob("**/"))]
         for directory in [one for one in directories if one not in right and ca_files(one)][:MOST_DIRECTORIES]:
             if not is_unknown_issuer(self.verify(trust_files(ca_files(directory), system=False))):
                 return directory
@@ -531,7 +438,7 @@ class Links:
     def is_unknown_to_server(self) -> bool:
         """Tell whether not even the CA of the registry's server signed the certificate."""
         with contextlib.suppress(WharfError):
-            context = trust(pem=self.params["ca"])
+            context = api.trust(pem=self.params["ca"])
             return bool(self.params["ca"]) and is_unknown_issuer(self.verify(context))
         return False
 
@@ -540,11 +447,11 @@ class Links:
     def authenticate(self) -> None:
         """Check that the registry accepts its users."""
         users, response = self.params["users"], self.response
-        if response and response.headers.get("WWW-Authenticate", "").startswith("Bearer"):
+        if response.headers.get("WWW-Authenticate", "").startswith("Bearer"):
             return  # a token server decides, which is not this registry's business
-        if not users and response and response.status == 401:
+        if not users and response.status == 401:
             raise BrokenError("password_required")
-        if users and response and response.status == 200:
+        if users and response.status == 200:
             self.warn("anonymous")
         for user in sorted(users, key=lambda one: not one["password"]):
             if not user["password"]:
@@ -555,8 +462,8 @@ class Links:
     def accepts(self, user: str, password: str) -> bool:
         """Tell whether the registry accepts a user with this password. Raises BrokenError where it cannot tell."""
         try:
-            response = self.ask(self.context if self.tls else None, user, password)
-        except RegistryError as error:
+            response = self.ask(self.context, user=user, password=password)
+        except api.RegistryError as error:
             raise BrokenError("unhealthy", output=plain(error)) from error
         if response.status not in (200, 401):
             raise unhealthy(response)
@@ -564,16 +471,13 @@ class Links:
 
     def check_logins(self) -> None:
         """Check that the system users who should be logged in are, with passwords that are good."""
-        has_tool = self.engine.running or any(map(shutil.which, ("podman", "buildah", "skopeo")))
-        for user in self.params["logins"] if has_tool else []:
-            try:
-                home = pwd.getpwnam(user).pw_dir
-            except KeyError as error:
-                raise BrokenError("login_missing", user=user) from error
+        has_tool = self.engine.running or any(map(has, CONTAINERS))
+        for name in self.params["logins"] if has_tool else []:
+            user = find_user(name)
             # A user who may not use the engine has only the second, a host with Docker alone only the first.
-            found = [self.has_login(tool(home, self.registry), user) for tool in (Docker, Containers)]
+            found = [self.has_login(place(user.pw_dir, self.registry), name) for place in PLACES.values() if user]
             if not any(found):
-                raise BrokenError("login_missing", user=user)
+                raise BrokenError("login_missing", user=name)
 
     def has_login(self, tool: Docker, user: str) -> bool:
         """Tell whether a system user has a login for the registry. Raises BrokenError where it is refused."""
@@ -595,30 +499,29 @@ class Links:
         image = self.params["image"]
         if image.startswith(f"{self.registry}/"):
             image = image[len(self.registry) + 1 :]
-        context = self.context if self.tls else None
-        with self.client(context, user["name"], user["password"], CONTENTS_TIMEOUT) as client:
-            contents = Contents(client, image, self.params["limit"])
-            self.compared = contents.result
+        with self.client(self.context, CONTENTS_TIMEOUT, user=user["name"], password=user["password"]) as client:
+            contents = Contents(client, image)
             try:
                 contents.compare()
-            except RegistryError as error:
-                self.contents_fault(contents, error)
-
-    def contents_fault(self, contents: Contents, error: RegistryError) -> None:
-        """Warn of what is slow, raise BrokenError for everything else."""
-        details = {"image": contents.image or self.registry, "what": contents.part}
-        if isinstance(error, DigestError):
-            what = contents.part.split()[0]
-            raise BrokenError("digest", **{**details, "what": what}, expected=error.expected, found=error.found)
-        if isinstance(error, NotFoundError) and contents.result:
-            raise BrokenError("blob_missing", **details)
-        if not isinstance(error.__cause__, socket.timeout):
-            raise BrokenError("unreadable", output=plain(error), **details)
-        # A large catalogue, or a slow disk: slow is not broken.
-        self.warn("slow", what=contents.part, seconds=CONTENTS_TIMEOUT)
+            except api.RegistryError as error:
+                details = {"image": contents.image or self.registry, "what": contents.part}
+                if isinstance(error, api.DigestError):
+                    details["what"] = contents.part.split()[0]
+                    raise BrokenError("digest", **details, expected=error.expected, found=error.found) from error
+                if isinstance(error, api.NotFoundError):
+                    raise BrokenError("blob_missing", **details) from error
+                if not isinstance(error.__cause__, socket.timeout):
+                    raise BrokenError("unreadable", output=plain(error), **details) from error
+                # A large catalogue, or a slow disk: slow is not broken.
+                self.warn("slow", what=contents.part, seconds=CONTENTS_TIMEOUT)
 
 
-def unhealthy(response: Response) -> BrokenError:
+def speaks_https(response: api.Response) -> bool:
+    """Tell whether this is what Go's servers with TLS say to plain HTTP."""
+    return response.status == 400 and b"HTTPS server" in response.body
+
+
+def unhealthy(response: api.Response) -> BrokenError:
     """Return the fault that a registry answers with an error."""
     output = f"HTTP status {response.status} {response.body.decode('utf-8', 'replace')}"
     return BrokenError("unhealthy", output=plain(output))

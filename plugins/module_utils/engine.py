@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import shlex
 import socket
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -180,6 +182,21 @@ class Engine:
             if host.startswith("fd://"):
                 return DEFAULT_SOCKET
         return None
+
+
+def running_engine() -> Engine | None:
+    """Return the engine that runs, wherever its process ID is written; None where there is none."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "comm").read_bytes() != b"dockerd\n":
+                continue
+            # Not one that runs in a container.
+            if not os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
+                continue
+            argv = (process / "cmdline").read_text("utf-8", "replace").rstrip("\0").split("\0")
+            if argv != [""]:  # a zombie has none
+                return Engine(int(process.name), argv[1:], "")
+    return None
 
 
 def is_systemd() -> bool:

@@ -11,94 +11,58 @@ description:
   - Reads what the host has, refuses what cannot work before anything changes, and writes and removes only what
     differs. One visit does all of it, so that a host on which nothing is pending costs one task.
   - Each user logs in with their own C(docker login), and with C(login) of skopeo, podman or buildah, which share a
-    file. So credential stores and helpers that the user has set are used, and other registries' entries stay.
+    file. So credential stores and helpers that the user has set are used, and other registries' entries stay. A user
+    who may not use the engine is logged in with the other tools only, where there are others.
   - The registry confirms each login on every run, so that a password that no longer holds is noticed.
-  - A user who may not use the engine is logged in with the other tools only, where there are others.
-  - An older login for this registry in the file that podman keeps until the next boot would win, and is removed.
-  - With O(trust=insecure), the registry is an item of C(insecure-registries) in Docker's C(daemon.json), written as
-    M(wharf.registry.docker_daemon_config) does it. The engine reads it again, which stops nothing.
 options:
-  state:
-    description: V(absent) removes trust and logins, and the line in C(/etc/hosts).
-    type: str
-    choices: [present, absent]
-    default: present
-  name:
-    description: The DNS name or IPv4 address in image references.
-    type: str
-    required: true
-  port:
-    description: The TCP port in image references.
-    type: int
-    default: 5000
+  state: {description: V(absent) undoes V(present)., type: str, choices: [present, absent], default: present}
+  name: {description: The DNS name or IPv4 address in image references., type: str, required: true}
+  port: {description: The TCP port in image references., type: int, default: 5000}
   trust:
-    description: V(ca) trusts what O(ca) signed. V(insecure) lets the tools use plain HTTP.
+    description: V(ca) trusts what O(ca) signed. V(insecure) lets the tools use plain HTTP; for the Docker engine it is
+      an item of C(insecure-registries) in C(daemon.json), which the engine reads again without a restart.
     type: str
     choices: [ca, insecure]
     default: ca
   ca:
-    description:
-      - The CA certificate in PEM, or several. In check mode it may be empty, which stands for the one that the tools of
-        this host have already, and otherwise for one that is still to be issued.
+    description: The CA certificate in PEM, or several. Empty stands, in check mode, for the one that the tools of this
+      host have already, or that is still to be issued.
     type: str
     default: ""
   tools:
-    description:
-      - V(auto) takes the tools that are installed, containerd only where there is no Docker engine, and Docker where
-        none is. Any others take these, installed or not yet.
+    description: V(auto) takes the tools that are installed, containerd only where there is no Docker engine, and Docker
+      where none is. Any others take these, installed or not yet.
     type: list
     elements: str
     choices: [auto, docker, podman, buildah, skopeo, containerd]
     default: [auto]
-  system_store:
-    description: Whether the system's own store trusts the CA as well.
-    type: bool
-    default: false
-  address:
-    description: The registry's IP address. With it the name has a line in C(/etc/hosts).
-    type: str
-    default: ""
-  resolve:
-    description: Whether a name that has no address on this host is refused.
-    type: bool
-    default: true
+  system_store: {description: Whether the system's own store trusts the CA as well., type: bool, default: false}
+  address: {description: "An IP address, which C(/etc/hosts) gives the name.", type: str, default: ""}
+  resolve: {description: Whether a name that has no address on this host is refused., type: bool, default: true}
   previous_names:
-    description:
-      - What the registry was called before, NAME:PORT each. Trust and logins under these are removed.
+    description: What the registry was called before, NAME:PORT each. Trust and logins under these are removed.
     type: list
     elements: str
     default: []
   logins:
-    description: Who is logged in.
+    description: Who is logged in, C(user), a system user, as C(name), the registry's user, with its C(password).
     type: list
     elements: dict
     default: []
     suboptions:
-      user:
-        description: The system user.
-        type: str
-        required: true
-      name:
-        description: The registry's user.
-        type: str
-        required: true
-      password:
-        description: Its password. The tools get it on their standard input. Needed unless O(state) is V(absent).
-        type: str
+      user: {description: The system user., type: str, required: true}
+      name: {description: The registry's user., type: str, required: true}
+      password: {description: Needed unless O(state) is V(absent)., type: str}
   problems:
-    description: What has been found wrong with the settings already. With any, nothing is done.
+    description: What P(wharf.registry.client_problems#filter) has found wrong with the settings. With any, nothing is
+      done.
     type: list
     elements: str
     default: []
-  request:
-    description: Is returned as it is, so that a play knows which settings the result is about.
-    type: str
-    default: ""
+  request: {description: "Is returned, to tell which settings the result is about.", type: str, default: ""}
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
+  check_mode: {support: full}
+  diff_mode: {support: full}
 author:
   - Wharf maintainers
 """
@@ -113,84 +77,56 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-ca:
-  description: The CA certificate that was meant.
-  type: str
-  returned: success
-reload_keys:
-  description: The keys of C(daemon.json) for which the engine was reloaded, or would be.
-  type: list
-  elements: str
-  returned: success
-paths:
-  description: The files that were written or removed, or would be.
-  type: list
-  elements: str
-  returned: success
-request:
-  description: As it was given.
-  type: str
-  returned: success
-trusted:
-  description: Whether every tool trusted the registry as it should before anything was changed.
-  type: bool
-  returned: success
+ca: {description: The CA certificate that was meant., type: str, returned: success}
+reload_keys: {description: For which keys of C(daemon.json) the engine is reloaded., type: list, returned: success}
+request: {description: As it was given., type: str, returned: success}
+trusted: {description: Whether every tool trusted the registry before any change., type: bool, returned: success}
 up_to_date:
-  description:
-    - Whether the module would find the same if it ran again in this run, with the same settings. Not where
-      anything is pending, not where a login is not confirmed, and not where its judgement depends on the engine.
+  description: Whether it would find the same if it ran again in this run, with the same settings. Not where anything is
+    pending, a login is not confirmed, or the judgement depends on the engine.
   type: bool
   returned: success
 """
 
 import os
-import pwd
+import socket
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import auth_files, client_host, client_plan
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS, Trust
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
-UNRESOLVED = (
-    "{name} resolves to nothing on this host: add it to the DNS that this host uses, or let Wharf write it into"
-    " /etc/hosts (registry_client_address; wharf_manage_hosts_file: true in the inventory)"
-)
+
+def engine_changes(module: AnsibleModule, options: dict[str, dict], apply: bool) -> list[Any]:
+    """Work out what is to change in daemon.json for each owner, and change it if asked to.
+
+    Raises:
+        WharfError: daemon.json cannot be read, or the engine would not start with it, or does not take it over.
+    """
+    if not options:
+        return []
+    # Not at the top: it is long to load, and only plain HTTP needs it.
+    from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Change
+
+    changes = []
+    for owner, keys in options.items():
+        changes.append(Change(module, owner, keys, []))
+        if apply:
+            changes[-1].apply()
+    return changes
 
 
-def login_all(params: dict[str, Any], tools: list[str], check: bool) -> auth_files.Outcome:
-    """Log all users in, or out, and out under the registry's previous names."""
-    outcome = auth_files.Outcome()
-    current = (params["name"], params["port"], params["state"])
-    previous = [(*split(registry), "absent") for registry in params["previous_names"]]
-    for login in params["logins"] if tools else []:
-        try:
-            user = pwd.getpwnam(login["user"])
-        except KeyError:
-            continue  # was refused already where that matters
-        for name, port, state in (*previous, current):
-            if state == "present" and not login["password"] and not check:
-                text = f"registry_client_logins: {login['user']} has no password for {login['name']}: give it one"
-                outcome.add(auth_files.Outcome(problems=[text]))
-                continue
-            registry = auth_files.Registry(name, port, params["ca"])
-            arguments = (login, user.pw_dir, registry, tools, state, check)
-            outcome.add(auth_files.as_user(user, lambda arguments=arguments: auth_files.one_user(*arguments)))
-    return outcome
-
-
-def split(registry: str) -> tuple[str, int]:
-    """Return name and port of NAME:PORT."""
-    name, _, port = registry.rpartition(":")
-    return name, int(port)
+def resolves(name: str) -> bool:
+    """Return whether a name has an address on this host."""
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except OSError:
+        return False
 
 
 def refuse(problems: list[str]) -> None:
-    """Stop when there are problems.
-
-    Raises:
-        WharfError: there are.
-    """
+    """Raise WharfError when there are problems."""
     if problems:
         raise WharfError("\n".join(problems))
 
@@ -202,38 +138,46 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         WharfError: it cannot be done.
     """
     params, check = module.params, module.check_mode
-    wanted = client_plan.Wanted(
-        previous=params["previous_names"],
-        users=[login["user"] for login in params["logins"]],
-        **{key: params[key] for key in ("name", "port", "state", "trust", "ca", "tools", "system_store", "address")},
-    )
-    refuse(params["problems"] + client_plan.setting_problems(wanted, check))
-    host = client_host.read_host(wanted)
-    wanted.ca = params["ca"] = wanted.ca or client_host.known_ca(host, wanted.registry)
-    plan = client_plan.plan(host, wanted)
-    refuse(plan.problems + ([] if check else plan.gaps))
-    changes = client_host.engine_changes(module, plan)
-    if plan.hosts is not None and not check:
-        client_host.write_hosts(plan.hosts)
-    resolves = not wanted.present or bool(wanted.address) or client_host.resolves(wanted.name)
-    if params["resolve"] and not resolves:
-        refuse([UNRESOLVED.format(name=wanted.name)])
+    refuse(params["problems"])
+    trust = Trust(params, check)
+    problems = trust.problems()
+    if params["logins"]:
+        # Not at the top, as daemon_json is not: it is long to load.
+        from ansible_collections.wharf.registry.plugins.module_utils import auth_files
+
+        if trust.present:
+            problems += auth_files.login_problems([login["user"] for login in params["logins"]], trust.tools, check)
+    refuse(problems)
+    engine_options = trust.engine_options()
+    engine = engine_changes(module, engine_options, apply=False)
+    trust.write_hosts()
+    is_found = not trust.present or bool(params["address"]) or resolves(params["name"])
+    if params["resolve"] and not is_found:
+        raise WharfError(
+            f"{params['name']} resolves to nothing on this host: add it to the DNS that this host uses, or let Wharf"
+            " write it into /etc/hosts (registry_client_address; wharf_manage_hosts_file: true in the inventory)"
+        )
+    is_trusted = not trust.write() and not any(change.changed for change in engine)
     if not check:
-        client_host.apply(plan)
-        client_host.apply_engine(module, plan, changes)
-    logins = login_all(params, plan.login_tools, check)
-    refuse(logins.problems)
-    engine_changes = any(change.changed for change in changes)
-    changed = plan.changes or logins.changed or engine_changes
+        engine_changes(module, engine_options, apply=True)
+    changed, is_confirmed = bool(trust.hosts_changes.paths) or not is_trusted, True
+    if params["logins"]:
+        registries = {**dict.fromkeys(params["previous_names"], False), trust.registry: trust.present}
+        logins = auth_files.log_all(params["logins"], registries, trust.families, trust.ca, check)
+        refuse(logins.problems)
+        changed, is_confirmed = changed or logins.changed, logins.confirmed
     return {
         "changed": changed,
-        "ca": wanted.ca,
-        "reload_keys": sorted({key for change in changes for key in change.reload_keys}),
-        "paths": [*plan.write, *plan.remove],
+        "ca": trust.ca,
+        "reload_keys": sorted({key for change in engine for key in change.reload_keys}),
         "request": params["request"],
-        "trusted": not (plan.distrusts or engine_changes),
-        "up_to_date": resolves and logins.confirmed and not (changed or host.foreign),
-        "diff": client_host.diff(host, plan) + [change.result()["diff"] for change in changes if change.changed],
+        "trusted": is_trusted,
+        "up_to_date": is_found and is_confirmed and not (changed or trust.foreign),
+        "diff": [
+            *trust.changes.diff,
+            *trust.hosts_changes.diff,
+            *(change.result()["diff"] for change in engine if change.changed),
+        ],
     }
 
 
@@ -252,7 +196,7 @@ def main() -> None:
             "port": {"type": "int", "default": 5000},
             "trust": {"type": "str", "choices": ["ca", "insecure"], "default": "ca"},
             "ca": {"type": "str", "default": ""},
-            "tools": {**texts, "choices": ["auto", *client_plan.TOOLS], "default": ["auto"]},
+            "tools": {**texts, "choices": ["auto", *TOOLS], "default": ["auto"]},
             "system_store": {"type": "bool", "default": False},
             "address": {"type": "str", "default": ""},
             "resolve": {"type": "bool", "default": True},

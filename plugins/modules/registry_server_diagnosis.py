@@ -106,7 +106,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import data, lock
-from ansible_collections.wharf.registry.plugins.module_utils.client_links import running_engine
+from ansible_collections.wharf.registry.plugins.module_utils.engine import running_engine
 
 DATA_ID = "/wharf/data"  # where the container has the file that tells whose its data is
 REPOSITORIES = "docker/registry/v2/repositories"

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.wharf.registry.plugins.module_utils import client_plan
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
@@ -161,7 +161,7 @@ def _address_problems(address: str, variable: str) -> list[str]:
 
 def _system_store_problems(store: bool, variable: str, trust: str) -> list[str]:
     """Judge whether the system's store can trust the registry's CA."""
-    return client_plan.system_store_problems(store, variable, "wharf_registry_trust", trust)
+    return store_problems(store, trust, variable, "wharf_registry_trust")
 
 
 def _backup_problems(
@@ -217,7 +217,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (names.previous_name_problems, "registry_previous_names registry_name registry_port"),
     (_user_problems, "registry_users registry_anonymous registry_trust registry_bcrypt_cost"),
     (login_problems, "registry_logins registry_users"),
-    (client_plan.tools_problems, "client_tools"),
+    (tools_problems, "client_tools"),
     (_system_store_problems, "client_system_store registry_trust"),
     (cost_problems, "registry_bcrypt_cost"),
     (image_problems, "registry_image"),

@@ -21,12 +21,14 @@ def smoke_test_plan(
         source (a host, empty when none can push), targets (hosts; the source itself when there is no other), tools, a
         mapping of each host to docker, podman, or nothing, and unreachable, the other hosts.
     """
-    tools = {
-        host: _tool("auto" if host in servers else hostvars[host].get("wharf_client_tools", "auto"))
-        if host in reachable
-        else ""
-        for host in hosts
-    }
+
+    def tool(host: str) -> str:
+        wanted = "auto" if host in servers else hostvars[host].get("wharf_client_tools", "auto")
+        if "auto" in wanted:
+            return "docker"
+        return next((tool for tool in ("docker", "podman") if tool in wanted), "")
+
+    tools = {host: tool(host) if host in reachable else "" for host in hosts}
     able = [host for tool in ("docker", "podman") for host in hosts if tools[host] == tool]
     return {
         "source": able[0] if able else "",
@@ -34,13 +36,6 @@ def smoke_test_plan(
         "tools": tools,
         "unreachable": [host for host in hosts if host not in reachable],
     }
-
-
-def _tool(wanted: Sequence[str] | str) -> str:
-    """Return what moves an image on a host; empty where nothing can."""
-    if wanted == "auto" or "auto" in wanted:
-        return "docker"
-    return next((tool for tool in ("docker", "podman") if tool in wanted), "")
 
 
 def smoke_test_table(hostvars: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import auth_files as login
+from ansible_collections.wharf.registry.plugins.module_utils import processes
 from ansible_collections.wharf.registry.plugins.module_utils.auth_files import Outcome
 
 REGISTRY = "reg.test:5000"
@@ -74,17 +77,12 @@ class Place(login.Docker):
         return self.others
 
 
-class Registry(login.Registry):
-    """A registry that gives the word that a test wants."""
-
-    def __init__(self, word: bool | None) -> None:
-        """Take the word."""
-        super().__init__("reg.test", 5000)
-        self.word = word
-
-    def accepts(self, login: tuple[str, str]) -> bool | None:
-        """Return the word."""
-        return self.word
+@pytest.fixture(autouse=True)
+def word(monkeypatch: pytest.MonkeyPatch) -> list[bool | None]:
+    """Return a list whose last item is the registry's word on every login."""
+    words: list[bool | None] = [True]
+    monkeypatch.setattr(login, "is_accepted", lambda registry, ca, credentials: words[-1])
+    return words
 
 
 @pytest.fixture
@@ -97,27 +95,29 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str]]:
         return 0, ""
 
     monkeypatch.setattr(login, "run", run)
+    monkeypatch.setattr(processes, "run", run)
     return seen
 
 
 @pytest.mark.parametrize(
-    ("text", "word", "check", "asked", "outcome"),
+    ("text", "says", "check", "asked", "outcome"),
     [
-        ("ci:pw", True, False, False, Outcome(changed=False, confirmed=True)),
-        ("ci:pw", True, True, False, Outcome(changed=False, confirmed=True)),
+        ("ci:pw", True, False, False, (False, True)),
+        ("ci:pw", True, True, False, (False, True)),
         # The file is right, but the password no longer holds, or nobody can say: the tool itself tries.
-        ("ci:pw", False, False, True, Outcome(changed=False, confirmed=True)),
-        ("ci:pw", None, False, True, Outcome(changed=False, confirmed=True)),
-        ("ci:pw", False, True, False, Outcome(changed=True, confirmed=False)),
-        ("ci:pw", None, True, False, Outcome(changed=False, confirmed=False)),
-        ("ci:old", True, True, False, Outcome(changed=True, confirmed=False)),
-        ("ci:old", True, False, True, Outcome(changed=False, confirmed=True)),
+        ("ci:pw", False, False, True, (False, True)),
+        ("ci:pw", None, False, True, (False, True)),
+        ("ci:pw", False, True, False, (True, False)),
+        ("ci:pw", None, True, False, (False, False)),
+        ("ci:old", True, True, False, (True, False)),
+        ("ci:old", True, False, True, (False, True)),
     ],
 )
 def test_tool_is_asked_only_where_the_file_is_wrong_or_the_registry_does_not_confirm(
-    tmp_path: Path, commands: list, text: str, word: bool | None, check: bool, asked: bool, outcome: Outcome
+    tmp_path: Path, commands: list, word: list, text: str, says: bool | None, check: bool, asked: bool, outcome: tuple
 ) -> None:
-    assert login.log_in(Place(tmp_path, text), ("ci", "pw"), Registry(word), check) == outcome
+    word.append(says)
+    assert Place(tmp_path, text).log_in(("ci", "pw"), "CA", check) == outcome
     assert bool(commands) == asked
 
 
@@ -125,47 +125,95 @@ def test_tool_is_asked_where_the_file_is_right_but_the_helper_has_nothing(tmp_pa
     place = Place(tmp_path, "ci:pw")
     document = json.loads(Path(place.path).read_text())
     Path(place.path).write_text(json.dumps(document | {"credsStore": "none"}))
-    outcome = login.log_in(place, ("ci", "pw"), Registry(True), False)
-    assert not outcome.changed
+    outcome = place.log_in(("ci", "pw"), "CA", False)
+    assert outcome == (False, True)
     assert ["docker", "login", "--username", "ci", "--password-stdin", REGISTRY] in [command for command, _ in commands]
 
 
 def test_password_goes_in_on_standard_input(tmp_path: Path, commands: list) -> None:
-    login.log_in(Place(tmp_path, "ci:old"), ("ci", "pw"), Registry(True), False)
+    Place(tmp_path, "ci:old").log_in(("ci", "pw"), "CA", False)
     assert commands == [(["docker", "login", "--username", "ci", "--password-stdin", REGISTRY], "pw")]
 
 
 def test_login_that_another_file_hides_is_renewed(tmp_path: Path, commands: list) -> None:
-    outcome = login.log_in(Place(tmp_path, "ci:pw", ["/run/auth.json"]), ("ci", "pw"), Registry(True), False)
-    assert outcome.changed
+    outcome = Place(tmp_path, "ci:pw", ["/run/auth.json"]).log_in(("ci", "pw"), "CA", False)
+    assert outcome == (True, True)
     assert [command[1] for command, _ in commands] == ["login", "logout"]
 
 
 def test_file_that_others_can_read_is_closed(tmp_path: Path, commands: list) -> None:
     place = Place(tmp_path, "ci:pw")
     Path(place.path).chmod(0o644)
-    assert login.log_in(place, ("ci", "pw"), Registry(True), False).changed
-    assert login.mode(place.path) == 0o600
+    assert place.log_in(("ci", "pw"), "CA", False) == (True, True)
+    assert place.mode() == 0o600
 
 
 def test_problem_names_user_and_tool_and_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login, "run", lambda command, given="": (1, "no such host"))
+    monkeypatch.setattr(processes, "run", lambda command, given="": (1, "no such host"))
     user = {"user": "deploy", "name": "ci", "password": "pw-of-ci"}
-    outcome = login.one_user(user, str(tmp_path), Registry(None), ["docker"], "present", False)
+    outcome = login.one_user(user, str(tmp_path), {REGISTRY: True}, ["docker", "containerd"], "CA", False)
     assert outcome.problems == ["registry_client_logins: deploy cannot log in as ci with docker: no such host"]
+
+
+def test_each_user_is_logged_in_with_all_tools_and_out_under_previous_names(tmp_path: Path, commands: list) -> None:
+    user = {"user": "deploy", "name": "ci", "password": "pw"}
+    for place in (login.Docker(str(tmp_path), REGISTRY), login.Containers(str(tmp_path), REGISTRY)):
+        Path(place.path).parent.mkdir(parents=True)
+        Path(place.path).write_text(json.dumps({"auths": {"old.test:5000": entry("ci:pw")}}))
+    login.one_user(user, str(tmp_path), {"old.test:5000": False, REGISTRY: True}, ["docker", "containers"], "", False)
+    done = [(command[1], command[-1]) for command, _ in commands if command[0] in ("docker", "skopeo", "podman")]
+    assert done == [("logout", "old.test:5000")] * 2 + [("login", REGISTRY)] * 2
+
+
+def test_login_of_a_user_who_is_missing_is_passed_over_and_so_are_tools_without_logins() -> None:
+    users = [{"user": "nobody-here", "name": "ci", "password": "pw"}]
+    assert login.log_all(users, {REGISTRY: True}, ["docker"], "", False) == Outcome()
+    assert login.log_all([{"user": "root"}], {REGISTRY: True}, ["containerd"], "", False) == Outcome()
+
+
+@pytest.mark.parametrize("error", [OSError(2, "No such file or directory", "/home/x"), KeyError("pw-of-ci")])
+def test_what_fails_in_the_users_process_is_a_problem(error: BaseException) -> None:
+    def work() -> Outcome:
+        raise error
+
+    (problem,) = login.as_user(login.find_user(pwd.getpwuid(os.getuid()).pw_name), work).problems
+    assert problem.startswith("registry_client_logins: ")
+    assert "pw-of-ci" not in problem
+
+
+@pytest.mark.parametrize(
+    ("users", "tools", "programs", "check", "lines"),
+    [
+        (["root"], ["docker", "podman"], ["docker", "skopeo"], False, []),
+        (["x-y"], ["docker"], ["docker"], True, ["there is no system user 'x-y' on this host"]),
+        # Nobody logs in with containerd.
+        (["x-y"], ["containerd"], [], False, []),
+        (
+            ["root"],
+            ["docker", "podman", "skopeo"],
+            [],
+            False,
+            ["a login with docker needs", "a login with podman needs"],
+        ),
+        (["root"], ["docker", "podman", "skopeo"], [], True, []),
+        ([], ["docker"], [], False, []),
+    ],
+)
+def test_login_needs_a_user_and_a_program(
+    monkeypatch: pytest.MonkeyPatch, users: list, tools: list, programs: list, check: bool, lines: list
+) -> None:
+    monkeypatch.setattr(login, "has", lambda program: program in programs)
+    problems = login.login_problems(users, tools, check)
+    assert len(problems) == len(lines)
+    for problem, line in zip(problems, lines, strict=True):
+        assert problem.startswith(f"registry_client_logins: {line}")
 
 
 def test_logging_out_twice_changes_once(tmp_path: Path, commands: list) -> None:
     place = Place(tmp_path, "ci:pw")
-    assert login.log_out(place, check=True).changed
+    assert place.log_out(check=True) == (True, True)
     assert commands == []
-    assert login.log_out(place, check=False).changed
+    assert place.log_out(check=False) == (True, True)
     Path(place.path).write_text("{}")
-    assert not login.log_out(place, check=False).changed
+    assert place.log_out(check=False) == (False, True)
     assert len(commands) == 1
-
-
-def test_errors_of_a_program_are_one_line() -> None:
-    assert login.run(["sh", "-c", "echo out; printf 'no such\nhost' >&2; exit 3"]) == (3, "no such host")
-    assert login.run(["sh", "-c", "cat; echo err >&2"], "in") == (0, "in")
-    assert login.run(["no-such-program"]) == (1, "no-such-program: No such file or directory")

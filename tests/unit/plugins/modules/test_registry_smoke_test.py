@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.wharf.registry.plugins.module_utils import processes
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.modules import registry_smoke_test as smoke_test
 
@@ -20,7 +22,7 @@ case "$1 $2" in
     "push "*) echo "1: digest: {DIGEST} size: 1" ;;
     "image inspect") echo '["sha256:1"]' ;;
     "image ls") echo 123; echo 123 ;;
-    import*) cat >"$LOG.layer" ;;
+    import*) cat "$2" >"$LOG.layer" ;;
 esac
 """
 
@@ -33,7 +35,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("docker", "podman"):
         (tmp_path / "bin" / name).write_text(DOCKER)
         (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(processes, "PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
     monkeypatch.setenv("FAILS", "nothing")
     monkeypatch.setattr(smoke_test, "RUN", str(tmp_path / "run"))
@@ -49,8 +51,8 @@ def run(**params: object) -> dict:
 def test_push_tells_digest_and_layers_and_leaves_nothing(log: Path) -> None:
     result = run()
     assert (result["digest"], result["layers"]) == (DIGEST, ["sha256:1"])
-    assert log.read_text().splitlines() == [
-        "import - reg.test:5000/t/x:smoke-test",
+    assert re.sub(r"/\S*/wharf-smoke-test-\w+/", "", log.read_text()).splitlines() == [
+        "import layer.tar reg.test:5000/t/x:smoke-test",
         "push reg.test:5000/t/x:smoke-test",
         "image inspect --format {{json .RootFS.Layers}} reg.test:5000/t/x:smoke-test",
         "image ls --quiet reg.test:5000/t/x",
@@ -77,7 +79,7 @@ def test_failure_is_told_and_leaves_nothing(log: Path, monkeypatch: pytest.Monke
 
 
 def test_missing_tool_is_named(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(processes, "PATH", "/nowhere")
     with pytest.raises(WharfError, match="docker: No such file or directory"):
         run()
 

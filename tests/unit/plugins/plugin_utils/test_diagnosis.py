@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ansible_collections.wharf.registry.plugins.module_utils import client_links
 from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
 
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
@@ -128,6 +129,7 @@ def codes_of_the_module() -> set[str]:
     codes = set(re.findall(r'(?:BrokenError|warn)\(\s*"(\w+)"', LINKS))
     codes |= {code for pair in re.findall(r'BrokenError\("(\w+)" if .* else "(\w+)"', LINKS) for code in pair}
     codes |= {code for pair in re.findall(r'code = "(\w+)" if .* else "(\w+)"', LINKS) for code in pair}
+    codes |= set(client_links.CERTIFICATE_FAULTS.values())
     problems = re.findall(r'return BrokenError\("(engine_\w+)"', LINKS)
     return codes | {f"{code}_later" for code in problems}
 

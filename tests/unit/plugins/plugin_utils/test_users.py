@@ -282,15 +282,19 @@ def test_each_user_has_the_given_or_the_generated_password(tmp_path: Path) -> No
     assert passwords_of(None, str(tmp_path)) == {}
 
 
-def test_check_mode_has_a_placeholder(tmp_path: Path) -> None:
-    users = [{"name": "ci"}, {"name": "dev", "password": "given"}]
-    found = [{"name": "ci", "password": "later"}, {"name": "dev", "password": "given"}]
-    assert users_with_passwords(users, str(tmp_path), "later") == found
+def test_given_and_generated_passwords(tmp_path: Path) -> None:
+    (tmp_path / "ci").write_text("generated\n")
+    users = users_with_passwords([{"name": "ci"}, {"name": "dev", "password": "given"}], str(tmp_path))
+    assert users == [{"name": "ci", "password": "generated"}, {"name": "dev", "password": "given"}]
 
 
 def test_password_that_was_generated_elsewhere_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"wharf_registry_users: ci has no password.*deploy-registry\.yml"):
         users_with_passwords([{"name": "ci"}], str(tmp_path))
+
+
+def test_check_mode_has_a_placeholder(tmp_path: Path) -> None:
+    assert users_with_passwords([{"name": "ci"}], str(tmp_path), "later")[0]["password"] == "later"
 
 
 def test_logins_get_the_password_of_their_name() -> None:

@@ -1,0 +1,54 @@
+"""Running other programs, which may hang, or not be there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Any
+
+from .errors import WharfError
+from .text import one_line
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TIMEOUT = 60  # seconds
+
+
+def has(program: str) -> bool:
+    """Return whether a program is installed."""
+    return shutil.which(program, path=PATH) is not None
+
+
+def run(
+    command: list[str], given: str = "", environment: dict[str, str] | None = None, timeout: float | None = TIMEOUT
+) -> tuple[int, str]:
+    """Run a command, and return its status and its output: the end of its errors on one line where it failed.
+
+    Args:
+        command: the program and its arguments.
+        given: what it gets on its standard input.
+        environment: what it gets besides this process's environment.
+        timeout: seconds after which it is ended; None for never.
+    """
+    environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8", **(environment or {})}
+    try:
+        done = subprocess.run(command, input=given.encode(), capture_output=True, timeout=timeout, env=environment)
+    except subprocess.TimeoutExpired:
+        return 1, f"{command[0]} did not end within {timeout} seconds"
+    except OSError as error:
+        return 1, f"{command[0]}: {error.strerror}"
+    if done.returncode:
+        return done.returncode, one_line(done.stderr.decode("utf-8", "replace")[-400:], 400)
+    return 0, done.stdout.decode("utf-8", "replace")
+
+
+def must_run(command: list[str], otherwise: str, **options: Any) -> str:
+    """Return the output of a command; the other options are those of run().
+
+    Raises:
+        WharfError: it failed; the message begins with `otherwise` and ends with the command's own errors.
+    """
+    status, output = run(command, **options)
+    if status:
+        raise WharfError(f"{otherwise}: {output}")
+    return output

@@ -1,0 +1,91 @@
+"""Which settings of a registry's clients cannot work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import login_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
+
+
+def client_problems(
+    settings: Mapping[str, Any], ca: str, logins: Sequence[Mapping[str, Any]], check: bool
+) -> list[str]:
+    """Return a line for each setting of the role registry_client that cannot work. No line holds a password.
+
+    Args:
+        settings: the role's other variables, without their prefix.
+        ca: registry_client_ca.
+        logins: registry_client_logins.
+        check: whether nothing will be changed, so that certificate and passwords may be still to be made.
+    """
+    is_present, is_insecure = settings["state"] == "present", settings["trust"] == "insecure"
+    problems = [
+        *name_problems(settings["name"], "registry_client_name"),
+        *port_problems(settings["port"], "registry_client_port"),
+        *login_problems(logins, "registry_client_logins"),
+        *(
+            f"registry_client_previous_names: {item!r} is not NAME:PORT: use a list of these"
+            for item in settings["previous_names"]
+            if not re.fullmatch(r"[^:/]+:[0-9]+", item)
+        ),
+    ]
+    if is_present and not is_insecure and "-----BEGIN CERTIFICATE-----" not in ca and not (check and not ca):
+        problems.append(
+            "registry_client_ca: holds no PEM certificate: give the text of the CA certificate that signed the registry"
+        )
+    problems += tools_problems(settings["tools"], "registry_client_tools")
+    problems += store_problems(
+        boolean(settings["system_store"]), settings["trust"], "registry_client_system_store", "registry_client_trust"
+    )
+    if is_present and is_insecure and logins:
+        problems.append(
+            "registry_client_logins: a registry that is trusted as insecure takes no users: leave the list empty"
+        )
+    elif is_present and not check:
+        problems += [
+            f"registry_client_logins: {login['user']} has no password for {login['name']}: give it one"
+            for login in logins
+            if "password" not in login
+        ]
+    return problems
+
+
+def tools_problems(value: object, variable: str) -> list[str]:
+    """Judge which tools are to trust the registry: ``auto``, or a list that holds it or tools. Null means the default.
+
+    Args:
+        value: what the variable holds.
+        variable: its name, for the messages.
+    """
+    use = f"use auto, or a list out of {', '.join(TOOLS)}"
+    if value is None or value == "auto" or value == ["auto"]:
+        return []
+    if not isinstance(value, (list, tuple)):
+        return [f"{variable}: {shown(value)} is not a list: {use}"]
+    if not value:
+        return [f"{variable}: is an empty list, so that no tool would trust the registry: {use}"]
+    return [f"{variable}: {str(tool)[:80]!r} is unknown: {use}" for tool in value if tool not in TOOLS]
+
+
+def store_problems(value: bool | None, trust: str, variable: str, trust_variable: str) -> list[str]:
+    """Judge whether the system's store can trust the registry's CA; null means the default.
+
+    Args:
+        value: whether it is to.
+        trust: where trust comes from; with ``insecure`` there is no CA.
+        variable: the name of the first variable, for the messages.
+        trust_variable: the name of the second.
+    """
+    if not value or trust != "insecure":
+        return []
+    return [
+        f"{variable}: is true, but {trust_variable} is insecure, and plain HTTP has no CA that the system's store could"
+        f" take: set it to false, or use another mode"
+    ]

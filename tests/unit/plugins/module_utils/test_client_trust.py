@@ -1,0 +1,422 @@
+"""Which tools are meant, what a host needs to trust a registry, what is refused, and what is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import client_trust, daemon_json, processes
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import Trust
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.files import Entry
+
+REGISTRY = "reg.test:5000"
+CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+DOCKER_FILE = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
+DOCKER_HOSTS = f"/etc/docker/certs.d/{REGISTRY}/hosts.toml"
+PODMAN_FILE = f"/etc/containers/certs.d/{REGISTRY}/wharf-ca.crt"
+PODMAN_PLAIN = "/etc/containers/registries.conf.d/wharf-reg.test_5000.conf"
+NODE_FILE = f"/etc/containerd/certs.d/{REGISTRY}/wharf-ca.crt"
+NODE_PLAIN = f"/etc/containerd/certs.d/{REGISTRY}/hosts.toml"
+OLD_FILE = "/etc/docker/certs.d/old.test:5000/wharf-ca.crt"
+STORE = "/usr/local/share/ca-certificates"
+CONFIG = "/etc/containerd/config.toml"
+TOML = "version = 2\n"
+TABLE = '[plugins."io.containerd.grpc.v1.cri".registry]\n'
+BLOCK = f'# BEGIN wharf\n{TABLE}  config_path = "/etc/containerd/certs.d"\n# END wharf\n'
+OLD_LINE = "# BEGIN wharf old.test\n192.0.2.1 old.test\n# END wharf old.test\n"
+PLACES = ("REGISTRIES", "STORE", "STORE_LINKS", "HOSTS", "CONTAINERD_FILE", "LEDGER")
+
+
+class Host:
+    """A host in a directory, with nothing but Docker where a test says nothing else."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have all paths of the module in the directory."""
+        self.root, self.monkeypatch = str(root), monkeypatch
+        self.commands: list[list[str]] = []
+        self.answers: Callable[[list[str]], tuple[int, str]] = lambda command: (0, "")
+        self.programs = {"dockerd", "containerd", "update-ca-certificates"}
+        for name in PLACES:
+            monkeypatch.setattr(client_trust, name, self.root + getattr(client_trust, name))
+        roots = {family: self.root + path for family, path in client_trust.CERTIFICATES.items()}
+        monkeypatch.setattr(client_trust, "CERTIFICATES", roots)
+        monkeypatch.setattr(client_trust, "has", lambda program: program in self.programs)
+        for module in (client_trust, processes):
+            monkeypatch.setattr(module, "run", self.run)
+        owner = (os.getuid(), os.getgid(), 0o644)
+        monkeypatch.setattr(client_trust, "_entry", lambda text: Entry(*owner, text.encode()))
+        self.put("/etc/hosts", "127.0.0.1 localhost\n")
+
+    def run(self, command: list[str]) -> tuple[int, str]:
+        """Note a command down and answer as the test wants; containerd's own word is its file."""
+        self.commands.append(command)
+        if command == ["containerd", "config", "dump"] and self.answers(command) == (0, ""):
+            return 0, self.text(CONFIG) or ""
+        return self.answers(command)
+
+    def install(self, tools: str) -> None:
+        """Have these tools and no others."""
+        self.programs = {"dockerd" if tool == "docker" else tool for tool in tools.split()} | {"update-ca-certificates"}
+
+    def put(self, path: str, text: str = CA, mode: int = 0o644) -> str:
+        """Write a file and the directories above it."""
+        Path(self.root + path).parent.mkdir(parents=True, exist_ok=True)
+        Path(self.root + path).write_text(text)
+        Path(self.root + path).chmod(mode)
+        return path
+
+    def text(self, path: str) -> str | None:
+        """Return the text of a file; None where there is none."""
+        return Path(self.root + path).read_text() if Path(self.root + path).exists() else None
+
+    def trust(self, check: bool = False, **params: Any) -> Trust:
+        """Return what a registry needs here."""
+        params.setdefault("tools", ["auto"])
+        given = {"name": "reg.test", "port": 5000, "state": "present", "trust": "ca", "ca": CA, "address": ""}
+        return Trust({**given, "system_store": False, "previous_names": [], **params}, check)
+
+    def write(self, check: bool = False, **params: Any) -> list[str]:
+        """Write what is pending; return the paths that were changed."""
+        trust = self.trust(check, **params)
+        assert trust.problems() == []
+        trust.write_hosts()
+        trust.write()
+        return [path[len(self.root) :] for path in trust.hosts_changes.paths + trust.changes.paths]
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Return a host."""
+    return Host(tmp_path, monkeypatch)
+
+
+def directory(path: str) -> str:
+    """Return the directory of a file."""
+    return path.rpartition("/")[0]
+
+
+def test_ledger_is_the_one_of_daemon_json() -> None:
+    assert client_trust.LEDGER == daemon_json.LEDGER
+
+
+@pytest.mark.parametrize(
+    ("found", "tools", "files", "families"),
+    [
+        ("docker containerd", ["auto"], [DOCKER_FILE], ["docker"]),
+        ("", ["auto"], [DOCKER_FILE], ["docker"]),
+        ("podman skopeo", ["auto"], [PODMAN_FILE], ["containers"]),
+        ("docker buildah containerd", ["auto"], [DOCKER_FILE, PODMAN_FILE], ["docker", "containers"]),
+        ("containerd", ["auto"], [NODE_FILE], ["containerd"]),
+        ("docker containerd", ["containerd", "skopeo"], [PODMAN_FILE, NODE_FILE], ["containers", "containerd"]),
+    ],
+)
+def test_tools_are_those_that_are_found_or_named(
+    host: Host, found: str, tools: list, files: list, families: list
+) -> None:
+    host.install(found)
+    trust = host.trust(tools=tools)
+    assert [path[len(host.root) :] for path in trust.files()] == files
+    assert trust.families == families
+
+
+def test_nothing_is_pending_where_all_is_there(host: Host) -> None:
+    assert host.write() == [DOCKER_FILE]
+    assert host.text(DOCKER_FILE) == CA
+    assert host.write() == []
+    assert not host.trust().write()
+    host.put(DOCKER_FILE, "other")
+    assert host.write() == [DOCKER_FILE]
+    host.put(DOCKER_FILE, mode=0o600)
+    assert host.write() == [DOCKER_FILE]
+
+
+def test_check_mode_tells_and_changes_nothing(host: Host) -> None:
+    host.install("containerd")
+    host.put(CONFIG, TOML)
+    host.put(PODMAN_FILE)
+    changed = host.write(check=True, address="192.0.2.1", system_store=True)
+    above = [directory(PODMAN_FILE), directory(directory(PODMAN_FILE))]
+    assert changed == ["/etc/hosts", NODE_FILE, f"{STORE}/wharf-reg.test_5000_1.crt", PODMAN_FILE, *above, CONFIG]
+    assert host.text(NODE_FILE) is None
+    assert host.text(PODMAN_FILE) == CA
+    assert host.text(CONFIG) == TOML
+    assert host.text("/etc/hosts") == "127.0.0.1 localhost\n"
+    assert host.commands == [["containerd", "config", "dump"]]
+
+
+def test_files_of_a_tool_that_is_no_longer_named_go_with_their_directories(host: Host) -> None:
+    for path in (DOCKER_FILE, PODMAN_FILE):
+        host.put(path)
+    above = [directory(PODMAN_FILE), directory(directory(PODMAN_FILE))]
+    assert host.write(tools=["docker"]) == [PODMAN_FILE, *above]
+    assert not Path(host.root + above[-1]).exists()
+
+
+def test_directories_that_others_use_stay(host: Host) -> None:
+    for path in (DOCKER_FILE, f"{directory(DOCKER_FILE)}/client.cert", PODMAN_FILE):
+        host.put(path)
+    host.write(state="absent")
+    assert host.text(f"{directory(DOCKER_FILE)}/client.cert") == CA
+    assert host.text(DOCKER_FILE) is host.text(PODMAN_FILE) is None
+
+
+def test_each_tool_learns_of_plain_http_and_the_ca_goes(host: Host) -> None:
+    host.install("docker podman containerd")
+    for path in (DOCKER_FILE, PODMAN_FILE, NODE_FILE):
+        host.put(path)
+    everything = {"trust": "insecure", "tools": ["docker", "podman", "containerd"]}
+    assert host.trust(**everything).engine_options() == {
+        f"registry_client {REGISTRY}": {"insecure-registries": [REGISTRY]}
+    }
+    changed = host.write(**everything)
+    assert changed[:5] == [PODMAN_PLAIN, NODE_PLAIN, DOCKER_FILE, PODMAN_FILE, NODE_FILE]
+    assert host.text(PODMAN_PLAIN).endswith(f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n')
+    assert f'\nserver = "http://{REGISTRY}"\n' in host.text(NODE_PLAIN)
+
+
+def test_absent_removes_what_is_ours_and_asks_for_nothing(host: Host) -> None:
+    host.put(DOCKER_FILE)
+    host.put(NODE_PLAIN, 'server = "x"\n')
+    host.put("/var/lib/wharf/daemon.json.record", f'{{"registry_client {REGISTRY}": []}}')
+    trust = host.trust(state="absent")
+    assert trust.foreign == [host.root + NODE_PLAIN]
+    assert trust.engine_options() == {f"registry_client {REGISTRY}": {}}
+    assert host.write(state="absent") == [DOCKER_FILE, directory(DOCKER_FILE), directory(directory(DOCKER_FILE))]
+    assert host.text(NODE_PLAIN) == 'server = "x"\n'
+    assert host.write(state="absent") == []
+    assert host.trust(state="absent", port=5001).engine_options() == {}
+
+
+def test_previous_names_lose_all_and_the_present_one_gets_all(host: Host) -> None:
+    host.put(OLD_FILE)
+    host.put("/etc/hosts", OLD_LINE)
+    host.put("/var/lib/wharf/daemon.json.record", '{"registry_client old.test:5000": []}')
+    wanted = {"previous_names": ["old.test:5000"], "address": "192.0.2.2"}
+    assert host.trust(**wanted).engine_options() == {"registry_client old.test:5000": {}}
+    assert host.write(**wanted) == ["/etc/hosts", DOCKER_FILE, OLD_FILE, directory(OLD_FILE)]
+    assert host.text("/etc/hosts") == "# BEGIN wharf reg.test\n192.0.2.2 reg.test\n# END wharf reg.test\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "ca"),
+    [
+        ({}, ""),
+        ({DOCKER_FILE: "CA", PODMAN_FILE: "CA"}, "CA"),
+        ({DOCKER_FILE: "CA", PODMAN_FILE: "other"}, ""),
+        ({OLD_FILE: "CA"}, ""),
+    ],
+)
+def test_ca_is_known_where_all_tools_have_the_same(host: Host, files: dict, ca: str) -> None:
+    for path, text in files.items():
+        host.put(path, text)
+    assert host.trust(ca="", previous_names=["old.test:5000"]).ca == ca
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "new"),
+    [
+        ("a\n", {}, None),
+        ("a\n", {"address": "::1"}, "a\n# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\n"),
+        ("a", {"address": "::1"}, "a\n# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\n"),
+        ("::1 reg.test\n", {"address": "::1"}, None),  # a line of somebody's own
+        ("# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\nb\n", {}, "b\n"),
+        ("# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\nb\n", {"address": "::1"}, None),
+        (
+            "# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\nb\n",
+            {"address": "::2"},
+            "# BEGIN wharf reg.test\n::2 reg.test\n# END wharf reg.test\nb\n",
+        ),
+        ("# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test", {"address": "::1", "state": "absent"}, ""),
+        # The name has been at another port before: its line is the present one's.
+        (
+            "# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\n",
+            {"address": "::1", "previous_names": ["reg.test:5001"]},
+            None,
+        ),
+    ],
+)
+def test_line_in_the_hosts_file(host: Host, text: str, wanted: dict, new: str | None) -> None:
+    host.put("/etc/hosts", text, 0o664)
+    trust = host.trust(**wanted)
+    trust.write_hosts()
+    assert host.text("/etc/hosts") == (text if new is None else new)
+    assert bool(trust.hosts_changes.paths) == (new is not None)
+    assert Path(host.root + "/etc/hosts").stat().st_mode & 0o7777 == 0o664
+
+
+def test_hosts_file_that_is_a_mount_point_is_written_all_the_same(host: Host) -> None:
+    def busy(*_: object) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    host.monkeypatch.setattr(client_trust.Changes, "file", busy)
+    host.trust(address="192.0.2.1").write_hosts()
+    assert "\n192.0.2.1 reg.test\n" in host.text("/etc/hosts")
+
+
+def test_system_store_gets_one_certificate_a_file(host: Host) -> None:
+    other = CA.replace("MIIB", "MIIC")
+    first, second = (f"{STORE}/wharf-reg.test_5000_{number}.crt" for number in (1, 2))
+    assert host.write(system_store=True, ca=f"# one\n{CA}\n# two\n{other}") == [DOCKER_FILE, first, second]
+    assert (host.text(first), host.text(second)) == (CA, other)
+    assert host.commands == [["update-ca-certificates", "--fresh"]]
+
+
+def test_system_store_is_updated_after_a_run_that_was_cut_off(host: Host) -> None:
+    path = f"{STORE}/wharf-reg.test_5000_1.crt"
+    for there in (DOCKER_FILE, path, f"{STORE}/wharf-other.test_5000_1.crt"):
+        host.put(there)
+    assert host.trust(system_store=True).write()
+    assert host.commands == [["update-ca-certificates", "--fresh"]]
+    host.put("/etc/ssl/certs/wharf-reg.test_5000_1.pem")
+    assert not host.trust(system_store=True).write()
+    assert len(host.commands) == 1
+    assert host.write() == [path]
+    assert len(host.commands) == 2
+
+
+# containerd ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dump", "path"),
+    [
+        ("", ""),
+        ('[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = ""\n', ""),
+        ('[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/srv/registries"\n', "/srv/registries"),
+        ("[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/a:/b'\n", "/a"),
+        ('[plugins."x".registry]\n[plugins."y"]\n  config_path = "/srv"\n', ""),
+        ('[plugins."x".registry]\nconfig_path = ""\n[plugins."y".registry]\na = 1\nconfig_path = "/srv"\n', "/srv"),
+    ],
+)
+def test_containerds_directory_is_found_in_its_configuration(host: Host, dump: str, path: str) -> None:
+    host.put(CONFIG, dump)
+    assert client_trust.Containerd(is_used=False).config_path == path
+
+
+@pytest.mark.parametrize(
+    ("installed", "before", "after"),
+    [
+        ("containerd", TOML, TOML + BLOCK),
+        ("containerd", "version = 3\n", '[plugins."io.containerd.cri.v1.images".registry]'),
+        ("containerd", None, "# BEGIN wharf\nversion = 2\n[plugins"),
+        ("containerd", f'{TABLE}  config_path = "/srv"\n', f'{TABLE}  config_path = "/srv"\n'),
+        # dpkg would ask which file to keep when the package comes.
+        ("", None, None),
+    ],
+)
+def test_containerd_is_told_where_to_look_unless_it_knows(
+    host: Host, installed: str, before: str | None, after: str | None
+) -> None:
+    host.install(installed)
+    if before is not None:
+        host.put(CONFIG, before)
+    host.write(tools=["containerd"])
+    assert (host.text(CONFIG) is None) == (after is None)
+    assert (after or "") in (host.text(CONFIG) or "")
+    assert (["service", "containerd", "restart"] in host.commands) == (before != after)
+
+
+def test_containerds_own_directory_is_used(host: Host) -> None:
+    host.install("containerd")
+    host.put(CONFIG, f'{TABLE}  config_path = "{host.root}/srv"\n')
+    assert host.write() == [f"/srv/{REGISTRY}/wharf-ca.crt"]
+    assert host.write(state="absent") == [f"/srv/{REGISTRY}/wharf-ca.crt", f"/srv/{REGISTRY}"]
+
+
+@pytest.mark.parametrize(("registry", "text"), [("old.test:5000", TOML), ("other.test:5000", None)])
+def test_containerds_block_stays_while_another_registry_needs_it(host: Host, registry: str, text: str | None) -> None:
+    host.put(CONFIG, TOML + BLOCK)
+    host.put(f"/etc/containerd/certs.d/{registry}/hosts.toml", 'server = "x"\n')
+    host.write(state="absent", previous_names=["old.test:5000"])
+    assert host.text(CONFIG) == (text or TOML + BLOCK)
+
+
+@pytest.mark.parametrize(("rest", "gone"), [("", True), ("\n", True), (TOML, False)])
+def test_file_of_containerds_that_held_nothing_but_our_block_goes(host: Host, rest: str, gone: bool) -> None:
+    host.put(CONFIG, rest + BLOCK)
+    assert host.write(state="absent") == [CONFIG]
+    assert (host.text(CONFIG) is None) == gone
+
+
+@pytest.mark.parametrize("text", ["", "\n", TOML])
+def test_file_of_containerds_without_our_block_stays(host: Host, text: str) -> None:
+    host.put(CONFIG, text)
+    assert host.write(state="absent") == []
+    assert host.text(CONFIG) == text
+
+
+def test_containerd_that_refuses_the_configuration_keeps_the_old_one(host: Host) -> None:
+    host.install("containerd")
+    host.put(CONFIG, TOML)
+    host.answers = lambda command: (1, "cannot parse it") if "--config" in command else (0, "")
+    with pytest.raises(WharfError, match=r"config\.toml: containerd refuses it: cannot parse it"):
+        host.write()
+    assert host.text(CONFIG) == TOML
+
+
+def test_containerd_that_does_not_start_gets_the_old_configuration_back(host: Host) -> None:
+    host.install("containerd")
+    host.put(CONFIG, TOML)
+    seen = []
+
+    def answer(command: list[str]) -> tuple[int, str]:
+        if command[0] == "service":
+            seen.append(host.text(CONFIG) == TOML)
+        return (1, "it does not start") if seen == [False] else (0, "")
+
+    host.answers = answer
+    with pytest.raises(WharfError, match="containerd does not start with it: it does not start"):
+        host.write()
+    assert seen == [False, True]
+
+
+# Refusals -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("installed", "files", "wanted", "line"),
+    [
+        ("containerd", {CONFIG: TOML}, {}, ""),
+        ("containerd", {NODE_PLAIN: "x\n"}, {}, f"registry_client_tools: {NODE_PLAIN} is not Wharf's, and containerd"),
+        ("containerd", {NODE_PLAIN: ""}, {}, f"registry_client_tools: {NODE_PLAIN} is not Wharf's, and containerd"),
+        ("containerd", {CONFIG: "broken"}, {}, f"{CONFIG}: containerd cannot read it"),
+        ("containerd", {CONFIG: "x.registry.mirrors.y\n"}, {}, f"{CONFIG}: has registry.mirrors"),
+        ("containerd", {CONFIG: TOML + TABLE}, {}, f"{CONFIG}: has the CRI plugin's table registry"),
+        ("containerd", {CONFIG: "# old\n"}, {}, f"{CONFIG}: is of version 1"),
+        ("docker", {DOCKER_HOSTS: "new\n"}, {}, f"registry_client_tools: {DOCKER_HOSTS} is not Wharf's, and an engine"),
+        # The classic image store does not read it.
+        ("docker", {DOCKER_HOSTS: "classic\n"}, {}, ""),
+        # Another's table with a directory in it.
+        ("containerd", {CONFIG: f'{TOML}{TABLE}  config_path = "/srv"\n'}, {}, ""),
+        # Not there yet, so not asked.
+        ("", {CONFIG: "# old\n"}, {"tools": ["containerd"]}, ""),
+        # In the way of a previous name only, which loses all anyway.
+        ("containerd", {NODE_PLAIN.replace("reg", "old"): "x\n"}, {"previous_names": ["old.test:5000"]}, ""),
+        ("containerd", {NODE_PLAIN: "x\n"}, {"state": "absent"}, ""),
+    ],
+)
+def test_what_cannot_work_is_refused_and_nothing_else(
+    host: Host, installed: str, files: dict, wanted: dict, line: str
+) -> None:
+    host.install(installed)
+    for path, text in files.items():
+        host.put(path, text)
+    if files.get(CONFIG) == "broken":
+        host.answers = lambda command: (1, "cannot parse it")
+    if files.get(DOCKER_HOSTS) == "new\n":
+        host.answers = lambda command: (0, '[["driver-type","io.containerd.snapshotter.v1"]]')
+    problems = [problem.replace(host.root, "") for problem in host.trust(**wanted).problems()]
+    assert len(problems) == bool(line)
+    assert "".join(problems).startswith(line)
+
+
+def test_system_store_needs_its_program(host: Host) -> None:
+    assert host.trust(system_store=True).problems() == []
+    host.programs = {"dockerd"}
+    (problem,) = host.trust(system_store=True).problems()
+    assert problem.startswith("registry_client_system_store: there is no update-ca-certificates")

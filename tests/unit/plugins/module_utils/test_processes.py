@@ -1,0 +1,24 @@
+"""Running other programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import processes
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+
+
+def test_errors_of_a_program_are_one_line() -> None:
+    assert processes.run(["sh", "-c", "echo out; printf 'no such\nhost' >&2; exit 3"]) == (3, "no such host")
+    assert processes.run(["sh", "-c", "cat; echo err >&2"], "in") == (0, "in")
+    assert processes.run(["no-such-program"]) == (1, "no-such-program: No such file or directory")
+
+
+def test_program_that_hangs_is_ended() -> None:
+    assert processes.run(["sleep", "9"], timeout=0.1) == (1, "sleep did not end within 0.1 seconds")
+
+
+def test_program_that_must_not_fail() -> None:
+    assert processes.must_run(["cat"], "x", given="in") == "in"
+    with pytest.raises(WharfError, match="^/etc/x: it is refused: no such host$"):
+        processes.must_run(["sh", "-c", "echo no such host >&2; exit 3"], "/etc/x: it is refused")

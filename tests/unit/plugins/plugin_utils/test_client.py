@@ -1,0 +1,94 @@
+"""Which settings of clients are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
+from ansible_collections.wharf.registry.plugins.plugin_utils import client
+
+CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+LOGIN = {"user": "root", "name": "ci", "password": "secret"}
+SETTINGS = {
+    "state": "present",
+    "name": "reg.test",
+    "port": 5000,
+    "trust": "ca",
+    "tools": "auto",
+    "system_store": False,
+    "previous_names": [],
+}
+
+
+@pytest.mark.parametrize("tools", [None, "auto", ["auto"], ["docker"], list(TOOLS)])
+def test_good_tools_pass(tools: Any) -> None:
+    assert client.tools_problems(tools, "v") == []
+
+
+@pytest.mark.parametrize(
+    ("tools", "line"),
+    [
+        ("docker", "v: 'docker' is not a list: use auto, or a list out of docker, podman, buildah, skopeo, containerd"),
+        (5, "v: 5 is not a list"),
+        ({"docker": True}, "v: a mapping is not a list"),
+        ([], "v: is an empty list"),
+        (["docker", "nerdctl"], "v: 'nerdctl' is unknown: use auto, or a list out of docker"),
+        (["auto", "docker"], "v: 'auto' is unknown"),
+    ],
+)
+def test_bad_tools_are_named(tools: Any, line: str) -> None:
+    problems = client.tools_problems(tools, "v")
+    assert len(problems) == 1
+    assert problems[0].startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("value", "trust", "line"),
+    [
+        (None, "insecure", ""),
+        (False, "insecure", ""),
+        (True, "ca", ""),
+        (True, "insecure", "v: is true, but t is insecure"),
+    ],
+)
+def test_system_store_needs_a_ca(value: Any, trust: str, line: str) -> None:
+    problems = client.store_problems(value, trust, "v", "t")
+    assert "".join(problems).startswith(line)
+    assert bool(problems) == bool(line)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ca", "logins", "check", "line"),
+    [
+        ({}, CA, [], False, ""),
+        ({}, CA, [LOGIN], False, ""),
+        ({}, "", [], False, "registry_client_ca: holds no PEM certificate"),
+        ({}, "no PEM", [], True, "registry_client_ca: holds no PEM certificate"),
+        ({}, "", [], True, ""),  # may still be to be issued
+        ({"state": "absent"}, "", [], False, ""),
+        ({"trust": "insecure"}, "", [], False, ""),
+        ({"trust": "insecure"}, "", [LOGIN], False, "registry_client_logins: a registry that is trusted as insecure"),
+        (
+            {"trust": "insecure", "system_store": "true"},
+            "",
+            [],
+            False,
+            "registry_client_system_store: is true, but reg",
+        ),
+        ({"tools": []}, CA, [], False, "registry_client_tools: is an empty list"),
+        ({"previous_names": ["old.test:5000", "old"]}, CA, [], False, "registry_client_previous_names: 'old' is not"),
+        ({"name": "https://reg.test"}, CA, [], False, "registry_client_name: 'https://reg.test' has a scheme"),
+        ({"port": 0}, CA, [], False, "registry_client_port: 0 is not a TCP port"),
+        ({}, CA, [{"user": "root"}], True, "registry_client_logins: login 1 ('root') has no name"),
+        ({}, CA, [{"user": "root", "name": "ci"}], False, "registry_client_logins: root has no password for ci: give"),
+        ({}, CA, [{"user": "root", "name": "ci"}], True, ""),  # may still be to be generated
+        ({"state": "absent"}, "", [{"user": "root", "name": "ci"}], False, ""),
+    ],
+)
+def test_settings_that_cannot_work_are_named(settings: dict, ca: str, logins: list, check: bool, line: str) -> None:
+    problems = client.client_problems({**SETTINGS, **settings}, ca, logins, check)
+    assert len(problems) == bool(line)
+    assert "".join(problems).startswith(line)
+    assert "secret" not in "".join(problems)
