@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import glob
 import hashlib
 import http.client
 import json
-import os
-import re
 import socket
 import ssl
 import time
@@ -26,6 +23,7 @@ from .text import one_line
 
 LARGEST_BODY = 16 * 1024 * 1024  # bytes of a manifest, a list or an error
 CHUNK = 1024 * 1024
+ACCEPT = {"Accept": ", ".join(MEDIA_TYPES)}
 # Version 2 writes a tag in two steps: while its repository is pushed to, it may answer with an error for a moment.
 RETRIES = 3
 RETRY_PAUSE = 0.3  # seconds
@@ -48,38 +46,26 @@ class CertificateError(NoResponseError):
     """The registry's certificate does not verify; `code` is OpenSSL's. Waiting does not help."""
 
     def __init__(self, message: str, code: int) -> None:
-        """Take the message, and ssl.SSLCertVerificationError.verify_code."""
         super().__init__(message)
         self.code = code
-
-
-class ProtocolError(RegistryError):
-    """What answers is no registry."""
 
 
 class StatusError(RegistryError):
     """The registry answers with an error."""
 
-    def __init__(self, message: str, response: Response) -> None:
-        """Take the message and the whole response."""
+    def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
-        self.response = response
-        self.status = response.status
+        self.status = status
 
 
 class NotFoundError(StatusError):
     """The registry does not have it."""
 
 
-class UnauthorizedError(StatusError):
-    """The registry does not accept the user, or its password, or asks for one."""
-
-
 class DigestError(RegistryError):
     """The content has another digest than the one that was asked for."""
 
     def __init__(self, what: str, expected: str, found: str) -> None:
-        """Take what it is, and both digests."""
         super().__init__(f"{what} is damaged: its content has the digest {found} instead of {expected}")
         self.expected, self.found = expected, found
 
@@ -112,16 +98,15 @@ class Manifest:
     """A manifest or index, byte for byte, with the digest of these bytes."""
 
     digest: str
-    media_type: str
     content: bytes
     document: dict[str, Any]
 
 
-def trust(*paths: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
+def trust(*files: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
     """Return what judges a certificate as Go's programs do: by its names, and any certificate may be an anchor.
 
     Args:
-        paths: files of CA certificates in PEM, or directories of *.crt files.
+        files: CA certificates in PEM.
         pem: CA certificates themselves.
         system: whether the CAs that this host trusts count, too.
 
@@ -133,15 +118,13 @@ def trust(*paths: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
     context.verify_flags |= PARTIAL_CHAIN
     if system:
         context.load_default_certs()
-    for path in paths:
-        files = sorted(glob.glob(os.path.join(glob.escape(path), "*.crt"))) if os.path.isdir(path) else [path]
-        for file in files:
-            try:
-                context.load_verify_locations(cafile=file)
-            except ssl.SSLError:
-                raise TrustError(f"{file} holds no CA certificate in PEM") from None
-            except OSError as error:
-                raise TrustError(f"{file} cannot be read: {error.strerror}") from None
+    for file in files:
+        try:
+            context.load_verify_locations(cafile=file)
+        except ssl.SSLError:
+            raise TrustError(f"{file} holds no CA certificate in PEM") from None
+        except OSError as error:
+            raise TrustError(f"{file} cannot be read: {error.strerror}") from None
     if pem:
         try:
             context.load_verify_locations(cadata=pem)
@@ -164,10 +147,8 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, client: Client) -> None:
         super().__init__(client.name, client.port, timeout=client.timeout)
         self.client = client
-        self.used = False
 
     def connect(self) -> None:
-        """Connect, and verify the registry's name where TLS is spoken."""
         client = self.client
         self.sock = socket.create_connection((client.address, client.port), timeout=client.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -207,15 +188,12 @@ class Client:
         self._connection: _Connection | None = None
 
     def __enter__(self) -> Client:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the connection."""
         self.close()
 
     def __str__(self) -> str:
-        """Return NAME:PORT."""
         return f"{self.name}:{self.port}"
 
     def close(self) -> None:
@@ -226,37 +204,19 @@ class Client:
 
     # Requests -----------------------------------------------------------------------------------------------------
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        headers: dict[str, str] | None = None,
-        limit: int = LARGEST_BODY,
-    ) -> Response:
+    def request(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Response:
         """Return the whole response, whatever its status.
 
         Raises:
             NoResponseError: nothing answers, or the connection breaks off.
             CertificateError: the certificate does not verify.
-            ProtocolError: what answers does not speak HTTP, or says more than the limit.
+            RegistryError: what answers does not speak HTTP, or says too much.
         """
         with self._errors():
-            response = self._send(method, path, body, headers)
-            content = response.read(limit + 1)
-            if len(content) <= limit:
-                _check_whole(response)
-        if len(content) > limit:
-            self.close()
-            raise ProtocolError(f"the response of {self} to {method} {_plain(path)} is larger than {limit} bytes")
-        return Response(response.status, response.headers, content)
+            return self._read(self._send(method, path, body, headers))
 
-    def expect(self, wanted: int, method: str, path: str, *arguments: Any) -> Response:
-        """Return the response if it has this status; arguments as for request().
-
-        Raises:
-            StatusError: it has another one; NotFoundError and UnauthorizedError are two of its kind.
-        """
+    def _expect(self, wanted: int, method: str, path: str, *arguments: Any) -> Response:
+        """Return the response if it has this status; arguments as for request(). Raises StatusError."""
         response = self.request(method, path, *arguments)
         if response.status != wanted:
             raise self._status_error(method, path, response)
@@ -272,49 +232,57 @@ class Client:
                 raise RuntimeError("no password goes to a server whose certificate is not verified")
             headers["Authorization"] = f"Basic {self._login}"
         while True:
+            fresh = self._connection is None
             connection = self._connection = self._connection or _Connection(self)
             try:
                 connection.request(method, path, body or None, headers)
-                response = connection.getresponse()
+                return connection.getresponse()
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 # A server may close a connection that rests, at any time.
                 self.close()
-                if not connection.used or method not in ("GET", "HEAD"):
+                if fresh or method not in ("GET", "HEAD"):
                     raise
-            else:
-                connection.used = True
-                return response
+
+    def _read(self, response: http.client.HTTPResponse) -> Response:
+        """Read the body of a response."""
+        content = response.read(LARGEST_BODY + 1)
+        if len(content) > LARGEST_BODY:
+            raise RegistryError(f"a response of {self} is larger than {LARGEST_BODY} bytes")
+        _check_whole(response)
+        return Response(response.status, response.headers, content)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what the standard library raises into messages; the connection is closed then."""
+        """Turn what the standard library raises into messages. The connection is closed unless all was read."""
+        whole = False
         try:
             yield
+            whole = True
         except ssl.SSLCertVerificationError as error:
-            self.close()
             message = f"the certificate of {self} does not verify: {error.verify_message.rstrip('.')}"
             raise CertificateError(message, error.verify_code) from error
         except (OSError, UnicodeError) as error:  # http.client.RemoteDisconnected is an OSError
-            self.close()
             reason = "no response in time" if isinstance(error, socket.timeout) else getattr(error, "strerror", "")
             raise NoResponseError(f"the registry does not answer as {self}: {reason or one_line(error)}") from error
         except http.client.HTTPException as error:
-            self.close()
-            raise ProtocolError(f"what answers as {self} does not speak HTTP ({type(error).__name__})") from error
+            raise RegistryError(f"what answers as {self} does not speak HTTP ({type(error).__name__})") from error
+        finally:
+            if not whole:
+                self.close()
 
     def _status_error(self, method: str, path: str, response: Response) -> StatusError:
         """Return the error for a response that is not what it should be."""
         if response.status == 401:
-            message = (
-                f"{self} refuses the user {self.user!r}, or its password" if self.user else f"{self} asks for a user"
-            )
-            return UnauthorizedError(message, response)
-        errors = response.document().get("errors")
-        words = errors[0].get("message") if isinstance(errors, list) and errors and isinstance(errors[0], dict) else ""
-        words = words or response.body.decode("utf-8", "replace")
-        message = f"{self} answered {method} {_plain(path)} with HTTP status {response.status}"
+            refused = f"refuses the user {self.user!r}, or its password" if self.user else "asks for a user"
+            return StatusError(f"{self} {refused}", 401)
+        try:
+            words = response.document()["errors"][0]["message"]
+        except (LookupError, TypeError):
+            words = response.body.decode("utf-8", "replace")
+        path = path.partition("?")[0]  # the query may hold an upload's state
+        message = f"{self} answered {method} {path} with HTTP status {response.status}: {one_line(words)}"
         kind = NotFoundError if response.status == 404 else StatusError
-        return kind(f"{message}: {one_line(words)}" if words.strip() else message, response)
+        return kind(message.rstrip(": "), response.status)
 
     # The registry itself ------------------------------------------------------------------------------------------
 
@@ -326,7 +294,7 @@ class Client:
         """
         response = self.request("GET", "/v2/")
         if not response.is_registry():
-            raise ProtocolError(f"what answers as {self} is no registry: HTTP status {response.status}")
+            raise RegistryError(f"what answers as {self} is no registry: HTTP status {response.status}")
         if response.status not in (200, 401):
             raise self._status_error("GET", "/v2/", response)
         return response
@@ -341,112 +309,65 @@ class Client:
         while True:
             try:
                 return self.ping()
-            except CertificateError:
-                raise
-            except RegistryError:
-                if time.monotonic() > deadline:
+            except RegistryError as error:
+                if isinstance(error, CertificateError) or time.monotonic() > deadline:
                     raise
             self.close()
             time.sleep(pause)
 
     def certificate(self) -> bytes:
-        """Return the certificate that is served, DER; empty over plain HTTP.
-
-        Raises:
-            NoResponseError: there is none.
-        """
+        """Return the certificate that is served over TLS, DER. Raises NoResponseError where there is none."""
         with self._errors():
-            if self._connection is None or self._connection.sock is None:
-                self._connection = _Connection(self)
+            self._connection = self._connection or _Connection(self)
+            if self._connection.sock is None:
                 self._connection.connect()
-            sock = self._connection.sock
-            return (sock.getpeercert(binary_form=True) or b"") if isinstance(sock, ssl.SSLSocket) else b""
-
-    def catalog(self) -> Iterator[str]:
-        """Yield the names of all repositories."""
-        return self._pages("/v2/_catalog", "repositories")
-
-    def tags(self, repository: str) -> Iterator[str]:
-        """Yield the tags of a repository. Raises NotFoundError where there is no such repository."""
-        return self._pages(f"/v2/{repository}/tags/list", "tags")
-
-    def _pages(self, path: str, key: str) -> Iterator[str]:
-        """Yield the entries of a list that comes in pages."""
-        url, seen = f"{path}?n=1000", set()
-        while url and url not in seen:  # a registry that repeats itself has no end
-            seen.add(url)
-            response = self.expect(200, "GET", url)
-            yield from response.document().get(key) or []
-            following = re.match(r"<(?:https?://[^/>]*)?(/v2/[^>]*)>;\s*rel=\"?next", response.headers.get("Link", ""))
-            url = following[1] if following else ""
+            return self._connection.sock.getpeercert(binary_form=True)
 
     # Manifests ----------------------------------------------------------------------------------------------------
 
     def manifest(self, repository: str, reference: str) -> Manifest:
-        """Return a manifest or index, compared with its digest.
-
-        Args:
-            repository: its repository.
-            reference: a tag or a digest.
+        """Return the manifest or index that a tag or digest leads to, compared with its digest.
 
         Raises:
             NotFoundError: the registry does not have it.
             DigestError: its content is not what the reference or the registry says.
         """
         path = f"/v2/{repository}/manifests/{reference}"
-        accept = {"Accept": ", ".join(MEDIA_TYPES)}
-        response = self.request("GET", path, b"", accept)
+        response = self.request("GET", path, b"", ACCEPT)
         for _ in range(RETRIES):
-            if response.status != 500:
-                break
-            time.sleep(RETRY_PAUSE)
-            response = self.request("GET", path, b"", accept)
+            if response.status == 500:
+                time.sleep(RETRY_PAUSE)
+                response = self.request("GET", path, b"", ACCEPT)
         if response.status != 200:
             raise self._status_error("GET", path, response)
-        named = response.headers.get("Docker-Content-Digest", "")
-        expected = reference if DIGEST.fullmatch(reference) else named
-        digest = digest_of(response.body, expected.partition(":")[0] if DIGEST.fullmatch(expected) else "sha256")
+        expected = reference if DIGEST.fullmatch(reference) else response.headers.get("Docker-Content-Digest", "")
+        digest = digest_of(response.body, "sha512" if expected.startswith("sha512:") else "sha256")
         if expected and digest != expected:
             raise DigestError(f"the manifest {reference} of {repository}", expected, digest)
-        document = response.document()
-        return Manifest(digest, media_type(document), response.body, document)
+        return Manifest(digest, response.body, response.document())
 
     def digest(self, repository: str, reference: str) -> str:
         """Return the digest of a manifest or index as the registry names it. Raises NotFoundError."""
-        path = f"/v2/{repository}/manifests/{reference}"
-        response = self.expect(200, "HEAD", path, b"", {"Accept": ", ".join(MEDIA_TYPES)})
+        response = self._expect(200, "HEAD", f"/v2/{repository}/manifests/{reference}", b"", ACCEPT)
         return response.headers.get("Docker-Content-Digest", "")
 
-    def sizes(self, repository: str, manifest: Manifest) -> dict[str, int]:
-        """Return the bytes of everything that an image needs, by digest: manifests as they are, blobs as they say."""
-        known = {manifest.digest: manifest}
+    def size(self, repository: str, manifest: Manifest) -> int:
+        """Return the bytes of everything that an image needs, each once: manifests as they are, blobs as they say."""
         sizes: dict[str, int] = {}
 
         def read(digest: str) -> dict[str, Any]:
-            found = known.get(digest) or self.manifest(repository, digest)
+            found = manifest if digest == manifest.digest else self.manifest(repository, digest)
             sizes[digest] = len(found.content)
             return found.document
 
         for _digest, document in walk(manifest.digest, read):
             sizes.update({blob["digest"]: blob.get("size", 0) for blob in blobs(document)})
-        return sizes
+        return sum(sizes.values())
 
-    def push_manifest(self, repository: str, reference: str, content: bytes, kind: str = "") -> str:
-        """Push a manifest or index, and return its digest.
-
-        Args:
-            repository: where to.
-            reference: its tag, or its digest.
-            content: its bytes.
-            kind: its media type; from the content when it is empty.
-        """
-        path = f"/v2/{repository}/manifests/{reference}"
-        self.expect(201, "PUT", path, content, {"Content-Type": kind or media_type(json.loads(content))})
-        return digest_of(content)
-
-    def delete_manifest(self, repository: str, digest: str) -> None:
-        """Delete a manifest with all its tags."""
-        self.expect(202, "DELETE", f"/v2/{repository}/manifests/{digest}")
+    def push_manifest(self, repository: str, reference: str, content: bytes) -> None:
+        """Push a manifest or index under a tag or its digest."""
+        headers = {"Content-Type": media_type(json.loads(content))}
+        self._expect(201, "PUT", f"/v2/{repository}/manifests/{reference}", content, headers)
 
     # Blobs --------------------------------------------------------------------------------------------------------
 
@@ -459,38 +380,24 @@ class Client:
         """
         path = f"/v2/{repository}/blobs/{digest}"
         state = hashlib.new(digest.partition(":")[0])
-        whole = False
-        try:
-            with self._errors():
-                response = self._send("GET", path)
-                if response.status != 200:
-                    found = Response(response.status, response.headers, response.read(LARGEST_BODY))
-                    raise self._status_error("GET", path, found)
-                while part := response.read(CHUNK):
-                    state.update(part)
-                    yield part
-                _check_whole(response)
-            whole = True
-        finally:
-            if not whole:
-                self.close()
+        with self._errors():
+            response = self._send("GET", path)
+            if response.status != 200:
+                raise self._status_error("GET", path, self._read(response))
+            while part := response.read(CHUNK):
+                state.update(part)
+                yield part
+            _check_whole(response)
         if (found := f"{state.name}:{state.hexdigest()}") != digest:
             raise DigestError(f"the blob {digest} of {repository}", digest, found)
 
-    def push_blob(self, repository: str, content: bytes) -> str:
-        """Push a blob, and return its digest."""
-        headers = self.expect(202, "POST", f"/v2/{repository}/blobs/uploads/").headers
+    def push_blob(self, repository: str, content: bytes) -> None:
+        """Push a blob."""
+        headers = self._expect(202, "POST", f"/v2/{repository}/blobs/uploads/").headers
         # The location may have the scheme and the name that clients use.
         location = "/v2/" + headers.get("Location", "").partition("/v2/")[2]
-        digest = digest_of(content)
-        path = f"{location}{'&' if '?' in location else '?'}digest={digest}"
-        self.expect(201, "PUT", path, content, {"Content-Type": "application/octet-stream"})
-        return digest
-
-
-def _plain(path: str) -> str:
-    """Return a path without its query, which may hold an upload's state."""
-    return path.partition("?")[0]
+        path = f"{location}{'&' if '?' in location else '?'}digest={digest_of(content)}"
+        self._expect(201, "PUT", path, content, {"Content-Type": "application/octet-stream"})
 
 
 def _check_whole(response: http.client.HTTPResponse) -> None:

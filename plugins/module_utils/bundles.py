@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError, WharfError
-from .manifests import OCI_INDEX, blobs, digest_of, media_type, walk
+from .manifests import OCI_INDEX, media_type, needed_blobs, parse, walk
 from .references import REPOSITORY_TAG
 from .storage import Storage
 from .text import human_bytes, table
@@ -49,10 +49,7 @@ def room_at(path: Path | str) -> dict[str, Any]:
 
 
 def check_room(*needs: tuple[dict[str, Any], int]) -> None:
-    """Refuse files that do not fit.
-
-    Args:
-        needs: rooms with the bytes that each must take; several may lie on one file system.
+    """Refuse files that do not fit into rooms, several of which may lie on one file system.
 
     Raises:
         WharfError: they do not fit.
@@ -66,41 +63,41 @@ def check_room(*needs: tuple[dict[str, Any], int]) -> None:
             )
 
 
-# Writing ------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
-class Plan:
-    """What a bundle will hold."""
+class Contents:
+    """What a bundle holds, or will hold."""
 
     images: list[dict[str, Any]]  # image (its name), digest and size of each
     sizes: dict[str, int]  # bytes of each blob
     index: bytes  # index.json
     registry_image: str  # the id of the registry's own image; empty when it stays out
 
-    @property
     def room(self) -> int:
         """Return the bytes that the file takes at most, without the registry's own image."""
         return sum(self.sizes.values()) + HEADER * len(self.sizes) + CHUNK
 
     def summary(self) -> dict[str, Any]:
-        """Return what the module registry_bundle returns."""
+        """Return what the module registry_bundle returns, also as a table for people."""
+        size, short = sum(self.sizes.values()), len("sha256:") + 12
         fingerprint = hashlib.sha256(self.index).hexdigest()
-        return _summary(self.images, self.sizes, fingerprint, self.registry_image)
+        rows = [("image", "digest", "size")]
+        rows += [(image["image"], image["digest"][:short], human_bytes(image["size"])) for image in self.images]
+        if self.registry_image:
+            rows.append(("the registry's own image", self.registry_image[:short], ""))
+        rows.append(("all, each blob once", "", human_bytes(size)))
+        return {
+            "images": self.images,
+            "size": size,
+            "fingerprint": fingerprint,
+            "registry_image": self.registry_image,
+            "table": "\n".join([*table(rows), f"fingerprint: {fingerprint}"]),
+        }
 
 
-def _summary(images: list[dict[str, Any]], sizes: dict[str, int], fingerprint: str, own: str) -> dict[str, Any]:
-    """Return what a bundle holds, also as a table for people."""
-    size, short = sum(sizes.values()), len("sha256:") + 12
-    rows = [("image", "digest", "size")]
-    rows += [(image["image"], image["digest"][:short], human_bytes(image["size"])) for image in images]
-    rows += [("the registry's own image", own[:short], "")] if own else []
-    rows.append(("all, each blob once", "", human_bytes(size)))
-    text = "\n".join([*table(rows), f"fingerprint: {fingerprint}"])
-    return {"images": images, "size": size, "fingerprint": fingerprint, "registry_image": own, "table": text}
+# Writing ------------------------------------------------------------------------------------------
 
 
-def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Plan:
+def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Contents:
     """Return what a bundle of these images will hold.
 
     Args:
@@ -130,7 +127,7 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Pla
         "manifests": entries,
         "annotations": {REGISTRY_IMAGE: registry_image},
     }
-    return Plan(images, sizes, json.dumps(index, indent=1).encode(), registry_image)
+    return Contents(images, sizes, json.dumps(index, indent=1).encode(), registry_image)
 
 
 def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
@@ -138,34 +135,32 @@ def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
     if not patterns:
         raise WharfError("there is no image to export: give a list such as ['team/*', 'app:1.4']")
     tags = {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
-    found: dict[str, str] = {}
+    found: set[str] = set()
     for pattern in patterns:
         matching = fnmatch.filter(tags, pattern if ":" in pattern else f"{pattern}:*")
         if not matching:
             raise WharfError(f"the registry has no image {pattern}")
-        found.update({name: tags[name] for name in matching})
-    return dict(sorted(found.items()))
+        found.update(matching)
+    return {name: tags[name] for name in sorted(found)}
 
 
-class _Hashing(io.RawIOBase):
+class _Hashing:
     """A file that is hashed while it is read."""
 
     def __init__(self, file: Any) -> None:
-        self.file = file
-        self.hash = hashlib.sha256()
+        self.file, self.hash = file, hashlib.sha256()
 
-    def read(self, size: int = -1) -> bytes:
-        """Read from the file."""
+    def read(self, size: int) -> bytes:
         part = self.file.read(size)
         self.hash.update(part)
         return part
 
 
-def write(planned: Plan, storage: Storage, path: str, own_file: Path | None = None) -> None:
+def write(contents: Contents, storage: Storage, path: str, own_file: Path | None = None) -> None:
     """Write a bundle: always the same bytes for the same images. A file that is not whole is removed again.
 
     Args:
-        planned: what it holds.
+        contents: what it holds.
         storage: the registry's storage.
         path: the bundle's, which must not be there yet.
         own_file: what docker save wrote of the registry's own image.
@@ -173,24 +168,13 @@ def write(planned: Plan, storage: Storage, path: str, own_file: Path | None = No
     Raises:
         WharfError: a blob is damaged.
     """
-    files = {"oci-layout": LAYOUT, "index.json": planned.index}
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    if own_file:
-        with own_file.open("rb") as file:
-            sums[OWN_FILE] = digest_of(iter(lambda: file.read(CHUNK), b"")).partition(":")[2]
-    files["SHA256SUMS"] = "".join(f"{value}  {name}\n" for name, value in sums.items()).encode()
     try:
         with tarfile.open(path, "x:", format=tarfile.PAX_FORMAT) as tar:
-            for name, content in files.items():
-                _add(tar, name, len(content), io.BytesIO(content))
-            if own_file:
-                with own_file.open("rb") as file:
-                    _add(tar, OWN_FILE, own_file.stat().st_size, file)
-            for blob, size in sorted(planned.sizes.items()):
-                with storage.blob_path(blob).open("rb") as file:
-                    hashing = _Hashing(file)
-                    _add(tar, _member(blob), size, hashing)
-                if f"sha256:{hashing.hash.hexdigest()}" != blob:
+            files = {"oci-layout": LAYOUT, "index.json": contents.index, OWN_FILE: own_file}
+            sums = {name: _add(tar, name, content) for name, content in files.items() if content}
+            _add(tar, "SHA256SUMS", "".join(f"{value}  {name}\n" for name, value in sums.items()).encode())
+            for blob in sorted(contents.sizes):
+                if f"sha256:{_add(tar, _member(blob), storage.blob_path(blob))}" != blob:
                     raise WharfError(f"the registry's blob {blob} is damaged: its content has another digest")
     except BaseException:
         with contextlib.suppress(OSError):
@@ -198,11 +182,15 @@ def write(planned: Plan, storage: Storage, path: str, own_file: Path | None = No
         raise
 
 
-def _add(tar: tarfile.TarFile, name: str, size: int, file: Any) -> None:
-    """Add a file to an archive, without anything that would differ next time."""
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o644
-    tar.addfile(info, file)
+def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> str:
+    """Add a file to an archive, without anything that would differ next time. Returns its SHA-256."""
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = file.seek(0, os.SEEK_END), 0o644
+        file.seek(0)
+        hashing = _Hashing(file)
+        tar.addfile(info, hashing)
+    return hashing.hash.hexdigest()
 
 
 def _member(digest: str) -> str:
@@ -223,11 +211,11 @@ class Bundle:
             WharfError: it is no bundle, or not as it was written.
         """
         self.path = path
+        self.members: dict[str, tarfile.TarInfo] = {}
         try:
             if os.path.getsize(path) % tarfile.RECORDSIZE:
                 raise WharfError(f"{path} is cut short, or no bundle: its length is none that a bundle can have")
             self.tar = tarfile.open(path, "r:")  # noqa: SIM115 (open as long as the bundle is read)
-            self.members: dict[str, tarfile.TarInfo] = {}
             for member in self.tar:
                 if not member.isfile() or member.name in self.members:
                     raise WharfError(f"{path} holds {member.name!r}, which does not belong into a bundle")
@@ -241,93 +229,79 @@ class Bundle:
         for name in ("oci-layout", "index.json"):
             if hashlib.sha256(self._small(name)).hexdigest() != self.sums.get(name):
                 raise WharfError(f"{path} was altered: {name} is not what SHA256SUMS says")
+        self.manifests: set[str] = set()
+        self.needs: dict[str, list[str]] = {}  # what each image needs, itself first
         try:
-            self._read_index()
+            self.contents = self._read_index(self._small("index.json"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise WharfError(f"{path} is no bundle: {error!r} in its index.json or a manifest") from None
 
-    def _read_index(self) -> None:
-        """Read which images there are, and find what they need."""
-        path = self.path
-        index = json.loads(self._small("index.json"))
-        self.images = {item["annotations"][NAME]: item["digest"] for item in index["manifests"]}
-        if strange := next((name for name in self.images if not REPOSITORY_TAG.fullmatch(name)), None):
-            raise WharfError(f"{path} is no bundle: {strange!r} is not an image's name")
-        self.registry_image = index["annotations"][REGISTRY_IMAGE]
-        self.manifests: set[str] = set()
-        self.needs = {name: self._closure(name, digest) for name, digest in self.images.items()}
-        known = {"SHA256SUMS", "oci-layout", "index.json"} | ({OWN_FILE} if self.registry_image else set())
-        known |= {_member(blob) for needs in self.needs.values() for blob in needs}
+    def _read_index(self, content: bytes) -> Contents:
+        """Return which images there are, having found what they need, and nothing else."""
+        index = json.loads(content)
+        own = index["annotations"][REGISTRY_IMAGE]
+        images, sizes = [], {}
+        for name, digest in ((item["annotations"][NAME], item["digest"]) for item in index["manifests"]):
+            if not REPOSITORY_TAG.fullmatch(name):
+                raise WharfError(f"{self.path} is no bundle: {name!r} is not an image's name")
+            self.needs[name] = self._closure(name, digest)
+            found = {needed: self._info(_member(needed), name).size for needed in self.needs[name]}
+            sizes.update(found)
+            images.append({"image": name, "digest": digest, "size": sum(found.values())})
+        known = {"SHA256SUMS", "oci-layout", "index.json", *map(_member, sizes)}
+        if own:
+            known.add(self._info(OWN_FILE).name)
         if other := next((name for name in self.members if name not in known), None):
-            raise WharfError(f"{path} was altered: it holds {other!r}, which none of its images needs")
-        if self.registry_image and OWN_FILE not in self.members:
-            raise WharfError(f"{path} is damaged: {OWN_FILE} is missing")
+            raise WharfError(f"{self.path} was altered: it holds {other!r}, which none of its images needs")
+        return Contents(images, sizes, content, own)
 
-    def _small(self, name: str) -> bytes:
+    def _closure(self, image: str, digest: str) -> list[str]:
+        """Return all that an image needs, each once, itself first."""
+        needed: dict[str, None] = {}
+        try:
+            for found, manifest in walk(digest, lambda one: parse(self._small(_member(one), image), one)):
+                self.manifests.add(found)
+                there = needed_blobs(manifest, lambda one: _member(one) in self.members)
+                needed.update(dict.fromkeys([found, *(blob["digest"] for blob in there)]))
+        except DamageError as error:
+            raise WharfError(f"{self.path} is damaged, in {image}: {error}") from None
+        return list(needed)
+
+    def _info(self, name: str, image: str = "it") -> tarfile.TarInfo:
+        """Return the header of a file that an image, or the bundle itself, needs."""
+        if name not in self.members:
+            raise WharfError(f"{self.path} is no bundle, or damaged: {image} needs {name}, which is missing")
+        return self.members[name]
+
+    def _small(self, name: str, image: str = "it") -> bytes:
         """Return the content of one of the small files."""
-        member = self.members.get(name)
-        file = self.tar.extractfile(member) if member and member.size <= LARGEST_JSON else None
-        if file is None:
-            raise WharfError(f"{self.path} is no bundle, or damaged: {name} is missing")
-        return file.read()
+        info = self._info(name, image)
+        if info.size > LARGEST_JSON:
+            raise WharfError(f"{self.path} is no bundle, or damaged: {name} is larger than {LARGEST_JSON} bytes")
+        return self.tar.extractfile(info).read()
 
-    def _closure(self, image: str, digest: str) -> dict[str, int]:
-        """Return the sizes of everything that an image needs; its manifests are compared with their digests."""
-        sizes: dict[str, int] = {}
-
-        def size(needed: str) -> int:
-            if _member(needed) not in self.members:
-                raise WharfError(f"{self.path} is damaged: {image} needs {needed}, which is missing")
-            return self.members[_member(needed)].size
-
-        def read(needed: str) -> dict[str, Any]:
-            sizes[needed] = size(needed)
-            content = self._small(_member(needed))
-            if digest_of(content) != needed:
-                raise WharfError(f"{self.path} is damaged: {needed}, which {image} needs, has another digest")
-            self.manifests.add(needed)
-            manifest: dict[str, Any] = json.loads(content)
-            return manifest
-
-        for _digest, manifest in walk(digest, read):
-            for blob in blobs(manifest):
-                if blob.get("urls") and _member(blob["digest"]) not in self.members:
-                    continue  # a layer that clients fetch from elsewhere
-                found = sizes[blob["digest"]] = size(blob["digest"])
-                if found != blob.get("size", found):
-                    raise WharfError(f"{self.path} is damaged: {blob['digest']} has {found} bytes, not {blob['size']}")
-        return sizes
-
-    def _read(self, name: str, expected: str, target: Any = None) -> None:
+    def _read(self, name: str, target: Any = None) -> None:
         """Compare a file of the archive with its SHA-256, and write it on the way.
 
         Raises:
             WharfError: its content is another.
         """
-        file = self.tar.extractfile(self.members[name])
-        state = hashlib.sha256()
+        blob = BLOB.fullmatch(name)
+        file = _Hashing(self.tar.extractfile(self.members[name]))
         try:
             while part := file.read(CHUNK):
-                state.update(part)
                 if target:
                     target.write(part)
         except tarfile.TarError:
             raise WharfError(f"{self.path} is cut short, in {name}") from None
-        if state.hexdigest() != expected:
+        if file.hash.hexdigest() != (blob[1] if blob else self.sums.get(name)):
             raise WharfError(f"{self.path} is damaged: the content of {name} is not what it was")
 
     def check(self) -> None:
         """Read all of it. Raises WharfError where something is not as it was written."""
         for name in self.members:
-            blob = BLOB.fullmatch(name)
-            if blob or name == OWN_FILE:
-                self._read(name, blob[1] if blob else self.sums.get(name, ""))
-
-    def summary(self) -> dict[str, Any]:
-        """Return what the module registry_bundle returns."""
-        images = [{"image": n, "digest": d, "size": sum(self.needs[n].values())} for n, d in self.images.items()]
-        sizes = {blob: size for needs in self.needs.values() for blob, size in needs.items()}
-        return _summary(images, sizes, self.sums["index.json"], self.registry_image)
+            if name != "SHA256SUMS":
+                self._read(name)
 
     def unpack(self, images: list[str], place: Path) -> dict[str, str]:
         """Lay out images as skopeo's dir: reads them, blobs as hard links.
@@ -342,22 +316,18 @@ class Bundle:
         Raises:
             WharfError: a blob is not what it was.
         """
-        (place / "blobs").mkdir(mode=0o700)
-        for digest in sorted({blob for name in images for blob in self.needs[name]}):
-            number = digest.partition(":")[2]
-            with (place / "blobs" / number).open("xb") as file:
-                self._read(_member(digest), number, file)
         found = {}
-        for name in images:
-            top = self.images[name]
-            directory = place / top.partition(":")[2]
-            found[name] = str(directory)
-            if directory.exists():
-                continue
+        for number, name in enumerate(images):
+            directory = place / str(number)
             directory.mkdir(mode=0o700)
             (directory / "version").write_text("Directory Transport Version: 1.1\n", encoding="ascii")
             for digest in self.needs[name]:
-                number = digest.partition(":")[2]
+                file = place / digest
+                if not file.exists():
+                    with file.open("xb") as target:
+                        self._read(_member(digest), target)
                 ending = ".manifest.json" if digest in self.manifests else ""
-                os.link(place / "blobs" / number, directory / ("manifest.json" if digest == top else number + ending))
+                is_top = digest == self.needs[name][0]
+                os.link(file, directory / ("manifest.json" if is_top else digest.partition(":")[2] + ending))
+            found[name] = str(directory)
         return found

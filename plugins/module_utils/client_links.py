@@ -277,10 +277,9 @@ class Contents:
         """Return the first repository that has a tag, and the tag; ("", "") where the registry is empty."""
         catalogue = self.client.request("GET", "/v2/_catalog?n=50").document()
         for repository in catalogue.get("repositories") or []:
-            with contextlib.suppress(StatusError):
-                tag = min(self.client.tags(repository), default="")
-                if tag:
-                    return repository, tag
+            tags = self.client.request("GET", f"/v2/{repository}/tags/list").document().get("tags")
+            if tags:
+                return repository, min(tags)
         return "", ""
 
     def manifest(self, reference: str) -> Manifest:
