@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import WharfError
@@ -118,18 +118,14 @@ def trust(*files: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
     context.verify_flags |= PARTIAL_CHAIN
     if system:
         context.load_default_certs()
-    for file in files:
+    given = [(file, {"cafile": file}) for file in files] + ([("what was given", {"cadata": pem})] if pem else [])
+    for name, certificates in given:
         try:
-            context.load_verify_locations(cafile=file)
-        except ssl.SSLError:
-            raise TrustError(f"{file} holds no CA certificate in PEM") from None
-        except OSError as error:
-            raise TrustError(f"{file} cannot be read: {error.strerror}") from None
-    if pem:
-        try:
-            context.load_verify_locations(cadata=pem)
+            context.load_verify_locations(**certificates)
         except (ssl.SSLError, ValueError):
-            raise TrustError("the CA certificates are not in PEM") from None
+            raise TrustError(f"{name} holds no CA certificate in PEM") from None
+        except OSError as error:
+            raise TrustError(f"{name} cannot be read: {error.strerror}") from None
     return context
 
 
@@ -149,43 +145,35 @@ class _Connection(http.client.HTTPConnection):
         self.client = client
 
     def connect(self) -> None:
-        client = self.client
-        self.sock = socket.create_connection((client.address, client.port), timeout=client.timeout)
+        client, name = self.client, self.client.name.strip("[]")
+        self.sock = socket.create_connection((client.address or name, client.port), timeout=client.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if client.context:
-            self.sock = client.context.wrap_socket(self.sock, server_hostname=client.name.strip("[]"))
+            self.sock = client.context.wrap_socket(self.sock, server_hostname=name)
 
 
+@dataclass
 class Client:
-    """A client of one registry, over one connection: one thread's own. Usable as a context manager."""
+    """A client of one registry, over one connection: one thread's own. Usable as a context manager.
 
-    def __init__(
-        self,
-        name: str,
-        port: int,
-        context: ssl.SSLContext | None = None,
-        *,
-        address: str = "",
-        user: str = "",
-        password: str = "",
-        timeout: float = 30,
-    ) -> None:
-        """Describe the registry. Nothing is connected yet.
+    Attributes:
+        name: as clients name it; its certificate must hold it.
+        port: its port.
+        context: from trust() or trust_nothing(); None for plain HTTP.
+        address: where to connect to; the name itself when it is empty.
+        user: for basic authentication; empty for none.
+        password: the user's password.
+        timeout: seconds without a byte.
+    """
 
-        Args:
-            name: as clients name it; its certificate must hold it.
-            port: its port.
-            context: from trust() or trust_nothing(); None for plain HTTP.
-            address: where to connect to; the name itself when it is empty.
-            user: for basic authentication; empty for none.
-            password: the user's password.
-            timeout: seconds without a byte.
-        """
-        self.name, self.port, self.context, self.timeout = name, port, context, timeout
-        self.address = address or name.strip("[]")
-        self.user = user
-        self._login = base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
-        self._connection: _Connection | None = None
+    name: str
+    port: int
+    context: ssl.SSLContext | None = None
+    address: str = ""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    timeout: float = 30
+    _connection: _Connection | None = field(default=None, init=False)
 
     def __enter__(self) -> Client:
         return self
@@ -227,10 +215,11 @@ class Client:
     ) -> http.client.HTTPResponse:
         """Send a request and return the response, its body unread."""
         headers = dict(headers or {})
-        if self._login:
+        if self.user:
             if self.context and self.context.verify_mode == ssl.CERT_NONE:
                 raise RuntimeError("no password goes to a server whose certificate is not verified")
-            headers["Authorization"] = f"Basic {self._login}"
+            login = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
         while True:
             fresh = self._connection is None
             connection = self._connection = self._connection or _Connection(self)

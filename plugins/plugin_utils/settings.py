@@ -16,10 +16,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.wharf.registry.plugins.module_utils import client_plan
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, retention
-from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.images import archive_problems, image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, pem_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts, shown
 

@@ -78,9 +78,9 @@ def lines(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 
 def table(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """Return the rows of the table of copies, by image."""
-    rows = re.search(r"^ {8}image  .*\n((?: {8}.*\n)*)", result.stdout, re.MULTILINE)
-    return {row.split()[0]: " ".join(row.split()[1:]) for row in rows[1].splitlines()} if rows else {}
+    """Return the rows of the tables of copies, by image; each host has a table."""
+    found = re.findall(r"^ {8}image  .*\n((?: {8}.*\n)*)", result.stdout, re.MULTILINE)
+    return {row.split()[0]: " ".join(row.split()[1:]) for rows in found for row in rows.splitlines()}
 
 
 def stored(host: Host) -> str:

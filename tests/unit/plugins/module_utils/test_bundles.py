@@ -237,7 +237,9 @@ def test_sums_that_are_none_are_refused(registry, tmp_path, sums):
 
 @pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image sha256:aaaaaaaaaaaa"])])
 def test_table_of_a_bundle(own, more):
-    planned = bundles.Contents([{"image": "app:1", "digest": DIGEST, "size": 2_500_000}], {DIGEST: 2_000_000}, b"{}", own)
+    planned = bundles.Contents(
+        [{"image": "app:1", "digest": DIGEST, "size": 2_500_000}], {DIGEST: 2_000_000}, b"{}", own
+    )
     assert [" ".join(line.split()) for line in planned.summary()["table"].splitlines()] == [
         "image digest size",
         "app:1 sha256:aaaaaaaaaaaa 2.4 MiB",
