@@ -13,7 +13,10 @@ author: Wharf maintainers
 version_added: 1.0.0
 short_description: The command wharf as one file that Python runs
 options:
-  _input: {description: "The directory of a role, from which the collection's files are found.", type: path, required: true}
+  _input:
+    description: The directory of any role of this collection, from which the collection's own files are found.
+    type: path
+    required: true
 """
 
 EXAMPLES = r"""
