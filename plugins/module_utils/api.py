@@ -105,13 +105,8 @@ class Manifest:
 def trust(*files: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
     """Return what judges a certificate as Go's programs do: by its names, and any certificate may be an anchor.
 
-    Args:
-        files: CA certificates in PEM.
-        pem: CA certificates themselves.
-        system: whether the CAs that this host trusts count, too.
-
-    Raises:
-        TrustError: one of them cannot be read or holds no certificate.
+    It trusts CA certificates in PEM, as files and as text, and those that this host trusts if `system` says so. Raises
+    TrustError where one of them cannot be read or holds no certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False
@@ -154,25 +149,15 @@ class _Connection(http.client.HTTPConnection):
 
 @dataclass
 class Client:
-    """A client of one registry, over one connection: one thread's own. Usable as a context manager.
+    """A client of one registry, over one connection: one thread's own. Usable as a context manager."""
 
-    Attributes:
-        name: as clients name it; its certificate must hold it.
-        port: its port.
-        context: from trust() or trust_nothing(); None for plain HTTP.
-        address: where to connect to; the name itself when it is empty.
-        user: for basic authentication; empty for none.
-        password: the user's password.
-        timeout: seconds without a byte.
-    """
-
-    name: str
+    name: str  # as clients name it; its certificate must hold it
     port: int
-    context: ssl.SSLContext | None = None
-    address: str = ""
-    user: str = ""
+    context: ssl.SSLContext | None = None  # from trust() or trust_nothing(); None for plain HTTP
+    address: str = ""  # where to connect to; the name itself when it is empty
+    user: str = ""  # for basic authentication; empty for none
     password: str = field(default="", repr=False)
-    timeout: float = 30
+    timeout: float = 30  # seconds without a byte
     _connection: _Connection | None = field(default=None, init=False)
 
     def __enter__(self) -> Client:
@@ -193,13 +178,7 @@ class Client:
     # Requests -----------------------------------------------------------------------------------------------------
 
     def request(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Response:
-        """Return the whole response, whatever its status.
-
-        Raises:
-            NoResponseError: nothing answers, or the connection breaks off.
-            CertificateError: the certificate does not verify.
-            RegistryError: what answers does not speak HTTP, or says too much.
-        """
+        """Return the whole response, whatever its status. Raises RegistryError where there is none."""
         with self._errors():
             return self._read(self._send(method, path, body, headers))
 
@@ -213,7 +192,6 @@ class Client:
     def _send(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> http.client.HTTPResponse:
-        """Send a request and return the response, its body unread."""
         headers = dict(headers or {})
         if self.user:
             if self.context and self.context.verify_mode == ssl.CERT_NONE:
@@ -233,7 +211,6 @@ class Client:
                     raise
 
     def _read(self, response: http.client.HTTPResponse) -> Response:
-        """Read the body of a response."""
         content = response.read(LARGEST_BODY + 1)
         if len(content) > LARGEST_BODY:
             raise RegistryError(f"a response of {self} is larger than {LARGEST_BODY} bytes")
@@ -260,7 +237,6 @@ class Client:
                 self.close()
 
     def _status_error(self, method: str, path: str, response: Response) -> StatusError:
-        """Return the error for a response that is not what it should be."""
         if response.status == 401:
             refused = f"refuses the user {self.user!r}, or its password" if self.user else "asks for a user"
             return StatusError(f"{self} {refused}", 401)
@@ -276,11 +252,7 @@ class Client:
     # The registry itself ------------------------------------------------------------------------------------------
 
     def ping(self) -> Response:
-        """Ask whether a registry is there: status 200, or 401 where it asks for a user.
-
-        Raises:
-            RegistryError: none is, or it is not healthy.
-        """
+        """Return status 200, or 401 where the registry asks for a user. Raises RegistryError where no sound one is."""
         response = self.request("GET", "/v2/")
         if not response.is_registry():
             raise RegistryError(f"what answers as {self} is no registry: HTTP status {response.status}")
@@ -289,11 +261,7 @@ class Client:
         return response
 
     def wait(self, seconds: float, pause: float = 0.1) -> Response:
-        """Ping until a registry answers.
-
-        Raises:
-            RegistryError: none did in this time, or its certificate does not verify: waiting does not change that.
-        """
+        """Ping until a registry answers. Raises the last RegistryError; at once where the certificate is wrong."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -335,11 +303,6 @@ class Client:
             raise DigestError(f"the manifest {reference} of {repository}", expected, digest)
         return Manifest(digest, response.body, response.document())
 
-    def digest(self, repository: str, reference: str) -> str:
-        """Return the digest of a manifest or index as the registry names it. Raises NotFoundError."""
-        response = self._expect(200, "HEAD", f"/v2/{repository}/manifests/{reference}", b"", ACCEPT)
-        return response.headers.get("Docker-Content-Digest", "")
-
     def size(self, repository: str, manifest: Manifest) -> int:
         """Return the bytes of everything that an image needs, each once: manifests as they are, blobs as they say."""
         sizes: dict[str, int] = {}
@@ -354,7 +317,6 @@ class Client:
         return sum(sizes.values())
 
     def push_manifest(self, repository: str, reference: str, content: bytes) -> None:
-        """Push a manifest or index under a tag or its digest."""
         headers = {"Content-Type": media_type(json.loads(content))}
         self._expect(201, "PUT", f"/v2/{repository}/manifests/{reference}", content, headers)
 
@@ -381,7 +343,6 @@ class Client:
             raise DigestError(f"the blob {digest} of {repository}", digest, found)
 
     def push_blob(self, repository: str, content: bytes) -> None:
-        """Push a blob."""
         headers = self._expect(202, "POST", f"/v2/{repository}/blobs/uploads/").headers
         # The location may have the scheme and the name that clients use.
         location = "/v2/" + headers.get("Location", "").partition("/v2/")[2]
@@ -390,6 +351,5 @@ class Client:
 
 
 def _check_whole(response: http.client.HTTPResponse) -> None:
-    """Refuse a body that is shorter than announced: read() with a size does not."""
-    if response.length:
+    if response.length:  # read() with a size does not mind
         raise ConnectionError(f"the connection broke off, {response.length} bytes before the end")

@@ -1,9 +1,8 @@
-"""A bundle: images of a registry in one file, which can be carried into another network.
+"""A bundle: images of a registry in one file, which can be carried into another network (docs/export-images.md).
 
-It is a tar archive of an OCI image layout in which each blob lies once, however many images have it, and every manifest
-lies byte for byte as the registry had it, also Docker's. The name of an image, REPOSITORY:TAG, is its annotation
-org.opencontainers.image.ref.name. The SHA-256 of index.json, which names all images by digest, is the fingerprint of
-everything in the bundle. Nothing of a bundle is extracted under a name that the bundle chooses.
+It is a tar archive of an OCI image layout in which each blob lies once, and every manifest byte for byte as the
+registry had it. Its fingerprint is the SHA-256 of index.json, which names all images by digest. Nothing of a bundle is
+extracted under a name that the bundle chooses.
 """
 
 from __future__ import annotations
@@ -49,11 +48,7 @@ def room_at(path: Path | str) -> dict[str, Any]:
 
 
 def check_room(*needs: tuple[dict[str, Any], int]) -> None:
-    """Refuse files that do not fit into rooms, several of which may lie on one file system.
-
-    Raises:
-        WharfError: they do not fit.
-    """
+    """Raise WharfError where bytes do not fit into their rooms, several of which may lie on one file system."""
     for room, _ in needs:
         size = sum(bytes_ for other, bytes_ in needs if other["device"] == room["device"])
         if size > room["free"]:
@@ -100,13 +95,8 @@ class Contents:
 def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Contents:
     """Return what a bundle of these images will hold.
 
-    Args:
-        storage: the registry's storage.
-        patterns: REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything.
-        registry_image: the id of the registry's own image, where it comes along.
-
-    Raises:
-        WharfError: a pattern matches nothing, or an image is damaged.
+    A pattern is REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything. Raises WharfError where one
+    matches nothing, or an image is damaged.
     """
     images, entries = [], []
     sizes: dict[str, int] = {}
@@ -164,9 +154,6 @@ def write(contents: Contents, storage: Storage, path: str, own_file: Path | None
         storage: the registry's storage.
         path: the bundle's, which must not be there yet.
         own_file: what docker save wrote of the registry's own image.
-
-    Raises:
-        WharfError: a blob is damaged.
     """
     try:
         with tarfile.open(path, "x:", format=tarfile.PAX_FORMAT) as tar:
@@ -194,7 +181,6 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> str:
 
 
 def _member(digest: str) -> str:
-    """Return the name of a blob in the archive."""
     return "blobs/" + digest.replace(":", "/")
 
 
@@ -205,11 +191,7 @@ class Bundle:
     """A bundle that is read. Nothing in it is believed."""
 
     def __init__(self, path: str) -> None:
-        """Read its table of contents, its index and its manifests.
-
-        Raises:
-            WharfError: it is no bundle, or not as it was written.
-        """
+        """Read its table of contents, its index and its manifests. Raises WharfError where it is no whole bundle."""
         self.path = path
         self.members: dict[str, tarfile.TarInfo] = {}
         try:
@@ -274,18 +256,13 @@ class Bundle:
         return self.members[name]
 
     def _small(self, name: str, image: str = "it") -> bytes:
-        """Return the content of one of the small files."""
         info = self._info(name, image)
         if info.size > LARGEST_JSON:
             raise WharfError(f"{self.path} is no bundle, or damaged: {name} is larger than {LARGEST_JSON} bytes")
         return self.tar.extractfile(info).read()
 
     def _read(self, name: str, target: Any = None) -> None:
-        """Compare a file of the archive with its SHA-256, and write it on the way.
-
-        Raises:
-            WharfError: its content is another.
-        """
+        """Compare a file of the archive with its SHA-256, and write it on the way."""
         blob = BLOB.fullmatch(name)
         file = _Hashing(self.tar.extractfile(self.members[name]))
         try:
@@ -304,18 +281,7 @@ class Bundle:
                 self._read(name)
 
     def unpack(self, images: list[str], place: Path) -> dict[str, str]:
-        """Lay out images as skopeo's dir: reads them, blobs as hard links.
-
-        Args:
-            images: their names.
-            place: an empty directory.
-
-        Returns:
-            The directory of each image.
-
-        Raises:
-            WharfError: a blob is not what it was.
-        """
+        """Lay out images as skopeo's dir: reads them, blobs as hard links. Returns the directory of each image."""
         found = {}
         for number, name in enumerate(images):
             directory = place / str(number)

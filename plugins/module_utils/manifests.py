@@ -48,11 +48,7 @@ def needed_blobs(manifest: dict[str, Any], exists: Callable[[str], bool]) -> lis
 
 
 def parse(content: bytes, digest: str) -> dict[str, Any]:
-    """Return a manifest or index, compared with its digest.
-
-    Raises:
-        DamageError: it is another one, or not JSON.
-    """
+    """Return a manifest or index, compared with its digest. Raises DamageError where it is another, or not JSON."""
     if digest_of(content, digest.partition(":")[0]) != digest:
         raise DamageError(f"the manifest {digest} is damaged: its content has another digest")
     try:

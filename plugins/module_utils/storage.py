@@ -21,11 +21,7 @@ class Storage:
     """A registry's storage. Everything is read when it is asked for; nothing is ever written."""
 
     def __init__(self, root: Path | str) -> None:
-        """Take the driver's rootdirectory.
-
-        Raises:
-            FileNotFoundError: it is not there. A directory that is empty is a registry without images.
-        """
+        """Take the driver's rootdirectory, which must be there. One that is empty is a registry without images."""
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root} is not a directory")
@@ -85,26 +81,17 @@ class Storage:
         return self.top / "blobs" / algorithm / number[:2] / number / "data"
 
     def _manifest(self, digest: str) -> dict[str, Any]:
-        """Return a manifest or index, compared with its digest.
-
-        Raises:
-            DamageError: it is not there, not what its digest says, or not JSON.
-        """
+        """Return a manifest or index. Raises DamageError where it is not there, or not what its digest says."""
         try:
             return parse(self.blob_path(digest).read_bytes(), digest)
         except OSError as error:
             raise DamageError(f"the manifest {digest} is not there ({error.strerror})") from None
 
     def _needed(self, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the descriptors of the blobs that a manifest needs."""
         return needed_blobs(manifest, lambda digest: self.blob_path(digest).exists())
 
     def closure(self, digest: str) -> set[str]:
-        """Return the digests of all that a manifest or index needs, itself included.
-
-        Raises:
-            DamageError: a manifest on the way cannot be read.
-        """
+        """Return all that a manifest or index needs, itself included. Raises DamageError where one cannot be read."""
         found: set[str] = set()
         for needed, manifest in walk(digest, self.manifest):
             found |= {needed, *(blob["digest"] for blob in self._needed(manifest))}
@@ -155,16 +142,7 @@ class Storage:
                     yield f"{name}: the manifest {digest} needs the blob {blob['digest']}, {problem}"
 
     def summary(self, names: Iterable[str] | None = None, contents: bool = False) -> dict[str, Any]:
-        """Return how much there is, and what is wrong with it.
-
-        Args:
-            names: the repositories to look at; all when it is None.
-            contents: also hash each blob that a manifest needs.
-
-        Returns:
-            {"repositories": n, "tags": n, "manifests": n, "blobs": n, "bytes": n, "problems": ["...", ...]}. "blobs"
-            and "bytes" count what the manifests need, each once. Without problems every manifest can be served whole.
-        """
+        """Return how much there is ("blobs" and "bytes" of what manifests need, each once), and its problems()."""
         names = self.repositories() if names is None else sorted(set(names))
         problems = list(self.problems(names, contents))
         revisions = {digest for name in names for digest in self.revisions(name)}
@@ -198,12 +176,7 @@ class Storage:
 
 
 def _link(path: Path) -> str:
-    """Return the digest that a link file holds.
-
-    Raises:
-        DamageError: there is none.
-
-    """
+    """Return the digest that a link file holds. Raises DamageError where there is none."""
     try:
         content = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

@@ -11,11 +11,9 @@ short_description: Copy images into a registry, those that are not there yet
 description:
   - Copies with skopeo, several images at once, indexes with all their images and every digest as it was. For that it
     runs on the registry's own server, and connects to 127.0.0.1, because the server need not resolve the registry's
-    name. An image that cannot be copied does not stop the others.
-  - An image of a host's Docker engine is pushed by that engine, from any host that trusts the registry.
-  - The registry itself is asked before and after, and its certificate verified.
+    name. An image of a host's Docker engine is pushed by that engine, from any host that trusts the registry.
   - Archives and bundles are transferred from the controller only if their images are needed, into a private directory
-    that is removed again. Each image is shown on the controller as soon as it is done.
+    that is removed again. Each image is shown on the controller as soon as it is done; one that fails stops no other.
 options:
   images:
     description: What to copy. Either this or I(job).
@@ -41,13 +39,8 @@ options:
   name: {description: The registry's name as clients use it., type: str}
   port: {description: The registry's port., type: int, default: 5000}
   tls: {description: Whether the registry speaks TLS., type: bool, default: true}
-  ca:
-    description: Path of the registry's CA certificates in PEM on its server. Engines have their own.
-    type: path
-    default: ""
-  container:
-    description: The registry's container on this host, to see whether there is room for what comes from the controller.
-    type: str
+  ca: {description: File of the registry's CA certificates on its server., type: path, default: ""}
+  container: {description: "The registry's container on this host, to see how much room its data has.", type: str}
   users:
     description: The registry's users, the first of whom pushes; empty for a registry that is open to everyone.
     type: list
@@ -64,23 +57,13 @@ options:
     suboptions:
       <<: *user
       registry: {description: HOST or HOST:PORT as in image references., type: str, required: true}
-  source_ca:
-    description: CA certificates of the source registries in PEM, trusted besides those of this host.
-    type: str
+  source_ca: {description: "CA certificates of the source registries in PEM, trusted besides this host's.", type: str}
   proxy: {description: The proxy on the way to the source registries; it may hold a user and a password., type: str}
-  no_proxy:
-    description: Hosts, domains, addresses and networks that are reached without the proxy.
-    type: list
-    elements: str
-    default: []
-  job:
-    description: Wait for the next results of a job. It ends when nobody does so for two to four minutes.
-    type: path
+  no_proxy: {description: What is reached without the proxy., type: list, elements: str, default: []}
+  job: {description: Wait for the next results of a job. It ends when nobody does so for some minutes., type: path}
   after: {description: The number of results of I(job) that are known already., type: int, default: 0}
 attributes:
-  check_mode:
-    description: Nothing is copied, and a registry that does not answer counts as one without the images.
-    support: full
+  check_mode: {description: A registry that does not answer counts as one without the images., support: full}
 """
 
 EXAMPLES = """
@@ -95,23 +78,22 @@ EXAMPLES = """
 
 RETURN = """
 images:
-  description: >-
-    What became of each image: its name C(image); C(pending), whether the registry
-    did not have it; its C(digest) there; C(size), its bytes there, each blob counted once; C(seconds), where it was
-    copied; C(failed), and C(msg) that says why.
+  description: What became of each image, its name C(image); C(pending), whether the registry did not have it; its
+    C(digest) there; C(size), its bytes there, each blob counted once; C(seconds), where it was copied; C(failed), and
+    C(msg) that says why.
   returned: always
   type: list
   elements: dict
-table: {description: The same as a table for people., returned: always, type: str}
+table: {description: The same for people., returned: always, type: str}
 rooms:
   description: How many bytes are free where archives are transferred to, and where the registry has its data.
   returned: in check mode
   type: list
   elements: dict
 job:
-  description: The job that copies in the background, whose next results the action plugin asks for until it has
-    C(finished); C(error) says why further images have no results.
-  returned: always
+  description: The job that copies in the background. The action plugin asks for its next results until it has
+    C(finished); C(error) says why it has no further ones.
+  returned: otherwise
   type: str
 """
 
@@ -138,15 +120,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.api import (
-    Client,
-    NoResponseError,
-    NotFoundError,
-    TrustError,
-    trust,
-)
-from ansible_collections.wharf.registry.plugins.module_utils.bundles import Bundle, room_at
-from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
+from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import blobs, digest_of
 
@@ -170,13 +144,10 @@ class Copies:
             login["registry"]: {"auth": base64.b64encode(f"{login['name']}:{login['password']}".encode()).decode()}
             for login in [*p["logins"], *own]
         }
-        Path(directory, "config.json").write_text(json.dumps({"auths": auths}), encoding="utf-8")
+        logins = Path(directory, "config.json")
+        logins.write_text(json.dumps({"auths": auths}), encoding="utf-8")
         # The engine's client reads the first, skopeo the second.
-        self.environment = {
-            **os.environ,
-            "DOCKER_CONFIG": directory,
-            "REGISTRY_AUTH_FILE": f"{directory}/config.json",
-        }
+        self.environment = {**os.environ, "DOCKER_CONFIG": directory, "REGISTRY_AUTH_FILE": str(logins)}
         if p["proxy"]:
             self.environment.update(HTTPS_PROXY=p["proxy"], NO_PROXY=",".join(p["no_proxy"]))
         self.source_trust: list[str] = []
@@ -217,7 +188,7 @@ class Copies:
             wanted = [image["image"] for image in self.p["images"] if image["source"] == "bundle"]
             if wanted and not self.check_mode:
                 place = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=PLACE))
-                self.unpacked = Bundle(self.p["bundle"]).unpack(wanted, Path(place))
+                self.unpacked = bundles.Bundle(self.p["bundle"]).unpack(wanted, Path(place))
             pool = ThreadPoolExecutor(self.p["parallel"])
             stack.callback(pool.shutdown, cancel_futures=True)
             stack.callback(self.stopped.set)
@@ -238,7 +209,7 @@ class Copies:
         wanted = image["digest"] or source.identify()
         try:
             state = self.state(source, image["image"], wanted)
-        except (NoResponseError, TrustError):
+        except (api.NoResponseError, api.TrustError):
             if not self.check_mode:
                 raise
             state = {"pending": True}
@@ -259,10 +230,10 @@ class Copies:
         repository, _, tag = image.rpartition(":")
         p, context = self.p, source.trust() if self.p["tls"] else None
         login = {"user": self.user["name"], "password": self.user["password"]}
-        with Client(p["name"], p["port"], context, address=source.address, timeout=60, **login) as client:
+        with api.Client(p["name"], p["port"], context, address=source.address, timeout=60, **login) as client:
             try:
                 found = client.manifest(repository, tag)
-            except NotFoundError:
+            except api.NotFoundError:
                 return {"pending": True, "digest": ""}
             # An image's id is its configuration's digest in the classic image store, its manifest's in containerd's.
             names = [found.digest, *(blob["digest"] for blob in blobs({"config": found.document.get("config")}))]
@@ -291,7 +262,7 @@ class SkopeoSource:
 
     def trust(self) -> ssl.SSLContext:
         """Return which certificates of the registry are good: those of its own CA."""
-        return trust(self.copies.p["ca"])
+        return api.trust(self.copies.p["ca"])
 
     def identify(self) -> str:
         """Return the source's digest; empty where skopeo is only to be installed."""
@@ -326,7 +297,7 @@ class EngineSource:
 
     def trust(self) -> ssl.SSLContext:
         """Return which certificates of the registry are good: those that the engine takes."""
-        return trust(*glob.glob(f"/etc/docker/certs.d/{self.registry}/*.crt"), system=True)
+        return api.trust(*glob.glob(f"/etc/docker/certs.d/{self.registry}/*.crt"), system=True)
 
     def id_of(self, name: str) -> str:
         """Return the id that the engine has for a name; empty where it has no such image."""
@@ -369,9 +340,8 @@ def start(work: Callable[[], Generator[dict[str, Any], None, None]]) -> str:
             return job
         try:
             os.setsid()
-            null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
-                os.dup2(null, descriptor)
+                os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
             threading.Thread(target=end_when_abandoned, args=(job,), daemon=True).start()
             with contextlib.closing(work()) as results:
                 for result in results:
@@ -433,8 +403,8 @@ def run(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             yield from Copies(p, check_mode, directory).results()
 
     if check_mode:
-        data = mounted_at(container(p["container"])) if p["container"] else None
-        return {"images": list(work()), "rooms": [room_at(place) for place in (PLACE, data) if place]}
+        places = [PLACE, p["container"] and data.mounted_at(data.container(p["container"]))]
+        return {"images": list(work()), "rooms": [bundles.room_at(place) for place in places if place]}
     return progress(p["job"] or start(work), p["after"])
 
 

@@ -141,7 +141,7 @@ def test_image_id_tells_as_well(registry, home):
 
 
 def test_check_mode_copies_nothing_and_takes_a_registry_that_is_not_there_for_an_empty_one(registry, home, monkeypatch):
-    monkeypatch.setattr(registry_images, "mounted_at", lambda _container: home)
+    monkeypatch.setattr(registry_images.data, "mounted_at", lambda _container: home)
     result = registry_images.run(parameters(registry, "app:1", "missing:1", container="registry"), True)
     images = {image["image"]: image for image in result["images"]}
     assert images["team/app:1"]["pending"] and images["team/missing:1"]["failed"]
