@@ -17,12 +17,12 @@ import re
 import shutil
 import socket
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import DamageError, WharfError
-from .manifests import OCI_INDEX, media_type, needed_blobs, parse, walk
+from .manifests import OCI_INDEX, closure, media_type, parse
 from .references import REPOSITORY_TAG
 from .storage import Storage
 from .text import human_bytes, table
@@ -58,14 +58,19 @@ def check_room(*needs: tuple[dict[str, Any], int]) -> None:
             )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Contents:
     """What a bundle holds, or will hold."""
 
-    images: list[dict[str, Any]]  # image (its name), digest and size of each
-    sizes: dict[str, int]  # bytes of each blob
     index: bytes  # index.json
     registry_image: str  # the id of the registry's own image; empty when it stays out
+    images: list[dict[str, Any]] = field(default_factory=list)  # image (its name), digest and size of each
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes of each blob
+
+    def add(self, name: str, digest: str, sizes: dict[str, int]) -> None:
+        """Add an image with the sizes of the blobs that it needs."""
+        self.images.append({"image": name, "digest": digest, "size": sum(sizes.values())})
+        self.sizes.update(sizes)
 
     def room(self) -> int:
         """Return the bytes that the file takes at most, without the registry's own image."""
@@ -98,8 +103,8 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Con
     A pattern is REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything. Raises WharfError where one
     matches nothing, or an image is damaged.
     """
-    images, entries = [], []
-    sizes: dict[str, int] = {}
+    entries: list[dict[str, Any]] = []
+    contents = Contents(b"", registry_image)
     for name, digest in _matching(storage, patterns).items():
         try:
             needed = {blob: storage.blob_path(blob).stat().st_size for blob in storage.closure(digest)}
@@ -108,8 +113,7 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Con
             raise WharfError(f"{name} is damaged, see playbooks/diagnose-registry.yml: {error}") from None
         if other := next((blob for blob in needed if not blob.startswith("sha256:")), None):
             raise WharfError(f"{name} needs {other}: only sha256 is supported")
-        sizes.update(needed)
-        images.append({"image": name, "digest": digest, "size": sum(needed.values())})
+        contents.add(name, digest, needed)
         entries.append({"mediaType": kind, "digest": digest, "size": needed[digest], "annotations": {NAME: name}})
     index = {
         "schemaVersion": 2,
@@ -117,7 +121,8 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Con
         "manifests": entries,
         "annotations": {REGISTRY_IMAGE: registry_image},
     }
-    return Contents(images, sizes, json.dumps(index, indent=1).encode(), registry_image)
+    contents.index = json.dumps(index, indent=1).encode()
+    return contents
 
 
 def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
@@ -194,6 +199,7 @@ class Bundle:
         """Read its table of contents, its index and its manifests. Raises WharfError where it is no whole bundle."""
         self.path = path
         self.members: dict[str, tarfile.TarInfo] = {}
+        self.needs: dict[str, dict[str, bool]] = {}  # what each image needs, itself first, and whether it is a manifest
         try:
             if os.path.getsize(path) % tarfile.RECORDSIZE:
                 raise WharfError(f"{path} is cut short, or no bundle: its length is none that a bundle can have")
@@ -202,64 +208,53 @@ class Bundle:
                 if not member.isfile() or member.name in self.members:
                     raise WharfError(f"{path} holds {member.name!r}, which does not belong into a bundle")
                 self.members[member.name] = member
+            lines = self._small("SHA256SUMS").decode("ascii", "replace").splitlines()
+            self.sums = {name: value for value, _, name in (line.partition("  ") for line in lines)}
+            for name in ("oci-layout", "index.json"):
+                if hashlib.sha256(self._small(name)).hexdigest() != self.sums.get(name):
+                    raise WharfError(f"{path} was altered: {name} is not what SHA256SUMS says")
+            self.contents = self._read_index(self._small("index.json"))
+        except DamageError as error:
+            raise WharfError(f"{path} is damaged, or no bundle: {error}") from None
         except tarfile.TarError as error:
             raise WharfError(f"{path} is cut short or damaged, or no bundle: {error}") from None
         except OSError as error:
             raise WharfError(f"{path} cannot be read: {error.strerror}") from None
-        lines = self._small("SHA256SUMS").decode("ascii", "replace").splitlines()
-        self.sums = {name: value for value, _, name in (line.partition("  ") for line in lines)}
-        for name in ("oci-layout", "index.json"):
-            if hashlib.sha256(self._small(name)).hexdigest() != self.sums.get(name):
-                raise WharfError(f"{path} was altered: {name} is not what SHA256SUMS says")
-        self.manifests: set[str] = set()
-        self.needs: dict[str, list[str]] = {}  # what each image needs, itself first
-        try:
-            self.contents = self._read_index(self._small("index.json"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise WharfError(f"{path} is no bundle: {error!r} in its index.json or a manifest") from None
 
     def _read_index(self, content: bytes) -> Contents:
         """Return which images there are, having found what they need, and nothing else."""
         index = json.loads(content)
-        own = index["annotations"][REGISTRY_IMAGE]
-        images, sizes = [], {}
+        contents = Contents(content, index["annotations"][REGISTRY_IMAGE])
         for name, digest in ((item["annotations"][NAME], item["digest"]) for item in index["manifests"]):
             if not REPOSITORY_TAG.fullmatch(name):
                 raise WharfError(f"{self.path} is no bundle: {name!r} is not an image's name")
-            self.needs[name] = self._closure(name, digest)
-            found = {needed: self._info(_member(needed), name).size for needed in self.needs[name]}
-            sizes.update(found)
-            images.append({"image": name, "digest": digest, "size": sum(found.values())})
-        known = {"SHA256SUMS", "oci-layout", "index.json", *map(_member, sizes)}
-        if own:
+            try:
+                self.needs[name] = closure(digest, self._manifest, lambda blob: _member(blob) in self.members)
+                contents.add(name, digest, {blob: self._info(_member(blob)).size for blob in self.needs[name]})
+            except DamageError as error:
+                raise DamageError(f"{name}: {error}") from None
+        known = {"SHA256SUMS", "oci-layout", "index.json", *map(_member, contents.sizes)}
+        if contents.registry_image:
             known.add(self._info(OWN_FILE).name)
         if other := next((name for name in self.members if name not in known), None):
             raise WharfError(f"{self.path} was altered: it holds {other!r}, which none of its images needs")
-        return Contents(images, sizes, content, own)
+        return contents
 
-    def _closure(self, image: str, digest: str) -> list[str]:
-        """Return all that an image needs, each once, itself first."""
-        needed: dict[str, None] = {}
-        try:
-            for found, manifest in walk(digest, lambda one: parse(self._small(_member(one), image), one)):
-                self.manifests.add(found)
-                there = needed_blobs(manifest, lambda one: _member(one) in self.members)
-                needed.update(dict.fromkeys([found, *(blob["digest"] for blob in there)]))
-        except DamageError as error:
-            raise WharfError(f"{self.path} is damaged, in {image}: {error}") from None
-        return list(needed)
-
-    def _info(self, name: str, image: str = "it") -> tarfile.TarInfo:
-        """Return the header of a file that an image, or the bundle itself, needs."""
+    def _info(self, name: str) -> tarfile.TarInfo:
         if name not in self.members:
-            raise WharfError(f"{self.path} is no bundle, or damaged: {image} needs {name}, which is missing")
+            raise DamageError(f"it needs {name}, which is missing")
         return self.members[name]
 
-    def _small(self, name: str, image: str = "it") -> bytes:
-        info = self._info(name, image)
+    def _small(self, name: str) -> bytes:
+        info = self._info(name)
         if info.size > LARGEST_JSON:
-            raise WharfError(f"{self.path} is no bundle, or damaged: {name} is larger than {LARGEST_JSON} bytes")
+            raise DamageError(f"{name} is larger than {LARGEST_JSON} bytes")
         return self.tar.extractfile(info).read()
+
+    def _manifest(self, digest: str) -> dict[str, Any]:
+        return parse(self._small(_member(digest)), digest)
 
     def _read(self, name: str, target: Any = None) -> None:
         """Compare a file of the archive with its SHA-256, and write it on the way."""
@@ -287,13 +282,12 @@ class Bundle:
             directory = place / str(number)
             directory.mkdir(mode=0o700)
             (directory / "version").write_text("Directory Transport Version: 1.1\n", encoding="ascii")
-            for digest in self.needs[name]:
+            for position, (digest, is_manifest) in enumerate(self.needs[name].items()):
                 file = place / digest
                 if not file.exists():
                     with file.open("xb") as target:
                         self._read(_member(digest), target)
-                ending = ".manifest.json" if digest in self.manifests else ""
-                is_top = digest == self.needs[name][0]
-                os.link(file, directory / ("manifest.json" if is_top else digest.partition(":")[2] + ending))
+                blob = digest.partition(":")[2] + (".manifest.json" if is_manifest else "")
+                os.link(file, directory / (blob if position else "manifest.json"))
             found[name] = str(directory)
         return found

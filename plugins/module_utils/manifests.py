@@ -78,6 +78,16 @@ def walk(digest: str, read: Callable[[str], dict[str, Any]]) -> Iterator[tuple[s
             pending += [child["digest"] for child in children(manifest)]
 
 
+def closure(digest: str, read: Callable[[str], dict[str, Any]], exists: Callable[[str], bool]) -> dict[str, bool]:
+    """Return all that a manifest or index needs, itself first: digests, and whether each is a manifest."""
+    found: dict[str, bool] = {}
+    for needed, manifest in walk(digest, read):
+        found[needed] = True
+        for blob in needed_blobs(manifest, exists):
+            found.setdefault(blob["digest"], False)
+    return found
+
+
 def _descriptors(values: Any) -> list[dict[str, Any]]:
     """Return those of the values that are descriptors: mappings with a digest."""
     return [value for value in values or [] if isinstance(value, dict) and DIGEST.fullmatch(str(value.get("digest")))]

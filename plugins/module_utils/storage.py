@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError
-from .manifests import DIGEST, children, digest_of, needed_blobs, parse, walk
+from .manifests import DIGEST, children, closure, digest_of, needed_blobs, parse
 
 
 class Storage:
@@ -87,15 +87,12 @@ class Storage:
         except OSError as error:
             raise DamageError(f"the manifest {digest} is not there ({error.strerror})") from None
 
-    def _needed(self, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-        return needed_blobs(manifest, lambda digest: self.blob_path(digest).exists())
+    def _exists(self, digest: str) -> bool:
+        return self.blob_path(digest).exists()
 
     def closure(self, digest: str) -> set[str]:
         """Return all that a manifest or index needs, itself included. Raises DamageError where one cannot be read."""
-        found: set[str] = set()
-        for needed, manifest in walk(digest, self.manifest):
-            found |= {needed, *(blob["digest"] for blob in self._needed(manifest))}
-        return found
+        return set(closure(digest, self.manifest, self._exists))
 
     def problems(self, names: Iterable[str] | None = None, contents: bool = False) -> Iterator[str]:
         """Yield one sentence for each thing that keeps a listed manifest from being served whole.
@@ -127,7 +124,7 @@ class Storage:
                 for child in children(manifest):
                     if child["digest"] not in revisions:
                         yield f"{name}: the index {digest} needs the manifest {child['digest']}, which is not there"
-                for blob in self._needed(manifest):
+                for blob in needed_blobs(manifest, self._exists):
                     size = self._size(blob["digest"])
                     if blob["digest"] not in layers:
                         problem = "which the repository does not have"
@@ -149,7 +146,7 @@ class Storage:
         needed = set(revisions)
         for digest in revisions:
             with suppress(DamageError):  # one of the problems
-                needed |= {blob["digest"] for blob in self._needed(self.manifest(digest))}
+                needed |= {blob["digest"] for blob in needed_blobs(self.manifest(digest), self._exists)}
         return {
             "repositories": len(names),
             "tags": sum(len(self.tag_names(name)) for name in names),

@@ -237,13 +237,14 @@ def test_sums_that_are_none_are_refused(registry, tmp_path, sums):
 
 @pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image sha256:aaaaaaaaaaaa"])])
 def test_table_of_a_bundle(own, more):
-    planned = bundles.Contents(
-        [{"image": "app:1", "digest": DIGEST, "size": 2_500_000}], {DIGEST: 2_000_000}, b"{}", own
-    )
+    planned = bundles.Contents(b"{}", own)
+    planned.add("app:1", DIGEST, {DIGEST: 2_000_000, "sha256:b": 500_000})
+    planned.add("app:2", DIGEST, {DIGEST: 2_000_000})
     assert [" ".join(line.split()) for line in planned.summary()["table"].splitlines()] == [
         "image digest size",
         "app:1 sha256:aaaaaaaaaaaa 2.4 MiB",
+        "app:2 sha256:aaaaaaaaaaaa 1.9 MiB",
         *more,
-        "all, each blob once 1.9 MiB",
+        "all, each blob once 2.4 MiB",
         f"fingerprint: {hashlib.sha256(b'{}').hexdigest()}",
     ]
