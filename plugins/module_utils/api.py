@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import WharfError
@@ -132,33 +132,37 @@ def trust_nothing() -> ssl.SSLContext:
     return context
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection to an address of its own choice, for http.client also when it connects again by itself."""
+class Client(http.client.HTTPConnection):
+    """A client of one registry, over one connection: one thread's own. Usable as a context manager.
 
-    def __init__(self, client: Client) -> None:
-        super().__init__(client.name, client.port, timeout=client.timeout)
-        self.client = client
+    Nothing is connected before the first request. After close() the next one connects again, which is needed when
+    another server has got the port.
+    """
 
-    def connect(self) -> None:
-        client, name = self.client, self.client.name.strip("[]")
-        self.sock = socket.create_connection((client.address or name, client.port), timeout=client.timeout)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if client.context:
-            self.sock = client.context.wrap_socket(self.sock, server_hostname=name)
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        *,
+        address: str = "",
+        user: str = "",
+        password: str = "",
+        timeout: float = 30,
+    ) -> None:
+        """Describe the registry.
 
-
-@dataclass
-class Client:
-    """A client of one registry, over one connection: one thread's own. Usable as a context manager."""
-
-    name: str  # as clients name it; its certificate must hold it
-    port: int
-    context: ssl.SSLContext | None = None  # from trust() or trust_nothing(); None for plain HTTP
-    address: str = ""  # where to connect to; the name itself when it is empty
-    user: str = ""  # for basic authentication; empty for none
-    password: str = field(default="", repr=False)
-    timeout: float = 30  # seconds without a byte
-    _connection: _Connection | None = field(default=None, init=False)
+        Args:
+            name: as clients name it; its certificate must hold it.
+            port: its port.
+            context: from trust() or trust_nothing(); None for plain HTTP.
+            address: where to connect to; the name itself when it is empty.
+            user: for basic authentication; empty for none.
+            password: the user's password.
+            timeout: seconds without a byte.
+        """
+        super().__init__(name.strip("[]"), port, timeout=timeout)
+        self.name, self.context, self.address, self.user, self.password = name, context, address, user, password
 
     def __enter__(self) -> Client:
         return self
@@ -169,11 +173,12 @@ class Client:
     def __str__(self) -> str:
         return f"{self.name}:{self.port}"
 
-    def close(self) -> None:
-        """Close the connection; the next request connects again: needed when another server has got the port."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def connect(self) -> None:
+        """Connect to an address of its own choice, and verify the registry's name."""
+        self.sock = socket.create_connection((self.address or self.host, self.port), timeout=self.timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.context:
+            self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
 
     # Requests -----------------------------------------------------------------------------------------------------
 
@@ -199,15 +204,14 @@ class Client:
             login = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
             headers["Authorization"] = f"Basic {login}"
         while True:
-            fresh = self._connection is None
-            connection = self._connection = self._connection or _Connection(self)
+            is_fresh = self.sock is None
             try:
-                connection.request(method, path, body or None, headers)
-                return connection.getresponse()
+                super().request(method, path, body or None, headers)
+                return self.getresponse()
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 # A server may close a connection that rests, at any time.
                 self.close()
-                if fresh or method not in ("GET", "HEAD"):
+                if is_fresh or method not in ("GET", "HEAD"):
                     raise
 
     def _read(self, response: http.client.HTTPResponse) -> Response:
@@ -275,10 +279,9 @@ class Client:
     def certificate(self) -> bytes:
         """Return the certificate that is served over TLS, DER. Raises NoResponseError where there is none."""
         with self._errors():
-            self._connection = self._connection or _Connection(self)
-            if self._connection.sock is None:
-                self._connection.connect()
-            return self._connection.sock.getpeercert(binary_form=True)
+            if self.sock is None:
+                self.connect()
+            return self.sock.getpeercert(binary_form=True)
 
     # Manifests ----------------------------------------------------------------------------------------------------
 

@@ -61,8 +61,6 @@ def archive_image(path: str) -> dict[str, Any]:
     Raises:
         ValueError: the file cannot be read or holds no image.
     """
-    if problems := archive_problems(path, "image archive"):
-        raise ValueError(problems[0])
     with open(os.path.expanduser(path), "rb") as file:
         return _first_image(file)
 

@@ -82,7 +82,7 @@ def test_connection_is_kept_and_made_again_the_same_way(secure, certificates):
         for _ in range(3):
             client.ping()
         assert [method for method, _, _ in secure.requests].count("SNI") == 1
-        client._connection.sock.shutdown(socket.SHUT_RDWR)  # as a server does that closes what rests
+        client.sock.shutdown(socket.SHUT_RDWR)  # as a server does that closes what rests
         client.ping()
         secure.instead = answering(200, Connection="close")
         client.ping()
