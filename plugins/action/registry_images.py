@@ -46,12 +46,12 @@ class ActionModule(ActionBase):
             lost = [image for image in images if image["image"] not in done]
             done.update({one["image"]: one for one in self.lost(lost, f"{host} cannot be reached: {one_line(error)}")})
         results = [done[image["image"]] for image in images]
-        failed = [result["image"] for result in results if result["failed"]]
+        bad = [result["image"] for result in results if result["failed"]]
         return {
             "changed": any(result["pending"] and not result["failed"] for result in results),
             "images": results,
-            "failed": bool(failed),
-            "msg": f"not copied, for the reasons in the table: {', '.join(failed)}" if failed else "",
+            "failed": bool(bad),
+            "msg": f"not copied, for the reasons in the table: {', '.join(bad)}" if bad else "",
             "table": "\n".join(table([("image", "digest", "size", "seconds"), *map(row, results)])),
         }
 
