@@ -123,12 +123,9 @@ def reserve(path: str, fingerprint: str, room: int) -> dict[str, Any]:
         bundles.check_room((bundles.room_at(os.path.dirname(path)), room))
         return {"exists": False}
     try:
-        found = check(path)
+        return {"exists": True, **check(path, fingerprint)}
     except WharfError as error:
         raise WharfError(f"{error}: give another name, or remove it") from None
-    if found["fingerprint"] != fingerprint:
-        raise WharfError(f"{path} is there, and is a bundle of something else: give another name, or remove it")
-    return {"exists": True, **found}
 
 
 def run(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:

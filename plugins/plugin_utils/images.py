@@ -92,7 +92,7 @@ def _first_image(file: Any) -> dict[str, Any]:
     with contextlib.suppress(ValueError, LookupError, TypeError):
         layers = [str(layer) for layer in json.loads(configuration)["rootfs"]["diff_ids"]]
     with contextlib.suppress(ValueError, LookupError, TypeError):
-        version = str(json.loads(configuration)["config"]["Labels"]["org.opencontainers.image.version"])
+        version = str(json.loads(configuration)["config"]["Labels"]["org.opencontainers.image.version"] or "")
     tags = [tag for tag in image.get("RepoTags") or [] if isinstance(tag, str)]
     return {"id": _sha256(configuration), "tags": tags, "layers": layers, "version": version}
 
@@ -111,13 +111,12 @@ def images_in(path: str) -> list[tuple[list[str], dict[str, str]]]:
                 entries = json.loads(content("manifest.json"))
             except KeyError:
                 return _oci_images(content)
-            sources = [f"docker-archive:FILE:@{position}" for position in range(len(entries))]
-            if len(entries) == 1:
-                sources = ["docker-archive:FILE"]
-            return [
-                (entry.get("RepoTags") or [], {"source": source, "digest": _sha256(content(entry["Config"]))})
-                for source, entry in zip(sources, entries, strict=True)
-            ]
+            found = []
+            for position, entry in enumerate(entries):
+                source = "docker-archive:FILE" + (f":@{position}" if len(entries) > 1 else "")
+                plan = {"source": source, "digest": _sha256(content(entry["Config"]))}
+                found.append((entry.get("RepoTags") or [], plan))
+            return found
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(
             f"{shown(path)} is no archive of images, or damaged: make it with docker save, or with skopeo copy ..."

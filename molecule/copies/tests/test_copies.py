@@ -434,7 +434,7 @@ def test_bundle_that_is_there_is_not_written_again_nor_overwritten(play, bundle)
     assert "Fetch the bundle" not in again.stdout
     other = export(play, bundle, images="team/*")
     assert other.returncode == 2
-    assert "is a bundle of something else" in output(other)
+    assert "it is another bundle, or was altered: give another name, or remove it" in output(other)
     assert bundle.stat() == before
 
 

@@ -61,7 +61,7 @@ def test_another_file_of_that_name_is_not_overwritten(storage, tmp_path):
     assert registry_bundle.reserve(str(path), "0" * 64, 1000) == {"exists": False}
     written = write(storage, path)
     assert registry_bundle.reserve(str(path), written["fingerprint"], 1000)["exists"]
-    with pytest.raises(WharfError, match="is a bundle of something else: give another name, or remove it"):
+    with pytest.raises(WharfError, match="it is another bundle, or was altered: give another name, or remove it"):
         registry_bundle.reserve(str(path), "0" * 64, 1000)
     path.write_bytes(path.read_bytes()[:5120])
     with pytest.raises(WharfError, match="cut short.*: give another name, or remove it"):
