@@ -306,6 +306,11 @@ class Client(http.client.HTTPConnection):
             raise DigestError(f"the manifest {reference} of {repository}", expected, digest)
         return Manifest(digest, response.body, response.document())
 
+    def digest(self, repository: str, reference: str) -> str:
+        """Return the digest of a manifest or index as the registry names it. Raises NotFoundError."""
+        response = self._expect(200, "HEAD", f"/v2/{repository}/manifests/{reference}", b"", ACCEPT)
+        return response.headers.get("Docker-Content-Digest", "")
+
     def size(self, repository: str, manifest: Manifest) -> int:
         """Return the bytes of everything that an image needs, each once: manifests as they are, blobs as they say."""
         sizes: dict[str, int] = {}

@@ -20,9 +20,7 @@ options:
     type: str
     choices: [write, reserve, accept, check]
     required: true
-  path:
-    description: The bundle. Not needed for V(write) in check mode.
-    type: path
+  path: {description: The bundle. Not needed for V(write) in check mode., type: path}
   container: {description: "For V(write), the registry's container.", type: str, default: registry}
   images:
     description: For V(write), REPOSITORY:TAG, or REPOSITORY for all its tags; C(*) and C(?) stand for anything.
@@ -36,8 +34,7 @@ options:
   fingerprint: {description: The fingerprint that the bundle must have., type: str, default: ""}
   room: {description: "For V(reserve), the bytes that the bundle takes.", type: int, default: 0}
 attributes:
-  check_mode:
-    support: full
+  check_mode: {support: full}
 """
 
 EXAMPLES = """

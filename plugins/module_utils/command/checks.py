@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..api import Client, DigestError, StatusError
+from ..api import Client, StatusError
 from ..errors import WharfError
 from ..files import write_atomic
 from ..htpasswd import hash_password
@@ -35,11 +35,9 @@ def tags_served(client: Client, tags: Tags) -> Tags:
 def _served(client: Client, name: str, tag: str) -> str:
     """Return the digest that the registry serves for a tag, or what it answered instead."""
     try:
-        return client.manifest(name, tag).digest
+        return client.digest(name, tag)
     except StatusError as error:
         return f"HTTP status {error.status}"
-    except DigestError as error:
-        return error.found
 
 
 def require_same(where: str, before: Tags, after: Tags) -> None:

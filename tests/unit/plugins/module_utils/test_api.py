@@ -208,6 +208,7 @@ def test_pushed_and_pulled_byte_for_byte(registry, client):
     for reference in ("1", digest(content)):
         found = client.manifest("team/app", reference)
         assert (found.content, found.digest) == (content, digest(content))
+        assert client.digest("team/app", reference) == digest(content)
     assert set(api.MEDIA_TYPES) == set(registry.requests[-1][2]["Accept"].split(", "))
     assert b"".join(client.blob("team/app", digest(layer))) == layer
     with pytest.raises(api.NotFoundError, match="404: manifest unknown"):
