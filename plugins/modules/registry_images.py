@@ -297,7 +297,8 @@ class EngineSource:
 
     def trust(self) -> ssl.SSLContext:
         """Return which certificates of the registry are good: those that the engine takes."""
-        return api.trust(*glob.glob(f"/etc/docker/certs.d/{self.registry}/*.crt"), system=True)
+        directory = glob.escape(f"/etc/docker/certs.d/{self.registry}")
+        return api.trust(*glob.glob(f"{directory}/*.crt"), system=True)
 
     def id_of(self, name: str) -> str:
         """Return the id that the engine has for a name; empty where it has no such image."""
@@ -355,10 +356,11 @@ def start(work: Callable[[], Generator[dict[str, Any], None, None]]) -> str:
 def end_when_abandoned(job: str) -> None:
     """End this process when nobody has asked for the job's results for a while: the controller is gone."""
     asked = 0.0
-    while asked != os.stat(job).st_mtime:
-        asked = os.stat(job).st_mtime
-        time.sleep(ABANDONED)
-    shutil.rmtree(job)
+    with contextlib.suppress(OSError):  # somebody has removed it
+        while asked != os.stat(job).st_mtime:
+            asked = os.stat(job).st_mtime
+            time.sleep(ABANDONED)
+        shutil.rmtree(job)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
