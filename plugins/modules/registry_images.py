@@ -138,8 +138,8 @@ class Copies:
         self.p, self.check_mode = p, check_mode
         self.skopeo = shutil.which("skopeo", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/local/bin")
         self.registry, self.local = f"{p['name']}:{p['port']}", f"127.0.0.1:{p['port']}"
-        self.user = p["users"][0] if p["users"] else {"name": "", "password": ""}
-        own = [{**self.user, "registry": registry} for registry in (self.registry, self.local) if p["users"]]
+        self.login = {"user": p["users"][0]["name"], "password": p["users"][0]["password"]} if p["users"] else {}
+        own = [{"registry": registry, **p["users"][0]} for registry in (self.registry, self.local) if p["users"]]
         auths = {
             login["registry"]: {"auth": base64.b64encode(f"{login['name']}:{login['password']}".encode()).decode()}
             for login in [*p["logins"], *own]
@@ -229,8 +229,7 @@ class Copies:
         """Return what the registry has under an image's name, and whether it is still to get what is wanted."""
         repository, _, tag = image.rpartition(":")
         p, context = self.p, source.trust() if self.p["tls"] else None
-        login = {"user": self.user["name"], "password": self.user["password"]}
-        with api.Client(p["name"], p["port"], context, address=source.address, timeout=60, **login) as client:
+        with api.Client(p["name"], p["port"], context, address=source.address, timeout=60, **self.login) as client:
             try:
                 found = client.manifest(repository, tag)
             except api.NotFoundError:

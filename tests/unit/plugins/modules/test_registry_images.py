@@ -16,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.wharf.registry.plugins.module_utils import bundles
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_images
+from tests.unit.stored_registry import StoredRegistry
 
 pytest_plugins = ["tests.unit.served_registry"]
 PASSWORD = "a-password-of-the-tests"
@@ -34,7 +37,8 @@ if name.startswith("missing"):
     sys.exit('time="x" level=fatal msg="reading \\\\"missing\\\\": manifest unknown"')
 while name.startswith("slow") and sys.argv[1] == "copy" and not os.path.exists(home + "/go"):
     time.sleep(0.01)
-content = open(home + "/manifest." + name, "rb").read()
+place = source[4:] + "/manifest.json" if source.startswith("dir:") else home + "/manifest." + name
+content = open(place, "rb").read()
 if not target:
     os.write(1, content)
     sys.exit()
@@ -233,6 +237,23 @@ def holds(pid: str, path: str) -> bool:
         return path in [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
         return False
+
+
+def test_images_of_a_bundle(registry, home, monkeypatch):
+    monkeypatch.setattr(registry_images, "PLACE", str(home / "place"))
+    (home / "place").mkdir()
+    stored = StoredRegistry(home / "stored")
+    digest = stored.image("team/app", "1")
+    storage = Storage(stored.root)
+    bundles.write(bundles.plan(storage, ["team/app"]), storage, str(home / "team.tar"))
+    wanted = parameters(registry, "app:1", bundle=str(home / "team.tar"))
+    wanted["images"][0].update(source="bundle", digest=digest)
+    image = copied(wanted)["team/app:1"]
+    assert (image["pending"], image["failed"], image["digest"]) == (True, False, digest)
+    assert registry.manifests["team/app", "1"] == storage.blob_path(digest).read_bytes()
+    assert "inspect" not in (home / "log").read_text()
+    assert list((home / "place").iterdir()) == []
+    assert not copied(wanted)["team/app:1"]["pending"]
 
 
 def test_error_of_the_whole_job_is_told(registry, home):
