@@ -79,7 +79,7 @@ def run(action: Action) -> dict[str, dict[str, Any]]:
 def archive(path: Path, name: str = "saved") -> dict[str, str]:
     """Return an image of an archive on the controller."""
     (path / name).write_bytes(b"x" * 1000)
-    return {"image": f"{name}:1", "source": "docker-archive:FILE", "archive": str(path / name), "image_id": "sha256:2"}
+    return {"image": f"{name}:1", "source": "docker-archive:FILE", "archive": str(path / name), "digest": "sha256:2"}
 
 
 REMOTE = {"image": "app:1", "source": "docker://other.test/app:1"}
