@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from ansible import constants as C
@@ -15,18 +14,10 @@ from ansible.utils.display import Display
 
 from ansible_collections.wharf.registry.plugins.module_utils.bundles import check_room
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, one_line, pluralize
+from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, one_line, pluralize, table
 
 Result = dict[str, Any]
 display = Display()
-
-
-class Failed(Exception):
-    """The module failed as a whole; with what it returned."""
-
-    def __init__(self, result: Result) -> None:
-        super().__init__(result.get("msg"))
-        self.result = result
 
 
 class ActionModule(ActionBase):
@@ -45,123 +36,102 @@ class ActionModule(ActionBase):
         if not self._task.check_mode:
             # Ansible shows the task's name with its result, when these lines have been shown.
             display.display(f"{host}: copying {pluralize(len(images), 'image')}")
-        results: list[Result] = []
+        done: dict[str, Result] = {}
         try:
             for result in self.results(images):
-                results.append(result)
-        except Failed as failed:
+                done[result["image"]] = result
+        except AnsibleActionFail as failed:
             return failed.result
         except AnsibleConnectionFailure as error:
-            done = {result["image"] for result in results}
-            reason = f"{host} cannot be reached: {one_line(error)}"
-            results += [self.lost(image, reason) for image in images if image["image"] not in done]
-        failures = [f"{result['image']}: {result['msg']}" for result in results if result["failed"]]
+            lost = [image for image in images if image["image"] not in done]
+            done.update({one["image"]: one for one in self.lost(lost, f"{host} cannot be reached: {one_line(error)}")})
+        results = [done[image["image"]] for image in images]
+        bad = [result["image"] for result in results if result["failed"]]
         return {
             "changed": any(result["pending"] and not result["failed"] for result in results),
             "images": results,
-            "failed": bool(failures),
-            "msg": "; ".join(failures),
+            "failed": bool(bad),
+            "msg": f"not copied, for the reasons in the table: {', '.join(bad)}" if bad else "",
+            "table": "\n".join(table([("image", "digest", "size", "seconds"), *map(row, results)])),
         }
 
     def results(self, images: list[Result]) -> Iterator[Result]:
         """Yield what becomes of each image."""
-        here = [image for image in images if image.get("archive") or image.get("source", "bundle") == "bundle"]
-        there = [image for image in images if image not in here]
         if self._task.check_mode:
-            yield from self.find_pending(images)[0]
+            yield from self.find_pending(images)["images"]
             return
-        if not here:
-            yield from self.copy(there)
-            return
-        found, rooms = self.find_pending(here)
-        needed = [result["image"] for result in found if result["pending"] and not result["failed"]]
-        yield from (self.show(result) for result in found if result["image"] not in needed)
-        coming = [image for image in here if image["image"] in needed]
-        with self.transferred(rooms, coming) as (paths, failures):
-            for image in coming:
-                file = self.file_of(image)
-                if file in failures:
-                    yield self.lost(image, failures[file])
-                else:
-                    there.append({**image, "archive": paths[file]} if image.get("archive") else image)
-            yield from self.copy(there, bundle=paths.get(self._task.args.get("bundle")))
-
-    def file_of(self, image: Result) -> str:
-        """Return the file on the controller that an image comes from."""
-        return str(image.get("archive") or self._task.args["bundle"])
-
-    def find_pending(self, images: list[Result]) -> tuple[list[Result], list[Result]]:
-        """Return which of the images are pending, and how much room there is for them; nothing changes."""
-        before, self._task.check_mode = self._task.check_mode, True
+        local = [image for image in images if self.file_of(image)]
+        ready = [image for image in images if not self.file_of(image)]
+        found = self.find_pending(local) if local else {"images": [], "rooms": []}
+        for result in found["images"]:
+            if result["failed"] or not result["pending"]:
+                yield self.show(result)
+                local = [image for image in local if image["image"] != result["image"]]
+        files = sorted({self.file_of(image) for image in local})
+        if problem := no_room(found["rooms"], files, local):
+            yield from self.lost(local, problem)
+            files = []
+        directory, paths = self.private_directory() if files else "", {}
         try:
-            found = self.module(images=images)
-        finally:
-            self._task.check_mode = before
-        return found["images"], found["rooms"]
-
-    @contextmanager
-    def transferred(self, rooms: list[Result], images: list[Result]) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-        """Transfer the files of images into a private directory on the host, which is removed again.
-
-        The directory is that of the user who logs in: with become, a file would be there twice for a while.
-
-        Args:
-            rooms: where they go, and where the registry has its data.
-            images: what they are needed for.
-
-        Yields:
-            The paths on the host, and why a file has none.
-        """
-        paths: dict[str, str] = {}
-        files = sorted({self.file_of(image) for image in images})
-        problem = no_room(rooms, files, images)
-        failures = dict.fromkeys(files, problem) if problem else {}
-        if problem or not files:
-            yield paths, failures
-            return
-        place = shlex.quote(self._task.args.get("place", "/var/tmp"))
-        made = self._low_level_execute_command(f"mktemp -d {place}/wharf-copy-XXXXXXXXXX", sudoable=False)
-        if made["rc"] != 0:
-            raise AnsibleActionFail(f"no directory can be made in {place}: {one_line(made['stderr'])}")
-        directory = made["stdout"].strip()
-        try:
-            for number, path in enumerate(files):
-                display.display(f"  {path}: transferring {human_bytes(os.path.getsize(path))}")
+            for number, file in enumerate(files):
+                display.display(f"  {file}: transferring {human_bytes(os.path.getsize(file))}")
+                of_file = [image for image in local if self.file_of(image) == file]
                 try:
-                    paths[path] = self._transfer_file(path, f"{directory}/{number}")
+                    paths[file] = self._transfer_file(file, f"{directory}/{number}")
+                    ready += [{**image, "archive": paths[file]} for image in of_file]
                 except AnsibleConnectionFailure:
                     raise
                 except AnsibleError as error:
-                    failures[path] = one_line(error)
-            yield paths, failures
+                    yield from self.lost(of_file, one_line(error))
+            yield from self.copy(ready, bundle=paths.get(self._task.args.get("bundle")))
         finally:
-            self._low_level_execute_command(f"rm -rf {shlex.quote(directory)}", sudoable=False)
+            if directory:
+                self._low_level_execute_command(f"rm -rf {shlex.quote(directory)}", sudoable=False)
+
+    def file_of(self, image: Result) -> str:
+        """Return the file on the controller that an image comes from; empty where it comes from elsewhere."""
+        is_bundled = image.get("source", "bundle") == "bundle"
+        return str(self._task.args["bundle"] if is_bundled else image.get("archive") or "")
+
+    def find_pending(self, images: list[Result]) -> Result:
+        """Return which of the images are pending, and how much room there is for them; nothing changes."""
+        before, self._task.check_mode = self._task.check_mode, True
+        try:
+            return self.module({**self._task.args, "images": images})
+        finally:
+            self._task.check_mode = before
+
+    def private_directory(self) -> str:
+        """Make a directory of the user who logs in: with become, a file would be there twice for a while."""
+        made = self._low_level_execute_command("mktemp -d /var/tmp/wharf-copy-XXXXXXXXXX", sudoable=False)
+        if made["rc"] != 0:
+            raise AnsibleActionFail(f"no directory can be made in /var/tmp: {one_line(made['stderr'])}")
+        return made["stdout"].strip()
 
     def copy(self, images: list[Result], **also: Any) -> Iterator[Result]:
         """Copy images, and yield what becomes of each as soon as it is done."""
-        if not images:
-            return
-        job = self.module(images=images, background=True, **also)["job"]
-        missing = [image["image"] for image in images]
-        answer: Result = {"finished": False}
+        missing = {image["image"]: image for image in images}
+        args = {**self._task.args, "images": images, **also}
+        answer = {"finished": not images, "error": ""}
         while not answer["finished"]:
-            answer = self.module(job=job, after=len(images) - len(missing))
+            answer = self.module(args)
             for result in answer["images"]:
-                missing.remove(result["image"])
+                del missing[result["image"]]
                 yield self.show(result)
-        yield from (self.lost({"image": image}, answer["error"] or "it was interrupted") for image in missing)
+            args = {"job": answer["job"], "after": len(images) - len(missing)}
+        yield from self.lost(list(missing.values()), answer["error"] or "it was interrupted")
 
-    def module(self, **args: Any) -> Result:
-        """Run the module with the task's arguments and these. Raises Failed where it has no results."""
-        common = {} if "job" in args else self._task.args
-        found: Result = self._execute_module(self._task.resolved_action, {**common, **args}, task_vars=self.task_vars)
-        if found.get("failed") and "images" not in found:
-            raise Failed(found)
+    def module(self, args: Result) -> Result:
+        """Run the module. Raises AnsibleActionFail where it has no results."""
+        found: Result = self._execute_module(self._task.resolved_action, args, task_vars=self.task_vars)
+        if found.get("failed"):
+            raise AnsibleActionFail(found.get("msg", ""), result=found)
         return found
 
-    def lost(self, image: Result, reason: str) -> Result:
-        """Show that an image was not copied, and why; return that as its result."""
-        return self.show({"image": image["image"], "pending": True, "failed": True, "msg": reason})
+    def lost(self, images: list[Result], reason: str) -> Iterator[Result]:
+        """Show that images were not copied, and why; yield that as their results."""
+        for image in images:
+            yield self.show({"image": image["image"], "pending": True, "failed": True, "msg": reason})
 
     def show(self, result: Result) -> Result:
         """Show what became of an image; return it."""
@@ -173,6 +143,16 @@ class ActionModule(ActionBase):
             line, color = "already there", C.COLOR_OK
         display.display(f"  {result['image']}: {line}", color=color)
         return result
+
+
+def row(result: Result) -> tuple[str, str, str, str]:
+    """Return what became of an image, as a row of the table."""
+    if result["failed"]:
+        return result["image"], "", "FAILED", result["msg"]
+    size, seconds = "would be copied" if result["pending"] else "already there", ""
+    if "seconds" in result:
+        size, seconds = human_bytes(result["size"]), f"{result['seconds']:.1f}"
+    return result["image"], result["digest"][: len("sha256:") + 12], size, seconds
 
 
 def no_room(rooms: list[Result], files: list[str], images: list[Result]) -> str:

@@ -12,9 +12,6 @@ name: command_archive
 author: Wharf maintainers
 version_added: 1.0.0
 short_description: The command wharf as one file that Python runs
-description:
-  - A zip archive behind a first line for the kernel, in base64, with C(base64:) before it as the module
-    M(wharf.registry.host_files) takes it.
 options:
   _input:
     description: The directory of any role of this collection, from which the collection's own files are found.
@@ -28,7 +25,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(base64:) and the archive.
+  description: C(base64:), and in base64 a zip archive behind a first line for the kernel.
   type: str
 """
 

@@ -11,34 +11,15 @@ DOCUMENTATION = r"""
 name: copies_plan
 author: Wharf maintainers
 version_added: 1.0.0
-short_description: Judge what playbooks/copy-images.yml is given, and plan it
-description:
-  - Says what is wrong with the images to copy, and which host has to copy which of them. Reads the archives among them
-    on the controller. Types and keys are judged by the specification of the role settings.
+short_description: Say what is wrong with the images to copy, and which host has to copy which of them
+description: Reads the archives among them on the controller.
 positional: registry, server, clients
 options:
-  _input:
-    description: The images, as the variable C(wharf_copies) has them.
-    type: list
-    elements: dict
-    required: true
-  registry:
-    description: The registry, C(NAME:PORT).
-    type: str
-    required: true
-  server:
-    description: The host that runs the registry and copies what no engine pushes.
-    type: str
-    required: true
-  clients:
-    description: The hosts whose engines may push.
-    type: list
-    elements: str
-    required: true
-  ca:
-    description: The variable C(wharf_copies_ca), PEM text or the path of a file.
-    type: str
-    default: ""
+  _input: {description: The variable C(wharf_copies)., type: list, elements: dict, required: true}
+  registry: {description: "The registry, C(NAME:PORT).", type: str, required: true}
+  server: {description: The host that runs the registry and copies what no engine pushes., type: str, required: true}
+  clients: {description: The hosts whose engines may push., type: list, elements: str, required: true}
+  ca: {description: "The variable C(wharf_copies_ca), PEM text or the path of a file.", type: str, default: ""}
 """
 
 EXAMPLES = r"""
@@ -47,24 +28,14 @@ EXAMPLES = r"""
     plan: >-
       {{ [{'from': 'quay.example.com/team/app:1.4'}]
          | wharf.registry.copies_plan('registry.example.com:5000', 'server', ['client1']) }}
-# problems: [], hosts: [{host: server, engine: false, images: [{image: "team/app:1.4", ...}]}], ca: ""
 """
 
 RETURN = r"""
 _value:
-  description: What is wrong, and what there is to do.
+  description: C(problems), a line for each mistake. C(hosts), for each host that has to copy something C(host),
+    C(engine) (whether its engine pushes), and C(images) as the module M(wharf.registry.registry_images) takes them.
+    C(ca), the CA certificates in PEM; empty where none are given.
   type: dict
-  contains:
-    problems:
-      description: A line for each mistake.
-      type: list
-    hosts:
-      description: For each host that has to copy something C(host), C(engine) (whether its engine pushes), and
-        C(images) as the module M(wharf.registry.registry_images) takes them.
-      type: list
-    ca:
-      description: The CA certificates in PEM; empty where none are given.
-      type: str
 """
 
 

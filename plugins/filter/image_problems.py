@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.images import image_problems
 
 DOCUMENTATION = r"""
 name: image_problems

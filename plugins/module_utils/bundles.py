@@ -1,9 +1,8 @@
-"""A bundle: images of a registry in one file, which can be carried into another network.
+"""A bundle: images of a registry in one file, which can be carried into another network (docs/export-images.md).
 
-It is a tar archive of an OCI image layout in which each blob lies once, however many images have it, and every manifest
-lies byte for byte as the registry had it, also Docker's. The name of an image, REPOSITORY:TAG, is its annotation
-org.opencontainers.image.ref.name. The SHA-256 of index.json, which names all images by digest, is the fingerprint of
-everything in the bundle. Nothing of a bundle is extracted under a name that the bundle chooses.
+It is a tar archive of an OCI image layout in which each blob lies once, and every manifest byte for byte as the
+registry had it. Its fingerprint is the SHA-256 of index.json, which names all images by digest. Nothing of a bundle is
+extracted under a name that the bundle chooses.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ import re
 import shutil
 import socket
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import DamageError, WharfError
-from .manifests import OCI_INDEX, blobs, digest_of, media_type, walk
+from .manifests import OCI_INDEX, closure, media_type, parse
 from .references import REPOSITORY_TAG
 from .storage import Storage
 from .text import human_bytes, table
@@ -49,14 +48,7 @@ def room_at(path: Path | str) -> dict[str, Any]:
 
 
 def check_room(*needs: tuple[dict[str, Any], int]) -> None:
-    """Refuse files that do not fit.
-
-    Args:
-        needs: rooms with the bytes that each must take; several may lie on one file system.
-
-    Raises:
-        WharfError: they do not fit.
-    """
+    """Raise WharfError where bytes do not fit into their rooms, several of which may lie on one file system."""
     for room, _ in needs:
         size = sum(bytes_ for other, bytes_ in needs if other["device"] == room["device"])
         if size > room["free"]:
@@ -66,53 +58,53 @@ def check_room(*needs: tuple[dict[str, Any], int]) -> None:
             )
 
 
-# Writing ------------------------------------------------------------------------------------------
+@dataclass
+class Contents:
+    """What a bundle holds, or will hold."""
 
-
-@dataclass(frozen=True)
-class Plan:
-    """What a bundle will hold."""
-
-    images: list[dict[str, Any]]  # image (its name), digest and size of each
-    sizes: dict[str, int]  # bytes of each blob
     index: bytes  # index.json
     registry_image: str  # the id of the registry's own image; empty when it stays out
+    images: list[dict[str, Any]] = field(default_factory=list)  # image (its name), digest and size of each
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes of each blob
 
-    @property
+    def add(self, name: str, digest: str, sizes: dict[str, int]) -> None:
+        """Add an image with the sizes of the blobs that it needs."""
+        self.images.append({"image": name, "digest": digest, "size": sum(sizes.values())})
+        self.sizes.update(sizes)
+
     def room(self) -> int:
         """Return the bytes that the file takes at most, without the registry's own image."""
         return sum(self.sizes.values()) + HEADER * len(self.sizes) + CHUNK
 
     def summary(self) -> dict[str, Any]:
-        """Return what the module registry_bundle returns."""
+        """Return what the module registry_bundle returns, also as a table for people."""
+        size, short = sum(self.sizes.values()), len("sha256:") + 12
         fingerprint = hashlib.sha256(self.index).hexdigest()
-        return _summary(self.images, self.sizes, fingerprint, self.registry_image)
+        rows = [("image", "digest", "size")]
+        rows += [(image["image"], image["digest"][:short], human_bytes(image["size"])) for image in self.images]
+        if self.registry_image:
+            rows.append(("the registry's own image", self.registry_image[:short], ""))
+        rows.append(("all, each blob once", "", human_bytes(size)))
+        return {
+            "images": self.images,
+            "size": size,
+            "fingerprint": fingerprint,
+            "registry_image": self.registry_image,
+            "table": "\n".join([*table(rows), f"fingerprint: {fingerprint}"]),
+        }
 
 
-def _summary(images: list[dict[str, Any]], sizes: dict[str, int], fingerprint: str, own: str) -> dict[str, Any]:
-    """Return what a bundle holds, also as a table for people."""
-    size, short = sum(sizes.values()), len("sha256:") + 12
-    rows = [("image", "digest", "size")]
-    rows += [(image["image"], image["digest"][:short], human_bytes(image["size"])) for image in images]
-    rows += [("the registry's own image", own[:short], "")] if own else []
-    rows.append(("all, each blob once", "", human_bytes(size)))
-    text = "\n".join([*table(rows), f"fingerprint: {fingerprint}"])
-    return {"images": images, "size": size, "fingerprint": fingerprint, "registry_image": own, "table": text}
+# Writing ------------------------------------------------------------------------------------------
 
 
-def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Plan:
+def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Contents:
     """Return what a bundle of these images will hold.
 
-    Args:
-        storage: the registry's storage.
-        patterns: REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything.
-        registry_image: the id of the registry's own image, where it comes along.
-
-    Raises:
-        WharfError: a pattern matches nothing, or an image is damaged.
+    A pattern is REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything. Raises WharfError where one
+    matches nothing, or an image is damaged.
     """
-    images, entries = [], []
-    sizes: dict[str, int] = {}
+    entries: list[dict[str, Any]] = []
+    contents = Contents(b"", registry_image)
     for name, digest in _matching(storage, patterns).items():
         try:
             needed = {blob: storage.blob_path(blob).stat().st_size for blob in storage.closure(digest)}
@@ -121,8 +113,7 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Pla
             raise WharfError(f"{name} is damaged, see playbooks/diagnose-registry.yml: {error}") from None
         if other := next((blob for blob in needed if not blob.startswith("sha256:")), None):
             raise WharfError(f"{name} needs {other}: only sha256 is supported")
-        sizes.update(needed)
-        images.append({"image": name, "digest": digest, "size": sum(needed.values())})
+        contents.add(name, digest, needed)
         entries.append({"mediaType": kind, "digest": digest, "size": needed[digest], "annotations": {NAME: name}})
     index = {
         "schemaVersion": 2,
@@ -130,7 +121,8 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Pla
         "manifests": entries,
         "annotations": {REGISTRY_IMAGE: registry_image},
     }
-    return Plan(images, sizes, json.dumps(index, indent=1).encode(), registry_image)
+    contents.index = json.dumps(index, indent=1).encode()
+    return contents
 
 
 def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
@@ -138,59 +130,43 @@ def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
     if not patterns:
         raise WharfError("there is no image to export: give a list such as ['team/*', 'app:1.4']")
     tags = {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
-    found: dict[str, str] = {}
+    found: set[str] = set()
     for pattern in patterns:
         matching = fnmatch.filter(tags, pattern if ":" in pattern else f"{pattern}:*")
         if not matching:
             raise WharfError(f"the registry has no image {pattern}")
-        found.update({name: tags[name] for name in matching})
-    return dict(sorted(found.items()))
+        found.update(matching)
+    return {name: tags[name] for name in sorted(found)}
 
 
-class _Hashing(io.RawIOBase):
+class _Hashing:
     """A file that is hashed while it is read."""
 
     def __init__(self, file: Any) -> None:
-        self.file = file
-        self.hash = hashlib.sha256()
+        self.file, self.hash = file, hashlib.sha256()
 
-    def read(self, size: int = -1) -> bytes:
-        """Read from the file."""
+    def read(self, size: int) -> bytes:
         part = self.file.read(size)
         self.hash.update(part)
         return part
 
 
-def write(planned: Plan, storage: Storage, path: str, own_file: Path | None = None) -> None:
+def write(contents: Contents, storage: Storage, path: str, own_file: Path | None = None) -> None:
     """Write a bundle: always the same bytes for the same images. A file that is not whole is removed again.
 
     Args:
-        planned: what it holds.
+        contents: what it holds.
         storage: the registry's storage.
         path: the bundle's, which must not be there yet.
         own_file: what docker save wrote of the registry's own image.
-
-    Raises:
-        WharfError: a blob is damaged.
     """
-    files = {"oci-layout": LAYOUT, "index.json": planned.index}
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    if own_file:
-        with own_file.open("rb") as file:
-            sums[OWN_FILE] = digest_of(iter(lambda: file.read(CHUNK), b"")).partition(":")[2]
-    files["SHA256SUMS"] = "".join(f"{value}  {name}\n" for name, value in sums.items()).encode()
     try:
         with tarfile.open(path, "x:", format=tarfile.PAX_FORMAT) as tar:
-            for name, content in files.items():
-                _add(tar, name, len(content), io.BytesIO(content))
-            if own_file:
-                with own_file.open("rb") as file:
-                    _add(tar, OWN_FILE, own_file.stat().st_size, file)
-            for blob, size in sorted(planned.sizes.items()):
-                with storage.blob_path(blob).open("rb") as file:
-                    hashing = _Hashing(file)
-                    _add(tar, _member(blob), size, hashing)
-                if f"sha256:{hashing.hash.hexdigest()}" != blob:
+            files = {"oci-layout": LAYOUT, "index.json": contents.index, OWN_FILE: own_file}
+            sums = {name: _add(tar, name, content) for name, content in files.items() if content}
+            _add(tar, "SHA256SUMS", "".join(f"{value}  {name}\n" for name, value in sums.items()).encode())
+            for blob in sorted(contents.sizes):
+                if f"sha256:{_add(tar, _member(blob), storage.blob_path(blob))}" != blob:
                     raise WharfError(f"the registry's blob {blob} is damaged: its content has another digest")
     except BaseException:
         with contextlib.suppress(OSError):
@@ -198,15 +174,18 @@ def write(planned: Plan, storage: Storage, path: str, own_file: Path | None = No
         raise
 
 
-def _add(tar: tarfile.TarFile, name: str, size: int, file: Any) -> None:
-    """Add a file to an archive, without anything that would differ next time."""
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o644
-    tar.addfile(info, file)
+def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> str:
+    """Add a file to an archive, without anything that would differ next time. Returns its SHA-256."""
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = file.seek(0, os.SEEK_END), 0o644
+        file.seek(0)
+        hashing = _Hashing(file)
+        tar.addfile(info, hashing)
+    return hashing.hash.hexdigest()
 
 
 def _member(digest: str) -> str:
-    """Return the name of a blob in the archive."""
     return "blobs/" + digest.replace(":", "/")
 
 
@@ -217,147 +196,98 @@ class Bundle:
     """A bundle that is read. Nothing in it is believed."""
 
     def __init__(self, path: str) -> None:
-        """Read its table of contents, its index and its manifests.
-
-        Raises:
-            WharfError: it is no bundle, or not as it was written.
-        """
+        """Read its table of contents, its index and its manifests. Raises WharfError where it is no whole bundle."""
         self.path = path
+        self.members: dict[str, tarfile.TarInfo] = {}
+        self.needs: dict[str, dict[str, bool]] = {}  # what each image needs, itself first, and whether it is a manifest
         try:
             if os.path.getsize(path) % tarfile.RECORDSIZE:
                 raise WharfError(f"{path} is cut short, or no bundle: its length is none that a bundle can have")
             self.tar = tarfile.open(path, "r:")  # noqa: SIM115 (open as long as the bundle is read)
-            self.members: dict[str, tarfile.TarInfo] = {}
             for member in self.tar:
                 if not member.isfile() or member.name in self.members:
                     raise WharfError(f"{path} holds {member.name!r}, which does not belong into a bundle")
                 self.members[member.name] = member
+            lines = self._small("SHA256SUMS").decode("ascii", "replace").splitlines()
+            self.sums = {name: value for value, _, name in (line.partition("  ") for line in lines)}
+            for name in ("oci-layout", "index.json"):
+                if hashlib.sha256(self._small(name)).hexdigest() != self.sums.get(name):
+                    raise WharfError(f"{path} was altered: {name} is not what SHA256SUMS says")
+            self.contents = self._read_index(self._small("index.json"))
+        except DamageError as error:
+            raise WharfError(f"{path} is damaged, or no bundle: {error}") from None
         except tarfile.TarError as error:
             raise WharfError(f"{path} is cut short or damaged, or no bundle: {error}") from None
         except OSError as error:
             raise WharfError(f"{path} cannot be read: {error.strerror}") from None
-        lines = self._small("SHA256SUMS").decode("ascii", "replace").splitlines()
-        self.sums = {name: value for value, _, name in (line.partition("  ") for line in lines)}
-        for name in ("oci-layout", "index.json"):
-            if hashlib.sha256(self._small(name)).hexdigest() != self.sums.get(name):
-                raise WharfError(f"{path} was altered: {name} is not what SHA256SUMS says")
-        try:
-            self._read_index()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise WharfError(f"{path} is no bundle: {error!r} in its index.json or a manifest") from None
 
-    def _read_index(self) -> None:
-        """Read which images there are, and find what they need."""
-        path = self.path
-        index = json.loads(self._small("index.json"))
-        self.images = {item["annotations"][NAME]: item["digest"] for item in index["manifests"]}
-        if strange := next((name for name in self.images if not REPOSITORY_TAG.fullmatch(name)), None):
-            raise WharfError(f"{path} is no bundle: {strange!r} is not an image's name")
-        self.registry_image = index["annotations"][REGISTRY_IMAGE]
-        self.manifests: set[str] = set()
-        self.needs = {name: self._closure(name, digest) for name, digest in self.images.items()}
-        known = {"SHA256SUMS", "oci-layout", "index.json"} | ({OWN_FILE} if self.registry_image else set())
-        known |= {_member(blob) for needs in self.needs.values() for blob in needs}
+    def _read_index(self, content: bytes) -> Contents:
+        """Return which images there are, having found what they need, and nothing else."""
+        index = json.loads(content)
+        contents = Contents(content, index["annotations"][REGISTRY_IMAGE])
+        for name, digest in ((item["annotations"][NAME], item["digest"]) for item in index["manifests"]):
+            if not REPOSITORY_TAG.fullmatch(name):
+                raise WharfError(f"{self.path} is no bundle: {name!r} is not an image's name")
+            try:
+                self.needs[name] = closure(digest, self._manifest, lambda blob: _member(blob) in self.members)
+                contents.add(name, digest, {blob: self._info(_member(blob)).size for blob in self.needs[name]})
+            except DamageError as error:
+                raise DamageError(f"{name}: {error}") from None
+        known = {"SHA256SUMS", "oci-layout", "index.json", *map(_member, contents.sizes)}
+        if contents.registry_image:
+            known.add(self._info(OWN_FILE).name)
         if other := next((name for name in self.members if name not in known), None):
-            raise WharfError(f"{path} was altered: it holds {other!r}, which none of its images needs")
-        if self.registry_image and OWN_FILE not in self.members:
-            raise WharfError(f"{path} is damaged: {OWN_FILE} is missing")
+            raise WharfError(f"{self.path} was altered: it holds {other!r}, which none of its images needs")
+        return contents
+
+    def _info(self, name: str) -> tarfile.TarInfo:
+        if name not in self.members:
+            raise DamageError(f"it needs {name}, which is missing")
+        return self.members[name]
 
     def _small(self, name: str) -> bytes:
-        """Return the content of one of the small files."""
-        member = self.members.get(name)
-        file = self.tar.extractfile(member) if member and member.size <= LARGEST_JSON else None
-        if file is None:
-            raise WharfError(f"{self.path} is no bundle, or damaged: {name} is missing")
-        return file.read()
+        info = self._info(name)
+        if info.size > LARGEST_JSON:
+            raise DamageError(f"{name} is larger than {LARGEST_JSON} bytes")
+        return self.tar.extractfile(info).read()
 
-    def _closure(self, image: str, digest: str) -> dict[str, int]:
-        """Return the sizes of everything that an image needs; its manifests are compared with their digests."""
-        sizes: dict[str, int] = {}
+    def _manifest(self, digest: str) -> dict[str, Any]:
+        return parse(self._small(_member(digest)), digest)
 
-        def size(needed: str) -> int:
-            if _member(needed) not in self.members:
-                raise WharfError(f"{self.path} is damaged: {image} needs {needed}, which is missing")
-            return self.members[_member(needed)].size
-
-        def read(needed: str) -> dict[str, Any]:
-            sizes[needed] = size(needed)
-            content = self._small(_member(needed))
-            if digest_of(content) != needed:
-                raise WharfError(f"{self.path} is damaged: {needed}, which {image} needs, has another digest")
-            self.manifests.add(needed)
-            manifest: dict[str, Any] = json.loads(content)
-            return manifest
-
-        for _digest, manifest in walk(digest, read):
-            for blob in blobs(manifest):
-                if blob.get("urls") and _member(blob["digest"]) not in self.members:
-                    continue  # a layer that clients fetch from elsewhere
-                found = sizes[blob["digest"]] = size(blob["digest"])
-                if found != blob.get("size", found):
-                    raise WharfError(f"{self.path} is damaged: {blob['digest']} has {found} bytes, not {blob['size']}")
-        return sizes
-
-    def _read(self, name: str, expected: str, target: Any = None) -> None:
-        """Compare a file of the archive with its SHA-256, and write it on the way.
-
-        Raises:
-            WharfError: its content is another.
-        """
-        file = self.tar.extractfile(self.members[name])
-        state = hashlib.sha256()
+    def _read(self, name: str, target: Any = None) -> None:
+        """Compare a file of the archive with its SHA-256, and write it on the way."""
+        blob = BLOB.fullmatch(name)
+        file = _Hashing(self.tar.extractfile(self.members[name]))
         try:
             while part := file.read(CHUNK):
-                state.update(part)
                 if target:
                     target.write(part)
         except tarfile.TarError:
             raise WharfError(f"{self.path} is cut short, in {name}") from None
-        if state.hexdigest() != expected:
+        if file.hash.hexdigest() != (blob[1] if blob else self.sums.get(name)):
             raise WharfError(f"{self.path} is damaged: the content of {name} is not what it was")
 
     def check(self) -> None:
         """Read all of it. Raises WharfError where something is not as it was written."""
         for name in self.members:
-            blob = BLOB.fullmatch(name)
-            if blob or name == OWN_FILE:
-                self._read(name, blob[1] if blob else self.sums.get(name, ""))
-
-    def summary(self) -> dict[str, Any]:
-        """Return what the module registry_bundle returns."""
-        images = [{"image": n, "digest": d, "size": sum(self.needs[n].values())} for n, d in self.images.items()]
-        sizes = {blob: size for needs in self.needs.values() for blob, size in needs.items()}
-        return _summary(images, sizes, self.sums["index.json"], self.registry_image)
+            if name != "SHA256SUMS":
+                self._read(name)
 
     def unpack(self, images: list[str], place: Path) -> dict[str, str]:
-        """Lay out images as skopeo's dir: reads them, blobs as hard links.
-
-        Args:
-            images: their names.
-            place: an empty directory.
-
-        Returns:
-            The directory of each image.
-
-        Raises:
-            WharfError: a blob is not what it was.
-        """
-        (place / "blobs").mkdir(mode=0o700)
-        for digest in sorted({blob for name in images for blob in self.needs[name]}):
-            number = digest.partition(":")[2]
-            with (place / "blobs" / number).open("xb") as file:
-                self._read(_member(digest), number, file)
+        """Lay out images as skopeo's dir: reads them, blobs as hard links. Returns the directory of each image."""
         found = {}
-        for name in images:
-            top = self.images[name]
-            directory = place / top.partition(":")[2]
-            found[name] = str(directory)
-            if directory.exists():
-                continue
+        for number, name in enumerate(images):
+            directory = place / str(number)
             directory.mkdir(mode=0o700)
             (directory / "version").write_text("Directory Transport Version: 1.1\n", encoding="ascii")
-            for digest in self.needs[name]:
-                number = digest.partition(":")[2]
-                ending = ".manifest.json" if digest in self.manifests else ""
-                os.link(place / "blobs" / number, directory / ("manifest.json" if digest == top else number + ending))
+            for position, (digest, is_manifest) in enumerate(self.needs[name].items()):
+                file = place / digest
+                if not file.exists():
+                    with file.open("xb") as target:
+                        self._read(_member(digest), target)
+                blob = digest.partition(":")[2] + (".manifest.json" if is_manifest else "")
+                os.link(file, directory / (blob if position else "manifest.json"))
+            found[name] = str(directory)
         return found

@@ -229,8 +229,8 @@ class Contents:
         catalogue = self.client.request("GET", "/v2/_catalog?n=50").document()
         for repository in catalogue.get("repositories") or []:
             with contextlib.suppress(api.StatusError):
-                if tag := min(self.client.tags(repository), default=""):
-                    return repository, tag
+                if tags := self.client.request("GET", f"/v2/{repository}/tags/list").document().get("tags"):
+                    return repository, min(tags)
         return "", ""
 
     def manifest(self, reference: str) -> api.Manifest:

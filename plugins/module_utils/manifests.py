@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from .errors import DamageError
 
 DIGEST = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -39,6 +42,24 @@ def blobs(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return _descriptors([manifest.get("config")]) + _descriptors(manifest.get("layers")) + _descriptors(old)
 
 
+def needed_blobs(manifest: dict[str, Any], exists: Callable[[str], bool]) -> list[dict[str, Any]]:
+    """Return the blobs that a manifest needs: layers that clients fetch from URLs of their own need not exist here."""
+    return [blob for blob in blobs(manifest) if not blob.get("urls") or exists(blob["digest"])]
+
+
+def parse(content: bytes, digest: str) -> dict[str, Any]:
+    """Return a manifest or index, compared with its digest. Raises DamageError where it is another, or not JSON."""
+    if digest_of(content, digest.partition(":")[0]) != digest:
+        raise DamageError(f"the manifest {digest} is damaged: its content has another digest")
+    try:
+        manifest = json.loads(content)
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise DamageError(f"the manifest {digest} is no JSON object")
+    return manifest
+
+
 def walk(digest: str, read: Callable[[str], dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield a manifest or index and all manifests that it leads to, each once, with their digests.
 
@@ -57,10 +78,16 @@ def walk(digest: str, read: Callable[[str], dict[str, Any]]) -> Iterator[tuple[s
             pending += [child["digest"] for child in children(manifest)]
 
 
+def closure(digest: str, read: Callable[[str], dict[str, Any]], exists: Callable[[str], bool]) -> dict[str, bool]:
+    """Return all that a manifest or index needs, itself first: digests, and whether each is a manifest."""
+    found: dict[str, bool] = {}
+    for needed, manifest in walk(digest, read):
+        found[needed] = True
+        for blob in needed_blobs(manifest, exists):
+            found.setdefault(blob["digest"], False)
+    return found
+
+
 def _descriptors(values: Any) -> list[dict[str, Any]]:
     """Return those of the values that are descriptors: mappings with a digest."""
-    return [
-        value
-        for value in values or []
-        if isinstance(value, dict) and DIGEST.fullmatch(str(value.get("digest"))) is not None
-    ]
+    return [value for value in values or [] if isinstance(value, dict) and DIGEST.fullmatch(str(value.get("digest")))]

@@ -6,7 +6,6 @@ https://distribution.github.io/distribution/ (storage/paths.go in its source).
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,19 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError
-from .manifests import DIGEST, blobs, children, digest_of, walk
+from .manifests import DIGEST, children, closure, digest_of, needed_blobs, parse
 
 
 class Storage:
     """A registry's storage. Everything is read when it is asked for; nothing is ever written."""
 
     def __init__(self, root: Path | str) -> None:
-        """Take the driver's rootdirectory.
-
-        Raises:
-            FileNotFoundError: it is not there. A directory that is empty is a registry without images.
-
-        """
+        """Take the driver's rootdirectory, which must be there. One that is empty is a registry without images."""
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root} is not a directory")
@@ -87,38 +81,18 @@ class Storage:
         return self.top / "blobs" / algorithm / number[:2] / number / "data"
 
     def _manifest(self, digest: str) -> dict[str, Any]:
-        """Return a manifest or index, compared with its digest.
-
-        Raises:
-            DamageError: it is not there, not what its digest says, or not JSON.
-
-        """
+        """Return a manifest or index. Raises DamageError where it is not there, or not what its digest says."""
         try:
-            content = self.blob_path(digest).read_bytes()
+            return parse(self.blob_path(digest).read_bytes(), digest)
         except OSError as error:
             raise DamageError(f"the manifest {digest} is not there ({error.strerror})") from None
-        if digest_of(content, digest.partition(":")[0]) != digest:
-            raise DamageError(f"the manifest {digest} is damaged: its content has another digest")
-        try:
-            manifest = json.loads(content)
-        except ValueError:
-            manifest = None
-        if not isinstance(manifest, dict):
-            raise DamageError(f"the manifest {digest} is no JSON object")
-        return manifest
+
+    def _exists(self, digest: str) -> bool:
+        return self.blob_path(digest).exists()
 
     def closure(self, digest: str) -> set[str]:
-        """Return the digests of all that a manifest or index needs, itself included.
-
-        Raises:
-            DamageError: a manifest on the way cannot be read.
-
-        """
-        found: set[str] = set()
-        for needed, manifest in walk(digest, self.manifest):
-            found.add(needed)
-            found |= {blob["digest"] for blob in blobs(manifest) if not self._lies_elsewhere(blob)}
-        return found
+        """Return all that a manifest or index needs, itself included. Raises DamageError where one cannot be read."""
+        return set(closure(digest, self.manifest, self._exists))
 
     def problems(self, names: Iterable[str] | None = None, contents: bool = False) -> Iterator[str]:
         """Yield one sentence for each thing that keeps a listed manifest from being served whole.
@@ -126,9 +100,8 @@ class Storage:
         Args:
             names: the repositories to look at; all when it is None.
             contents: also hash each blob that a manifest needs.
-
         """
-        hashed: dict[str, str | None] = {}
+        is_intact = lru_cache(maxsize=None)(self.is_intact) if contents else lambda _: True
         for name in self.repositories() if names is None else names:
             if not self.repository(name).is_dir():
                 yield f"{name}: there is no such repository"
@@ -151,61 +124,44 @@ class Storage:
                 for child in children(manifest):
                     if child["digest"] not in revisions:
                         yield f"{name}: the index {digest} needs the manifest {child['digest']}, which is not there"
-                for blob in blobs(manifest):
-                    if self._lies_elsewhere(blob):
+                for blob in needed_blobs(manifest, self._exists):
+                    size = self._size(blob["digest"])
+                    if blob["digest"] not in layers:
+                        problem = "which the repository does not have"
+                    elif size is None:
+                        problem = "which is not there"
+                    elif size != blob.get("size", size):
+                        problem = f"which has {size} bytes instead of {blob['size']}"
+                    elif not is_intact(blob["digest"]):
+                        problem = "which is damaged: its content has another digest"
+                    else:
                         continue
-                    problem = "which the repository does not have" if blob["digest"] not in layers else None
-                    problem = problem or self._damage(blob, contents, hashed)
-                    if problem:
-                        yield f"{name}: the manifest {digest} needs the blob {blob['digest']}, {problem}"
+                    yield f"{name}: the manifest {digest} needs the blob {blob['digest']}, {problem}"
 
     def summary(self, names: Iterable[str] | None = None, contents: bool = False) -> dict[str, Any]:
-        """Return how much there is, and what is wrong with it.
-
-        Args:
-            names: the repositories to look at; all when it is None.
-            contents: also hash each blob that a manifest needs.
-
-        Returns:
-            {"repositories": n, "tags": n, "manifests": n, "blobs": n, "bytes": n, "problems": ["...", ...]}. "blobs"
-            and "bytes" count what the manifests need, each once. Without problems every manifest can be served whole.
-        """
+        """Return how much there is ("blobs" and "bytes" of what manifests need, each once), and its problems()."""
         names = self.repositories() if names is None else sorted(set(names))
         problems = list(self.problems(names, contents))
         revisions = {digest for name in names for digest in self.revisions(name)}
         needed = set(revisions)
         for digest in revisions:
             with suppress(DamageError):  # one of the problems
-                needed |= {blob["digest"] for blob in blobs(self.manifest(digest)) if not self._lies_elsewhere(blob)}
-        sizes = [path.stat().st_size for path in map(self.blob_path, needed) if path.is_file()]
+                needed |= {blob["digest"] for blob in needed_blobs(self.manifest(digest), self._exists)}
         return {
             "repositories": len(names),
             "tags": sum(len(self.tag_names(name)) for name in names),
             "manifests": len(revisions),
             "blobs": len(needed - revisions),
-            "bytes": sum(sizes),
+            "bytes": sum(self._size(digest) or 0 for digest in needed),
             "problems": problems,
         }
 
-    def _lies_elsewhere(self, blob: dict[str, Any]) -> bool:
-        """Tell whether a blob is a layer that clients fetch from its own URLs, and that is not here."""
-        return bool(blob.get("urls")) and not self.blob_path(blob["digest"]).exists()
-
-    def _damage(self, blob: dict[str, Any], contents: bool, hashed: dict[str, str | None]) -> str | None:
-        """Return what is wrong with a blob that a manifest names, or None. `hashed` remembers what was read."""
-        path = self.blob_path(blob["digest"])
+    def _size(self, digest: str) -> int | None:
+        """Return the bytes of a blob or manifest; None where it is not there."""
         try:
-            size = path.stat().st_size
+            return self.blob_path(digest).stat().st_size
         except OSError:
-            return "which is not there"
-        if size != blob.get("size", size):
-            return f"which has {size} bytes instead of {blob['size']}"
-        if not contents:
             return None
-        digest = blob["digest"]
-        if digest not in hashed:
-            hashed[digest] = None if self.is_intact(digest) else "which is damaged: its content has another digest"
-        return hashed[digest]
 
     def is_intact(self, digest: str) -> bool:
         """Read a blob, and tell whether it is there and its content has its digest."""
@@ -217,12 +173,7 @@ class Storage:
 
 
 def _link(path: Path) -> str:
-    """Return the digest that a link file holds.
-
-    Raises:
-        DamageError: there is none.
-
-    """
+    """Return the digest that a link file holds. Raises DamageError where there is none."""
     try:
         content = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

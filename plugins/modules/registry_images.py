@@ -11,71 +11,36 @@ short_description: Copy images into a registry, those that are not there yet
 description:
   - Copies with skopeo, several images at once, indexes with all their images and every digest as it was. For that it
     runs on the registry's own server, and connects to 127.0.0.1, because the server need not resolve the registry's
-    name. An image that cannot be copied does not stop the others.
-  - An image of a host's Docker engine is pushed by that engine, from any host that trusts the registry.
-  - Whether an image is there already is known by its digest; where the source has none yet (an engine of the classic
-    image store, a file of C(docker save)), by the digest of its configuration, which is the image's id.
-  - The registry itself is asked before and after, and its certificate verified.
+    name. An image of a host's Docker engine is pushed by that engine, from any host that trusts the registry.
   - Archives and bundles are transferred from the controller only if their images are needed, into a private directory
-    that is removed again. Each image is shown on the controller as soon as it is done.
+    that is removed again. Each image is shown on the controller as soon as it is done; one that fails stops no other.
 options:
   images:
     description: What to copy. Either this or I(job).
     type: list
     elements: dict
     suboptions:
-      image:
-        description: What the image becomes in the registry, C(REPOSITORY:TAG).
-        type: str
-        required: true
+      image: {description: "What the image becomes in the registry, C(REPOSITORY:TAG).", type: str, required: true}
       source:
         description: What to copy, as skopeo names it (C(docker://HOST/NAME:TAG), C(docker-archive:FILE),
           C(oci-archive:FILE) with the word C(FILE) for I(archive)); C(engine:NAME:TAG) for an image of this host's
           engine; C(bundle) for an image of I(bundle).
         type: str
         default: bundle
-      archive:
-        description: Path of the archive on the controller.
-        type: path
-      size:
-        description: What the image takes in the registry, in bytes, as far as it is known.
-        type: int
-        default: 0
+      archive: {description: Path of the archive on the controller., type: path}
+      size: {description: "What the image takes in the registry, in bytes, as far as it is known.", type: int}
       digest:
-        description: The digest of the source's manifest or index, where it is known.
+        description: The digest of the source's manifest or index, as far as it is known; of its configuration for what
+          docker save wrote, which has no other digest yet.
         type: str
         default: ""
-      image_id:
-        description: The digest of the source's configuration, where that is known and the other is not.
-        type: str
-        default: ""
-  bundle:
-    description: Path on the controller of the bundle that images come from.
-    type: path
-  parallel:
-    description: How many images are copied at once.
-    type: int
-    default: 4
-  name:
-    description: The registry's name as clients use it.
-    type: str
-    default: ""
-  port:
-    description: The registry's port.
-    type: int
-    default: 5000
-  tls:
-    description: Whether the registry speaks TLS.
-    type: bool
-    default: true
-  ca:
-    description: Path of the registry's CA certificates in PEM on its server. Engines have their own.
-    type: path
-    default: ""
-  container:
-    description: The registry's container on this host, to see whether there is room for what comes from the controller.
-    type: str
-    default: ""
+  bundle: {description: Path on the controller of the bundle that images come from., type: path}
+  parallel: {description: How many images are copied at once., type: int, default: 4}
+  name: {description: The registry's name as clients use it., type: str}
+  port: {description: The registry's port., type: int, default: 5000}
+  tls: {description: Whether the registry speaks TLS., type: bool, default: true}
+  ca: {description: File of the registry's CA certificates on its server., type: path, default: ""}
+  container: {description: "The registry's container on this host, to see how much room its data has.", type: str}
   users:
     description: The registry's users, the first of whom pushes; empty for a registry that is open to everyone.
     type: list
@@ -92,38 +57,13 @@ options:
     suboptions:
       <<: *user
       registry: {description: HOST or HOST:PORT as in image references., type: str, required: true}
-  source_ca:
-    description: CA certificates of the source registries in PEM, trusted besides those of this host.
-    type: str
-    default: ""
-  proxy:
-    description: The proxy on the way to the source registries; it may hold a user and a password.
-    type: str
-    default: ""
-  no_proxy:
-    description: Hosts, domains, addresses and networks that are reached without the proxy.
-    type: list
-    elements: str
-    default: []
-  place:
-    description: Where on the host archives and bundles are transferred to; it must have twice their size free.
-    type: path
-    default: /var/tmp
-  background:
-    description: Go on in the background, and return I(job). The action plugin does so.
-    type: bool
-    default: false
-  job:
-    description: Wait for the next results of a job in the background. It ends when nobody does so for two minutes.
-    type: path
-  after:
-    description: The number of results of I(job) that are known already.
-    type: int
-    default: 0
+  source_ca: {description: "CA certificates of the source registries in PEM, trusted besides this host's.", type: str}
+  proxy: {description: The proxy on the way to the source registries; it may hold a user and a password., type: str}
+  no_proxy: {description: What is reached without the proxy., type: list, elements: str, default: []}
+  job: {description: Wait for the next results of a job. It ends when nobody does so for some minutes., type: path}
+  after: {description: The number of results of I(job) that are known already., type: int, default: 0}
 attributes:
-  check_mode:
-    description: Nothing is copied, and a registry that does not answer counts as one without the images.
-    support: full
+  check_mode: {description: A registry that does not answer counts as one without the images., support: full}
 """
 
 EXAMPLES = """
@@ -133,41 +73,34 @@ EXAMPLES = """
       - {image: "team/app:1.4", source: "docker://quay.example.com/team/app:1.4"}
       - {image: "team/tool:2", source: "docker-archive:FILE", archive: /srv/images/tool.tar}
     name: registry.example.com
-    port: 5000
     ca: /etc/wharf/tls/ca.crt
 """
 
 RETURN = """
 images:
-  description: >-
-    What became of each image, in the order in which they were done: its name C(image); C(pending), whether the registry
-    did not have it; its C(digest) there; C(size), its bytes there, each blob counted once; C(seconds) that the copy
-    took; C(failed), and C(msg) that says why.
+  description: What became of each image, its name C(image); C(pending), whether the registry did not have it; its
+    C(digest) there; C(size), its bytes there, each blob counted once; C(seconds), where it was copied; C(failed), and
+    C(msg) that says why.
   returned: always
   type: list
   elements: dict
+table: {description: The same for people., returned: always, type: str}
 rooms:
   description: How many bytes are free where archives are transferred to, and where the registry has its data.
   returned: in check mode
   type: list
   elements: dict
 job:
-  description: The directory of the job.
-  returned: with background
-  type: str
-finished:
-  description: Whether these are the last results.
-  returned: with job
-  type: bool
-error:
-  description: Why further images have no results; empty where they have.
-  returned: with job
+  description: The job that copies in the background. The action plugin asks for its next results until it has
+    C(finished); C(error) says why it has no further ones.
+  returned: otherwise
   type: str
 """
 
 import base64
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import re
@@ -178,91 +111,70 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.api import (
-    Client,
-    Manifest,
-    NoResponseError,
-    NotFoundError,
-    TrustError,
-    trust,
-)
-from ansible_collections.wharf.registry.plugins.module_utils.bundles import Bundle, room_at
-from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
-from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, data
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import blobs, digest_of
 
 PREFIX = "wharf-copy-"
+PLACE = "/var/tmp"  # where archives are transferred to, and bundles unpacked
 ABANDONED = 120  # seconds after which a job that nobody asks for ends
 PATIENCE = 20  # seconds that one question waits for a result
 
 
-class Run:
+class Copies:
     """What all images of a run share: logins, trust, programs. Its directory is root's alone."""
 
     def __init__(self, p: dict[str, Any], check_mode: bool, directory: str) -> None:
         """Write the logins and certificates. The umask keeps them private."""
-        self.p, self.check_mode, self.directory = p, check_mode, directory
+        self.p, self.check_mode = p, check_mode
         self.skopeo = shutil.which("skopeo", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/local/bin")
-        self.registry = f"{p['name']}:{p['port']}"
-        self.local = f"127.0.0.1:{p['port']}"
-        self.user = p["users"][0] if p["users"] else {"name": "", "password": ""}
-        own = encoded(**self.user) if p["users"] else ""
-        # The directory is also a Docker client's own, so that the engine pushes with this login.
-        self.write_logins("config.json", {self.registry: own, self.local: own} if own else {})
-        logins = {login["registry"]: encoded(login["name"], login["password"]) for login in p["logins"]}
-        self.write_logins("sources.json", logins)
-        # On the loopback, and after the registry's certificate has been verified.
-        self.target_options = {"authfile": f"{directory}/config.json", "tls-verify": "false"}
-        self.source_options = {"authfile": f"{directory}/sources.json"}
+        self.registry, self.local = f"{p['name']}:{p['port']}", f"127.0.0.1:{p['port']}"
+        self.login = {"user": p["users"][0]["name"], "password": p["users"][0]["password"]} if p["users"] else {}
+        own = [{"registry": registry, **p["users"][0]} for registry in (self.registry, self.local) if p["users"]]
+        auths = {
+            login["registry"]: {"auth": base64.b64encode(f"{login['name']}:{login['password']}".encode()).decode()}
+            for login in [*p["logins"], *own]
+        }
+        logins = Path(directory, "config.json")
+        logins.write_text(json.dumps({"auths": auths}), encoding="utf-8")
+        # The engine's client reads the first, skopeo the second.
+        self.environment = {**os.environ, "DOCKER_CONFIG": directory, "REGISTRY_AUTH_FILE": str(logins)}
+        if p["proxy"]:
+            self.environment.update(HTTPS_PROXY=p["proxy"], NO_PROXY=",".join(p["no_proxy"]))
+        self.source_trust: list[str] = []
         if p["source_ca"]:
-            self.source_options["cert-dir"] = f"{directory}/certificates"
-            os.mkdir(self.source_options["cert-dir"])
+            os.mkdir(f"{directory}/certificates")
             Path(directory, "certificates/ca.crt").write_text(p["source_ca"], encoding="utf-8")
-        self.environment = {"HTTPS_PROXY": p["proxy"], "NO_PROXY": ",".join(p["no_proxy"])} if p["proxy"] else {}
+            self.source_trust = [f"cert-dir={directory}/certificates"]
         self.unpacked: dict[str, str] = {}
-        self.children: set[subprocess.Popen[bytes]] = set()
-        self.stopped = False
-
-    def write_logins(self, name: str, logins: dict[str, str]) -> None:
-        """Write an auth file, as docker and skopeo read it."""
-        content = {"auths": {registry: {"auth": login} for registry, login in logins.items()}}
-        Path(self.directory, name).write_text(json.dumps(content), encoding="utf-8")
+        self.stopped = threading.Event()
 
     def call(self, *command: str, always: bool = False) -> bytes:
-        """Run a program and return its output.
-
-        Args:
-            command: the program and its arguments.
-            always: also after stop().
+        """Run a program and return its output; not when the run was stopped, unless always.
 
         Raises:
             WharfError: it fails; with its last line.
         """
-        if self.stopped and not always:
+        if self.stopped.is_set() and not always:
             raise WharfError("it was stopped before its turn")
-        try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, **self.environment},
-            )
-        except OSError as error:
-            raise WharfError(f"{command[0]}: {error.strerror}") from None
-        self.children.add(child)
-        try:
-            output, errors = child.communicate()
-        finally:
-            self.children.discard(child)
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment
+        ) as child:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    output, errors = child.communicate(timeout=1)
+                    break
+                if self.stopped.is_set() and not always:
+                    child.terminate()
         if child.returncode:
             last = (errors.decode("utf-8", "replace").strip().splitlines() or [f"status {child.returncode}"])[-1]
             # skopeo writes: time="..." level=fatal msg="..."
@@ -270,261 +182,207 @@ class Run:
             raise WharfError(f"{os.path.basename(command[0])}: {message[1] if message else last}".replace('\\"', '"'))
         return output
 
-    def stop(self) -> None:
-        """End the programs that run; those whose turn has not come yet are not started."""
-        self.stopped = True
-        for child in list(self.children):
-            child.terminate()
-
-    def results(self) -> Iterator[dict[str, Any]]:
-        """Copy all images. Yields what became of each when it is done, and nothing ({}) each second meanwhile."""
+    def results(self) -> Generator[dict[str, Any], None, None]:
+        """Copy all images. Yields what became of each when it is done."""
         with contextlib.ExitStack() as stack:
             wanted = [image["image"] for image in self.p["images"] if image["source"] == "bundle"]
             if wanted and not self.check_mode:
-                place = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=self.p["place"]))
-                self.unpacked = Bundle(self.p["bundle"]).unpack(wanted, Path(place))
-            pool = stack.enter_context(ThreadPoolExecutor(self.p["parallel"]))
-            stack.push(lambda kind, *_: self.stop() if kind else None)  # before the pool waits for its threads
-            waiting = {pool.submit(self.result, image) for image in self.p["images"]}
-            while waiting:
-                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-                yield {}
+                place = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=PLACE))
+                self.unpacked = bundles.Bundle(self.p["bundle"]).unpack(wanted, Path(place))
+            pool = ThreadPoolExecutor(self.p["parallel"])
+            stack.callback(pool.shutdown, cancel_futures=True)
+            stack.callback(self.stopped.set)
+            for future in as_completed([pool.submit(self.result, image) for image in self.p["images"]]):
+                yield future.result()
 
     def result(self, image: dict[str, Any]) -> dict[str, Any]:
         """Copy one image; return what became of it."""
-        result = {"image": image["image"], "pending": True, "digest": "", "size": 0, "seconds": 0.0, "failed": False}
+        result = {"image": image["image"], "pending": True, "digest": "", "size": 0, "failed": False}
         try:
-            result.update(self.copy(image))
+            return {**result, **self.copy(image)}
         except (WharfError, OSError, ValueError) as error:
-            result.update(failed=True, msg=str(error))
-        return result
+            return {**result, "failed": True, "msg": message_of(error)}
 
     def copy(self, image: dict[str, Any]) -> dict[str, Any]:
-        """Copy one image if it is not there."""
+        """Copy one image if the registry does not have it."""
         source = (EngineSource if image["source"].startswith("engine:") else SkopeoSource)(self, image)
-        source.identify()
+        wanted = image["digest"] or source.identify()
         try:
-            found, size = self.find(source, image["image"])
-        except (NoResponseError, TrustError):
+            state = self.state(source, image["image"], wanted)
+        except (api.NoResponseError, api.TrustError):
             if not self.check_mode:
                 raise
-            found, size = None, 0
-        if found and source.matches(found):
-            return {"pending": False, "digest": found.digest, "size": size}
+            state = {"pending": True}
+        if not state["pending"]:
+            return state
         if self.check_mode:
-            return {"digest": source.digest}
+            return {"digest": wanted if source.has_digest else ""}
         start = time.monotonic()
         source.copy()
         seconds = round(time.monotonic() - start, 2)
-        found, size = self.find(source, image["image"])
-        if not found or not source.matches(found):
-            has = found.digest if found else "nothing"
-            raise WharfError(f"the registry has {has} now, which is not what was copied")
-        return {"digest": found.digest, "size": size, "seconds": seconds}
+        state = self.state(source, image["image"], wanted)
+        if state["pending"]:
+            raise WharfError(f"the registry has {state['digest'] or 'nothing'} now, which is not what was copied")
+        return {**state, "pending": True, "seconds": seconds}
 
-    def find(self, source: SkopeoSource | EngineSource, image: str) -> tuple[Manifest | None, int]:
-        """Return what the registry has under an image's name, and its bytes if it is this source's image."""
+    def state(self, source: SkopeoSource | EngineSource, image: str, wanted: str) -> dict[str, Any]:
+        """Return what the registry has under an image's name, and whether it is still to get what is wanted."""
         repository, _, tag = image.rpartition(":")
-        with self.client(source) as client:
+        p, context = self.p, source.trust() if self.p["tls"] else None
+        with api.Client(p["name"], p["port"], context, address=source.address, timeout=60, **self.login) as client:
             try:
                 found = client.manifest(repository, tag)
-            except NotFoundError:
-                return None, 0
-            return found, sum(client.sizes(repository, found).values()) if source.matches(found) else 0
-
-    def client(self, source: SkopeoSource | EngineSource) -> Client:
-        """Return a client of the registry that images go to, on the source's way there."""
-        return Client(
-            self.p["name"],
-            self.p["port"],
-            source.trust() if self.p["tls"] else None,
-            address=source.address,
-            user=self.user["name"],
-            password=self.user["password"],
-            timeout=60,
-        )
-
-    def rooms(self) -> list[dict[str, Any]]:
-        """Return how much is free where archives are transferred to, and where the registry has its data."""
-        data = mounted_at(container(self.p["container"])) if self.p["container"] else None
-        return [room_at(place) for place in (self.p["place"], data) if place and os.path.isdir(place)]
+            except api.NotFoundError:
+                return {"pending": True, "digest": ""}
+            # An image's id is its configuration's digest in the classic image store, its manifest's in containerd's.
+            names = [found.digest, *(blob["digest"] for blob in blobs({"config": found.document.get("config")}))]
+            if wanted not in names:
+                return {"pending": True, "digest": found.digest}
+            return {"pending": False, "digest": found.digest, "size": client.size(repository, found)}
 
 
 class SkopeoSource:
     """An image that skopeo reads."""
 
-    def __init__(self, run: Run, image: dict[str, Any]) -> None:
-        """Say what it is for skopeo."""
-        self.run, self.digest, self.image_id = run, image["digest"], image["image_id"]
-        self.address = "127.0.0.1"
-        self.target = f"docker://{run.local}/{image['image']}"
+    address = "127.0.0.1"
+
+    def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
+        self.copies = copies
+        self.target = f"docker://{copies.local}/{image['image']}"
         self.name = image["source"].replace("FILE", image["archive"] or "FILE", 1)
-        self.options = run.source_options
+        self.trusted = copies.source_trust
         if image["source"] == "bundle":
-            self.name = f"dir:{run.unpacked.get(image['image'], '')}"
-        elif self.name.startswith(f"docker://{run.registry}/"):
-            self.name = self.name.replace(run.registry, run.local, 1)
-            self.options = run.target_options
+            self.name = f"dir:{copies.unpacked.get(image['image'])}"
+        elif self.name.startswith(f"docker://{copies.registry}/"):
+            self.name = self.name.replace(copies.registry, copies.local, 1)
+            self.trusted = ["tls-verify=false"]
+        # What docker save writes is unpacked and has no digest yet: it is packed on its way.
+        self.has_digest = not self.name.startswith("docker-archive:")
 
     def trust(self) -> ssl.SSLContext:
         """Return which certificates of the registry are good: those of its own CA."""
-        return trust(self.run.p["ca"])
+        return api.trust(self.copies.p["ca"])
 
-    def identify(self) -> None:
-        """Learn the source's digest, unless it is known, or skopeo is only to be installed."""
-        if not self.digest and not self.image_id and self.run.skopeo:
-            options = [f"--{name}={value}" for name, value in self.options.items()]
-            self.digest = digest_of(self.run.call(self.run.skopeo, "inspect", "--raw", *options, self.name))
-
-    def matches(self, found: Manifest) -> bool:
-        """Tell whether this is what the registry has."""
-        return found.digest == self.digest or bool(self.image_id) and self.image_id == configuration(found)
+    def identify(self) -> str:
+        """Return the source's digest; empty where skopeo is only to be installed."""
+        if not self.copies.skopeo:
+            return ""
+        options = [f"--{option}" for option in self.trusted]
+        return digest_of(self.copies.call(self.copies.skopeo, "inspect", "--raw", *options, self.name))
 
     def copy(self) -> None:
         """Copy it, with everything that belongs to it."""
-        if not self.run.skopeo:
+        if not self.copies.skopeo:
             raise WharfError("skopeo is not installed here")
-        # What docker save writes is unpacked and has no digest yet: it is packed on its way.
-        whole = [] if self.name.startswith("docker-archive:") else ["--all", "--preserve-digests"]
-        options = [f"--dest-{name}={value}" for name, value in self.run.target_options.items()]
+        options = ["--all", "--preserve-digests"] if self.has_digest else []
         if self.name.startswith("docker://"):
-            options += [f"--src-{name}={value}" for name, value in self.options.items()]
-        command = [self.run.skopeo, "copy", "--quiet", "--retry-times", "2", *whole, *options]
-        self.run.call(*command, self.name, self.target)
+            options += [f"--src-{option}" for option in self.trusted]
+        # On the loopback, and after the registry's certificate has been verified.
+        command = [self.copies.skopeo, "copy", "--quiet", "--retry-times", "2", "--dest-tls-verify=false", *options]
+        self.copies.call(*command, self.name, self.target)
 
 
 class EngineSource:
     """An image of this host's Docker engine."""
 
-    def __init__(self, run: Run, image: dict[str, Any]) -> None:
-        """Say what it is for docker."""
-        self.run = run
+    address = ""
+    has_digest = False
+
+    def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
+        self.call = copies.call
+        self.registry = copies.registry
         self.name = image["source"].partition(":")[2]
-        self.address = ""
-        self.target = f"{run.registry}/{image['image']}"
-        self.digest = self.image_id = ""
+        self.target = f"{copies.registry}/{image['image']}"
 
     def trust(self) -> ssl.SSLContext:
         """Return which certificates of the registry are good: those that the engine takes."""
-        directory = f"/etc/docker/certs.d/{self.run.registry}"
-        return trust(*[directory] if os.path.isdir(directory) else [], system=True)
+        directory = glob.escape(f"/etc/docker/certs.d/{self.registry}")
+        return api.trust(*glob.glob(f"{directory}/*.crt"), system=True)
 
     def id_of(self, name: str) -> str:
         """Return the id that the engine has for a name; empty where it has no such image."""
         try:
-            return self.run.call("docker", "image", "inspect", "--format", "{{.Id}}", name).decode().strip()
+            return self.call("docker", "image", "inspect", "--format", "{{.Id}}", name).decode().strip()
         except WharfError as error:
             if "No such image" in str(error):
                 return ""
             raise
 
-    def identify(self) -> None:
-        """Learn the image's id."""
-        self.image_id = self.id_of(self.name)
-        if not self.image_id:
-            raise WharfError(f"the engine of {socket.gethostname()} has no image {self.name}")
-
-    def matches(self, found: Manifest) -> bool:
-        """Tell whether this is what the registry has. The containerd image store's id is that of the manifest."""
-        return self.image_id in (found.digest, configuration(found))
+    def identify(self) -> str:
+        """Return the image's id."""
+        if found := self.id_of(self.name):
+            return found
+        raise WharfError(f"the engine of {socket.gethostname()} has no image {self.name}")
 
     def copy(self) -> None:
         """Push it. The name that this needs is removed again, or given back to the image that had it."""
         before = self.id_of(self.target)
-        self.run.call("docker", "tag", self.name, self.target)
+        self.call("docker", "tag", self.name, self.target)
         try:
-            self.run.call("docker", "--config", self.run.directory, "push", "--quiet", self.target)
+            self.call("docker", "push", "--quiet", self.target)
         finally:
-            if not before:
-                self.run.call("docker", "image", "rm", self.target, always=True)
-            elif before != self.image_id:
-                self.run.call("docker", "tag", before, self.target, always=True)
-
-
-def encoded(name: str, password: str) -> str:
-    """Return a login as auth files have it."""
-    return base64.b64encode(f"{name}:{password}".encode()).decode()
-
-
-def configuration(found: Manifest) -> str:
-    """Return the digest of an image's configuration, which is its id in the classic image store; empty for an index."""
-    return next((blob["digest"] for blob in blobs({"config": found.document.get("config")})), "")
+            undo = ("tag", before, self.target) if before else ("image", "rm", self.target)
+            self.call("docker", *undo, always=True)
 
 
 # In the background --------------------------------------------------------------------------------
 
 
 def start(work: Callable[[], Generator[dict[str, Any], None, None]]) -> str:
-    """Go on in a process of its own, which writes each result as a line of a file. Returns the job's directory.
+    """Do work in a process of its own, which writes each result as a line of a file. Returns the job's directory.
 
-    It holds the file's lock as long as it lives. It ends when nobody has asked for its results for a while: the
-    controller is gone.
+    The process holds the file's lock as long as it lives.
     """
     job = tempfile.mkdtemp(prefix=PREFIX, dir=runtime_directory())
-    file = open(os.path.join(job, "results"), "a", encoding="utf-8")  # noqa: SIM115 (the child's, as long as it lives)
-    fcntl.flock(file, fcntl.LOCK_EX)
-    if os.fork():
-        return job
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    try:
-        asked, deadline = 0.0, time.monotonic() + ABANDONED
-        with contextlib.closing(work()) as results:
-            for result in results:
-                if result:
-                    write_line(file, result)
-                if os.stat(job).st_mtime != asked:
-                    asked, deadline = os.stat(job).st_mtime, time.monotonic() + ABANDONED
-                if time.monotonic() > deadline:
-                    break
-        if time.monotonic() > deadline:
-            shutil.rmtree(job)
-    except BaseException as error:
-        write_line(file, {"error": str(error) or type(error).__name__})
-    finally:
-        os._exit(0)
+    with open(os.path.join(job, "results"), "a", encoding="utf-8", buffering=1) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fork():
+            return job
+        try:
+            os.setsid()
+            for descriptor in (0, 1, 2):
+                os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+            threading.Thread(target=end_when_abandoned, args=(job,), daemon=True).start()
+            with contextlib.closing(work()) as results:
+                for result in results:
+                    print(json.dumps(result), file=file)
+        except BaseException as error:
+            print(json.dumps({"error": message_of(error)}), file=file)
+        finally:
+            os._exit(0)
 
 
-def write_line(file: Any, result: dict[str, Any]) -> None:
-    """Write a result for progress()."""
-    file.write(json.dumps(result) + "\n")
-    file.flush()
+def end_when_abandoned(job: str) -> None:
+    """End this process when nobody has asked for the job's results for a while: the controller is gone."""
+    asked = 0.0
+    with contextlib.suppress(OSError):  # somebody has removed it
+        while asked != os.stat(job).st_mtime:
+            asked = os.stat(job).st_mtime
+            time.sleep(ABANDONED)
+        shutil.rmtree(job)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def progress(job: str, after: int) -> dict[str, Any]:
     """Return the results of a job after those that are known, once there are some; the last ones end it."""
     if not os.path.basename(job).startswith(PREFIX):
         raise WharfError(f"{job} is no job of this module")
-    deadline = time.monotonic() + PATIENCE
+    deadline, finished = time.monotonic() + PATIENCE, False
     with open(os.path.join(job, "results"), encoding="utf-8") as file:
         while True:
             os.utime(job)
-            finished = is_unlocked(file)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                finished = True
             file.seek(0)
-            lines = [line for line in file.read().splitlines(keepends=True) if line.endswith("\n")][after:]
-            if lines or finished or time.monotonic() > deadline:
+            results = [json.loads(line) for line in file if line.endswith("\n")][after:]
+            if results or finished or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
     if finished:
         shutil.rmtree(job)
-    results = [json.loads(line) for line in lines]
     error = next((result["error"] for result in results if "error" in result), "")
-    return {"images": [r for r in results if "error" not in r], "finished": finished, "error": error}
-
-
-def is_unlocked(file: Any) -> bool:
-    """Tell whether nobody holds a file's lock."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    fcntl.flock(file, fcntl.LOCK_UN)
-    return True
+    return {"job": job, "images": [one for one in results if "error" not in one], "finished": finished, "error": error}
 
 
 # The module ---------------------------------------------------------------------------------------
@@ -535,52 +393,43 @@ def runtime_directory() -> str | None:
     return "/run" if os.access("/run", os.W_OK) else None
 
 
-def run(module: AnsibleModule) -> dict[str, Any]:
+def run(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do what is asked for; return what the module returns."""
-    p = module.params
-    if p["job"]:
-        return {"changed": False, **progress(p["job"], p["after"])}
+    # A run that is cut off leaves no login behind: its directory goes with the exception.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("it was interrupted"))
 
     def work() -> Generator[dict[str, Any], None, None]:
         with tempfile.TemporaryDirectory(prefix=PREFIX, dir=runtime_directory()) as directory:
-            copies = Run(p, module.check_mode, directory)
-            yield from copies.results()
-            if module.check_mode:
-                yield {"rooms": copies.rooms()}
+            yield from Copies(p, check_mode, directory).results()
 
-    if p["background"]:
-        return {"changed": False, "job": start(work)}
-    results = [result for result in work() if result]
-    rooms = results.pop()["rooms"] if module.check_mode else []
-    failed = [f"{result['image']}: {result['msg']}" for result in results if result["failed"]]
-    changed = any(result["pending"] and not result["failed"] for result in results)
-    return {"changed": changed, "images": results, "rooms": rooms, "failed": bool(failed), "msg": "; ".join(failed)}
+    if check_mode:
+        places = [PLACE, p["container"] and data.mounted_at(data.container(p["container"]))]
+        return {"images": list(work()), "rooms": [bundles.room_at(place) for place in places if place]}
+    return progress(p["job"] or start(work), p["after"])
 
 
 def main() -> None:
     """Run the module."""
-    text = {"type": "str", "default": ""}
-    name = {"type": "str", "required": True}
-    image = {"image": name, "source": {**text, "default": "bundle"}, "digest": text, "image_id": text}
-    image.update(archive={"type": "path"}, size={"type": "int", "default": 0})
-    user = {"name": name, "password": {**name, "no_log": True}}
+    text, name = {"default": ""}, {"required": True}
+    user = {"name": name, "password": {"required": True, "no_log": True}}
+    image = {"image": name, "source": {"default": "bundle"}, "archive": {"type": "path"}, "size": {"type": "int"}}
+    dicts = {"type": "list", "elements": "dict"}
     module = AnsibleModule(
         argument_spec={
-            "images": {"type": "list", "elements": "dict", "options": image},
+            "images": {**dicts, "options": {**image, "digest": text}},
             "bundle": {"type": "path"},
             "parallel": {"type": "int", "default": 4},
-            "name": text,
+            "name": {},
             "port": {"type": "int", "default": 5000},
             "tls": {"type": "bool", "default": True},
             "ca": {"type": "path", "default": ""},
-            "container": text,
-            "users": {"type": "list", "elements": "dict", "default": [], "options": user},
-            "logins": {"type": "list", "elements": "dict", "default": [], "options": {"registry": name, **user}},
-            "source_ca": text,
-            "proxy": {**text, "no_log": True},
+            "container": {},
+            "users": {**dicts, "default": [], "options": user},
+            "logins": {**dicts, "default": [], "options": {"registry": name, **user}},
+            "source_ca": {},
+            "proxy": {"no_log": True},
             "no_proxy": {"type": "list", "elements": "str", "default": []},
-            "place": {"type": "path", "default": "/var/tmp"},
-            "background": {"type": "bool", "default": False},
             "job": {"type": "path"},
             "after": {"type": "int", "default": 0},
         },
@@ -589,13 +438,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     os.umask(0o077)
-    # A run that is cut off leaves no login behind: its directory goes with the exception.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))
     try:
-        result = run(module)
+        result = run(module.params, module.check_mode)
     except (WharfError, OSError, ValueError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=message_of(error))
     module.exit_json(**result)
 
 

@@ -1,66 +1,38 @@
-"""Copies of images: what is refused and planned on the controller, and the report at the end."""
+"""Copies of images: what is refused, and which host has to copy what."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import posixpath
 import re
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, PATH, REFERENCE, REPOSITORY_TAG
-from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, table
+from ansible_collections.wharf.registry.plugins.plugin_utils.images import images_in
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
 _PATTERN = re.compile(r"[a-z0-9._/*?\[\]!-]+(?::[A-Za-z0-9_.*?\[\]!-]+)?")
-_LARGEST_JSON = 16 * 1024 * 1024
-_REF_NAME = "org.opencontainers.image.ref.name"
-
-
-class BadCopyError(ValueError):
-    """What is wrong with one of the copies, and what would be right."""
-
-
-# What is to be copied -----------------------------------------------------------------------------
 
 
 def copies_plan(
     copies: Sequence[Mapping[str, Any]], registry: str, server: str, clients: Sequence[str], ca: str = ""
 ) -> dict[str, Any]:
-    """Judge what to copy, and say which host has to copy what.
-
-    Args:
-        copies: wharf_copies; types and keys are judged by the specification.
-        registry: NAME:PORT.
-        server: the registry's server.
-        clients: the hosts whose engines may push.
-        ca: wharf_copies_ca.
-
-    Returns:
-        ``problems``, a line for each; ``hosts``, a list of ``host``, ``engine`` (whether its engine pushes) and
-        ``images`` as the module registry_images takes them; ``ca``, the text of the CA certificates.
-    """
+    """Judge what to copy, and say which host has to copy what: see the filter's documentation."""
     problems = [] if copies else ["wharf_copies: is empty: give a list of images, as in docs/copy-images.md"]
     images: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     positions: dict[str, int] = {}
     for position, copy in enumerate(copies, start=1):
+        copy = {key: str(value) for key, value in copy.items() if value is not None}
         try:
             image = _planned(copy, registry, clients)
-        except BadCopyError as error:
+            first = positions.setdefault(image["image"], position)
+            if first != position:
+                raise ValueError(f"{image['image']} is what item {first} becomes, too: give each another one under to")
+        except ValueError as error:
             problems.append(f"wharf_copies: item {position}: {error}")
             continue
-        name = image["image"]
-        if name in positions:
-            problems.append(
-                f"wharf_copies: item {position}: {name} is what item {positions[name]} becomes, too:"
-                " give each another one under to"
-            )
-        positions.setdefault(name, position)
-        engine = image.pop("engine", "")
+        engine = copy.get("engine")
         images.setdefault((engine or server, bool(engine)), []).append(image)
     hosts = [{"host": host, "engine": engine, "images": found} for (host, engine), found in images.items()]
     text = Path(ca).expanduser().read_text("utf-8") if ca and "-----BEGIN" not in ca else ca
@@ -68,146 +40,105 @@ def copies_plan(
 
 
 def _planned(copy: Mapping[str, str], registry: str, clients: Sequence[str]) -> dict[str, Any]:
-    """Return what there is to do for one item.
+    """Return what there is to do for one item, as the module registry_images takes it.
 
     Raises:
-        BadCopyError: it cannot be done.
+        ValueError: it cannot be done.
     """
-    copy = {key: str(value) for key, value in copy.items() if value is not None}
     source = copy["from"]
     is_file = source.startswith(("/", "~"))
     if "image" in copy and not is_file:
-        raise BadCopyError("image: is for archives that hold several images: leave it out")
+        raise ValueError("image: is for archives that hold several images: leave it out")
     if "engine" in copy:
-        default, plan = _from_engine(source, copy["engine"], clients)
+        known = f"use one of {', '.join(clients)}" if clients else "there is none"
+        unknown = f"is not a host in registry_clients, which could push: {known}"
+        _refuse("engine", copy["engine"], (copy["engine"] not in clients, unknown))
+        match: re.Match[str] | None = _reference(source)
+        use = "name the image as `docker images` does, NAME:TAG"
+        _refuse("from", source, (not match["tag"], f"has no tag: {use}"), (match["digest"], f"has a digest: {use}"))
+        plan = {"source": f"engine:{source}"}
     elif is_file:
-        default, plan = _from_archive(source, copy.get("image", ""))
+        name, plan = _archived(os.path.expanduser(source), copy.get("image", ""))
+        match = REFERENCE.fullmatch(name)
     else:
-        default, plan = _from_registry(source)
-    if "to" not in copy and not default:
-        raise BadCopyError(f"to is missing, and {shown(source)} says no tag: give REPOSITORY:TAG")
-    return {"image": _target(copy.get("to", default), registry), **plan}
+        match = _reference(source.removeprefix("docker://"))
+        use = "use HOST/PATH:TAG, or say with engine which host has the image"
+        _refuse(
+            "from",
+            source,
+            (not match["host"], f"names no registry: {use}"),
+            (not match["tag"] and not match["digest"], "has neither tag nor digest: say which image"),
+        )
+        # skopeo takes one of the two, and the digest says all.
+        pointed = f"@{match['digest']}" if match["digest"] else f":{match['tag']}"
+        plan = {"source": f"docker://{match['host']}/{match['path']}{pointed}", "digest": match["digest"] or ""}
+    if "to" in copy:
+        to = copy["to"]
+    elif match and match["tag"]:
+        to = f"{match['path']}:{match['tag']}"
+    else:
+        raise ValueError(f"to is missing, and {shown(source)} says no tag: give REPOSITORY:TAG")
+    _check_target(to, registry)
+    return {"image": to, **plan}
 
 
-def _target(to: str, registry: str) -> str:
-    """Return REPOSITORY:TAG in the registry."""
-    name = to.removeprefix("docker://").removeprefix(f"{registry}/")
-    path, _, tag = to.partition(":")
-    if name != to.removeprefix("docker://"):
-        raise BadCopyError(f"to: {shown(to)} has the registry's own name in it: leave it out, use {shown(name)}")
-    if "://" in to:
-        raise BadCopyError(f"to: {shown(to)} has a scheme in it: use REPOSITORY:TAG, such as team/app:1.4")
-    if match := REPOSITORY_TAG.fullmatch(to):
-        if len(match["path"]) + len(registry) + 1 > 255:
-            raise BadCopyError(f"to: {shown(to)} is too long: name and path may have 255 characters")
-        return to
-    if "@" in to:
-        raise BadCopyError(f"to: {shown(to)} has a digest, which the image brings itself: use REPOSITORY:TAG")
-    if path != path.lower():
-        raise BadCopyError(f"to: {shown(to)} has upper case letters in its path: use {shown(path.lower() + ':' + tag)}")
-    if not tag and re.fullmatch(PATH, path):
-        raise BadCopyError(f"to: {shown(to)} has no tag: say which, as in {shown(path + ':1.4')}")
-    raise BadCopyError(f"to: {shown(to)} is not an image's name: use REPOSITORY:TAG, such as team/app:1.4")
+def _refuse(key: str, value: str, *faults: tuple[object, str]) -> None:
+    """Raise ValueError with the first fault that the value has; each says whether it has it, and what it is."""
+    for has, fault in faults:
+        if has:
+            raise ValueError(f"{key}: {shown(value)} {fault}")
 
 
 def _reference(text: str) -> re.Match[str]:
     """Return the parts of an image reference."""
-    if match := REFERENCE.fullmatch(text):
-        return match
-    if "://" in text or re.match(r"[a-z-]+:/", text):
-        raise BadCopyError(
-            f"from: {shown(text)} has a scheme that is not known here: use HOST/PATH:TAG for a registry, an absolute"
-            " path for an archive on the controller, and engine for the images of a host"
-        )
     path = text.partition("@")[0].partition("/")[2].partition(":")[0]
-    if path != path.lower():
-        raise BadCopyError(f"from: {shown(text)} has upper case letters in its path, which no image has")
-    if "@" in text:
-        raise BadCopyError(f"from: {shown(text)} is not an image reference: after the @ comes sha256: and 64 digits")
-    raise BadCopyError(f"from: {shown(text)} is not an image reference: use one such as quay.example.com/team/app:1.4")
+    scheme = (
+        "has a scheme that is not known here: use HOST/PATH:TAG for a registry, an absolute path for an archive on the"
+        " controller, and engine for the images of a host"
+    )
+    faults = (
+        ("://" in text or re.match(r"[a-z-]+:/", text), scheme),
+        (path != path.lower(), "has upper case letters in its path, which no image has"),
+        ("@" in text, "is not an image reference: after the @ comes sha256: and 64 digits"),
+        (True, "is not an image reference: use one such as quay.example.com/team/app:1.4"),
+    )
+    match = REFERENCE.fullmatch(text)
+    _refuse("from", text, *(() if match else faults))
+    return match
 
 
-def _name(match: re.Match[str] | None) -> str:
-    """Return the path and the tag of a reference; empty where it has no tag."""
-    return f"{match['path']}:{match['tag']}" if match and match["tag"] else ""
+def _check_target(to: str, registry: str) -> None:
+    """Refuse what is not REPOSITORY:TAG in the registry."""
+    bare = to.removeprefix("docker://")
+    name = bare.removeprefix(f"{registry}/")
+    path, _, tag = to.partition(":")
+    _refuse(
+        "to",
+        to,
+        (name != bare, f"has the registry's own name in it: leave it out, use {shown(name)}"),
+        ("://" in to, "has a scheme in it: use REPOSITORY:TAG, such as team/app:1.4"),
+        ("@" in to, "has a digest, which the image brings itself: use REPOSITORY:TAG"),
+        (path != path.lower(), f"has upper case letters in its path: use {shown(f'{path.lower()}:{tag}')}"),
+        (re.fullmatch(PATH, to), f"has no tag: say which, as in {shown(f'{path}:1.4')}"),
+        (not REPOSITORY_TAG.fullmatch(to), "is not an image's name: use REPOSITORY:TAG, such as team/app:1.4"),
+        (len(path) + len(registry) + 1 > 255, "is too long: name and path may have 255 characters"),
+    )
 
 
-def _from_registry(source: str) -> tuple[str, dict[str, str]]:
-    """Return the default target and the plan for an image of another registry."""
-    match = _reference(source.removeprefix("docker://"))
-    if not match["host"]:
-        raise BadCopyError(
-            f"from: {shown(source)} names no registry: use HOST/PATH:TAG, or say with engine which host has the image"
-        )
-    if not match["tag"] and not match["digest"]:
-        raise BadCopyError(f"from: {shown(source)} has neither tag nor digest: say which image")
-    # skopeo takes one of the two, and the digest says all.
-    pointed = f"@{match['digest']}" if match["digest"] else f":{match['tag']}"
-    plan = {"source": f"docker://{match['host']}/{match['path']}{pointed}", "digest": match["digest"] or ""}
-    return _name(match), plan
-
-
-def _from_engine(source: str, engine: str, clients: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """Return the default target and the plan for an image of a host's engine."""
-    if engine not in clients:
-        known = f"use one of {', '.join(clients)}" if clients else "there is none"
-        raise BadCopyError(f"engine: {shown(engine)} is not a host in registry_clients, which could push: {known}")
-    match = _reference(source)
-    if not match["tag"]:
-        raise BadCopyError(f"from: {shown(source)} has no tag: name the image as `docker images` does, NAME:TAG")
-    if match["digest"]:
-        raise BadCopyError(f"from: {shown(source)} has a digest: name the image as `docker images` does, NAME:TAG")
-    return _name(match), {"source": f"engine:{source}", "engine": engine}
-
-
-def _from_archive(source: str, wanted: str) -> tuple[str, dict[str, str]]:
-    """Return the default target and the plan for an image in a file of the controller."""
-    path = os.path.expanduser(source)
+def _archived(path: str, wanted: str) -> tuple[str, dict[str, str]]:
+    """Return the name of the image that is meant in an archive on the controller, and what there is to do for it."""
     if not os.path.isabs(path) or not os.path.isfile(path):
-        raise BadCopyError(f"from: there is no file {shown(path)} on the controller: use an absolute path")
+        raise ValueError(f"from: there is no file {shown(path)} on the controller: use an absolute path")
     try:
-        images = list(_images_of(path))
-    except (tarfile.TarError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise BadCopyError(
-            f"from: {shown(path)} is no archive of images, or damaged: make it with docker save,"
-            " or with skopeo copy ... oci-archive:FILE"
-        ) from None
+        images = images_in(path)
+    except ValueError as error:
+        raise ValueError(f"from: {error}") from None
     found = [(names, plan) for names, plan in images if not wanted or wanted in names]
     known = ", ".join(shown(name) for names, _ in images for name in names) or "none with a name"
-    if not found:
-        raise BadCopyError(f"image: {shown(path)} has no image {shown(wanted)}: it has {known}")
-    if len(found) > 1:
-        raise BadCopyError(f"from: {shown(path)} holds several images: say with image which of {known}")
+    _refuse("image", path, (not found, f"has no image {shown(wanted)}: it has {known}"))
+    _refuse("from", path, (len(found) > 1, f"holds several images: say with image which of {known}"))
     names, plan = found[0]
-    return _name(REFERENCE.fullmatch(wanted or (names or [""])[0])), {**plan, "archive": path}
-
-
-def _images_of(path: str) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Yield the images of an archive: their names, and source with digest or image_id."""
-    with tarfile.open(path, "r:*") as archive:
-        members = {posixpath.normpath(member.name): member for member in archive.getmembers()}
-
-        def content(name: str) -> bytes:
-            member = members[posixpath.normpath(name)]
-            file = archive.extractfile(member) if member.size <= _LARGEST_JSON else None
-            if file is None:
-                raise ValueError(name)
-            return file.read()
-
-        # What docker save writes is both since version 25, and only as its own kind is it what docker load would take.
-        if "manifest.json" in members:
-            entries = json.loads(content("manifest.json"))
-            for position, entry in enumerate(entries):
-                source = "docker-archive:FILE" + (f":@{position}" if len(entries) > 1 else "")
-                image_id = "sha256:" + hashlib.sha256(content(entry["Config"])).hexdigest()
-                yield entry.get("RepoTags") or [], {"source": source, "image_id": image_id}
-            return
-        entries = json.loads(content("index.json"))["manifests"]
-        for entry in entries:
-            name = (entry.get("annotations") or {}).get(_REF_NAME, "")
-            content("blobs/" + entry["digest"].replace(":", "/"))
-            source = "oci-archive:FILE" + (f":{name}" if name and len(entries) > 1 else "")
-            yield [name] if name else [], {"source": source, "digest": entry["digest"]}
+    return wanted or (names or [""])[0], {**plan, "archive": path}
 
 
 # What the specification of the settings cannot say -------------------------------------------------
@@ -249,37 +180,3 @@ def fingerprint_problems(value: str, variable: str) -> list[str]:
     if not value or re.fullmatch("[0-9a-f]{64}", value):
         return []
     return [f"{variable}: {shown(value)} is not a fingerprint: use the 64 digits that export-images.yml showed"]
-
-
-# Results ------------------------------------------------------------------------------------------
-
-
-def copies_report(
-    results: Sequence[Mapping[str, Any]], plan: Sequence[Mapping[str, Any]], check: bool = False
-) -> dict[str, Any]:
-    """Say what became of all images, in the plan's order.
-
-    Args:
-        results: what registry_images returned for each host of the plan; without images where it failed as a whole.
-        plan: the hosts with their images.
-        check: whether nothing was really copied.
-
-    Returns:
-        ``table`` with image, digest, size or what else there is to say, and seconds; ``failed``, the images that were
-        not copied.
-    """
-    rows = [("image", "digest", "size", "seconds")]
-    failed = []
-    for result, host in zip(results, plan, strict=True):
-        done = {image["image"]: image for image in result.get("images") or []}
-        for name in (image["image"] for image in host["images"]):
-            found = done.get(name, {"failed": True, "msg": result.get("msg") or "it failed"})
-            digest = found.get("digest", "")[: len("sha256:") + 12]
-            if found["failed"]:
-                failed.append(name)
-                rows.append((name, "", "FAILED", found["msg"]))
-            elif not found["pending"] or check:
-                rows.append((name, digest, "would be copied" if found["pending"] else "already there", ""))
-            else:
-                rows.append((name, digest, human_bytes(found["size"]), f"{found['seconds']:.1f}"))
-    return {"table": "\n".join(table(rows)), "failed": failed}

@@ -11,11 +11,14 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, bytes_of
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_image, archive_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
+    archive_image,
+    archive_problems,
+    image_problems,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
-from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.server_config import config_keys, merged_config
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, passwords_of, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown

@@ -15,10 +15,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, names, retention
-from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.images import archive_problems, image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.references import image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts, shown
 

@@ -36,7 +36,6 @@ class Registry(http.server.ThreadingHTTPServer):
         self.port = self.server_address[1]
         self.manifests: dict[tuple[str, str], bytes] = {}
         self.blobs: dict[str, bytes] = {}
-        self.tags: list[str] = []
         self.login = ""
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.instead: Callable[[Handler], None] | None = None  # answers everything
@@ -77,14 +76,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if registry.login and self.headers.get("Authorization") != f"Basic {registry.login}":
             return self.error(401, "UNAUTHORIZED", "authentication required")
         path, _, query = self.path.removeprefix("/v2/").partition("?")
-        for word in ("/manifests/", "/blobs/", "/tags/"):
+        for word in ("/manifests/", "/blobs/"):
             repository, found, rest = path.partition(word)
             if found:
                 break
         if not path:
             return self.answer(200, b"{}")
-        if path == "_catalog" or word == "/tags/":
-            return self.page("repositories" if path == "_catalog" else "tags", query)
         if word == "/manifests/":
             return self.manifest(repository, rest, body)
         if rest == "uploads/":
@@ -96,12 +93,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.error(404, "BLOB_UNKNOWN", "blob unknown to registry")
         return self.answer(200, registry.blobs[rest])
 
-    def page(self, key: str, query: str) -> None:
-        last = query.partition("last=")[2].partition("&")[0]
-        names = [name for name in self.server.tags if name > last][:2]
-        link = {"Link": f'</v2/{self.path[4:].partition("?")[0]}?last={names[-1]}&n=2>; rel="next"'} if names else {}
-        self.answer(200, json.dumps({key: names or None}).encode(), **link)
-
     def manifest(self, repository: str, reference: str, body: bytes) -> None:
         if self.command == "PUT":
             self.server.manifests[repository, reference] = self.server.manifests[repository, digest(body)] = body
@@ -109,12 +100,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = self.server.manifests.get((repository, reference))
         if content is None:
             return self.error(404, "MANIFEST_UNKNOWN", "manifest unknown")
-        if self.command == "DELETE":
-            del self.server.manifests[repository, reference]
-            return self.answer(202)
         return self.answer(200, content, Docker_Content_Digest=digest(content))
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = serve
+    do_GET = do_HEAD = do_PUT = do_POST = serve
 
 
 @pytest.fixture(scope="session")

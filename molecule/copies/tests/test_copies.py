@@ -78,9 +78,9 @@ def lines(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 
 def table(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """Return the rows of the table of copies, by image."""
-    rows = re.search(r"^ {8}image  .*\n((?: {8}.*\n)*)", result.stdout, re.MULTILINE)
-    return {row.split()[0]: " ".join(row.split()[1:]) for row in rows[1].splitlines()} if rows else {}
+    """Return the rows of the tables of copies, by image; each host has a table."""
+    found = re.findall(r"^ {8}image  .*\n((?: {8}.*\n)*)", result.stdout, re.MULTILINE)
+    return {row.split()[0]: " ".join(row.split()[1:]) for rows in found for row in rows.splitlines()}
 
 
 def stored(host: Host) -> str:
@@ -434,7 +434,7 @@ def test_bundle_that_is_there_is_not_written_again_nor_overwritten(play, bundle)
     assert "Fetch the bundle" not in again.stdout
     other = export(play, bundle, images="team/*")
     assert other.returncode == 2
-    assert "is a bundle of something else" in output(other)
+    assert "it is another bundle, or was altered: give another name, or remove it" in output(other)
     assert bundle.stat() == before
 
 

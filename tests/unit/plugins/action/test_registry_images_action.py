@@ -11,7 +11,9 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from ansible_collections.wharf.registry.plugins.action import registry_images
 
-GOOD = {"pending": True, "failed": False, "digest": "sha256:1", "size": 2048, "seconds": 1.0}
+DIGEST = "sha256:" + "a" * 64
+GOOD = {"pending": True, "failed": False, "digest": DIGEST, "size": 2048, "seconds": 1.0}
+THERE = {"pending": False, "failed": False, "digest": DIGEST, "size": 2048}
 BAD = {"pending": True, "failed": True, "msg": "manifest\nunknown"}
 
 
@@ -37,14 +39,14 @@ class Action(registry_images.ActionModule):
         if self._task.check_mode:
             images = [{"image": i["image"], **self.pending[i["image"]]} for i in args["images"]]
             return {"images": images, "rooms": self.rooms, "failed": any(i["failed"] for i in images)}
-        if "job" in args:
-            done = [{"image": image, **self.becomes[image]} for image in self.started][: self.lost_after]
-            now = done[args["after"] : args["after"] + 1]
-            return {"images": now, "finished": args["after"] + 1 >= len(done), "error": ""}
-        if not isinstance(args["images"], list):
-            return {"failed": True, "msg": "images is of another type"}
-        self.started = [image["image"] for image in args["images"]]
-        return {"job": "/run/wharf-copy-1"}
+        if "job" not in args:
+            if not isinstance(args["images"], list):
+                return {"failed": True, "msg": "images is of another type"}
+            self.started = [image["image"] for image in args["images"]]
+        done = [{"image": image, **self.becomes[image]} for image in self.started][: self.lost_after]
+        after = args.get("after", 0)
+        finished = after + 1 >= len(done)
+        return {"job": "/run/wharf-copy-1", "images": done[after : after + 1], "finished": finished, "error": ""}
 
     def _low_level_execute_command(self, command: str, sudoable: bool = True) -> dict[str, Any]:
         assert not sudoable
@@ -77,7 +79,7 @@ def run(action: Action) -> dict[str, dict[str, Any]]:
 def archive(path: Path, name: str = "saved") -> dict[str, str]:
     """Return an image of an archive on the controller."""
     (path / name).write_bytes(b"x" * 1000)
-    return {"image": f"{name}:1", "source": "docker-archive:FILE", "archive": str(path / name), "image_id": "sha256:2"}
+    return {"image": f"{name}:1", "source": "docker-archive:FILE", "archive": str(path / name), "digest": "sha256:2"}
 
 
 REMOTE = {"image": "app:1", "source": "docker://other.test/app:1"}
@@ -85,7 +87,7 @@ REMOTE = {"image": "app:1", "source": "docker://other.test/app:1"}
 
 def test_each_image_is_shown_as_it_is_done_and_failures_are_named(shown):
     action = Action([REMOTE, {**REMOTE, "image": "bad:1"}, {**REMOTE, "image": "there:1"}])
-    action.becomes |= {"bad:1": BAD, "there:1": GOOD | {"pending": False}}
+    action.becomes |= {"bad:1": BAD, "there:1": THERE}
     result = action.run(None, {"inventory_hostname": "server"})
     assert shown == [
         "server: copying 3 images",
@@ -93,15 +95,30 @@ def test_each_image_is_shown_as_it_is_done_and_failures_are_named(shown):
         "  bad:1: failed: manifest unknown",
         "  there:1: already there",
     ]
-    assert (result["changed"], result["failed"], result["msg"]) == (True, True, "bad:1: manifest\nunknown")
-    assert [call.get("after") for call in action.calls] == [None, 0, 1, 2]
+    assert (result["changed"], result["failed"]) == (True, True)
+    assert result["msg"] == "not copied, for the reasons in the table: bad:1"
+    assert [call.get("after") for call in action.calls] == [None, 1, 2]
     assert action.commands == []
+
+
+def test_table_is_in_the_order_of_the_images():
+    action = Action([{"image": f"{name}:1", "source": "docker://other.test/app:1"} for name in ("one", "two", "three")])
+    action.becomes |= {"one:1": GOOD | {"size": 2_500_000, "seconds": 1.25}, "two:1": BAD, "three:1": THERE}
+    action.becomes["two:1"] = BAD | {"msg": "no such image, and a long reason for it"}
+    action.started = ["three:1", "one:1", "two:1"]
+    action.results = lambda _: [{"image": image, **action.becomes[image]} for image in action.started]
+    assert action.run(None, {"inventory_hostname": "server"})["table"].splitlines() == [
+        "image    digest               size           seconds",
+        "one:1    sha256:aaaaaaaaaaaa  2.4 MiB        1.2",
+        "two:1                         FAILED         no such image, and a long reason for it",
+        "three:1  sha256:aaaaaaaaaaaa  already there",
+    ]
 
 
 def test_only_archives_that_are_needed_are_transferred_and_removed(tmp_path):
     there, needed = archive(tmp_path), archive(tmp_path, "needed")
     action = Action([REMOTE, there, needed])
-    action.pending["saved:1"] = GOOD | {"pending": False}
+    action.pending["saved:1"] = THERE
     assert not run(action)["saved:1"]["pending"]
     assert action.transfers == ["/var/tmp/wharf-copy-x/0"]
     copied = {image["image"]: image for image in action.calls[1]["images"]}
@@ -112,7 +129,7 @@ def test_only_archives_that_are_needed_are_transferred_and_removed(tmp_path):
 
 def test_where_all_is_there_nothing_is_transferred(tmp_path):
     action = Action([archive(tmp_path)])
-    action.pending["saved:1"] = GOOD | {"pending": False}
+    action.pending["saved:1"] = THERE
     assert not run(action)["saved:1"]["pending"]
     assert (action.commands, len(action.calls)) == ([], 1)
 
@@ -155,7 +172,7 @@ def test_archive_that_cannot_be_transferred_stops_no_other(tmp_path):
 def test_images_of_a_host_that_is_gone_were_not_copied(tmp_path):
     there = archive(tmp_path)
     action = Action([there, archive(tmp_path, "gone")])
-    action.pending["saved:1"] = GOOD | {"pending": False}
+    action.pending["saved:1"] = THERE
     images = run(action)
     assert not images["saved:1"]["failed"]
     assert images["gone:1"]["msg"] == "server cannot be reached: host is down"
@@ -170,8 +187,8 @@ def test_what_was_transferred_is_removed_whatever_happens(tmp_path):
     assert action.commands[-1] == "rm -rf /var/tmp/wharf-copy-x"
     action = Action([archive(tmp_path)])
     action.unwritable = True
-    with pytest.raises(AnsibleError, match="no directory can be made in /var/tmp: read-only"):
-        run(action)
+    result = action.run(None, {"inventory_hostname": "server"})
+    assert (result["failed"], result["msg"]) == (True, "no directory can be made in /var/tmp: read-only")
 
 
 def test_images_without_a_result_were_not_copied(tmp_path):
@@ -184,8 +201,13 @@ def test_images_without_a_result_were_not_copied(tmp_path):
 
 def test_check_mode_transfers_and_shows_nothing(tmp_path, shown):
     action = Action([REMOTE, archive(tmp_path)], check_mode=True)
-    assert all(image["pending"] for image in run(action).values())
-    assert (action.commands, shown) == ([], [])
+    action.pending = {"app:1": {k: v for k, v in GOOD.items() if k != "seconds"}, "saved:1": THERE}
+    result = action.run(None, {"inventory_hostname": "server"})
+    assert [" ".join(line.split()) for line in result["table"].splitlines()[1:]] == [
+        "app:1 sha256:aaaaaaaaaaaa would be copied",
+        "saved:1 sha256:aaaaaaaaaaaa already there",
+    ]
+    assert (result["changed"], action.commands, shown) == (True, [], [])
 
 
 def test_module_refuses_what_is_no_list():

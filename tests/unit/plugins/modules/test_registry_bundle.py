@@ -58,10 +58,10 @@ def test_room_is_asked_for_first(storage, tmp_path, monkeypatch):
 
 def test_another_file_of_that_name_is_not_overwritten(storage, tmp_path):
     path = tmp_path / "a.tar"
-    assert registry_bundle.reserve(str(path), "0" * 64, 1000) == {"changed": False, "exists": False}
+    assert registry_bundle.reserve(str(path), "0" * 64, 1000) == {"exists": False}
     written = write(storage, path)
     assert registry_bundle.reserve(str(path), written["fingerprint"], 1000)["exists"]
-    with pytest.raises(WharfError, match="is a bundle of something else: give another name, or remove it"):
+    with pytest.raises(WharfError, match="it is another bundle, or was altered: give another name, or remove it"):
         registry_bundle.reserve(str(path), "0" * 64, 1000)
     path.write_bytes(path.read_bytes()[:5120])
     with pytest.raises(WharfError, match="cut short.*: give another name, or remove it"):
@@ -90,10 +90,15 @@ def test_part_gets_its_name_once_it_is_read_whole(storage, tmp_path, check_mode)
     path, part = tmp_path / "a.tar", tmp_path / "a.tar.part"
     written = write(storage, part)
     parameters = PARAMETERS | {"action": "accept", "path": str(path), "fingerprint": written["fingerprint"]}
-    module = SimpleNamespace(params=parameters, check_mode=check_mode)
-    assert registry_bundle.run(module)["changed"]
+    assert registry_bundle.run(parameters, check_mode)["images"] == written["images"]
     assert path.exists() != check_mode
     if not check_mode:
         part.write_bytes(path.read_bytes()[:-5120])
         with pytest.raises(WharfError):
-            registry_bundle.run(module)
+            registry_bundle.run(parameters, check_mode)
+
+
+def test_path_is_needed_but_for_a_look():
+    for action, check_mode in (("write", False), ("reserve", True), ("accept", True), ("check", True)):
+        with pytest.raises(WharfError, match="path is missing"):
+            registry_bundle.run(PARAMETERS | {"action": action, "path": None}, check_mode)

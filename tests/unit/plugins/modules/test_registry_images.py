@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.wharf.registry.plugins.module_utils import bundles
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_images
+from tests.unit.stored_registry import StoredRegistry
 
 pytest_plugins = ["tests.unit.served_registry"]
 PASSWORD = "a-password-of-the-tests"
@@ -24,24 +28,23 @@ import http.client, json, os, stat, sys, time
 home = {home!r}
 with open(home + "/log", "a") as log:
     log.write(json.dumps(sys.argv[1:]) + "\\n")
-options = dict(word[2:].split("=", 1) for word in sys.argv if word.startswith("--") and "=" in word)
-for name, path in options.items():
-    if "authfile" in name:
-        modes = [stat.S_IMODE(os.stat(one).st_mode) for one in (path, os.path.dirname(path))]
-        assert modes == [0o600, 0o700], modes
+logins = os.environ["REGISTRY_AUTH_FILE"]
+modes = [stat.S_IMODE(os.stat(one).st_mode) for one in (logins, os.path.dirname(logins))]
+assert modes == [0o600, 0o700], modes
 source, target = sys.argv[-2:] if sys.argv[1] == "copy" else (sys.argv[-1], "")
 name = source.rpartition("/")[2]
 if name.startswith("missing"):
     sys.exit('time="x" level=fatal msg="reading \\\\"missing\\\\": manifest unknown"')
 while name.startswith("slow") and sys.argv[1] == "copy" and not os.path.exists(home + "/go"):
     time.sleep(0.01)
-content = open(home + "/manifest." + name, "rb").read()
+place = source[4:] + "/manifest.json" if source.startswith("dir:") else home + "/manifest." + name
+content = open(place, "rb").read()
 if not target:
     os.write(1, content)
     sys.exit()
 host, _, path = target.removeprefix("docker://").partition("/")
 repository, _, tag = path.rpartition(":")
-login = json.load(open(options["dest-authfile"]))["auths"][host]["auth"]
+login = json.load(open(logins))["auths"][host]["auth"]
 connection = http.client.HTTPConnection(host)
 headers = {{"Authorization": "Basic " + login}}
 connection.request("PUT", "/v2/" + repository + "/manifests/" + tag, content, headers)
@@ -58,6 +61,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (programs / "skopeo").chmod(0o755)
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.setattr(registry_images, "runtime_directory", lambda: str(tmp_path / "run"))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     (tmp_path / "run").mkdir()
     for number, name in enumerate(("app:1", "app:2", "slow:1")):
         config = {"digest": "sha256:" + str(number) * 64, "size": 100}
@@ -66,35 +70,37 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     before = os.umask(0o077)
     yield tmp_path
     os.umask(before)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def parameters(registry: Any, *names: str, **more: Any) -> dict[str, Any]:
     """Return the module's parameters for images of another registry."""
-    image = {"archive": None, "size": 0, "digest": "", "image_id": ""}
+    image = {"archive": None, "size": None, "digest": ""}
     images = [{**image, "image": f"team/{name}", "source": f"docker://other.test/x/{name}"} for name in names]
-    own = {
-        "name": "registry.wharf.test",
-        "port": registry.port,
-        "tls": False,
-        "ca": "",
-        "container": "",
-        "place": "/tmp",
-    }
+    own = {"name": "registry.wharf.test", "port": registry.port, "tls": False, "ca": "", "container": None}
     own |= {"users": [{"name": "ci", "password": PASSWORD}], "logins": [], "source_ca": "", "proxy": "", "no_proxy": []}
-    return {**own, "images": images, "bundle": None, "parallel": 4, "job": None, "background": False, **more}
+    return {**own, "images": images, "bundle": None, "parallel": 4, "job": None, "after": 0, **more}
 
 
-class Module:
-    """What run() needs of an AnsibleModule."""
+def results(params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Copy images, and yield the results as they come."""
+    count, finished = 0, False
+    while not finished:
+        answer = registry_images.run(params, False)
+        count, finished = count + len(answer["images"]), answer["finished"]
+        params = {**params, "job": answer["job"], "after": count}
+        yield from answer["images"]
 
-    def __init__(self, check_mode: bool, params: dict[str, Any]) -> None:
-        self.params, self.check_mode = params, check_mode
+
+def copied(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Copy images; return the result of each."""
+    return {image["image"]: image for image in results(params)}
 
 
-def run(params: dict[str, Any], check_mode: bool = False) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Run the module; return the result of each image, and the whole one."""
-    result = registry_images.run(Module(check_mode, params))
-    return {image["image"]: image for image in result["images"]}, result
+def checked(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Run the module in check mode; return the result of each image."""
+    return {image["image"]: image for image in registry_images.run(params, True)["images"]}
 
 
 def commands(home: Path) -> list[list[str]]:
@@ -103,11 +109,9 @@ def commands(home: Path) -> list[list[str]]:
 
 
 def test_one_that_fails_stops_no_other_and_is_named(registry, home):
-    images, result = run(parameters(registry, "missing:1", "app:1", "app:2"))
+    images = copied(parameters(registry, "missing:1", "app:1", "app:2"))
     assert images["team/missing:1"]["failed"]
     assert images["team/missing:1"]["msg"] == 'skopeo: reading "missing": manifest unknown'
-    assert result["failed"] and result["changed"]
-    assert result["msg"] == 'team/missing:1: skopeo: reading "missing": manifest unknown'
     for tag in "12":
         content = (home / f"manifest.app:{tag}").read_bytes()
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -123,47 +127,50 @@ def test_one_that_fails_stops_no_other_and_is_named(registry, home):
 
 
 def test_what_is_there_is_not_copied_again(registry, home):
-    run(parameters(registry, "app:1"))
-    images, result = run(parameters(registry, "app:1"))
-    assert not result["changed"]
+    copied(parameters(registry, "app:1"))
+    images = copied(parameters(registry, "app:1"))
     assert not images["team/app:1"]["pending"]
     assert images["team/app:1"]["size"] == len((home / "manifest.app:1").read_bytes()) + 100
     assert [command[0] for command in commands(home)] == ["inspect", "copy", "inspect"]
 
 
 def test_image_id_tells_as_well(registry, home):
-    run(parameters(registry, "app:1"))
+    copied(parameters(registry, "app:1"))
     wanted = parameters(registry, "app:1")
-    wanted["images"][0].update(source="docker-archive:FILE", archive="/srv/nowhere.tar", image_id="sha256:" + "0" * 64)
-    assert not run(wanted)[1]["changed"]
-    wanted["images"][0].update(image_id="sha256:" + "1" * 64)
-    assert run(wanted, check_mode=True)[1]["changed"]
+    wanted["images"][0].update(source="docker-archive:FILE", archive="/srv/nowhere.tar", digest="sha256:" + "0" * 64)
+    assert not copied(wanted)["team/app:1"]["pending"]
+    wanted["images"][0].update(digest="sha256:" + "1" * 64)
+    image = checked(wanted)["team/app:1"]
+    assert (image["pending"], image["digest"]) == (True, "")  # an id is no digest
 
 
 def test_check_mode_copies_nothing_and_takes_a_registry_that_is_not_there_for_an_empty_one(registry, home, monkeypatch):
-    monkeypatch.setattr(registry_images, "mounted_at", lambda _container: home)
-    images, result = run(parameters(registry, "app:1", "missing:1", container="registry"), check_mode=True)
+    monkeypatch.setattr(registry_images.data, "mounted_at", lambda _container: home)
+    result = registry_images.run(parameters(registry, "app:1", "missing:1", container="registry"), True)
+    images = {image["image"]: image for image in result["images"]}
     assert images["team/app:1"]["pending"] and images["team/missing:1"]["failed"]
+    digest = hashlib.sha256((home / "manifest.app:1").read_bytes()).hexdigest()
+    assert images["team/app:1"]["digest"] == f"sha256:{digest}"
     assert registry.manifests == {}
-    assert [room["path"] for room in json.loads(json.dumps(result))["rooms"]] == ["/tmp", str(home)]
+    assert [room["path"] for room in json.loads(json.dumps(result))["rooms"]] == ["/var/tmp", str(home)]
     nowhere = parameters(registry, "app:1", port=1)
-    assert run(nowhere, check_mode=True)[1]["changed"]
-    assert "does not answer" in run(nowhere)[0]["team/app:1"]["msg"]
+    assert checked(nowhere)["team/app:1"]["pending"]
+    assert "does not answer" in copied(nowhere)["team/app:1"]["msg"]
     untrusted = parameters(registry, "app:1", tls=True, ca="/nowhere/ca.crt")
-    assert run(untrusted, check_mode=True)[1]["changed"]
-    assert "/nowhere/ca.crt cannot be read" in run(untrusted)[0]["team/app:1"]["msg"]
+    assert checked(untrusted)["team/app:1"]["pending"]
+    assert "/nowhere/ca.crt cannot be read" in copied(untrusted)["team/app:1"]["msg"]
 
 
 def test_without_skopeo_check_mode_only_asks_the_registry(registry, home):
     (home / "programs/skopeo").unlink()
-    assert run(parameters(registry, "app:1"), check_mode=True)[0]["team/app:1"]["pending"]
-    assert "skopeo is not installed here" in run(parameters(registry, "app:1"))[1]["msg"]
+    assert checked(parameters(registry, "app:1"))["team/app:1"]["pending"]
+    assert copied(parameters(registry, "app:1"))["team/app:1"]["msg"] == "skopeo is not installed here"
 
 
 def test_passwords_are_on_no_command_line_and_nothing_stays_behind(registry, home):
     login = {"registry": "other.test", "name": "robot", "password": PASSWORD}
     registry.login = base64.b64encode(f"ci:{PASSWORD}".encode()).decode()
-    images, _ = run(parameters(registry, "app:1", logins=[login], source_ca="-----BEGIN"))
+    images = copied(parameters(registry, "app:1", logins=[login], source_ca="-----BEGIN"))
     assert not images["team/app:1"]["failed"], images
     assert PASSWORD not in (home / "log").read_text()
     assert any("cert-dir" in word for command in commands(home) for word in command)
@@ -171,37 +178,18 @@ def test_passwords_are_on_no_command_line_and_nothing_stays_behind(registry, hom
 
 
 def test_several_at_once_but_no_more(registry, home):
-    wanted = parameters(registry, "slow:1", "app:1", "app:2", parallel=1)
-    job = registry_images.start(lambda: registry_images.Run(wanted, False, made(home)).results())
-    time.sleep(0.5)
-    assert list(registry.manifests) == []
-    (home / "go").touch()
-    assert [result["image"] for result in results(job)] == ["team/slow:1", "team/app:1", "team/app:2"]
-
-
-def made(home: Path) -> str:
-    """Return a fresh directory for logins."""
-    directory = home / f"logins{time.monotonic_ns()}"
-    directory.mkdir()
-    return str(directory)
-
-
-def results(job: str) -> Iterator[dict[str, Any]]:
-    """Yield the results of a job until it has finished."""
-    count, finished = 0, False
-    while not finished:
-        answer = registry_images.progress(job, count)
-        count, finished = count + len(answer["images"]), answer["finished"]
-        yield from answer["images"]
+    coming = results(parameters(registry, "slow:1", "app:1", "app:2", parallel=1))
+    threading.Timer(0.5, lambda: (home / "go").write_text(str(len(registry.manifests)))).start()
+    assert [result["image"] for result in coming] == ["team/slow:1", "team/app:1", "team/app:2"]
+    assert (home / "go").read_text() == "0"
 
 
 def test_results_come_as_images_are_done(registry, home):
-    wanted = parameters(registry, "slow:1", "app:1", background=True)
     started = time.monotonic()
-    job = registry_images.run(Module(False, wanted))["job"]
-    coming = results(job)
+    coming = results(parameters(registry, "slow:1", "app:1"))
     assert next(coming)["image"] == "team/app:1"
-    assert os.stat(job).st_mode & 0o077 == 0
+    (job,) = (path for path in (home / "run").iterdir() if (path / "results").exists())
+    assert job.stat().st_mode & 0o077 == 0
     (home / "go").touch()
     assert next(coming)["image"] == "team/slow:1"
     assert list(coming) == []
@@ -211,11 +199,10 @@ def test_results_come_as_images_are_done(registry, home):
 
 def test_job_ends_when_nobody_asks(registry, home, monkeypatch):
     monkeypatch.setattr(registry_images, "ABANDONED", 1)
-    job = registry_images.run(Module(False, parameters(registry, "slow:1", "slow:1", parallel=1, background=True)))[
-        "job"
-    ]
+    monkeypatch.setattr(registry_images, "PATIENCE", 0)
+    job = registry_images.run(parameters(registry, "slow:1", "slow:1", parallel=1), False)["job"]
     deadline = time.monotonic() + 20
-    while os.path.exists(job) and time.monotonic() < deadline:
+    while (os.path.exists(job) or list((home / "run").iterdir())) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert list((home / "run").iterdir()) == []
     time.sleep(0.3)
@@ -231,15 +218,16 @@ def cmdline(pid: str) -> bytes:
         return b""
 
 
-def test_job_that_is_killed_has_finished(registry, home):
-    job = registry_images.run(Module(False, parameters(registry, "slow:1", "app:1", background=True)))["job"]
-    coming = results(job)
-    assert next(coming)["image"] == "team/app:1"
-    (holder,) = {pid for pid in os.listdir("/proc") if pid.isdigit() and holds(pid, f"{job}/results")} - {
-        str(os.getpid())
-    }
-    os.kill(int(holder), signal.SIGKILL)
-    assert list(coming) == []
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGKILL, ""), (signal.SIGTERM, "it was interrupted")])
+def test_job_that_is_killed_has_finished(registry, home, number, error):
+    wanted = parameters(registry, "slow:1", "app:1")
+    answer = registry_images.run(wanted, False)
+    assert [image["image"] for image in answer["images"]] == ["team/app:1"]
+    (holder,) = (pid for pid in os.listdir("/proc") if pid.isdigit() and holds(pid, f"{answer['job']}/results"))
+    os.kill(int(holder), number)
+    while not answer["finished"]:
+        answer = registry_images.run({**wanted, "job": answer["job"], "after": 1}, False)
+    assert (answer["images"], answer["error"]) == ([], error)
     (home / "go").touch()
 
 
@@ -251,13 +239,29 @@ def holds(pid: str, path: str) -> bool:
         return False
 
 
+def test_images_of_a_bundle(registry, home, monkeypatch):
+    monkeypatch.setattr(registry_images, "PLACE", str(home / "place"))
+    (home / "place").mkdir()
+    stored = StoredRegistry(home / "stored")
+    digest = stored.image("team/app", "1")
+    storage = Storage(stored.root)
+    bundles.write(bundles.plan(storage, ["team/app"]), storage, str(home / "team.tar"))
+    wanted = parameters(registry, "app:1", bundle=str(home / "team.tar"))
+    wanted["images"][0].update(source="bundle", digest=digest)
+    image = copied(wanted)["team/app:1"]
+    assert (image["pending"], image["failed"], image["digest"]) == (True, False, digest)
+    assert registry.manifests["team/app", "1"] == storage.blob_path(digest).read_bytes()
+    assert "inspect" not in (home / "log").read_text()
+    assert list((home / "place").iterdir()) == []
+    assert not copied(wanted)["team/app:1"]["pending"]
+
+
 def test_error_of_the_whole_job_is_told(registry, home):
-    wanted = parameters(registry, "app:1", bundle=str(home / "nowhere.tar"), background=True)
+    wanted = parameters(registry, "app:1", bundle=str(home / "nowhere.tar"))
     wanted["images"][0]["source"] = "bundle"
-    job = registry_images.run(Module(False, wanted))["job"]
-    answer = registry_images.progress(job, 0)
+    answer = registry_images.run(wanted, False)
     assert "nowhere.tar cannot be read" in answer["error"]
-    assert answer["images"] == []
+    assert (answer["images"], answer["finished"]) == ([], True)
 
 
 def test_another_directory_is_no_job(tmp_path):

@@ -91,9 +91,8 @@ def test_image_of_an_engine_keeps_its_path_and_loses_its_registry():
 def test_archive_of_docker_save(saved):
     done = plan(**{"from": saved, "image": "team/app:2"})
     assert done["source"] == "docker-archive:FILE:@1"
-    assert done["image_id"] == "sha256:" + hashlib.sha256(b"two").hexdigest()
+    assert done["digest"] == "sha256:" + hashlib.sha256(b"two").hexdigest()
     assert (done["image"], done["archive"]) == ("team/app:2", saved)
-    assert "digest" not in done
 
 
 def test_archive_of_one_image_needs_no_name(tmp_path):
@@ -267,35 +266,3 @@ def test_export_and_import_are_judged():
     for good in ("", "a" * 64):
         assert refused("wharf_bundle_fingerprint", good) == []
     assert refused("wharf_bundle_fingerprint", "a")
-
-
-def test_report_of_copies():
-    good = {"pending": True, "failed": False, "digest": DIGEST, "size": 2_500_000, "seconds": 1.25}
-    done = {
-        "one:1": good,
-        "two:1": good | {"pending": False},
-        "three:1": {"pending": True, "failed": True, "msg": "no such image, and a long reason for it"},
-    }
-    server = {"images": [{"image": name, **result} for name, result in reversed(done.items())], "failed": True}
-    hosts = [["one:1", "two:1", "three:1", "four:1"], ["five:1"], ["six:1"]]
-    report = copies.copies_report(
-        [{**server, "msg": "one failed"}, {"unreachable": True, "msg": "host down"}, {"failed": True}],
-        [{"images": [{"image": image} for image in images]} for images in hosts],
-    )
-    assert report["table"].splitlines() == [
-        "image    digest               size           seconds",
-        "one:1    sha256:aaaaaaaaaaaa  2.4 MiB        1.2",
-        "two:1    sha256:aaaaaaaaaaaa  already there",
-        "three:1                       FAILED         no such image, and a long reason for it",
-        "four:1                        FAILED         one failed",
-        "five:1                        FAILED         host down",
-        "six:1                         FAILED         it failed",
-    ]
-    assert report["failed"] == ["three:1", "four:1", "five:1", "six:1"]
-
-
-def test_report_of_copies_in_check_mode():
-    result = {"image": "one:1", "pending": True, "failed": False, "digest": DIGEST, "size": 0, "seconds": 0.0}
-    report = copies.copies_report([{"images": [result]}], [{"images": [{"image": "one:1"}]}], True)
-    assert report["table"].splitlines()[1:] == ["one:1  sha256:aaaaaaaaaaaa  would be copied"]
-    assert report["failed"] == []

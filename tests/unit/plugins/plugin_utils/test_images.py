@@ -1,4 +1,4 @@
-"""Saved images: what one holds, and one row for each bad file, with the line that it gets."""
+"""Images as the controller sees them: one row for each bad reference or file, with the line that it gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils import archives, paths
+from ansible_collections.wharf.registry.plugins.plugin_utils import images, paths
 
 
 class Tagged(str):
@@ -56,9 +56,9 @@ def manifest(*images: object) -> tuple[str, bytes]:
 def test_a_saved_image_passes_and_tells_its_id(tmp_path: Path, image: dict, tags: list[str], packed: bool) -> None:
     files = [("layer.tar", b"\0" * 9000), (image["Config"], CONFIGURATION), manifest(image)]
     path = saved(tmp_path / "a.tar", *files, packed=packed)
-    assert archives.archive_problems(path, "wharf_registry_image_archive") == []
+    assert images.archive_problems(path, "wharf_registry_image_archive") == []
     layers = ["sha256:aa", "sha256:bb"]
-    assert archives.archive_image(path) == {
+    assert images.archive_image(path) == {
         "id": f"sha256:{HEX}",
         "tags": tags,
         "layers": layers,
@@ -69,25 +69,25 @@ def test_a_saved_image_passes_and_tells_its_id(tmp_path: Path, image: dict, tags
 def test_an_archive_whose_configuration_names_no_layers_passes(tmp_path: Path) -> None:
     """Then only the id can tell whether an engine has the image."""
     path = saved(tmp_path / "a.tar", manifest(LEGACY), (LEGACY["Config"], b"{}"))
-    assert archives.archive_image(path)["layers"] == []
+    assert images.archive_image(path)["layers"] == []
 
 
 def test_the_first_of_several_images_counts(tmp_path: Path) -> None:
     other = {"Config": "other.json", "RepoTags": ["other:1"]}
     path = saved(tmp_path / "a.tar", manifest(LEGACY, other), (LEGACY["Config"], CONFIGURATION), ("other.json", b"{}"))
-    assert archives.archive_image(path)["tags"] == LEGACY["RepoTags"]
+    assert images.archive_image(path)["tags"] == LEGACY["RepoTags"]
 
 
 def test_an_archive_that_was_packed_again_passes(tmp_path: Path) -> None:
     name, content = manifest(LEGACY)
     path = saved(tmp_path / "a.tar", (f"./{name}", content), (f"./{LEGACY['Config']}", CONFIGURATION))
-    assert archives.archive_image(path)["id"] == f"sha256:{HEX}"
+    assert images.archive_image(path)["id"] == f"sha256:{HEX}"
 
 
 def test_the_home_directory_may_be_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path / "a.tar", manifest(LEGACY), (LEGACY["Config"], CONFIGURATION))
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert archives.archive_image("~/a.tar")["id"] == f"sha256:{HEX}"
+    assert images.archive_image("~/a.tar")["id"] == f"sha256:{HEX}"
 
 
 USE_ARCHIVE = 'use the absolute path of what docker save wrote, such as "{{ inventory_dir }}/files/registry.tar"'
@@ -106,21 +106,21 @@ USE_ARCHIVE = 'use the absolute path of what docker save wrote, such as "{{ inve
     ],
 )
 def test_what_is_no_path_of_an_archive_gets_one_clear_line(path: object, line: str) -> None:
-    assert archives.archive_problems(path, "x_archive") == [f"x_archive: {line}"]
+    assert images.archive_problems(path, "x_archive") == [f"x_archive: {line}"]
 
 
 def test_a_file_that_cannot_be_had_gets_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use = "use the path of a file on the controller that can be read there"
     missing = str(tmp_path / "a.tar")
-    assert archives.archive_problems(missing, "x") == [f"x: '{missing}' does not exist: {use}"]
-    assert archives.archive_problems(str(tmp_path), "x") == [f"x: '{tmp_path}' is not a file: {use}"]
+    assert images.archive_problems(missing, "x") == [f"x: '{missing}' does not exist: {use}"]
+    assert images.archive_problems(str(tmp_path), "x") == [f"x: '{tmp_path}' is not a file: {use}"]
 
     def refuse(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     path = saved(tmp_path / "a.tar", manifest(LEGACY))
     monkeypatch.setattr(paths, "open", refuse, raising=False)
-    assert archives.archive_problems(path, "x") == [f"x: '{path}' cannot be read (Permission denied): {use}"]
+    assert images.archive_problems(path, "x") == [f"x: '{path}' cannot be read (Permission denied): {use}"]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_a_file_that_cannot_be_had_gets_one_clear_line(tmp_path: Path, monkeypat
 def test_an_archive_without_an_image_gets_one_clear_line(tmp_path: Path, files: list, line: str, packed: bool) -> None:
     path = saved(tmp_path / "a.tar", *files, packed=packed)
     expected = f"x: '{path}' {line}: make it with docker save IMAGE -o FILE"
-    assert archives.archive_problems(path, "x") == [expected]
+    assert images.archive_problems(path, "x") == [expected]
     with pytest.raises(ValueError, match="holds no image"):
-        archives.archive_image(path)
+        images.archive_image(path)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_an_archive_without_an_image_gets_one_clear_line(tmp_path: Path, files: 
 def test_what_is_no_tar_archive_gets_one_clear_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(content)
-    assert archives.archive_problems(str(path), "x") == [
+    assert images.archive_problems(str(path), "x") == [
         f"x: '{path}' is not a tar archive, plain or packed with gzip: make it with docker save IMAGE -o FILE"
     ]
 
@@ -164,6 +164,58 @@ def test_an_archive_that_is_cut_short_gets_one_clear_line(tmp_path: Path, packed
     noise = b"".join(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(2000))
     path = Path(saved(tmp_path / "a.tar", ("layer.tar", noise), manifest(LEGACY), packed=packed))
     path.write_bytes(path.read_bytes()[:30000])
-    assert archives.archive_problems(str(path), "x") == [
+    assert images.archive_problems(str(path), "x") == [
         f"x: '{path}' is damaged or cut short: make it with docker save IMAGE -o FILE"
     ]
+
+
+# References
+
+
+DIGEST = "sha256:" + "0a" * 32
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        "registry:2.8.3",
+        "library/registry:2",
+        f"registry@{DIGEST}",
+        f"registry:latest@{DIGEST}",
+        "mirror.example:5000/library/registry:3.0.0",
+        "Mirror.example/a__b/c-d.e:v1_0",
+        Tagged("registry:2.8.3"),
+    ],
+)
+def test_pinned_images_pass(image: object) -> None:
+    assert images.image_problems(image, "wharf_registry_image") == []
+
+
+PIN = "use one such as registry:2.8.3 or registry@sha256:..."
+
+
+@pytest.mark.parametrize(
+    ("image", "line"),
+    [
+        ("registry", f"'registry' is not pinned, it has neither tag nor digest: {PIN}"),
+        (
+            "mirror.example:5000/registry",
+            f"'mirror.example:5000/registry' is not pinned, it has neither tag nor digest: {PIN}",
+        ),
+        ("registry:latest", f"'registry:latest' is not pinned, latest is another image tomorrow: {PIN}"),
+        ("", f"'' is not an image reference: {PIN}"),
+        ("registry:", f"'registry:' is not an image reference: {PIN}"),
+        ("registry:2.8.3 ", f"'registry:2.8.3 ' is not an image reference: {PIN}"),
+        ("Registry:2", f"'Registry:2' is not an image reference: {PIN}"),
+        ("https://mirror.example/registry:2", f"'https://mirror.example/registry:2' is not an image reference: {PIN}"),
+        ("registry@sha256:abc", f"'registry@sha256:abc' is not an image reference: {PIN}"),
+        ("registry:" + "a" * 129, "is not an image reference"),
+        (2, f"2 is not an image reference: {PIN}"),
+        (["registry:2"], f"a list is not an image reference: {PIN}"),
+    ],
+)
+def test_a_bad_image_gets_one_clear_line(image: object, line: str) -> None:
+    problem = only_line(images.image_problems(image, "wharf_registry_image"))
+    assert problem.startswith("wharf_registry_image: ")
+    assert line in problem
