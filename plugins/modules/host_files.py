@@ -18,7 +18,7 @@ options:
     type: list
     elements: dict
     default: []
-    suboptions: &owner
+    suboptions:
       path: {description: The absolute path., type: path, required: true}
       mode: {description: "The permissions, an octal number in quotes.", type: str, default: "0755"}
       uid: {description: The number of the owner., type: int, default: 0}
@@ -29,8 +29,10 @@ options:
     elements: dict
     default: []
     suboptions:
-      <<: *owner
+      path: {description: The absolute path., type: path, required: true}
       mode: {description: "The permissions, an octal number in quotes.", type: str, default: "0644"}
+      uid: {description: The number of the owner., type: int, default: 0}
+      gid: {description: The number of the group., type: int, default: 0}
       content:
         description:
           - The whole text, or C(base64:) and the whole content in base64. Without any, the file is removed.

@@ -76,8 +76,10 @@ from ansible_collections.wharf.registry.plugins.module_utils.text import human_b
 DATA_ID = "/wharf/data"  # where the container has the file that tells whose its data is
 REPOSITORIES = "docker/registry/v2/repositories"
 BLOBS = "docker/registry/v2/blobs"
-LOW_SHARE, LOW_BYTES = 0.10, 1024**3  # free space that is worth a warning
-FULL_BYTES, FULL_INODES = 16 * 1024**2, 16  # so little that a push cannot be counted on
+LOW_SHARE = 0.10  # free space that is worth a warning, of all
+LOW_BYTES = 1024**3
+FULL_BYTES = 16 * 1024**2  # so little that a push cannot be counted on
+FULL_INODES = 16
 
 Fault = tuple[str, dict[str, Any]]  # a key of verdicts.yml, and what its texts name
 
