@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
+
+from ansible.module_utils.common.text.formatters import human_to_bytes
 
 # What the modules registry_info and registry_container are told of the registry.
 REGISTRY_SPEC: dict[str, Any] = {
@@ -26,18 +27,6 @@ REGISTRY_SPEC: dict[str, Any] = {
 SECOND = 10**9  # in nanoseconds, as the engine counts
 
 
-def bytes_of(text: str) -> int:
-    """Return a size such as 512m in bytes; 0 for empty text.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = re.fullmatch(r"([0-9]+)\s*(?:([kmgt])i?b?|b)?", text.strip().lower())
-    if text and not match:
-        raise ValueError(text)
-    return int(match[1]) * 1024 ** " kmgt".index(match[2] or " ") if match else 0
-
-
 def config_hash(config: str) -> str:
     """Return the SHA-256 of a configuration, which the container bears as its label wharf.config."""
     return hashlib.sha256(config.encode()).hexdigest()
@@ -45,7 +34,7 @@ def config_hash(config: str) -> str:
 
 def settings(registry: dict[str, Any]) -> dict[str, Any]:
     """Return what the engine is to create, in the words of its API, for values of REGISTRY_SPEC."""
-    memory, data = bytes_of(registry["memory_limit"]), registry["data"]
+    memory, data = human_to_bytes(registry["memory_limit"] or 0), registry["data"]
     is_directory = data.startswith("/")
     # Docker would make an empty directory of a bind that is missing, and the registry would start without its images:
     # this mount keeps the container from starting where the data's disk is not mounted.
@@ -57,7 +46,7 @@ def settings(registry: dict[str, Any]) -> dict[str, Any]:
         "Env": [
             # The garbage collector runs late, but never so late that the memory limit is met.
             "GOGC=400",
-            f"GOMEMLIMIT={int((memory or bytes_of('500m')) * 0.8)}",
+            f"GOMEMLIMIT={int((memory or 500 * 1024**2) * 0.8)}",
             "OTEL_TRACES_EXPORTER=none",  # version 3 looks for a collector of traces otherwise
         ],
         # A changed file means another label, and that another container: also when an earlier run was cut off between

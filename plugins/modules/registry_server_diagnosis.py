@@ -101,16 +101,6 @@ def failed_programs() -> list[Fault]:
     return warnings + [("unit_failed", {"unit": unit}) for unit in failed_units]
 
 
-def is_read_only(mountinfo: str, place: str) -> bool:
-    """Tell whether the last mount at a place is read-only, by /proc/PID/mountinfo."""
-    options = ""
-    for line in mountinfo.splitlines():
-        mount, _, source = line.partition(" - ")
-        if mount.split()[4] == place:
-            options = f"{mount.split()[5]},{source.split()[-1]}"
-    return "ro" in options.split(",")
-
-
 def unwritable(root: str, uid: int, gid: int) -> str:
     """Return a directory of the storage that a user may not write; empty where there is none.
 
@@ -140,16 +130,15 @@ def storage_fault(pid: int, place: str) -> Fault:
         pid: the process.
         place: where the data lies on the host.
     """
-    process = Path(f"/proc/{pid}")
-    root = f"{process}/root"
-    uid, gid = (int(number) for number in re.findall(r"^[UG]id:\s+\d+\s+(\d+)", read_text(process / "status"), re.M))
-    if is_read_only(read_text(process / "mountinfo"), data.MOUNT):
+    root, status = f"/proc/{pid}/root", read_text(f"/proc/{pid}/status")
+    uid, gid = (int(number) for number in re.findall(r"^[UG]id:\s+\d+\s+(\d+)", status, re.MULTILINE))
+    space = os.statvfs(root + data.MOUNT)
+    if space.f_flag & os.ST_RDONLY:
         return "mounted_read_only", {}
     if directory := unwritable(root, uid, gid):
-        status = os.stat(root + data.MOUNT)
-        owners = {"container_user": f"{uid}:{gid}", "owner": f"{status.st_uid}:{status.st_gid}"}
+        found = os.stat(root + data.MOUNT)
+        owners = {"container_user": f"{uid}:{gid}", "owner": f"{found.st_uid}:{found.st_gid}"}
         return "wrong_owner", {"directory": place + directory[len(data.MOUNT) :], **owners}
-    space = os.statvfs(root + data.MOUNT)
     # Some file systems do not count inodes and say 0 of 0.
     if space.f_files and space.f_ffree < FULL_INODES:
         return "disk_full", {"free": f"{space.f_ffree} inodes"}

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, bytes_of
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.archives import archive_image, archive_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
@@ -93,7 +94,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
 def _memory_problems(value: Any) -> list[str]:
     """Judge a memory limit."""
     try:
-        bytes_of(str(value or ""))
+        human_to_bytes(str(value or 0))
     except ValueError:
         use = "use bytes with a suffix of k, m or g, such as 512m, or nothing at all for none"
         return [f"registry_server_memory_limit: {quoted(str(value), 40)} is not a size: {use}"]

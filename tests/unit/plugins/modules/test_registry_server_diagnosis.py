@@ -12,32 +12,6 @@ import pytest
 from ansible_collections.wharf.registry.plugins.module_utils import data, lock, server_info
 from ansible_collections.wharf.registry.plugins.modules import registry_server_diagnosis as module
 
-MOUNTINFO = """\
-1012 984 0:57 / / rw,relatime - overlay overlay rw,lowerdir=/a
-1020 1012 8:1 /srv/with\\040space /var/lib/registry {options} - ext4 /dev/sda1 {source}
-1021 1012 8:1 /etc/wharf /wharf ro,relatime - ext4 /dev/sda1 rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("options", "source", "read_only"),
-    [
-        ("rw,relatime", "rw,errors=remount-ro", False),
-        ("ro,relatime", "rw", True),
-        ("rw,relatime", "ro", True),
-        ("rw,rootcontext=ro_t", "rw", False),
-    ],
-)
-def test_a_mount_is_read_only_by_its_own_options_or_those_of_its_file_system(options, source, read_only):
-    assert module.is_read_only(MOUNTINFO.format(options=options, source=source), data.MOUNT) is read_only
-
-
-def test_the_last_mount_at_a_place_counts():
-    first = MOUNTINFO.format(options="ro", source="ro")
-    assert not module.is_read_only(first + MOUNTINFO.format(options="rw", source="rw"), data.MOUNT)
-    assert not module.is_read_only("", data.MOUNT)
-
-
 # The scheduled programs -----------------------------------------------------------------------------------------------
 
 
@@ -189,7 +163,7 @@ def test_storage_is_found_whatever_its_path(inspected, tmp_path, name):
 
 
 GIGABYTE = 1024**3
-GOOD = {"f_files": 1000, "f_ffree": 900, "f_frsize": 4096, "f_bavail": GIGABYTE, "f_blocks": 2 * GIGABYTE}
+GOOD = {"f_files": 1000, "f_ffree": 900, "f_frsize": 4096, "f_bavail": GIGABYTE, "f_blocks": 2 * GIGABYTE, "f_flag": 0}
 
 
 @pytest.mark.parametrize(
@@ -204,20 +178,20 @@ GOOD = {"f_files": 1000, "f_ffree": 900, "f_frsize": 4096, "f_bavail": GIGABYTE,
     ],
 )
 def test_free_space_is_judged(monkeypatch, changes, code, details):
-    monkeypatch.setattr(module, "read_text", lambda path: "Uid:\t1\t7\nGid:\t1\t8\n" if "status" in str(path) else "")
+    monkeypatch.setattr(module, "read_text", lambda _path: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
     monkeypatch.setattr(module, "unwritable", lambda *_: "")
     monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD | changes))
     assert module.storage_fault(1, "/data") == (code, details)
 
 
 def test_storage_that_cannot_be_written_is_named(monkeypatch):
-    texts = {"status": "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n", "mountinfo": MOUNTINFO.format(options="rw", source="rw")}
-    monkeypatch.setattr(module, "read_text", lambda path: texts[Path(path).name])
+    monkeypatch.setattr(module, "read_text", lambda _path: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
     monkeypatch.setattr(module, "unwritable", lambda _root, uid, gid: f"{data.MOUNT}/{uid}/{gid}")
+    monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD))
     monkeypatch.setattr(module.os, "stat", lambda _path: SimpleNamespace(st_uid=0, st_gid=1))
     owners = {"container_user": "7:8", "owner": "0:1"}
     assert module.storage_fault(1, "/data") == ("wrong_owner", {"directory": "/data/7/8", **owners})
-    texts["mountinfo"] = MOUNTINFO.format(options="ro", source="rw")
+    monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD | {"f_flag": os.ST_RDONLY}))
     assert module.storage_fault(1, "/data") == ("mounted_read_only", {})
 
 

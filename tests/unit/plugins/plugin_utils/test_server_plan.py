@@ -147,6 +147,16 @@ def test_settings_that_cannot_work_are_named(changes: dict[str, Any], line: str)
     assert made["problems"][0].startswith(line)
 
 
+@pytest.mark.parametrize("limit", ["much", "5 elephants", "m", "-1"])
+def test_a_memory_limit_that_is_no_size_is_refused(limit: str) -> None:
+    assert "is not a size" in module.server_plan({**SETTINGS, "memory_limit": limit}, BASE)["problems"][0]
+
+
+@pytest.mark.parametrize("limit", ["", "0", "512", "10k", "256m", "1G", None])
+def test_a_memory_limit_is_read_as_docker_reads_it(limit: str | None) -> None:
+    assert plan(memory_limit=limit)["registry"]["memory_limit"] == limit
+
+
 def test_passwords_are_given_or_generated_or_still_missing(tmp_path: Path) -> None:
     (tmp_path / "ci").write_text("generated\n")
     users = [{"name": "ci"}, {"name": "dev", "password": "kD8-xQ2_vLm4Rt7Zp1Wc"}, {"name": "new"}]
