@@ -84,13 +84,7 @@ def read_only_binds(registry: dict[str, Any]) -> list[str]:
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any], image_id: str) -> list[str]:
-    """Return in what a container differs from what it should be, by the engine's names.
-
-    Args:
-        wanted: from settings().
-        found: what the engine knows of the container.
-        image_id: the ID of the wanted image.
-    """
+    """Return in what a container differs from its settings() and the ID of the wanted image, by the engine's names."""
     known = {**found["Config"], **found["HostConfig"]}
     flat = {**wanted, **wanted["HostConfig"], "Image": image_id}
     known["Image"] = found["Image"]

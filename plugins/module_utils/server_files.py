@@ -52,12 +52,7 @@ def pending_files(registry: dict[str, Any], path: str, data: Data) -> Files:
 
 
 def write_files(registry: dict[str, Any], files: Files, validate: bool) -> None:
-    """Write what is pending.
-
-    Args:
-        registry: values for REGISTRY_SPEC.
-        files: from pending_files().
-        validate: whether to start the image on a new configuration before it replaces the old one.
+    """Write what pending_files() returns, and try a new configuration first where it is to be validated.
 
     Raises:
         WharfError: the registry refuses its configuration, or the engine does not do what it should.

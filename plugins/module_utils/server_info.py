@@ -27,11 +27,11 @@ def output(*command: str) -> str:
 
 
 def port_holder(port: int, known: list[dict[str, Any]], own: list[str]) -> str:
-    """Return what has a port, unless it is the registry itself; empty when nothing does.
+    """Return what has a port, unless it is a container of one of the names in `own`; empty when nothing does.
 
     Args:
         port: the port.
-        known: all containers, from containers.containers().
+        known: from containers.containers().
         own: the names of the registry's own containers.
     """
     publishers = [container["names"] for container in known if port in container["ports"]]
@@ -62,15 +62,14 @@ def served_certificates(port: int) -> list[bytes]:
 
 
 def container_action(registry: dict[str, Any], found: dict[str, Any] | None, image_id: str) -> tuple[str, list[str]]:
-    """Return what is to be done about the container, and in what it differs from what it should be.
+    """Return what is to be done about the container: ``create``, ``replace``, ``start``, ``restart`` or nothing.
+
+    Also in what it differs from what it should be, by the engine's names.
 
     Args:
         registry: values for REGISTRY_SPEC.
         found: what the engine knows of the container.
         image_id: the ID of the wanted image.
-
-    Returns:
-        ``create``, ``replace``, ``start``, ``restart`` or nothing, and the engine's names of what differs.
     """
     if found is None:
         return "create", []
@@ -84,11 +83,7 @@ def container_action(registry: dict[str, Any], found: dict[str, Any] | None, ima
 
 
 def answer(registry: dict[str, Any], seconds: float) -> str:
-    """Wait until the registry answers under its name, as a client sees it.
-
-    Returns:
-        Why it does not; empty when it does.
-    """
+    """Wait until the registry answers under its name, as clients see it; return why it does not, or nothing."""
     try:
         context = api.trust(f"{registry['tls_directory']}/ca.crt") if registry["tls"] else None
         with api.Client(registry["name"], registry["port"], context, address="127.0.0.1", timeout=5) as client:

@@ -10,8 +10,7 @@ short_description: Write and remove several small files and directories in one v
 description:
   - M(ansible.builtin.copy) needs two visits for each file. Where a dozen files come from the same place, this needs one
     for all of them.
-  - Each file is replaced as a whole, at once. Missing directories above it are made, with mode V(0755).
-  - With C(check_mode) set on the task, the result tells which files differ.
+    Each file is replaced as a whole, at once. Missing directories above it are made, with mode V(0755).
 options:
   directories:
     description: Directories, made before the files.
@@ -55,21 +54,14 @@ author: [Wharf maintainers]
 """
 
 EXAMPLES = r"""
-- name: Install a program and its settings, and remove what it had before
-  wharf.registry.host_files:
+- wharf.registry.host_files:
     files:
-      - {path: /usr/local/sbin/hello, mode: "0755", content: "#!/bin/sh\n. /etc/hello/hello.conf; echo $GREETING\n"}
       - {path: /etc/hello/hello.conf, content: "GREETING=hello\n"}
       - path: /etc/hello.old
 """
 
 RETURN = r"""
-paths:
-  description: The files and directories that were written or removed, or would be.
-  type: list
-  elements: str
-  sample: [/usr/local/sbin/hello]
-  returned: always
+paths: {description: "What was written or removed, or would be.", type: list, elements: str, returned: always}
 """
 
 import os

@@ -8,22 +8,17 @@ DOCUMENTATION = r"""
 module: registry_container
 short_description: Write a registry's files and run its container, and roll back when it does not answer
 description:
-  - Writes the configuration, the users and the data's directory, each with its owner and mode. The data gets an ID of
-    its own, which the container needs to start. A new configuration is tried first; one that the registry refuses
-    changes nothing.
-  - Creates the container, or replaces one that differs from what it should be, starts it, and waits until the registry
-    answers under its name, its certificate verified against its CA. A container that is as it should be is restarted
-    where it serves another certificate than the one in its file.
+  - Writes the configuration, the users and the data's directory. The data gets an ID of its own, which the container
+    needs to start. A new configuration is tried first; one that the registry refuses changes nothing.
+  - Creates the container, or replaces one that differs from what it should be, and waits until the registry answers
+    under its name, its certificate verified. Where it serves another certificate than its file holds, it is restarted.
   - The container that runs is kept aside, and its configuration as C(config.yml.before), until its successor has
-    answered. Otherwise both come back, and the module fails with the last lines of the successor's log.
-  - At any moment one of the two is there whole. What a run that was cut off has left is rolled back by
-    O(state=rolled_back).
+    answered. Otherwise both come back, and the module fails with the last lines of the successor's log. At any moment
+    one of the two is there whole.
   - M(community.docker.docker_container) replaces a container without a way back.
 options:
   state:
-    description:
-      - V(started) writes the files and runs the container. V(rolled_back) takes the container back that a run has set
-        aside, if there is one.
+    description: V(rolled_back) takes the container back, if there is one, that a run which was cut off has set aside.
     type: str
     choices: [started, rolled_back]
     default: started
@@ -101,11 +96,7 @@ class Run:
     # Forward ------------------------------------------------------------------------------------------------------
 
     def start(self, validate: bool, timeout: float) -> None:
-        """Have files and container as they should be, and the registry answer.
-
-        Args:
-            validate: whether to start the image on a new configuration before it replaces the old one.
-            timeout: how long the registry has to answer, in seconds.
+        """Have files and container as they should be, and the registry answer in `timeout` seconds.
 
         Raises:
             WharfError: it does not answer, or the engine refuses; what ran before runs again.
@@ -150,10 +141,7 @@ class Run:
     # Back ---------------------------------------------------------------------------------------------------------
 
     def recover(self) -> None:
-        """Roll back what a run that was cut off has left.
-
-        It is as it was before, healthy or not: whoever calls this goes on from there.
-        """
+        """Roll back what a run that was cut off has left, to what it was before, healthy or not."""
         if containers.container(self.before) is not None:
             self.actions.append("rollback")
             if not self.check_mode:

@@ -9,13 +9,10 @@ module: registry_info
 short_description: Tell what there is of a registry on its server, and what is pending
 description:
   - One visit that changes nothing tells all that the role registry_server decides by.
-  - Fails where the registry cannot be deployed, with a line for each reason - somebody holds the lock, the port or the
-    user ID is taken, the data belongs to another registry, or another version cannot follow the one that runs.
+  - Fails where the registry cannot be deployed, with a line for each reason - the lock, the port or the user ID is
+    taken, the data belongs to another registry, or a version cannot follow the one that runs.
 options:
-  image_id:
-    description: The ID that the image must have; without it any image of that name will do.
-    type: str
-    default: ""
+  image_id: {description: The ID that the image must have; empty for any of that name., type: str, default: ""}
   image_layers:
     description: The digests of the layers that the image must have, where the engine shows another ID than O(image_id).
     type: list
@@ -31,10 +28,7 @@ options:
     type: list
     elements: str
     default: []
-  allow_downgrade:
-    description: Whether an older version may take the place of the one that runs.
-    type: bool
-    default: false
+  allow_downgrade: {description: Whether an older version may follow the one that runs., type: bool, default: false}
   data_confirm:
     description: The value of O(registry.data) once more, to go on with the data that is there, whosever it is.
     type: str
@@ -55,10 +49,7 @@ EXAMPLES = r"""
 RETURN = r"""
 image: {description: The ID of the image; empty where the engine does not have it., type: str, returned: success}
 container: {description: The ID of the container; empty where there is none., type: str, returned: success}
-previous_container:
-  description: Whether a run that was cut off has set a container aside.
-  type: bool
-  returned: success
+previous_container: {description: Whether a run that was cut off has set one aside., type: bool, returned: success}
 interrupted:
   description: The containers of a collection that was cut off; the registry's own one is stopped meanwhile.
   type: list

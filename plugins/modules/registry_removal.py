@@ -53,13 +53,7 @@ SUFFIXES = ("", "-before", "-read-only", "-collect-garbage", "-collect-garbage-d
 
 
 def remove(changes: Changes, container: str, directory: str, data: str) -> None:
-    """Remove a registry.
-
-    Args:
-        changes: gets to know what went.
-        container: its container's name.
-        directory: its configuration.
-        data: its data, a directory or the name of a volume; empty where that stays.
+    """Remove a registry, and note in `changes` what went. Its data stays where `data` is empty.
 
     Raises:
         WharfError: the engine does not do what it should.

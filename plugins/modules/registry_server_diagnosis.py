@@ -44,13 +44,10 @@ warnings_found:
 addresses: {description: The addresses of the host., type: list, elements: str, returned: success}
 clock: {description: "The server's clock, in seconds since 1970.", type: float, returned: success}
 certificate:
-  description: The registry's certificate in PEM, and the intermediates; empty where there is none.
+  description: The registry's certificate and the intermediates, in PEM; empty where there are none.
   type: str
   returned: success
-ca:
-  description: The CA certificates that clients should trust, in PEM; empty where there are none.
-  type: str
-  returned: success
+ca: {description: "The CA certificates that clients should trust, alike.", type: str, returned: success}
 port_holder: {description: What else has the port; empty for nothing., type: str, returned: success}
 """
 
@@ -124,11 +121,9 @@ def unwritable(root: str, uid: int, gid: int) -> str:
 
 
 def storage_fault(pid: int, place: str) -> Fault:
-    """Return what is wrong with the storage as the container's process sees it: a mount that came later is not in it.
+    """Return what is wrong with the data, which lies at a place on the host, as the container's process sees it.
 
-    Args:
-        pid: the process.
-        place: where the data lies on the host.
+    A mount that came later is not in its view.
     """
     root, status = f"/proc/{pid}/root", read_text(f"/proc/{pid}/status")
     uid, gid = (int(number) for number in re.findall(r"^[UG]id:\s+\d+\s+(\d+)", status, re.MULTILINE))
@@ -150,7 +145,7 @@ def storage_fault(pid: int, place: str) -> Fault:
 
 
 def container_fault(name: str, inspected: dict[str, Any], port: int, place: str, names: list[str]) -> Fault:
-    """Return the first thing that is wrong with the registry's container or what it serves.
+    """Return the first thing that is wrong with the registry's container or its storage.
 
     Args:
         name: the container.
@@ -184,13 +179,7 @@ def container_fault(name: str, inspected: dict[str, Any], port: int, place: str,
 
 
 def inspect(name: str, port: int, setting: str, tls: Path) -> dict[str, Any]:
-    """Return what the server tells.
-
-    Args:
-        name: the registry's container.
-        port: its port.
-        setting: where its data should be.
-        tls: the directory of its certificate.
+    """Return what the server tells; its data should be where `setting` says.
 
     Raises:
         WharfError: the engine runs, but does not answer.

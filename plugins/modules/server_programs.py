@@ -10,12 +10,10 @@ short_description: Install the command wharf, and what starts its subcommands fr
 description:
   - Writes the command, and for each enabled job a service and a timer of systemd, or where systemd does not run a file
     for cron; removes those of the others. Reloads systemd once, and starts and stops timers.
-  - Installs no packages. One visit does what with other modules would take thirty.
+  - One visit does what with other modules would take thirty. Installs no packages.
 options:
   state:
-    description:
-      - V(absent) removes all that V(present) and the subcommands have made, but keeps what other programs need. It
-        fails while a subcommand is at work.
+    description: V(absent) removes all that V(present) and the subcommands have made. It fails while one is at work.
     type: str
     choices: [present, absent]
     default: present
@@ -41,8 +39,7 @@ author: [Wharf maintainers]
 """
 
 EXAMPLES = r"""
-- name: Install the command, and collect the garbage at night
-  wharf.registry.server_programs:
+- wharf.registry.server_programs:
     command: "{{ role_path | wharf.registry.command_archive }}"
     jobs:
       - name: collect-garbage
@@ -53,12 +50,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-paths:
-  description: The files that were written or removed, and the timers that were started, or would be.
-  type: list
-  elements: str
-  sample: [/usr/local/sbin/wharf, wharf-collect-garbage.timer]
-  returned: always
+paths: {description: "The files and timers that changed, or would.", type: list, elements: str, returned: always}
 cron_missing: {description: Whether cron is to start something and is not installed., type: bool, returned: success}
 """
 
