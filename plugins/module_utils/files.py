@@ -53,8 +53,7 @@ def read_text(path: str | Path) -> str:
 
 def free_bytes(path: Path) -> int:
     """Return the bytes that are free where a path is, or will be."""
-    space = os.statvfs(next(place for place in (path, *path.parents) if place.exists()))
-    return space.f_bavail * space.f_frsize
+    return shutil.disk_usage(next(place for place in (path, *path.parents) if place.exists())).free
 
 
 def read_entry(path: str) -> Entry | None:

@@ -62,7 +62,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, message_of
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
 
@@ -146,10 +146,12 @@ class Programs:
         """Run systemctl, where systemd runs, and not in check mode.
 
         Raises:
-            subprocess.CalledProcessError: it failed.
+            WharfError: it failed.
         """
         if self.systemd and not self.changes.check_mode:
-            subprocess.run(["systemctl", *arguments], check=check, capture_output=True, text=True)
+            done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True)
+            if check and done.returncode:
+                raise WharfError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
 
 
 def main() -> None:
@@ -180,9 +182,7 @@ def main() -> None:
                 programs.remove()
                 if not module.check_mode:
                     LOCK.unlink()
-    except subprocess.CalledProcessError as error:
-        module.fail_json(msg=f"{' '.join(error.cmd)}: {error.stderr.strip()}", **result)
-    except (BusyError, OSError) as error:
+    except (WharfError, OSError) as error:
         module.fail_json(msg=message_of(error), **result)
     # In check mode nobody installs cron afterwards.
     changed = bool(changes.paths) or (missing and module.check_mode)
