@@ -124,8 +124,11 @@ def storage_fault(pid: int, place: str) -> Fault:
     """Return what is wrong with the data, which lies at a place on the host, as the container's process sees it.
 
     A mount that came later is not in its view.
+
+    Raises:
+        OSError: it has ended meanwhile.
     """
-    root, status = f"/proc/{pid}/root", read_text(f"/proc/{pid}/status")
+    root, status = f"/proc/{pid}/root", Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
     uid, gid = (int(number) for number in re.findall(r"^[UG]id:\s+\d+\s+(\d+)", status, re.MULTILINE))
     space = os.statvfs(root + data.MOUNT)
     if space.f_flag & os.ST_RDONLY:
@@ -183,6 +186,7 @@ def inspect(name: str, port: int, setting: str, tls: Path) -> dict[str, Any]:
 
     Raises:
         WharfError: the engine runs, but does not answer.
+        OSError: something has changed meanwhile.
     """
     warnings, details, known = failed_programs(), {}, []
     # An engine that does not run must not be asked: its socket would start it.
@@ -229,7 +233,7 @@ def main() -> None:
     p = module.params
     try:
         found = inspect(p["container"], p["port"], p["data"], Path(p["tls_directory"]))
-    except WharfError as error:
+    except (WharfError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)
 

@@ -178,14 +178,14 @@ GOOD = {"f_files": 1000, "f_ffree": 900, "f_frsize": 4096, "f_bavail": GIGABYTE,
     ],
 )
 def test_free_space_is_judged(monkeypatch, changes, code, details):
-    monkeypatch.setattr(module, "read_text", lambda _path: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
+    monkeypatch.setattr(module.Path, "read_text", lambda *_: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
     monkeypatch.setattr(module, "unwritable", lambda *_: "")
     monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD | changes))
     assert module.storage_fault(1, "/data") == (code, details)
 
 
 def test_storage_that_cannot_be_written_is_named(monkeypatch):
-    monkeypatch.setattr(module, "read_text", lambda _path: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
+    monkeypatch.setattr(module.Path, "read_text", lambda *_: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
     monkeypatch.setattr(module, "unwritable", lambda _root, uid, gid: f"{data.MOUNT}/{uid}/{gid}")
     monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD))
     monkeypatch.setattr(module.os, "stat", lambda _path: SimpleNamespace(st_uid=0, st_gid=1))
