@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.utils.vars import merge_hash
 
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
@@ -113,8 +114,16 @@ def merged_config(*configs: dict[str, Any]) -> dict[str, Any]:
         drivers = set(config.get("storage") or {}) - set(NO_DRIVERS)
         if drivers and "storage" in merged:
             merged["storage"] = {k: v for k, v in merged["storage"].items() if k in {*NO_DRIVERS} | drivers}
-        merged = _merge(merged, config)
-    return merged
+        merged = merge_hash(merged, config)
+    return _without_null(merged)
+
+
+def _without_null(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_null(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if value is not None
+    }
 
 
 def config_keys(config: Mapping[str, Any]) -> list[str]:
@@ -125,14 +134,3 @@ def config_keys(config: Mapping[str, Any]) -> list[str]:
             keys.append(str(key))
             keys += [f"{key}.{path}" for path in config_keys(value)] if isinstance(value, Mapping) else []
     return keys
-
-
-def _merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in overlay.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-            merged[key] = _merge(merged[key], value) if both else value
-    return merged
