@@ -13,30 +13,15 @@ options:
     type: dict
     required: true
     suboptions:
-      container:
-        description: The container's name.
-        type: str
-        required: true
-      name:
-        description: The name or address that clients use.
-        type: str
-        required: true
-      port:
-        description: The TCP port that clients use.
-        type: int
-        required: true
-      tls:
-        description: Whether the registry speaks TLS.
-        type: bool
-        required: true
+      container: {description: The container's name., type: str, required: true}
+      name: {description: The name or address that clients use., type: str, required: true}
+      port: {description: The TCP port that clients use., type: int, required: true}
+      tls: {description: Whether the registry speaks TLS., type: bool, required: true}
       tls_directory:
         description: The directory of registry.crt, registry.key and ca.crt.
         type: path
         required: true
-      directory:
-        description: The directory of config.yml and htpasswd.
-        type: path
-        required: true
+      directory: {description: The directory of config.yml and htpasswd., type: path, required: true}
       data:
         description: Where the images are kept, an absolute directory or the name of a volume.
         type: str
@@ -48,25 +33,16 @@ options:
       memory_limit:
         description: The container's memory limit, such as V(512m); empty for none.
         type: str
-        default: ""
-      image:
-        description: The image that it runs.
-        type: str
         required: true
-      config:
-        description: The text of config.yml.
-        type: str
-        required: true
+      image: {description: The image that it runs., type: str, required: true}
+      config: {description: The text of config.yml., type: str, required: true}
       users:
         description: A line NAME:PASSWORD for each user; empty for a registry without users.
         type: str
-        default: ""
-      bcrypt_cost:
-        description: The bcrypt cost of the stored passwords.
-        type: int
-        default: 4
+        required: true
+      bcrypt_cost: {description: The bcrypt cost of the stored passwords., type: int, required: true}
       settings:
-        description: The text of C(/etc/wharf/registry.json), which the command C(wharf) reads; empty for none.
+        description: The text of C(/etc/wharf/registry.json), which the command C(wharf) reads.
         type: str
-        default: ""
+        required: true
 """

@@ -32,19 +32,15 @@ options:
 """
 
 EXAMPLES = r"""
-- ansible.builtin.set_fact:
-    judged: "{{ servers | wharf.registry.diagnosis(clients, settings) }}"
-  vars:
-    servers: "{{ {'server1': server_result} }}"
-    clients: "{{ {'client1': client_result} }}"
-    settings: {name: registry.example.com, port: 5000, trust: private_ca, address: "", container: registry}
+- ansible.builtin.debug:
+    msg: "{{ {'server1': server_result} | wharf.registry.diagnosis({'client1': client_result}, settings) }}"
 """
 
 RETURN = r"""
 _value:
   description:
-    - C(verdicts), by host the C(code), the texts C(short), C(what) and C(do), all of it as one C(line), C(broken),
-      C(warnings) and C(certificate_ends), in seconds since 1970.
+    - C(verdicts), by host, servers first, the C(code), the texts C(short), C(what) and C(do), all of it as one C(line),
+      C(broken) (whether it fails the run) and C(warnings).
     - C(table), the verdicts and warnings as lines for people, and C(broken), the names of the hosts where something is.
   type: dict
 """

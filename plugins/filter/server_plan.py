@@ -16,19 +16,12 @@ description:
   - Judges the variables, and works out what the role deploys. It needs no host.
 positional: base
 options:
-  _input:
-    description: The role's variables, without their prefix.
-    type: dict
-    required: true
-  base:
-    description: The role's own configuration of the registry, over which C(config) is merged.
-    type: dict
-    required: true
+  _input: {description: "The role's variables, without their prefix.", type: dict, required: true}
+  base: {description: "The role's own configuration of the registry.", type: dict, required: true}
 """
 
 EXAMPLES = r"""
-- name: Plan the registry
-  ansible.builtin.set_fact:
+- ansible.builtin.set_fact:
     plan: "{{ settings | wharf.registry.server_plan({'version': 0.1, 'storage': {'filesystem': {}}}) }}"
 """
 
@@ -38,7 +31,7 @@ _value:
     - C(problems), a line for each setting that cannot work; where there is one, nothing else is returned.
     - C(image), with its C(name), C(id) and C(layers); the latter two are known of an archive only.
     - C(config), the registry's configuration, and C(config_keys), the paths of the keys that the user gives it.
-    - C(registry), what the modules registry_info, registry_files and registry_container are told, but for C(config).
+    - C(registry), what the modules registry_info and registry_container are told, but for C(config).
     - C(generate), the users whose password is still to be generated.
   type: dict
 """

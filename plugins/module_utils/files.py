@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import shutil
 import stat
@@ -23,15 +24,8 @@ class Entry(NamedTuple):
 def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
     """Replace a file as a whole: whoever reads it sees the old content or the new one, also after a power loss.
 
-    Args:
-        path: the file; its directory must exist.
-        content: all of it.
-        mode: its permissions.
-        uid: its owner.
-        gid: its group.
-
     Raises:
-        OSError: it cannot be written; the old file is as it was.
+        OSError: it cannot be written, or its directory is missing; the old file is as it was.
     """
     directory = os.path.dirname(path)
     descriptor, new = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
@@ -48,10 +42,18 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
         raise
 
 
+def read_text(path: str | Path) -> str:
+    """Return a file's text; empty where there is none or it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def free_bytes(path: Path) -> int:
     """Return the bytes that are free where a path is, or will be."""
-    space = os.statvfs(next(place for place in (path, *path.parents) if place.exists()))
-    return space.f_bavail * space.f_frsize
+    return shutil.disk_usage(next(place for place in (path, *path.parents) if place.exists())).free
 
 
 def read_entry(path: str) -> Entry | None:
@@ -81,44 +83,39 @@ class Changes:
         self.paths: list[str] = []
         self.diff: list[dict[str, str]] = []
 
-    def file(self, path: str, wanted: Entry | None) -> bool:
-        """Write a file, or remove it (None); tell whether there was anything to do. Directories above it are made.
+    def put(self, path: str, wanted: Entry | None) -> bool:
+        """Write a file or make a directory, with owner and mode, or remove a file (None). Return whether that changes.
+
+        Directories above a file are made.
 
         Raises:
-            OSError: it cannot be written, or there is a directory.
+            OSError: it cannot be written, or there is a directory instead of a file, or the other way round.
         """
         before = read_entry(path)
         if before == wanted:
             return False
-        if before and before.content is None:
-            raise IsADirectoryError(21, "Is a directory", path)
-        self._note(path, before, wanted)
+        is_directory = wanted is not None and wanted.content is None
+        if before and is_directory != (before.content is None):
+            code = errno.ENOTDIR if is_directory else errno.EISDIR
+            raise OSError(code, os.strerror(code), path)
+        self.paths.append(path)
+        shown = {}
+        for when, entry in (("before", before), ("after", wanted)):
+            owner = f"{entry.uid}:{entry.gid} {entry.mode:04o}" if entry else "absent"
+            shown |= {f"{when}_header": f"{path} ({owner})", when: _text(entry)}
+        self.diff.append(shown)
         if self.check_mode:
             return True
         if wanted is None:
             os.unlink(path)
-        else:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            write_atomic(path, wanted.content or b"", wanted.mode, wanted.uid, wanted.gid)
-        return True
-
-    def directory(self, path: str, wanted: Entry) -> None:
-        """Make a directory with its owner and mode, or give them to the one that is there.
-
-        Raises:
-            OSError: it cannot be made, or there is something else.
-        """
-        before = read_entry(path)
-        if before == wanted:
-            return
-        self._note(path, before, wanted)
-        if not self.check_mode:
-            if before is None:
-                os.makedirs(path, mode=0o755)
-            elif before.content is not None:
-                raise NotADirectoryError(20, "Not a directory", path)
+        elif wanted.content is None:
+            os.makedirs(path, mode=0o755, exist_ok=True)
             os.chown(path, wanted.uid, wanted.gid)
             os.chmod(path, wanted.mode)
+        else:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            write_atomic(path, wanted.content, wanted.mode, wanted.uid, wanted.gid)
+        return True
 
     def remove(self, path: str) -> None:
         """Remove a file, or a directory with all that is in it.
@@ -148,27 +145,10 @@ class Changes:
             if not self.check_mode:
                 os.rmdir(path)
 
-    def _note(self, path: str, before: Entry | None, after: Entry | None) -> None:
-        """Remember a change, for the result and for --diff."""
-        self.paths.append(path)
-        self.diff.append(
-            {
-                "before_header": f"{path} ({_facts(before)})",
-                "before": _text(before),
-                "after_header": f"{path} ({_facts(after)})",
-                "after": _text(after),
-            }
-        )
-
 
 def decode(content: str) -> bytes:
     """Return the bytes of a content that is given as text, or as base64 behind "base64:"."""
     return base64.b64decode(content[7:]) if content.startswith("base64:") else content.encode()
-
-
-def _facts(entry: Entry | None) -> str:
-    """Return owner, group and mode for people."""
-    return f"{entry.uid}:{entry.gid} {entry.mode:04o}" if entry else "absent"
 
 
 def _text(entry: Entry | None) -> str:

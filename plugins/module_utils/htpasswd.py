@@ -48,14 +48,6 @@ def htpasswd(existing: str, users: dict[str, str], cost: int = 4) -> str:
     return "".join(lines)
 
 
-def is_current(existing: str, users: dict[str, str], cost: int) -> bool:
-    """Tell whether a password file is right for these users, without hashing anew."""
-    lines = [line.partition(":") for line in existing.splitlines()]
-    return [name for name, _, _ in lines] == list(users) and all(
-        fits(users[name], hashed, cost) for name, _, hashed in lines
-    )
-
-
 def _crypt(password: str, setting: str) -> str:
     """Return crypt(3) of a password, which must be a bcrypt hash of the same cost."""
     library = ctypes.CDLL("libcrypt.so.1")

@@ -41,16 +41,25 @@ class Result(NamedTuple):
 
 
 @contextlib.contextmanager
-def lock(name: str, wait: float = 0) -> Iterator[None]:
+def lock(name: str, wait: float = 0, check_mode: bool = False) -> Iterator[None]:
     """Hold the registry's data and container still: nobody else who asks for the lock changes them.
 
     Args:
         name: who holds it, as others will read it.
         wait: how long to wait for it, in seconds.
+        check_mode: only find out whether it is free: not even its file is made.
 
     Raises:
         BusyError: it is held; the message says by whom and since when.
     """
+    if check_mode:
+        deadline = time.monotonic() + wait
+        while holder := lock_holder():
+            if time.monotonic() >= deadline:
+                raise BusyError(f"{holder}: wait until it has finished")
+            time.sleep(0.2)
+        yield
+        return
     LOCK.parent.mkdir(exist_ok=True)
     file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

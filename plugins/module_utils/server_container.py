@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
-# What the modules registry_info, registry_files and registry_container are told of the registry.
+from ansible.module_utils.common.text.formatters import human_to_bytes
+
+# What the modules registry_info and registry_container are told of the registry.
 REGISTRY_SPEC: dict[str, Any] = {
     "container": {"type": "str", "required": True},
     "name": {"type": "str", "required": True},
@@ -16,23 +17,14 @@ REGISTRY_SPEC: dict[str, Any] = {
     "directory": {"type": "path", "required": True},
     "data": {"type": "str", "required": True},
     "uid": {"type": "int", "required": True},
-    "memory_limit": {"type": "str", "default": ""},
+    "memory_limit": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
     "config": {"type": "str", "required": True, "no_log": True},
+    "users": {"type": "str", "required": True, "no_log": True},
+    "bcrypt_cost": {"type": "int", "required": True},
+    "settings": {"type": "str", "required": True},
 }
 SECOND = 10**9  # in nanoseconds, as the engine counts
-
-
-def bytes_of(text: str) -> int:
-    """Return a size such as 512m in bytes; 0 for empty text.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = re.fullmatch(r"([0-9]+)\s*(?:([kmgt])i?b?|b)?", text.strip().lower())
-    if text and not match:
-        raise ValueError(text)
-    return int(match[1]) * 1024 ** " kmgt".index(match[2] or " ") if match else 0
 
 
 def config_hash(config: str) -> str:
@@ -41,21 +33,20 @@ def config_hash(config: str) -> str:
 
 
 def settings(registry: dict[str, Any]) -> dict[str, Any]:
-    """Return what the engine is to create, in the words of its API.
-
-    Args:
-        registry: values for REGISTRY_SPEC.
-    """
-    memory = bytes_of(registry["memory_limit"])
-    user = f"{registry['uid']}:{registry['uid']}"
+    """Return what the engine is to create, in the words of its API, for values of REGISTRY_SPEC."""
+    memory, data = human_to_bytes(registry["memory_limit"] or 0), registry["data"]
+    is_directory = data.startswith("/")
+    # Docker would make an empty directory of a bind that is missing, and the registry would start without its images:
+    # this mount keeps the container from starting where the data's disk is not mounted.
+    data_id = {"Type": "bind", "Source": f"{data}/.wharf", "Target": "/wharf/data", "ReadOnly": True}
     return {
         "Image": registry["image"],
         "Cmd": ["serve", "/wharf/config/config.yml"],
-        "User": user,
+        "User": f"{registry['uid']}:{registry['uid']}",
         "Env": [
             # The garbage collector runs late, but never so late that the memory limit is met.
             "GOGC=400",
-            f"GOMEMLIMIT={int((memory or bytes_of('500m')) * 0.8)}",
+            f"GOMEMLIMIT={int((memory or 500 * 1024**2) * 0.8)}",
             "OTEL_TRACES_EXPORTER=none",  # version 3 looks for a collector of traces otherwise
         ],
         # A changed file means another label, and that another container: also when an earlier run was cut off between
@@ -75,8 +66,10 @@ def settings(registry: dict[str, Any]) -> dict[str, Any]:
             "SecurityOpt": ["no-new-privileges:true"],
             "Memory": memory,
             "PortBindings": {"5000/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(registry["port"])}]},
-            "Binds": [*read_only_binds(registry), _data_bind(registry["data"])],
-            "Mounts": _data_id_mount(registry["data"]),
+            # An engine that mounts an empty volume for the first time would give it the owner that the image's
+            # directory has.
+            "Binds": [*read_only_binds(registry), f"{data}:/var/lib/registry{'' if is_directory else ':nocopy'}"],
+            "Mounts": [data_id] if is_directory else [],
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             # Also after a reboot during a collection, for which the container had been stopped.
             "RestartPolicy": {"Name": "always"},
@@ -90,42 +83,14 @@ def read_only_binds(registry: dict[str, Any]) -> list[str]:
     return [f"{registry['directory']}:/wharf/config:ro", *tls]
 
 
-def _data_bind(data: str) -> str:
-    """Return the data as the container has it."""
-    # An engine that mounts an empty volume for the first time would give it the owner that the image's directory has.
-    return f"{data}:/var/lib/registry" + ("" if data.startswith("/") else ":nocopy")
-
-
-def _data_id_mount(data: str) -> list[dict[str, Any]]:
-    """Return the mount that keeps the container from starting where the data's disk is not mounted.
-
-    Docker would make an empty directory of a bind that is missing, and the registry would start without its images.
-    """
-    if not data.startswith("/"):
-        return []
-    return [{"Type": "bind", "Source": f"{data}/.wharf", "Target": "/wharf/data", "ReadOnly": True}]
-
-
 def differences(wanted: dict[str, Any], found: dict[str, Any], image_id: str) -> list[str]:
-    """Return in what a container differs from what it should be, by the engine's names.
-
-    Args:
-        wanted: from settings().
-        found: what the engine knows of the container.
-        image_id: the ID of the wanted image.
-    """
-    config = found["Config"]
-    differing = [
-        key
-        for key, value in wanted.items()
-        if key not in ("Image", "Env", "HostConfig") and _differs(value, config.get(key))
-    ]
-    host = {key: value for key, value in wanted["HostConfig"].items() if _differs(value, found["HostConfig"].get(key))}
-    if not set(wanted["Env"]) <= set(config.get("Env") or []):
-        differing.append("Env")
-    if found["Image"] != image_id:
-        differing.append("Image")
-    return sorted(differing + list(host))
+    """Return in what a container differs from its settings() and the ID of the wanted image, by the engine's names."""
+    known = {**found["Config"], **found["HostConfig"]}
+    flat = {**wanted, **wanted["HostConfig"], "Image": image_id}
+    known["Image"] = found["Image"]
+    # The image has variables of its own.
+    known["Env"] = [word for word in known.get("Env") or [] if word in wanted["Env"]]
+    return sorted(key for key, value in flat.items() if key != "HostConfig" and _differs(value, known.get(key)))
 
 
 def _differs(wanted: Any, found: Any) -> bool:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .data import directory as directory_of
-from .files import write_atomic
+from .files import read_text, write_atomic
 
 DATA_ID = ".wharf"  # in the data: "ID NAME"
 STATE_FILE = "data"  # beside the configuration: "ID DATA", DATA as the setting says it
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """What was found of the data that the registry is to have."""
 
     id: str  # empty where the data has none
@@ -23,34 +22,27 @@ class Data:
     state_place: str
 
 
-def read(path: str, directory: str) -> Data:
-    """Return what there is to know of the data.
+def path_of(place: str) -> str:
+    """Return where the data lies on the host, whether it is there or not; empty for a volume that is not there."""
+    path = directory_of(place)
+    return os.path.realpath(path) if path else ""
 
-    Args:
-        path: where it lies on the host, or is to lie; empty for a volume that is not there.
-        directory: the registry's configuration.
-    """
-    id_, _, name = first_line(os.path.join(path, DATA_ID) if path else "").partition(" ")
-    state_id, _, place = first_line(os.path.join(directory, STATE_FILE)).partition(" ")
-    try:
-        names = os.listdir(path) if path else []
-    except OSError:
-        names = []
+
+def read(path: str, directory: str) -> Data:
+    """Return what there is to know of the data at a path, by the registry's configuration in a directory."""
+    id_, _, name = _line(os.path.join(path, DATA_ID) if path else "").partition(" ")
+    state_id, _, place = _line(os.path.join(directory, STATE_FILE)).partition(" ")
+    names = os.listdir(path) if os.path.isdir(path) else []
     used = any(not name.startswith(DATA_ID) and name != "lost+found" for name in names)
     return Data(id_, name, used, state_id, place)
 
 
-def first_line(path: str) -> str:
-    """Return the first line of a file; empty where there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.readline().rstrip("\n")
-    except OSError:
-        return ""
+def _line(path: str) -> str:
+    return read_text(path).rstrip("\n")
 
 
 def data_problems(data: Data, place: str, name: str, confirmed: str, host: str) -> list[str]:
-    """Judge whether the data that was found is this registry's own.
+    """Judge whether the data that was found is this registry's own; return at most one line.
 
     Args:
         data: what was found.
@@ -58,60 +50,49 @@ def data_problems(data: Data, place: str, name: str, confirmed: str, host: str) 
         name: the registry's name.
         confirmed: ``place`` once more where what is there is to become this registry's, whatever it is.
         host: the host's name, for the message.
-
-    Returns:
-        At most one line.
     """
-    problem = _problem(data, place, name)
-    if problem is None or confirmed == place:
+    if confirmed == place or data.id == data.state_id or (data.name == name and not data.state_id):
         return []
+    if not data.state_id:
+        problem = f"holds the data of another registry, {data.name}: name the data of {name}, or that registry."
+    elif data.id:
+        owner = f"{data.name}, {data.id}"
+        problem = f"holds the data of another registry ({owner}), and not this one's ({data.state_id}): name its own."
+    elif data.state_place != place:
+        problem = (
+            f"{'holds something else' if data.used else 'is empty'}, and the images of {name} are in"
+            f" {data.state_place}: playbooks/move-registry-data.yml moves them, or keep {data.state_place}."
+        )
+    elif data.used:
+        problem = (
+            f"has lost its data ID (the file .wharf, which begins with {data.state_id}), so that nobody can tell whose"
+            " data it is: see what is mounted there."
+        )
+    else:
+        problem = f"is empty, but should hold the images of {name}: is its disk mounted?"
     return [
         f"registry_server_data: {place} on {host} {problem} To go on with what is there nevertheless:"
         f" registry_server_data_confirm: {place} (-e wharf_registry_data_confirm={place})"
     ]
 
 
-def write_state(directory: str, data_id: str, place: str, path: str) -> None:
-    """Remember whose the data is and where it lies.
+def write_state(directory: str, place: str, path: str) -> None:
+    """Remember beside the registry's configuration whose the data is and where it lies.
 
     An older place of the same data loses its ID, so that what was left there is never taken for the registry's own
     again.
 
     Args:
         directory: the registry's configuration.
-        data_id: the data's ID.
         place: the data as the setting says it.
         path: where that lies on the host.
     """
-    old = first_line(os.path.join(directory, STATE_FILE)).partition(" ")[2]
-    old_path = directory_of(old) if old else None
-    if old_path is not None and os.path.realpath(old_path) != os.path.realpath(path):
+    data = read(path, directory)
+    if (data.state_id, data.state_place) == (data.id, place):
+        return
+    old_path = path_of(data.state_place) if data.state_place else ""
+    if old_path not in ("", os.path.realpath(path)):
         old_id_file = os.path.join(old_path, DATA_ID)
-        if first_line(old_id_file).partition(" ")[0] == data_id:
+        if _line(old_id_file).partition(" ")[0] == data.id:
             os.replace(old_id_file, f"{old_id_file}-moved")
-    write_atomic(os.path.join(directory, STATE_FILE), f"{data_id} {place}\n".encode())
-
-
-def _problem(data: Data, place: str, name: str) -> str | None:
-    """Return the rest of the sentence that begins with the place of the data; None when all is well."""
-    if not data.state_id:
-        if data.id and data.name != name:
-            return f"holds the data of another registry, {data.name}: name the data of {name}, or that registry."
-        return None
-    if data.id == data.state_id:
-        return None
-    if data.id:
-        owner = f"{data.name}, {data.id}"
-        return f"holds the data of another registry ({owner}), and not this one's ({data.state_id}): name its own."
-    if data.state_place != place:
-        holds = "holds something else" if data.used else "is empty"
-        return (
-            f"{holds}, and the images of {name} are in {data.state_place}: playbooks/move-registry-data.yml moves them,"
-            f" or keep {data.state_place}."
-        )
-    if data.used:
-        return (
-            f"has lost its data ID (the file .wharf, which begins with {data.state_id}), so that nobody can tell whose"
-            " data it is: see what is mounted there."
-        )
-    return f"is empty, but should hold the images of {name}: is its disk mounted?"
+    write_atomic(os.path.join(directory, STATE_FILE), f"{data.id} {place}\n".encode())

@@ -27,55 +27,33 @@ NOT_UNDERSTOOD = {
 }
 
 
-def config_problems(keys: Collection[str], version: str | None, variable: str) -> list[str]:
-    """Judge whether a version of the registry understands the user's part of its configuration.
+def config_problems(keys: Collection[str], version: str) -> list[str]:
+    """Return a line for each key of the user's configuration that a version of the registry does not understand.
 
     Args:
-        keys: the paths of its keys, such as ``redis.addrs``, also of those that hold other keys.
-        version: the version that is to run, such as ``3.0.0``; null or empty where it is not known yet.
-        variable: the name of the variable that holds it, for the messages.
-
-    Returns:
-        A line for each key that this version would not understand.
+        keys: the paths of the keys, such as ``redis.addrs``, also of those that hold other keys.
+        version: the version that is to run, such as ``3.0.0``; empty where it is not known yet.
     """
-    number = _numbers(version)
-    if not number:
-        return []
     return [
-        f"{variable}: {path} is not understood by version {version} of the registry: {use}"
-        for path, use in NOT_UNDERSTOOD.get(number[0], {}).items()
+        f"registry_server_config: {path} is not understood by version {version} of the registry: {use}"
+        for major in _numbers(version)[:1]
+        for path, use in NOT_UNDERSTOOD.get(major, {}).items()
         if path in keys
     ]
 
 
-def downgrade_problems(running: str, wanted: str, allowed: bool, variable: str) -> list[str]:
-    """Judge whether the registry would go back to an older version.
-
-    Args:
-        running: the version that runs, such as ``2.8.3+ds1``; empty where its image does not tell.
-        wanted: the version that is to run, alike.
-        allowed: whether that is wanted.
-        variable: the name of the variable that says so, for the message.
-
-    Returns:
-        At most one line.
-    """
-    if allowed or not _numbers(running) or not _numbers(wanted) or _numbers(wanted) >= _numbers(running):
+def downgrade_problems(running: str, wanted: str) -> list[str]:
+    """Return a line if the registry would go back to an older version; a version may be empty where it is not known."""
+    if not _numbers(running) or not _numbers(wanted) or _numbers(wanted) >= _numbers(running):
         return []
     return [
-        f"{variable}: the registry runs version {running}, and this would be a downgrade to {wanted}, which nobody"
-        f" tries with data that a newer one wrote: keep the newer image, or set {variable} to true"
-        " (-e wharf_allow_downgrade=true)"
+        f"registry_server_allow_downgrade: the registry runs version {running}, and this would be a downgrade to"
+        f" {wanted}, which nobody tries with data that a newer one wrote: keep the newer image, or set"
+        " registry_server_allow_downgrade to true (-e wharf_allow_downgrade=true)"
     ]
 
 
-def version_in(output: str) -> str:
-    """Return the version in what ``registry --version`` prints; empty where it prints none."""
-    found = re.findall(r"[0-9]+\.[0-9]+\.[0-9]+\S*", output)
-    return found[-1] if found else ""
-
-
-def _numbers(version: str | None) -> tuple[int, ...]:
+def _numbers(version: str) -> tuple[int, ...]:
     """Return the three numbers of a version, or what there is of them."""
-    match = re.match(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?", version or "")
+    match = re.match(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?", version)
     return tuple(int(number) for number in match.groups() if number is not None) if match else ()

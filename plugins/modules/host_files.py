@@ -10,139 +10,84 @@ short_description: Write and remove several small files and directories in one v
 description:
   - M(ansible.builtin.copy) needs two visits for each file. Where a dozen files come from the same place, this needs one
     for all of them.
-  - Each file is replaced as a whole, at once. Missing directories above it are made, with mode V(0755).
-  - With C(check_mode) set on the task, the result tells which files differ.
+    Each file is replaced as a whole, at once. Missing directories above it are made, with mode V(0755).
 options:
   directories:
-    description:
-      - Directories, made before the files.
+    description: Directories, made before the files.
     type: list
     elements: dict
     default: []
     suboptions:
-      path:
-        description:
-          - Its absolute path.
-        type: path
-        required: true
-      mode:
-        description:
-          - Its permissions, an octal number in quotes.
-        type: str
-        default: "0755"
-      uid:
-        description:
-          - The number of its owner.
-        type: int
-        default: 0
-      gid:
-        description:
-          - The number of its group.
-        type: int
-        default: 0
+      path: {description: The absolute path., type: path, required: true}
+      mode: {description: "The permissions, an octal number in quotes.", type: str, default: "0755"}
+      uid: {description: The number of the owner., type: int, default: 0}
+      gid: {description: The number of the group., type: int, default: 0}
   files:
-    description:
-      - The files.
+    description: The files.
     type: list
     elements: dict
     default: []
     suboptions:
-      path:
-        description:
-          - The absolute path of the file.
-        type: path
-        required: true
-      mode:
-        description:
-          - Its permissions, an octal number in quotes.
-        type: str
-        default: "0644"
-      uid:
-        description:
-          - The number of its owner.
-        type: int
-        default: 0
-      gid:
-        description:
-          - The number of its group.
-        type: int
-        default: 0
+      path: {description: The absolute path., type: path, required: true}
+      mode: {description: "The permissions, an octal number in quotes.", type: str, default: "0644"}
+      uid: {description: The number of the owner., type: int, default: 0}
+      gid: {description: The number of the group., type: int, default: 0}
       content:
         description:
           - The whole text, or C(base64:) and the whole content in base64. Without any, the file is removed.
         type: str
         default: ""
   remove:
-    description:
-      - Files, and directories with all that is in them, to remove.
+    description: Files, and directories with all that is in them, to remove.
     type: list
     elements: path
     default: []
   remove_empty:
-    description:
-      - Directories to remove if nothing is left in them, after everything else.
+    description: Directories to remove if nothing is left in them, after everything else.
     type: list
     elements: path
     default: []
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - Wharf maintainers
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: [Wharf maintainers]
 """
 
 EXAMPLES = r"""
-- name: Install a program and its settings, and remove what it had before
-  wharf.registry.host_files:
+- wharf.registry.host_files:
     files:
-      - path: /usr/local/sbin/hello
-        mode: "0755"
-        content: |
-          #!/bin/sh
-          . /etc/hello/hello.conf
-          echo "$GREETING"
-      - path: /etc/hello/hello.conf
-        content: |
-          GREETING=hello
+      - {path: /etc/hello/hello.conf, content: "GREETING=hello\n"}
       - path: /etc/hello.old
-
-- name: Remove all of it
-  wharf.registry.host_files:
-    remove: [/usr/local/sbin/hello, /etc/hello/hello.conf]
-    remove_empty: [/etc/hello]
 """
 
 RETURN = r"""
-paths:
-  description: The files and directories that were written or removed, or would be.
-  returned: always
-  type: list
-  elements: str
-  sample: [/usr/local/sbin/hello]
+paths: {description: "What was written or removed, or would be.", type: list, elements: str, returned: always}
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils.errors import message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
 
 
-def run(module: AnsibleModule, changes: Changes) -> None:
+def entry(wanted: dict[str, Any], content: bytes | None) -> Entry:
+    """Return a file or a directory as it should be."""
+    return Entry(wanted["uid"], wanted["gid"], int(wanted["mode"], 8), content)
+
+
+def run(changes: Changes, wanted: dict[str, Any]) -> None:
     """Bring everything to how it should be.
 
     Raises:
         OSError: something cannot be changed.
     """
-    wanted = module.params
     for directory in wanted["directories"]:
-        changes.directory(directory["path"], Entry(directory["uid"], directory["gid"], int(directory["mode"], 8), None))
+        changes.put(directory["path"], entry(directory, None))
     for file in wanted["files"]:
-        content = decode(file["content"])
-        entry = Entry(file["uid"], file["gid"], int(file["mode"], 8), content)
-        changes.file(file["path"], entry if content else None)
+        changes.put(file["path"], entry(file, decode(file["content"])) if file["content"] else None)
     for path in wanted["remove"]:
         changes.remove(path)
     for path in wanted["remove_empty"]:
@@ -152,29 +97,27 @@ def run(module: AnsibleModule, changes: Changes) -> None:
 def main() -> None:
     """Run the module."""
     owner = {"uid": {"type": "int", "default": 0}, "gid": {"type": "int", "default": 0}}
-    path = {"path": {"type": "path", "required": True}}
-    file = {"mode": {"type": "str", "default": "0644"}, "content": {"type": "str", "default": ""}}
-    directory = {"mode": {"type": "str", "default": "0755"}}
+    directory = {"path": {"type": "path", "required": True}, "mode": {"type": "str", "default": "0755"}, **owner}
+    file = {**directory, "mode": {"type": "str", "default": "0644"}, "content": {"type": "str", "default": ""}}
     module = AnsibleModule(
         argument_spec={
-            "directories": {"type": "list", "elements": "dict", "default": [], "options": path | directory | owner},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": path | file | owner},
+            "directories": {"type": "list", "elements": "dict", "default": [], "options": directory},
+            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
             "remove": {"type": "list", "elements": "path", "default": []},
             "remove_empty": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
     os.umask(0o022)
+    changes = Changes(module.check_mode)
     # What is written at -vvv as well: not the contents.
     shown = {"files": [{**file, "content": "(not shown)"} for file in module.params["files"]]}
-    invocation = {"module_args": module.params | shown}
-    changes = Changes(module.check_mode)
+    result = {"paths": changes.paths, "invocation": {"module_args": module.params | shown}}
     try:
-        run(module, changes)
+        run(changes, module.params)
     except OSError as error:
-        message = f"{error.filename}: {error.strerror}"
-        module.fail_json(msg=message, paths=changes.paths, invocation=invocation)
-    module.exit_json(changed=bool(changes.paths), paths=changes.paths, diff=changes.diff, invocation=invocation)
+        module.fail_json(msg=message_of(error), **result)
+    module.exit_json(changed=bool(changes.paths), diff=changes.diff, **result)
 
 
 if __name__ == "__main__":

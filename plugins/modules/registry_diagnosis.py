@@ -14,18 +14,9 @@ description:
   - Without a Docker engine on the host its links are skipped, and the CA certificates are those of podman, containerd
     and the system.
 options:
-  name:
-    description: Name or address in image references.
-    type: str
-    required: true
-  port:
-    description: TCP port in image references.
-    type: int
-    required: true
-  tls:
-    description: Whether the registry should speak TLS.
-    type: bool
-    default: true
+  name: {description: Name or address in image references., type: str, required: true}
+  port: {description: TCP port in image references., type: int, required: true}
+  tls: {description: Whether the registry should speak TLS., type: bool, default: true}
   users:
     description: Users that the registry must accept; none when it asks for no password. One without a password is a
       finding.
@@ -33,14 +24,8 @@ options:
     elements: dict
     default: []
     suboptions:
-      name:
-        description: The user's name.
-        type: str
-        required: true
-      password:
-        description: The user's password.
-        type: str
-        default: ""
+      name: {description: The user's name., type: str, required: true}
+      password: {description: The user's password., type: str, default: ""}
   logins:
     description: System users of this host who should be logged in to the registry.
     type: list
@@ -51,28 +36,20 @@ options:
       does not verify.
     type: str
     default: ""
-  contents:
-    description: Whether to compare an image in the registry with its digests.
-    type: bool
-    default: false
+  contents: {description: Whether to compare an image with its digests., type: bool, default: false}
   image:
     description: The image to compare, by tag or digest, whatever its size. Without it the first image of the catalogue
       is taken, and of that not more than 64 MiB.
     type: str
     default: ""
-  timeout:
-    description: How long to wait for a connection or a response, in seconds.
-    type: int
-    default: 5
+  timeout: {description: "How long to wait for a connection or a response, in seconds.", type: int, default: 5}
 attributes:
-  check_mode:
-    support: full
+  check_mode: {support: full}
 author: [Wharf maintainers]
 """
 
 EXAMPLES = r"""
-- name: Diagnose a pull
-  wharf.registry.registry_diagnosis:
+- wharf.registry.registry_diagnosis:
     name: registry.example.com
     port: 5000
     users: [{name: ci, password: "{{ password }}"}]
@@ -83,24 +60,14 @@ code:
   description: What is broken, a key of C(plugin_utils/verdicts.yml); V(ok) when nothing is.
   type: str
   returned: success
-details:
-  description: What the texts of the verdict name.
-  type: dict
-  returned: success
+details: {description: What the texts of the verdict name., type: dict, returned: success}
 warnings_found:
   description: What is wrong but breaks no link yet, a list of C(code) and C(details).
   type: list
   elements: dict
   returned: success
-addresses:
-  description: The addresses that the name resolves to here.
-  type: list
-  elements: str
-  returned: success
-certificate:
-  description: The certificate that is served, in PEM; empty where there is none.
-  type: str
-  returned: success
+addresses: {description: What the name resolves to here., type: list, elements: str, returned: success}
+certificate: {description: The certificate in PEM that is served; empty for none., type: str, returned: success}
 clock:
   description: This host's clock, in seconds since 1970.
   type: float

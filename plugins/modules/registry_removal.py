@@ -8,24 +8,17 @@ DOCUMENTATION = r"""
 module: registry_removal
 short_description: Remove a registry from its server
 description:
-  - Removes the container, its image where nothing else uses it, and the configuration, in one visit.
-  - Refuses while something holds the registry's lock.
+  - Removes the container, its image where nothing else uses it, and the configuration, in one visit. Docker and all
+    packages stay. Refuses while something holds the registry's lock.
 options:
-  container:
-    description: The container's name.
-    type: str
-    required: true
-  directory:
-    description: The directory of config.yml and htpasswd.
-    type: path
-    required: true
+  container: {description: The container's name., type: str, required: true}
+  directory: {description: The directory of config.yml and htpasswd., type: path, required: true}
   data:
     description: The data, an absolute directory or the name of a volume, to remove it as well; empty to keep it.
     type: str
     default: ""
 attributes:
-  check_mode:
-    support: full
+  check_mode: {support: full}
 author: [Wharf maintainers]
 """
 
@@ -39,19 +32,69 @@ EXAMPLES = r"""
 RETURN = r"""
 removed:
   description: What was removed, or would be.
-  returned: success
   type: list
   elements: str
   sample: [container registry, image wharf-registry:distro, /etc/wharf/registry]
+  returned: always
 """
 
-import contextlib
+import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils import containers
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.lock import lock, lock_holder
-from ansible_collections.wharf.registry.plugins.module_utils.server_removal import Removal
+from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
+from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, lock
+from ansible_collections.wharf.registry.plugins.module_utils.server_files import SETTINGS
+
+DISTRO_IMAGE = "wharf-registry:distro"
+SUFFIXES = ("", "-before", "-read-only", "-collect-garbage", "-collect-garbage-dry-run", "-config-check")
+
+
+def remove(changes: Changes, container: str, directory: str, data: str) -> None:
+    """Remove a registry, and note in `changes` what went. Its data stays where `data` is empty.
+
+    Raises:
+        WharfError: the engine does not do what it should.
+        OSError: a file cannot be removed.
+    """
+    if containers.engine():
+        remove_containers(changes, container)
+    for path in (directory, SETTINGS):
+        changes.remove(path)
+    if not data.startswith("/"):
+        if data and containers.call("GET", f"/volumes/{data}"):
+            changes.paths.append(f"volume {data}")
+            if not changes.check_mode:
+                containers.call("DELETE", f"/volumes/{data}")
+    elif os.path.ismount(data):  # the directory must stay
+        for name in sorted(os.listdir(data)):
+            changes.remove(os.path.join(data, name))
+    else:
+        changes.remove(data)
+    for path in ("/etc/wharf", "/var/lib/wharf"):
+        changes.remove_empty(path)
+    if not changes.check_mode:
+        LOCK.unlink(missing_ok=True)
+
+
+def remove_containers(changes: Changes, name: str) -> None:
+    """Remove the containers and their images, by the names that these had; where others run from one, it stays."""
+    images, ids = {DISTRO_IMAGE}, set()
+    for container in [name + suffix for suffix in SUFFIXES]:
+        if found := containers.container(container):
+            images.add(found["Config"]["Image"])
+            ids.add(found["Image"])
+            changes.paths.append(f"container {container}")
+            if not changes.check_mode:
+                containers.remove(container)
+    for image in sorted(images):
+        if containers.image(image) and (changes.check_mode or containers.remove_image(image)):
+            changes.paths.append(f"image {image}")
+    # What another build has left is without a name.
+    for image in ids if not changes.check_mode else ():
+        containers.remove_image(image)
 
 
 def main() -> None:
@@ -65,16 +108,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    removal = Removal(module.check_mode)
+    changes = Changes(module.check_mode)
     try:
-        if holder := lock_holder():
-            raise WharfError(f"{holder}: wait until it has finished")
-        # In check mode not even the lock's file is made.
-        with contextlib.nullcontext() if module.check_mode else lock("remove-registry"):
-            removal.remove(p["container"], p["directory"], p["data"])
+        with lock("remove-registry", check_mode=module.check_mode):
+            remove(changes, p["container"], p["directory"], p["data"])
     except (WharfError, OSError) as error:
-        module.fail_json(msg=str(error), removed=removal.removed)
-    module.exit_json(changed=bool(removal.removed), removed=removal.removed)
+        module.fail_json(msg=str(error), removed=changes.paths)
+    module.exit_json(changed=bool(changes.paths), removed=changes.paths)
 
 
 if __name__ == "__main__":

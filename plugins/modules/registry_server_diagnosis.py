@@ -7,34 +7,23 @@ DOCUMENTATION = r"""
 module: registry_server_diagnosis
 short_description: Tell how a registry's server is, for a diagnosis together with its clients
 description:
-  - Gathers what tells the cause of a failure from its effect - engine, container, port, storage, certificates, and how
-    the scheduled programs ended. Changes nothing, and starts no engine.
+  - Finds the first thing that is wrong with engine, container, port or storage, and how the scheduled programs ended.
+    Changes nothing, and starts no engine.
 options:
-  container:
-    description: Name of the registry's container.
-    type: str
-    required: true
-  port:
-    description: TCP port of the registry.
-    type: int
-    required: true
+  container: {description: Name of the registry's container., type: str, required: true}
+  port: {description: TCP port of the registry., type: int, required: true}
   data:
     description: Where the images should be, an absolute path or the name of a volume.
     type: str
     required: true
-  tls_directory:
-    description: Directory of C(registry.crt) and C(ca.crt).
-    type: path
-    required: true
+  tls_directory: {description: Directory of C(registry.crt) and C(ca.crt)., type: path, required: true}
 attributes:
-  check_mode:
-    support: full
+  check_mode: {support: full}
 author: [Wharf maintainers]
 """
 
 EXAMPLES = r"""
-- name: Inspect the registry's server
-  wharf.registry.registry_server_diagnosis:
+- wharf.registry.registry_server_diagnosis:
     container: registry
     port: 5000
     data: /var/lib/wharf/registry
@@ -42,114 +31,71 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-clock:
-  description: The server's clock, in seconds since 1970.
-  type: float
+code:
+  description: What is broken, a key of C(plugin_utils/verdicts.yml); V(ok) when nothing is.
+  type: str
   returned: success
-interfaces:
-  description: What C(ip -json address show) prints.
+details: {description: What the texts of the verdict name., type: dict, returned: success}
+warnings_found:
+  description: What is wrong but breaks nothing yet, a list of C(code) and C(details).
   type: list
   elements: dict
   returned: success
+addresses: {description: The addresses of the host., type: list, elements: str, returned: success}
+clock: {description: "The server's clock, in seconds since 1970.", type: float, returned: success}
 certificate:
-  description: The registry's certificate in PEM, and the intermediates; empty where there is none.
+  description: The registry's certificate and the intermediates, in PEM; empty where there are none.
   type: str
   returned: success
-ca:
-  description: The CA certificates that clients should trust, in PEM; empty where there are none.
-  type: str
-  returned: success
-programs:
-  description: By name, how each scheduled program ended last, C(good), C(time) and C(message); null for a damaged line.
-  type: dict
-  returned: success
-failed_units:
-  description: Wharf's units that systemd counts as failed.
-  type: list
-  elements: str
-  returned: success
-listeners:
-  description: The programs that listen on the port.
-  type: list
-  elements: str
-  returned: success
-engine:
-  description: Whether the engine is V(running), V(stopped) or V(absent). Only where it runs, the rest is returned.
-  type: str
-  returned: success
-publishers:
-  description: The containers that publish the port.
-  type: list
-  elements: str
-  returned: when the engine runs
-container:
-  description: The registry's container, C(status), C(exit_code), C(error), C(health), C(published) and C(log), its last
-    line where it does not run; null where there is none.
-  type: dict
-  returned: when the engine runs
-data:
-  description: The storage as the container sees it, C(place), C(has_id), C(read_only), C(unwritable) (a directory that
-    the registry's C(user) may not write), C(owner), C(free) and C(size) in bytes, C(inodes) and C(free_inodes).
-  type: dict
-  returned: when the engine runs
+ca: {description: "The CA certificates that clients should trust, alike.", type: str, returned: success}
+port_holder: {description: What else has the port; empty for nothing., type: str, returned: success}
 """
 
 import json
 import os
 import re
 import shutil
-import subprocess
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import data, lock
+from ansible_collections.wharf.registry.plugins.module_utils import containers, data, lock
+from ansible_collections.wharf.registry.plugins.module_utils.addresses import own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.engine import running_engine
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
+from ansible_collections.wharf.registry.plugins.module_utils.server_info import output, port_holder
+from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, one_line
 
 DATA_ID = "/wharf/data"  # where the container has the file that tells whose its data is
 REPOSITORIES = "docker/registry/v2/repositories"
 BLOBS = "docker/registry/v2/blobs"
+LOW_SHARE = 0.10  # free space that is worth a warning, of all
+LOW_BYTES = 1024**3
+FULL_BYTES = 16 * 1024**2  # so little that a push cannot be counted on
+FULL_INODES = 16
+
+Fault = tuple[str, dict[str, Any]]  # a key of verdicts.yml, and what its texts name
 
 
-def output(*command: str, errors: int = subprocess.DEVNULL) -> str:
-    """Return what a program prints; empty where it is not installed."""
-    try:
-        environment = {**os.environ, "LC_ALL": "C"}
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.decode("utf-8", "replace")
-
-
-def text(path: Path) -> str:
-    """Return the text of a file; empty where it cannot be read."""
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def programs() -> dict[str, dict[str, Any] | None]:
-    """Return how each scheduled program ended last; None for a line that is damaged."""
-    found = {path.name: lock.read_result(path.name) for path in lock.RESULTS.glob("[!.]*")}
-    return {name: result._asdict() if result else None for name, result in sorted(found.items())}
-
-
-def listeners(port: int) -> list[str]:
-    """Return the programs that listen on a port."""
-    return sorted(set(re.findall(r'\(\("([^"]*)"', output("ss", "-Hltnp", f"sport = :{port}"))))
-
-
-def is_read_only(mountinfo: str, place: str) -> bool:
-    """Tell whether the last mount at a place is read-only, by /proc/PID/mountinfo."""
-    options = ""
-    for line in mountinfo.splitlines():
-        mount, _, source = line.partition(" - ")
-        if mount.split()[4] == place:
-            options = f"{mount.split()[5]},{source.split()[-1]}"
-    return "ro" in options.split(",")
+def failed_programs() -> list[Fault]:
+    """Return a warning for each program that a timer runs and that failed when it ran last."""
+    warnings: list[Fault] = []
+    units = output("systemctl", "list-units", "--failed", "--plain", "--no-legend", "wharf-*.service")
+    failed_units = re.findall(r"^wharf-\S+\.service", units, re.MULTILINE)
+    for path in sorted(lock.RESULTS.glob("[!.]*")):
+        result = lock.read_result(path.name)
+        if result is None or not result.good:  # none: its line is damaged
+            when = f"{datetime.fromtimestamp(result.time, timezone.utc):%Y-%m-%d %H:%M UTC}" if result else ""
+            message = result.message if result else "it does not say why"
+            details = {"program": path.name, "when": when or "time unknown", "message": message}
+            warnings.append(("program_failed", details))
+            failed_units = [unit for unit in failed_units if unit != f"wharf-{path.name}.service"]
+    # One that was killed leaves no result of its own.
+    return warnings + [("unit_failed", {"unit": unit}) for unit in failed_units]
 
 
 def unwritable(root: str, uid: int, gid: int) -> str:
@@ -174,77 +120,101 @@ def unwritable(root: str, uid: int, gid: int) -> str:
     return places[wrong - 1] if wrong else ""
 
 
-def storage(inspected: dict[str, Any] | None, setting: str) -> dict[str, Any]:
-    """Return how the storage is, where the container runs as it sees it: a mount that came later is not in it."""
-    path = data.mounted_at(inspected) or data.directory(setting)
-    data_id = data.mounted_at(inspected, DATA_ID)
-    found: dict[str, Any] = {"place": str(path or setting), "has_id": data_id is None or data_id.exists()}
-    pid = inspected["State"]["Pid"] if inspected and inspected["State"]["Status"] == "running" else 0
-    if pid:
-        process = Path(f"/proc/{pid}")
-        path = Path(f"{process}/root{data.MOUNT}")
-        uid, gid = (int(number) for number in re.findall(r"^[UG]id:\s+\d+\s+(\d+)", text(process / "status"), re.M))
-        found["user"] = f"{uid}:{gid}"
-        found["unwritable"] = unwritable(f"{process}/root", uid, gid)
-        found["read_only"] = is_read_only(text(process / "mountinfo"), data.MOUNT)
-    try:
-        status, space = path.stat(), os.statvfs(path)
-    except (OSError, AttributeError):
-        return found
-    found["owner"] = f"{status.st_uid}:{status.st_gid}"
-    # What others than root may use.
-    found.update(size=space.f_blocks * space.f_frsize, free=space.f_bavail * space.f_frsize)
-    return {**found, "inodes": space.f_files, "free_inodes": space.f_ffree}
+def storage_fault(pid: int, place: str) -> Fault:
+    """Return what is wrong with the data, which lies at a place on the host, as the container's process sees it.
+
+    A mount that came later is not in its view.
+
+    Raises:
+        OSError: it has ended meanwhile.
+    """
+    root, status = f"/proc/{pid}/root", Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
+    uid, gid = (int(number) for number in re.findall(r"^[UG]id:\s+\d+\s+(\d+)", status, re.MULTILINE))
+    space = os.statvfs(root + data.MOUNT)
+    if space.f_flag & os.ST_RDONLY:
+        return "mounted_read_only", {}
+    if directory := unwritable(root, uid, gid):
+        found = os.stat(root + data.MOUNT)
+        owners = {"container_user": f"{uid}:{gid}", "owner": f"{found.st_uid}:{found.st_gid}"}
+        return "wrong_owner", {"directory": place + directory[len(data.MOUNT) :], **owners}
+    # Some file systems do not count inodes and say 0 of 0.
+    if space.f_files and space.f_ffree < FULL_INODES:
+        return "disk_full", {"free": f"{space.f_ffree} inodes"}
+    free = space.f_bavail * space.f_frsize  # what others than root may use
+    if free < FULL_BYTES:
+        return "disk_full", {"free": human_bytes(free)}
+    is_low = free < LOW_BYTES or free < space.f_blocks * space.f_frsize * LOW_SHARE
+    return "disk_low" if is_low else "ok", {"free": human_bytes(free)}
 
 
-def container(name: str, inspected: dict[str, Any]) -> dict[str, Any]:
-    """Return how the registry's container is."""
-    state, bindings = inspected["State"], inspected["HostConfig"]["PortBindings"] or {}
-    log = ""
+def container_fault(name: str, inspected: dict[str, Any], port: int, place: str, names: list[str]) -> Fault:
+    """Return the first thing that is wrong with the registry's container or its storage.
+
+    Args:
+        name: the container.
+        inspected: what the engine knows of it.
+        port: the port that it should publish.
+        place: where its data lies on the host.
+        names: the names of the containers that publish the port.
+    """
+    state = inspected["State"]
     if state["Status"] != "running":
-        # A registry that rejects its configuration prints its usage after the reason.
-        lines = output("docker", "logs", "--tail", "40", name, errors=subprocess.STDOUT)
-        lines = re.split(r"^Usage:", lines, flags=re.MULTILINE)[0].split("\n")
-        log = ([line for line in lines if line.strip()] or [""])[-1][:1000]
-    return {
-        "status": state["Status"],
-        "exit_code": state["ExitCode"],
-        "error": state["Error"],
-        "health": (state.get("Health") or {}).get("Status", ""),
-        "published": [binding["HostPort"] for entry in bindings.values() for binding in entry or []],
-        "log": log,
-    }
+        data_id = data.mounted_at(inspected, DATA_ID)
+        if data_id and not data_id.exists():
+            return "data_missing", {}
+        if f"{name}-read-only" in names:
+            return "read_only_container", {}
+        log = state["Error"]
+        if state["ExitCode"] and not log:
+            # A registry that rejects its configuration prints its usage after the reason.
+            lines = re.split(r"^Usage:", containers.docker("logs", "--tail", "40", name).stdout, flags=re.MULTILINE)[0]
+            log = ([line for line in lines.split("\n") if line.strip()] or [""])[-1]
+        start = "unpause" if state["Status"] == "paused" else "start"
+        return "container_stopped", {"status": state["Status"], "log": log and one_line(log), "start": start}
+    bindings = inspected["HostConfig"]["PortBindings"] or {}
+    published = [binding["HostPort"] for entry in bindings.values() for binding in entry or []]
+    if published and str(port) not in published:
+        return "other_port", {"published": published}
+    code, details = storage_fault(state["Pid"], place)
+    if code in ("ok", "disk_low") and (state.get("Health") or {}).get("Status") == "unhealthy":
+        return "container_unhealthy", {}
+    return code, details
 
 
 def inspect(name: str, port: int, setting: str, tls: Path) -> dict[str, Any]:
-    """Return what the server tells.
+    """Return what the server tells; its data should be where `setting` says.
 
-    Args:
-        name: the registry's container.
-        port: its port.
-        setting: where its data should be.
-        tls: the directory of its certificate.
+    Raises:
+        WharfError: the engine runs, but does not answer.
+        OSError: something has changed meanwhile.
     """
-    units = output("systemctl", "list-units", "--failed", "--plain", "--no-legend", "wharf-*.service")
-    info: dict[str, Any] = {
-        "clock": time.time(),
-        "interfaces": json.loads(output("ip", "-json", "address", "show") or "[]"),
-        "certificate": text(tls / "registry.crt"),
-        "ca": text(tls / "ca.crt"),
-        "programs": programs(),
-        "failed_units": re.findall(r"^wharf-\S+\.service", units, re.MULTILINE),
-        "listeners": listeners(port),
-    }
+    warnings, details, known = failed_programs(), {}, []
     # An engine that does not run must not be asked: its socket would start it.
     if running_engine() is None:
-        return {**info, "engine": "stopped" if shutil.which("dockerd") else "absent"}
-    inspected = data.container(name)
+        code = "engine_stopped" if shutil.which("dockerd") else "engine_absent"
+    else:
+        known = [container for container in containers.containers() if port in container["ports"]]
+        inspected = containers.container(name)
+        place = str(data.mounted_at(inspected) or data.directory(setting) or setting)
+        code = "container_absent"
+        if inspected:
+            publishers = [own for container in known for own in container["names"]]
+            code, details = container_fault(name, inspected, port, place, publishers)
+        details["place"] = place
+    if code == "disk_low":
+        warnings.append((code, details))
+        code = "ok"
+    holder = port_holder(port, known, [name])
     return {
-        **info,
-        "engine": "running",
-        "publishers": output("docker", "ps", "--filter", f"publish={port}", "--format", "{{.Names}}").split(),
-        "container": container(name, inspected) if inspected else None,
-        "data": storage(inspected, setting),
+        "code": code,
+        "details": details,
+        "warnings_found": [{"code": code, "details": details} for code, details in warnings],
+        "addresses": own_addresses(json.loads(output("ip", "-json", "address", "show") or "[]")),
+        "clock": time.time(),
+        "certificate": read_text(tls / "registry.crt"),
+        "ca": read_text(tls / "ca.crt"),
+        # That is how the engine publishes a port, which it leaves so when it is stopped itself.
+        "port_holder": "" if holder == "docker-proxy" else holder,
     }
 
 
@@ -261,7 +231,11 @@ def main() -> None:
     )
     os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin"
     p = module.params
-    module.exit_json(changed=False, **inspect(p["container"], p["port"], p["data"], Path(p["tls_directory"])))
+    try:
+        found = inspect(p["container"], p["port"], p["data"], Path(p["tls_directory"]))
+    except (WharfError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -10,65 +10,36 @@ short_description: Install the command wharf, and what starts its subcommands fr
 description:
   - Writes the command, and for each enabled job a service and a timer of systemd, or where systemd does not run a file
     for cron; removes those of the others. Reloads systemd once, and starts and stops timers.
-  - Installs no packages.
-  - One visit does what with other modules would take thirty.
+  - One visit does what with other modules would take thirty. Installs no packages.
 options:
   state:
-    description:
-      - V(absent) removes all that V(present) and the subcommands have made, but keeps what other programs need. It
-        fails while a subcommand is at work.
+    description: V(absent) removes all that V(present) and the subcommands have made. It fails while one is at work.
     type: str
     choices: [present, absent]
     default: present
   command:
-    description:
-      - The content of the command, C(base64:) and base64, as P(wharf.registry.command_archive#filter) returns it.
+    description: The content of the command, as P(wharf.registry.command_archive#filter) returns it.
     type: str
     required: true
   jobs:
-    description:
-      - All subcommands that can be started from time to time.
+    description: All subcommands that can be started from time to time.
     type: list
     elements: dict
     required: true
     suboptions:
-      name:
-        description:
-          - The subcommand. Its files are named C(wharf-NAME).
-        type: str
-        required: true
-      enabled:
-        description:
-          - Whether it is to be started from time to time.
-        type: bool
-        required: true
-      service:
-        description:
-          - The content of the service.
-        type: str
-        required: true
-      timer:
-        description:
-          - The content of the timer.
-        type: str
-        required: true
-      cron:
-        description:
-          - The content of the file for cron.
-        type: str
-        required: true
+      name: {description: The subcommand. Its files are named C(wharf-NAME)., type: str, required: true}
+      enabled: {description: Whether it is to be started from time to time., type: bool, required: true}
+      service: {description: The content of the service., type: str, required: true}
+      timer: {description: The content of the timer., type: str, required: true}
+      cron: {description: The content of the file for cron., type: str, required: true}
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-author:
-  - Wharf maintainers
+  check_mode: {support: full}
+  diff_mode: {support: full}
+author: [Wharf maintainers]
 """
 
 EXAMPLES = r"""
-- name: Install the command, and collect the garbage at night
-  wharf.registry.server_programs:
+- wharf.registry.server_programs:
     command: "{{ role_path | wharf.registry.command_archive }}"
     jobs:
       - name: collect-garbage
@@ -79,16 +50,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-paths:
-  description: The files that were written or removed, and the timers that were started, or would be.
-  returned: always
-  type: list
-  elements: str
-  sample: [/usr/local/sbin/wharf, wharf-collect-garbage.timer]
-cron_missing:
-  description: Whether cron is to start something, and is not installed.
-  returned: always
-  type: bool
+paths: {description: "The files and timers that changed, or would.", type: list, elements: str, returned: always}
+cron_missing: {description: Whether cron is to start something and is not installed., type: bool, returned: success}
 """
 
 import os
@@ -99,9 +62,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
-from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, lock_holder, read_result
+from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
 
 COMMAND = "/usr/local/sbin/wharf"
 UNITS = "/etc/systemd/system"
@@ -118,60 +81,51 @@ class Programs:
 
     def install(self, command: str) -> None:
         """Write the command, and what starts the enabled jobs; remove what starts the others."""
-        self.changes.file(COMMAND, Entry(0, 0, 0o755, decode(command)))
-        enabled = [job for job in self.jobs if job["enabled"]]
-        self.stop([job for job in self.jobs if job not in enabled])
-        changed = {job["name"] for job in enabled if self.write(job)}
-        if self.systemd and changed:
-            self.systemctl("daemon-reload")
-        self.start([job["name"] for job in enabled], changed)
+        self.changes.put(COMMAND, Entry(0, 0, 0o755, decode(command)))
+        self.stop([job for job in self.jobs if not job["enabled"]])
+        timers = {}  # and whether they or their services have changed
+        for job in self.jobs:
+            if job["enabled"]:
+                changed = [self.changes.put(*file) for file in self.files(job)]
+                timers[f"wharf-{job['name']}.timer"] = any(changed)
+        if self.systemd and timers:
+            if any(timers.values()):
+                self.systemctl("daemon-reload")
+            self.start(timers)
 
-    def write(self, job: dict[str, Any]) -> bool:
-        """Write what starts a job; tell whether that has changed."""
-        changed = False
-        for path, content in self.files(job).items():
-            wanted = Entry(0, 0, 0o644, content.encode()) if self.systemd == path.startswith(UNITS) else None
-            changed |= self.changes.file(path, wanted)
-        return changed
-
-    @staticmethod
-    def files(job: dict[str, Any]) -> dict[str, str]:
-        """Return the files that start a job, and their contents."""
+    def files(self, job: dict[str, Any]) -> list[tuple[str, Entry | None]]:
+        """Return the files that start a job, as they should be on this host."""
         name = f"wharf-{job['name']}"
-        return {
-            f"{UNITS}/{name}.service": job["service"],
-            f"{UNITS}/{name}.timer": job["timer"],
-            f"{CRON}/{name}": job["cron"],
-        }
+        service, timer, cron = (Entry(0, 0, 0o644, job[kind].encode()) for kind in ("service", "timer", "cron"))
+        return [
+            (f"{UNITS}/{name}.service", service if self.systemd else None),
+            (f"{UNITS}/{name}.timer", timer if self.systemd else None),
+            (f"{CRON}/{name}", None if self.systemd else cron),
+        ]
 
     def stop(self, jobs: list[dict[str, Any]]) -> None:
         """Stop jobs and remove what starts them; a failure that no later run can make good is forgotten."""
-        paths = {job["name"]: [path for path in self.files(job) if os.path.lexists(path)] for job in jobs}
+        paths = {job["name"]: [path for path, _ in self.files(job) if os.path.lexists(path)] for job in jobs}
         units = [os.path.basename(path) for found in paths.values() for path in found if path.startswith(UNITS)]
         # Before their files go: a timer without them would be a unit that nobody finds any more.
         if timers := [unit for unit in units if unit.endswith(".timer")]:
             self.systemctl("--quiet", "disable", "--now", *timers)
         for name, found in paths.items():
             for path in found:
-                self.changes.file(path, None)
+                self.changes.put(path, None)
             if found and (result := read_result(name)) and not result.good:
                 self.changes.remove(str(RESULTS / name))
         if units:
             self.systemctl("daemon-reload")
             self.systemctl("--quiet", "reset-failed", *units, check=False)  # most have not failed
 
-    def start(self, names: list[str], changed: set[str]) -> None:
-        """Start the timers that do not run, or whose files have changed."""
-        timers = {f"wharf-{name}.timer": name in changed for name in names if self.systemd}
-        if not timers:
-            return
+    def start(self, timers: dict[str, bool]) -> None:
+        """Start the timers that do not run, or that have changed."""
         command = ["systemctl", "show", "--property=Id,ActiveState,UnitFileState", *timers]
-        done = subprocess.run(command, capture_output=True, text=True)
-        facts = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in done.stdout.split("\n\n")]
-        running = {
-            fact["Id"] for fact in facts if (fact["ActiveState"], fact["UnitFileState"]) == ("active", "enabled")
-        }
-        if idle := [timer for timer, has_changed in timers.items() if has_changed or timer not in running]:
+        blocks = subprocess.run(command, capture_output=True, text=True).stdout.split("\n\n")
+        right = [{f"Id={timer}", "ActiveState=active", "UnitFileState=enabled"} for timer in timers]
+        shown = [set(block.splitlines()) for block in blocks]
+        if idle := [timer for timer, lines in zip(timers, right) if timers[timer] or lines not in shown]:
             self.changes.paths += idle
             self.systemctl("--quiet", "enable", *idle)
             self.systemctl("restart", *idle)
@@ -179,9 +133,7 @@ class Programs:
     def remove(self) -> None:
         """Remove the command, what starts it, and what its subcommands have noted."""
         self.stop(self.jobs)
-        self.changes.remove(COMMAND)
-        self.changes.remove(str(RESULTS))
-        for path in Path("/run").glob("wharf-repair-storage.*"):
+        for path in (COMMAND, RESULTS, *Path("/run").glob("wharf-repair-storage.*")):
             self.changes.remove(str(path))
         self.changes.remove_empty(str(RESULTS.parent))
 
@@ -194,71 +146,47 @@ class Programs:
         """Run systemctl, where systemd runs, and not in check mode.
 
         Raises:
-            subprocess.CalledProcessError: it failed.
+            WharfError: it failed.
         """
         if self.systemd and not self.changes.check_mode:
-            subprocess.run(["systemctl", *arguments], check=check, capture_output=True, text=True)
-
-
-def run(module: AnsibleModule, programs: Programs) -> bool:
-    """Install or remove; return whether cron is missing.
-
-    Raises:
-        BusyError: it is to be removed, and a subcommand is at work.
-        OSError: a file cannot be written.
-        subprocess.CalledProcessError: systemctl failed.
-    """
-    if module.params["state"] == "present":
-        programs.install(module.params["command"])
-        return programs.cron_missing()
-    if module.check_mode:
-        if holder := lock_holder():
-            raise BusyError(f"{holder}: wait until it has finished")
-        programs.remove()
-        return False
-    with lock("remove-programs"):
-        programs.remove()
-        LOCK.unlink()
-    return False
+            done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True)
+            if check and done.returncode:
+                raise WharfError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
 
 
 def main() -> None:
     """Run the module."""
     job: dict[str, Any] = {name: {"type": "str", "required": True} for name in ("name", "service", "timer", "cron")}
+    job["enabled"] = {"type": "bool", "required": True}
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "command": {"type": "str", "required": True},
-            "jobs": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": job | {"enabled": {"type": "bool", "required": True}},
-            },
+            "jobs": {"type": "list", "elements": "dict", "required": True, "options": job},
         },
         supports_check_mode=True,
     )
     os.umask(0o022)
     os.environ["PATH"] = f"{os.environ.get('PATH', '/bin:/usr/bin')}:/usr/local/sbin:/usr/sbin:/sbin"
-    # What is written at -vvv as well: not the whole command.
-    invocation = {"module_args": module.params | {"command": "(not shown)"}}
     changes = Changes(module.check_mode)
-    missing, message = False, ""
+    programs = Programs(module.params["jobs"], changes)
+    # What is written at -vvv as well: not the whole command.
+    result = {"paths": changes.paths, "invocation": {"module_args": module.params | {"command": "(not shown)"}}}
+    missing = False
     try:
-        missing = run(module, Programs(module.params["jobs"], changes))
-    except BusyError as error:
-        message = str(error)
-    except OSError as error:
-        message = f"{error.filename}: {error.strerror}"
-    except subprocess.CalledProcessError as error:
-        message = f"{' '.join(error.cmd)}: {error.stderr.strip()}"
-    if message:
-        module.fail_json(msg=message, paths=changes.paths, invocation=invocation)
+        if module.params["state"] == "present":
+            programs.install(module.params["command"])
+            missing = programs.cron_missing()
+        else:
+            with lock("remove-programs", check_mode=module.check_mode):
+                programs.remove()
+                if not module.check_mode:
+                    LOCK.unlink()
+    except (WharfError, OSError) as error:
+        module.fail_json(msg=message_of(error), **result)
     # In check mode nobody installs cron afterwards.
     changed = bool(changes.paths) or (missing and module.check_mode)
-    module.exit_json(
-        changed=changed, paths=changes.paths, diff=changes.diff, cron_missing=missing, invocation=invocation
-    )
+    module.exit_json(changed=changed, diff=changes.diff, cron_missing=missing, **result)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.utils.vars import merge_hash
 
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, bytes_of
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
     archive_image,
@@ -18,8 +20,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
-from ansible_collections.wharf.registry.plugins.plugin_utils.server_config import config_keys, merged_config
+from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS, storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, passwords_of, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
@@ -36,17 +37,23 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         base: the role's own configuration of the registry.
 
     Returns:
-        ``problems``, a line for each setting that cannot work, and where there is none: ``image``, with its ``name``,
-        ``id`` and ``layers`` as far as they are known; ``config``, the registry's configuration; ``config_keys``, the
-        paths of the keys that the user gives it; ``registry``, what the modules are told, but for the text of
-        ``config``; and ``generate``, the users whose password is still to be generated.
+        What RETURN of the filter says.
     """
-    archive, problems = _archive(settings)
-    version = archive.get("version", "")
-    if settings["image_source"] == "pull":
-        problems += image_problems(settings["image"], "registry_server_image")
-        version = _version_in_tag(str(settings["image"]))
-    keys = config_keys(settings["config"] or {})
+    tls, source, path = boolean(settings["tls"]), settings["image_source"], settings["image_archive"]
+    image: dict[str, Any] = {"name": DISTRO_IMAGE, "id": "", "layers": []}
+    version, image_faults = "", []
+    if source == "pull":
+        image_faults = image_problems(settings["image"], "registry_server_image")
+        # Beside a digest a tag is only for the reader; the engine takes one of the two.
+        image["name"] = re.sub(r":[^:/@]+@", "@", str(settings["image"]))
+        version = (re.findall(r":(v?[0-9]+\.[0-9][^@]*)", str(settings["image"])) or [""])[0]
+    elif source == "archive" and not (image_faults := archive_problems(path, "registry_server_image_archive")):
+        archive = archive_image(path)
+        # It may have no name: then its ID is its name.
+        image = {"name": [*archive["tags"], archive["id"]][0], "id": archive["id"], "layers": archive["layers"]}
+        version = archive["version"]
+    own_config, users = settings["config"] or {}, settings["users"]
+    keys = config_keys(own_config)
     problems = [
         *name_problems(settings["name"], "registry_server_name"),
         *port_problems(settings["port"], "registry_server_port"),
@@ -60,77 +67,79 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         *cost_problems(settings["bcrypt_cost"], "registry_server_bcrypt_cost"),
         *data_problems(settings["data"], "registry_server_data"),
         *_memory_problems(settings["memory_limit"]),
-        *problems,
-        *config_problems(keys, version, "registry_server_config"),
+        *image_faults,
+        *config_problems(keys, version),
     ]
     if problems:
         return {"problems": problems}
-    overlays = [TLS_CONFIG if boolean(settings["tls"]) else {}, USERS_CONFIG if settings["users"] else {}]
-    config = merged_config(base, *overlays, settings["config"] or {})
-    image = _image(settings, archive)
-    passwords = passwords_of(settings["users"], settings["password_directory"])
+    config = merged_config(base, TLS_CONFIG if tls else {}, USERS_CONFIG if users else {}, own_config)
+    passwords = passwords_of(users, settings["password_directory"])
+    driver = storage_driver(config)
+    known = {  # to the command wharf on the server
+        "container": settings["container"],
+        "name": settings["name"],
+        "port": int(settings["port"]),
+        "ca": f"{settings['tls_directory']}/ca.crt" if tls else "",
+        "htpasswd": f"{settings['directory']}/htpasswd" if users else "",
+        "driver": driver,
+        "root": (config["storage"].get(driver) or {}).get("rootdirectory", "/var/lib/registry"),
+        "delete_untagged": boolean(settings["delete_untagged"]),
+        "caches": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
+    }
     return {
         "problems": [],
         "image": image,
         "config": config,
         "config_keys": keys,
         "registry": {
-            **{key: settings[key] for key in (*REGISTRY_SPEC, "bcrypt_cost") if key != "config"},
+            **{key: settings[key] for key in REGISTRY_SPEC if key not in ("config", "settings")},
             "image": image["name"],
             "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
-            "settings": json.dumps(_command_settings(settings, config), indent=4, sort_keys=True) + "\n",
+            "settings": json.dumps(known, indent=4, sort_keys=True) + "\n",
         },
         "generate": [name for name, password in passwords.items() if not password],
     }
 
 
-def _archive(settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the image in the archive, where there is to be one, and what is wrong with it."""
-    if settings["image_source"] != "archive":
-        return {}, []
-    path = settings["image_archive"]
-    problems = archive_problems(path, "registry_server_image_archive")
-    return ({} if problems else archive_image(path)), problems
-
-
-def _version_in_tag(image: str) -> str:
-    """Return the version that an image's tag tells; empty where it tells none."""
-    found = re.search(r":(v?[0-9]+\.[0-9][^@]*)", image)
-    return found[1] if found else ""
-
-
 def _memory_problems(value: Any) -> list[str]:
     """Judge a memory limit."""
     try:
-        bytes_of(str(value or ""))
+        human_to_bytes(str(value or 0))
     except ValueError:
         use = "use bytes with a suffix of k, m or g, such as 512m, or nothing at all for none"
         return [f"registry_server_memory_limit: {shown(str(value), 40)} is not a size: {use}"]
     return []
 
 
-def _image(settings: Mapping[str, Any], archive: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the image that the container runs. An archive's image may have no name: then its ID is its name."""
-    if archive:
-        return {"name": [*archive["tags"], archive["id"]][0], "id": archive["id"], "layers": archive["layers"]}
-    # Beside a digest a tag is only for the reader; the engine takes one of the two.
-    pulled = re.sub(r":[^:/@]+@", "@", str(settings["image"]))
-    return {"name": pulled if settings["image_source"] == "pull" else DISTRO_IMAGE, "id": "", "layers": []}
+def merged_config(*configs: dict[str, Any]) -> dict[str, Any]:
+    """Return configurations of the registry merged, later ones over earlier ones.
+
+    Dicts are merged key by key, all else is replaced; a value of null takes the key away. The registry accepts one
+    storage driver only, so a configuration that names another driver takes the earlier one away. The keys are those of
+    https://distribution.github.io/distribution/about/configuration/.
+    """
+    merged: dict[str, Any] = {}
+    for config in configs:
+        drivers = set(config.get("storage") or {}) - set(NO_DRIVERS)
+        if drivers and "storage" in merged:
+            merged["storage"] = {k: v for k, v in merged["storage"].items() if k in {*NO_DRIVERS} | drivers}
+        merged = merge_hash(merged, config)
+    return _without_null(merged)
 
 
-def _command_settings(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the command wharf reads on the server."""
-    storage = config["storage"]
-    driver = next((key for key in storage if key not in NO_DRIVERS), "")
-    tls = boolean(settings["tls"])
+def _without_null(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "container": settings["container"],
-        "name": settings["name"],
-        "port": int(settings["port"]),
-        "ca": f"{settings['tls_directory']}/ca.crt" if tls else "",
-        "htpasswd": f"{settings['directory']}/htpasswd" if settings["users"] else "",
-        "driver": driver,
-        "root": (storage.get(driver) or {}).get("rootdirectory", "/var/lib/registry"),
-        "delete_untagged": boolean(settings["delete_untagged"]),
-        "caches": bool((storage.get("cache") or {}).get("blobdescriptor")),
+        key: _without_null(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if value is not None
     }
+
+
+def config_keys(config: Mapping[str, Any]) -> list[str]:
+    """Return the paths of all keys of a configuration, such as ``redis.addrs``; one with null is taken away."""
+    keys = []
+    for key, value in config.items():
+        if value is not None:
+            keys.append(str(key))
+            keys += [f"{key}.{path}" for path in config_keys(value)] if isinstance(value, Mapping) else []
+    return keys

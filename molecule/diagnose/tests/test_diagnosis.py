@@ -627,9 +627,8 @@ def test_storage_is_found_whatever_its_path(hosts, call):
     create = f"mkdir {shlex.quote(path)}; docker create --name odd --volume {volume} wharf-registry:distro"
     with broken(server, create, f"docker rm odd; rmdir {shlex.quote(path)}"):
         _, odd = call("server", "registry_server_diagnosis", SERVER | {"container": "odd", "port": 5001})
-    assert odd["data"]["place"] == path
-    assert odd["data"]["free"] > 0
-    assert odd["container"]["status"] == "created"
+    assert odd["code"] == "container_stopped"
+    assert (odd["details"]["place"], odd["details"]["status"]) == (path, "created")
 
 
 # Contents -----------------------------------------------------------------------------------------

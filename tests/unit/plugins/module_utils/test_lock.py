@@ -29,6 +29,15 @@ def test_the_second_is_told_who_is_at_work_and_since_when() -> None:
         assert lock.lock_holder().name == "back-up"
 
 
+def test_check_mode_tells_who_is_at_work_and_makes_nothing() -> None:
+    with lock.lock("deploy-registry", check_mode=True):
+        assert not lock.LOCK.exists()
+    with lock.lock("back-up"):
+        with pytest.raises(BusyError, match="^back-up is at work "), lock.lock("x", wait=0.3, check_mode=True):
+            pass
+        assert lock.lock_holder().name == "back-up"
+
+
 def test_a_holder_that_has_written_nothing_is_something() -> None:
     with lock.lock("x"):
         lock.LOCK.write_text("")

@@ -87,16 +87,3 @@ def test_the_registry_s_own_memory_is_kept_below_its_limit() -> None:
 
     assert limit("") == "GOMEMLIMIT=419430400"
     assert limit("256m") == "GOMEMLIMIT=214748364"
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("", 0), ("0", 0), ("512", 512), ("10k", 10240), ("256m", 268435456), ("1G", 1073741824)]
-)
-def test_sizes_are_read_as_docker_reads_them(text: str, size: int) -> None:
-    assert module.bytes_of(text) == size
-
-
-@pytest.mark.parametrize("text", ["much", "5 elephants", "m", "-1", "1.5g"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="^"):
-        module.bytes_of(text)

@@ -81,7 +81,7 @@ def test_an_older_place_of_the_same_data_loses_its_id(tmp_path: Path, monkeypatc
         path.mkdir()
         (path / ".wharf").write_text(f"aa {NAME}\n")
     (tmp_path / "data").write_text(f"aa {old}\n")
-    module.write_state(str(tmp_path), "aa", str(new), str(new))
+    module.write_state(str(tmp_path), str(new), str(new))
     assert (tmp_path / "data").read_text() == f"aa {new}\n"
     assert not (old / ".wharf").exists()
     assert (old / ".wharf-moved").read_text() == f"aa {NAME}\n"
@@ -94,5 +94,5 @@ def test_an_older_place_with_other_data_keeps_its_id(tmp_path: Path, monkeypatch
     old.mkdir()
     (old / ".wharf").write_text("bb other.test\n")
     (tmp_path / "data").write_text(f"aa {old}\n")
-    module.write_state(str(tmp_path), "aa", "/new", "/new")
+    module.write_state(str(tmp_path), "/new", "/new")
     assert (old / ".wharf").exists()

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.wharf.registry.plugins.module_utils import server_info as module
 
-OWN = module.own_containers("registry")
+OWN = ["registry", "registry-before", "registry-read-only"]
 
 
 @pytest.mark.parametrize(
@@ -73,32 +73,20 @@ def test_the_whole_chain_that_is_served_is_compared(chain: Path, served: str) ->
 
     thread = threading.Thread(target=serve)
     thread.start()
-    found = module.served_hash(listener.getsockname()[1])
+    found = module.served_certificates(listener.getsockname()[1])
     thread.join()
     listener.close()
-    assert [found == module.certificate_hash(str(chain / f"{name}.crt")) for name in ("server", "longer")] == [
+    assert [found == module.certificates_in(str(chain / f"{name}.crt")) for name in ("server", "longer")] == [
         served == "server",
         served == "longer",
     ]
 
 
-def test_without_certificates_there_is_no_hash(tmp_path: Path) -> None:
+def test_without_certificates_there_are_none(tmp_path: Path) -> None:
     (tmp_path / "empty.crt").write_text("nothing\n")
-    assert module.certificate_hash(str(tmp_path / "empty.crt")) == ""
-    assert module.certificate_hash(str(tmp_path / "missing.crt")) == ""
+    assert module.certificates_in(str(tmp_path / "empty.crt")) == []
+    assert module.certificates_in(str(tmp_path / "missing.crt")) == []
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     listener.close()
-    assert module.served_hash(port) == ""
-
-
-def test_a_version_that_cannot_be_asked_for_in_time_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    removed: list[str] = []
-
-    def hang(*_: object, **__: object) -> None:
-        raise subprocess.TimeoutExpired("docker", 20)
-
-    monkeypatch.setattr(module.containers, "docker", hang)
-    monkeypatch.setattr(module.containers, "remove", removed.append)
-    assert module.image_version("registry:2.8.3") == ""
-    assert len(removed) == 1
+    assert module.served_certificates(port) == []

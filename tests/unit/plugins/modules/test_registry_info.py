@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import server_info
+from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
 from ansible_collections.wharf.registry.plugins.modules import registry_info as module
 
@@ -23,12 +28,17 @@ def _quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containers, "containers", list)
     monkeypatch.setattr(containers, "container", lambda _name: None)
     monkeypatch.setattr(containers, "image", lambda _reference: IMAGE)
-    monkeypatch.setattr(server_info, "busy", lambda: "")
-    monkeypatch.setattr(server_info, "port_holder", lambda *_: "")
-    monkeypatch.setattr(server_info, "user_of", lambda _uid: "")
-    monkeypatch.setattr(server_info, "answer", lambda *_: "")
+    monkeypatch.setattr(module, "lock", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(module, "port_holder", lambda *_: "")
+    monkeypatch.setattr(module.pwd, "getpwuid", {}.__getitem__)
+    monkeypatch.setattr(module, "answer", lambda *_: "")
+    versions = {"sha256:aa": "2.8.3", "sha256:old": "2.8.2", "sha256:new": "v3.0.0"}
     monkeypatch.setattr(
-        server_info, "image_version", {"sha256:aa": "2.8.3", "sha256:old": "2.8.2", "sha256:new": "3.0.0"}.get
+        containers,
+        "docker",
+        lambda *arguments, **_: subprocess.CompletedProcess(
+            [], 0, f"registry github.com/x {versions[arguments[-2]]}\n"
+        ),
     )
 
 
@@ -49,9 +59,9 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "config": "version: 0.1\n",
         "users": "",
         "bcrypt_cost": 4,
-        "settings": "",
+        "settings": "{}\n",
     }
-    rest = {"image_id": "", "image_layers": [], "refresh": False, "fetched": False, "config_keys": [], "wait": 0}
+    rest = {"image_id": "", "image_layers": [], "refresh": False, "fetched": False, "config_keys": []}
     return {"registry": registry, "allow_downgrade": False, "data_confirm": "", "host": "server", **rest}
 
 
@@ -67,16 +77,17 @@ def test_a_bare_host_has_everything_pending(monkeypatch: pytest.MonkeyPatch, par
     monkeypatch.setattr(module.containers, "engine", lambda: None)
     info, problems = module.inspect(parameters)
     assert problems == []
-    assert info["engine"] is None
-    assert info["pending"] == ["image", "data", "data_id", "directory", "config", "container", "state_file"]
+    assert (info["image"], info["container"]) == ("", "")
+    expected = ["image", "data", "data_id", "directory", "config", "settings", "create", "state_file"]
+    assert info["pending"] == expected
 
 
 def test_a_running_registry_has_no_container_pending(monkeypatch: pytest.MonkeyPatch, parameters: dict) -> None:
     runs(monkeypatch, parameters)
     info, problems = module.inspect(parameters)
     assert problems == []
-    assert {"image", "container", "start", "restart", "answer"} & set(info["pending"]) == set()
-    assert info["problem"] == ""
+    assert {"image", "create", "replace", "start", "restart", "answer"} & set(info["pending"]) == set()
+    assert info["container"] == "c1"
 
 
 def test_a_stopped_container_is_started_and_a_silent_one_is_waited_for(
@@ -85,21 +96,21 @@ def test_a_stopped_container_is_started_and_a_silent_one_is_waited_for(
     runs(monkeypatch, parameters, Running=False)
     assert "start" in module.inspect(parameters)[0]["pending"]
     runs(monkeypatch, parameters)
-    monkeypatch.setattr(server_info, "answer", lambda *_: "no response")
-    info, _ = module.inspect(parameters)
-    assert "answer" in info["pending"]
-    assert info["problem"] == "no response"
+    monkeypatch.setattr(module, "answer", lambda *_: "no response")
+    assert "answer" in module.inspect(parameters)[0]["pending"]
 
 
 @pytest.mark.parametrize(
-    ("served", "pending"), [("", False), ("file", False), ("old", True)], ids=["nothing", "the file's", "an older one"]
+    ("served", "pending"),
+    [([], False), ([b"file"], False), ([b"old"], True)],
+    ids=["nothing", "the file's", "an older one"],
 )
 def test_a_certificate_that_is_served_no_longer_needs_a_restart(
-    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], served: str, pending: bool
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], served: list, pending: bool
 ) -> None:
     parameters["registry"]["tls"] = True
-    monkeypatch.setattr(server_info, "certificate_hash", lambda _path: "file")
-    monkeypatch.setattr(server_info, "served_hash", lambda _port: served)
+    monkeypatch.setattr(server_info, "certificates_in", lambda _path: [b"file"])
+    monkeypatch.setattr(server_info, "served_certificates", lambda _port: served)
     runs(monkeypatch, parameters)
     assert ("restart" in module.inspect(parameters)[0]["pending"]) is pending
 
@@ -125,9 +136,14 @@ def test_the_image_is_fetched_where_it_is_another(
 
 
 def test_what_stands_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
-    monkeypatch.setattr(server_info, "busy", lambda: "back-up is at work on server since 2026-11-28 03:00:00")
-    monkeypatch.setattr(server_info, "port_holder", lambda *_: "the container other")
-    monkeypatch.setattr(server_info, "user_of", lambda _uid: "daemon")
+    @contextlib.contextmanager
+    def held(*_: object, **__: object) -> Iterator[None]:
+        raise BusyError("back-up is at work on server since 2026-11-28 03:00:00: wait until it has finished")
+        yield
+
+    monkeypatch.setattr(module, "lock", held)
+    monkeypatch.setattr(module, "port_holder", lambda *_: "the container other")
+    monkeypatch.setattr(module.pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name="daemon"))
     assert module.inspect(parameters)[1] == [
         "back-up is at work on server since 2026-11-28 03:00:00: wait until it has finished",
         "registry_server_port: 5000 is taken on server by the container other: stop it or choose another port",
@@ -142,7 +158,7 @@ def test_an_older_version_is_refused_once_its_image_is_there(
     info, problems = module.inspect(parameters)
     assert len(problems) == 1
     assert "this would be a downgrade to 2.8.3" in problems[0]
-    assert info["versions"]["change"] == "version 2.8.3 of the registry takes the place of 3.0.0"
+    assert info["version_change"] == "version 2.8.3 of the registry takes the place of 3.0.0"
     assert module.inspect(parameters | {"allow_downgrade": True})[1] == []
     # Not before: what is there may be another image than the one that is fetched.
     assert module.inspect(parameters | {"refresh": True})[1] == []
@@ -161,9 +177,9 @@ def test_a_configuration_that_the_new_version_does_not_understand_is_refused(
 
 def test_a_refresh_that_brings_the_same_image_is_told(monkeypatch: pytest.MonkeyPatch, parameters: dict) -> None:
     runs(monkeypatch, parameters)
-    assert module.inspect(parameters)[0]["versions"] == {}
+    assert module.inspect(parameters)[0]["version_change"] == ""
     info, _ = module.inspect(parameters | {"refresh": True, "fetched": True})
-    assert info["versions"]["change"] == "version 2.8.3 of the registry runs already"
+    assert info["version_change"] == "version 2.8.3 of the registry runs already"
 
 
 def test_what_interrupted_runs_have_left_is_found(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
@@ -182,3 +198,30 @@ def test_other_data_is_refused_unless_it_is_confirmed(parameters: dict[str, Any]
     (problem,) = module.inspect(parameters)[1]
     assert f"registry_server_data: {data} on server holds the data of another registry, other.test" in problem
     assert module.inspect(parameters | {"data_confirm": str(data)})[1] == []
+
+
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [
+        ("/usr/bin/docker-registry github.com/distribution/distribution 2.8.3+ds1\n", "2.8.3+ds1"),
+        ("registry github.com/docker/distribution v2.8.1\n", "2.8.1"),
+        ("exec /usr/bin/registry: no such file or directory\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_program_s_own_output_tells_its_version(monkeypatch: pytest.MonkeyPatch, output: str, version: str) -> None:
+    done = subprocess.CompletedProcess([], 0, output)
+    monkeypatch.setattr(module.containers, "docker", lambda *_, **__: done)
+    assert module.image_version("registry:2.8.3") == version
+
+
+def test_a_version_that_cannot_be_asked_for_in_time_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[str] = []
+
+    def hang(*_: object, **__: object) -> None:
+        raise subprocess.TimeoutExpired("docker", 20)
+
+    monkeypatch.setattr(module.containers, "docker", hang)
+    monkeypatch.setattr(module.containers, "remove", removed.append)
+    assert module.image_version("registry:2.8.3") == ""
+    assert len(removed) == 1

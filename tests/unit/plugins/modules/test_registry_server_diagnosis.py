@@ -1,70 +1,198 @@
-"""What a registry's server tells: the parts that need no engine."""
+"""What a registry's server tells: engine, container, storage and programs, with an engine that is only made up."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import data, lock
+from ansible_collections.wharf.registry.plugins.module_utils import data, lock, server_info
 from ansible_collections.wharf.registry.plugins.modules import registry_server_diagnosis as module
 
-MOUNTINFO = """\
-1012 984 0:57 / / rw,relatime - overlay overlay rw,lowerdir=/a
-1020 1012 8:1 /srv/with\\040space /var/lib/registry {options} - ext4 /dev/sda1 {source}
-1021 1012 8:1 /etc/wharf /wharf ro,relatime - ext4 /dev/sda1 rw
-"""
+# The scheduled programs -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "source", "read_only"),
-    [
-        ("rw,relatime", "rw,errors=remount-ro", False),
-        ("ro,relatime", "rw", True),
-        ("rw,relatime", "ro", True),
-        ("rw,rootcontext=ro_t", "rw", False),
-    ],
-)
-def test_a_mount_is_read_only_by_its_own_options_or_those_of_its_file_system(options, source, read_only):
-    assert module.is_read_only(MOUNTINFO.format(options=options, source=source), data.MOUNT) is read_only
-
-
-def test_the_last_mount_at_a_place_counts():
-    first = MOUNTINFO.format(options="ro", source="ro")
-    assert not module.is_read_only(first + MOUNTINFO.format(options="rw", source="rw"), data.MOUNT)
-    assert not module.is_read_only("", data.MOUNT)
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Return the directory of the results; no unit has failed."""
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(module, "output", lambda *_: "")
+    return tmp_path / "results"
 
 
 @pytest.mark.parametrize("line", ["", "failed", "failed soon", "nonsense", "failed soon no"])
-def test_a_result_that_is_damaged_has_no_content(tmp_path, monkeypatch, line):
-    monkeypatch.setattr(lock, "RESULTS", tmp_path)
-    (tmp_path / "back-up").write_text(line)
-    (tmp_path / "collect-garbage").write_text("failed 1700000000 the disk: it is gone\n")
-    (tmp_path / ".back-up.half").write_text("")
-    failed = {"good": False, "time": 1700000000.0, "message": "the disk: it is gone"}
-    assert module.programs() == {"back-up": None, "collect-garbage": failed}
+def test_a_result_that_is_damaged_is_a_warning(results, line):
+    (results / "back-up").write_text(line)
+    (results / ".back-up.half").write_text("")
+    details = {"program": "back-up", "when": "time unknown", "message": "it does not say why"}
+    assert module.failed_programs() == [("program_failed", details)]
 
 
-@pytest.mark.parametrize("name", ["data", "it's", 'a "b"', "back\\slash", "sp ace: #x"])
-def test_storage_of_a_container_that_does_not_run_is_found_whatever_its_path(tmp_path, name):
-    place = tmp_path / name
-    place.mkdir()
-    (place / ".wharf").touch()
-    mounts = [
-        {"Source": str(place), "Destination": data.MOUNT},
-        {"Source": str(place / ".wharf"), "Destination": module.DATA_ID},
+def test_programs_and_services_that_failed_are_named_once(results, monkeypatch):
+    (results / "renew-certificate").write_text("failed 1700000000 the CA: it is gone\n")
+    (results / "collect-garbage").write_text("ok 1700000000 nothing is due\n")
+    units = "wharf-renew-certificate.service loaded failed\nwharf-back-up.service loaded failed\n"
+    monkeypatch.setattr(module, "output", lambda *_: units)
+    details = {"program": "renew-certificate", "when": "2023-11-14 22:13 UTC", "message": "the CA: it is gone"}
+    assert module.failed_programs() == [
+        ("program_failed", details),
+        ("unit_failed", {"unit": "wharf-back-up.service"}),  # it was killed
     ]
-    inspected = {"Mounts": mounts, "State": {"Status": "exited", "Pid": 0}}
-    found = module.storage(inspected, "/nothing")
-    assert (found["place"], found["has_id"], found["owner"]) == (str(place), True, f"{os.geteuid()}:{os.getegid()}")
-    assert 0 < found["free"] <= found["size"]
-    (place / ".wharf").unlink()
-    assert module.storage(inspected, "/nothing")["has_id"] is False
 
 
-def test_storage_that_is_not_there_has_no_space():
-    assert module.storage(None, "/nothing/there") == {"place": "/nothing/there", "has_id": True}
+# The container and its storage ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inspected(monkeypatch, results, tmp_path):
+    """Return what a made-up engine knows of the registry's container, which is well; tests change it."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/.wharf").touch()
+    found = {
+        "State": {"Status": "running", "Pid": 1, "ExitCode": 0, "Error": "", "Health": {"Status": "healthy"}},
+        "HostConfig": {"PortBindings": {"5000/tcp": [{"HostPort": "5000"}], "5001/tcp": None}},
+        "Mounts": [
+            {"Source": str(tmp_path / "images"), "Destination": data.MOUNT},
+            {"Source": str(tmp_path / "images/.wharf"), "Destination": module.DATA_ID},
+        ],
+        "known": [{"names": ["registry"], "ports": {5000}}],
+        "log": "",
+        "storage": ("ok", {}),
+    }
+    monkeypatch.setattr(module, "running_engine", lambda: object())
+    monkeypatch.setattr(module.containers, "container", lambda _name: None if "gone" in found else found)
+    monkeypatch.setattr(module.containers, "containers", lambda: found["known"])
+    monkeypatch.setattr(module.containers, "docker", lambda *_: subprocess.CompletedProcess([], 0, found["log"]))
+    monkeypatch.setattr(module, "storage_fault", lambda *_: found["storage"])
+    return found
+
+
+def inspect(tmp_path):
+    """Return what the module tells of the container registry, at port 5000."""
+    return module.inspect("registry", 5000, "/nothing", tmp_path)
+
+
+def test_all_is_well(inspected, tmp_path):
+    (tmp_path / "registry.crt").write_text("PEM")
+    found = inspect(tmp_path)
+    assert (found["code"], found["details"], found["warnings_found"]) == ("ok", {"place": f"{tmp_path}/images"}, [])
+    assert (found["certificate"], found["ca"], found["port_holder"]) == ("PEM", "", "")
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "details"),
+    [
+        ({"Status": "exited", "ExitCode": 2}, "one\nbad config\nUsage:\n  registry serve\n", ("bad config", "start")),
+        ({"Status": "exited", "ExitCode": 0}, "something", ("", "start")),
+        ({"Status": "created", "ExitCode": 128, "Error": "no such\ndevice"}, "", ("no such device", "start")),
+        ({"Status": "paused"}, "", ("", "unpause")),
+    ],
+)
+def test_a_container_that_does_not_run_is_told_with_its_reason(inspected, tmp_path, state, log, details):
+    inspected["State"] |= state
+    inspected["log"] = log
+    found = inspect(tmp_path)
+    assert found["code"] == "container_stopped"
+    assert found["details"] == {
+        "place": f"{tmp_path}/images", "status": state["Status"], "log": details[0], "start": details[1]
+    }  # fmt: skip
+
+
+def test_what_the_server_knows_better_than_its_container(inspected, tmp_path, monkeypatch):
+    inspected["known"] = [{"names": ["registry-read-only"], "ports": {5000}}]
+    inspected["State"]["Status"] = "exited"
+    assert inspect(tmp_path)["code"] == "read_only_container"
+    (tmp_path / "images/.wharf").unlink()
+    assert inspect(tmp_path)["code"] == "data_missing"
+    inspected["gone"] = True
+    found = inspect(tmp_path)
+    assert (found["code"], found["details"]) == ("container_absent", {"place": "/nothing"})
+    monkeypatch.setattr(module, "running_engine", lambda: None)
+    monkeypatch.setattr(module.shutil, "which", lambda _name: None)
+    assert inspect(tmp_path)["code"] == "engine_absent"
+    monkeypatch.setattr(module.shutil, "which", lambda _name: "/usr/sbin/dockerd")
+    assert inspect(tmp_path)["code"] == "engine_stopped"
+
+
+def test_another_port_that_is_published_is_told(inspected, tmp_path):
+    inspected["HostConfig"]["PortBindings"]["5000/tcp"] = [{"HostPort": "5443"}]
+    found = inspect(tmp_path)
+    assert (found["code"], found["details"]["published"]) == ("other_port", ["5443"])
+
+
+@pytest.mark.parametrize("code", ["ok", "disk_low"])
+def test_health_counts_where_the_storage_is_not_to_blame(inspected, tmp_path, code):
+    inspected["State"]["Health"]["Status"] = "unhealthy"
+    inspected["storage"] = (code, {})
+    assert inspect(tmp_path)["code"] == "container_unhealthy"
+    inspected["storage"] = ("disk_full", {})
+    assert inspect(tmp_path)["code"] == "disk_full"
+
+
+def test_a_disk_that_is_nearly_full_is_a_warning(inspected, tmp_path):
+    inspected["storage"] = ("disk_low", {"free": "200.0 MiB"})
+    found = inspect(tmp_path)
+    assert found["code"] == "ok"
+    details = {"free": "200.0 MiB", "place": f"{tmp_path}/images"}
+    assert found["warnings_found"] == [{"code": "disk_low", "details": details}]
+
+
+@pytest.mark.parametrize(
+    ("known", "processes", "holder"),
+    [
+        ([{"names": ["web"], "ports": {5000}}], "", "the container web"),
+        ([{"names": ["registry"], "ports": {5000}}], "docker-proxy", ""),
+        ([], "nginx", "nginx"),
+        ([], "docker-proxy", ""),  # of an engine that was stopped
+    ],
+)
+def test_what_else_has_the_port_is_told(inspected, tmp_path, monkeypatch, known, processes, holder):
+    inspected["known"] = known
+    monkeypatch.setattr(server_info, "output", lambda *_: f'users:(("{processes}",pid=1,fd=3))')
+    assert inspect(tmp_path)["port_holder"] == holder
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "b"', "back\\slash", "sp ace: #x"])
+def test_storage_is_found_whatever_its_path(inspected, tmp_path, name):
+    inspected["Mounts"][0]["Source"] = str(tmp_path / name)
+    assert inspect(tmp_path)["details"]["place"] == str(tmp_path / name)
+
+
+GIGABYTE = 1024**3
+GOOD = {"f_files": 1000, "f_ffree": 900, "f_frsize": 4096, "f_bavail": GIGABYTE, "f_blocks": 2 * GIGABYTE, "f_flag": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "details"),
+    [
+        ({}, "ok", {"free": "4.0 TiB"}),
+        ({"f_bavail": 0}, "disk_full", {"free": "0 bytes"}),
+        ({"f_ffree": 3}, "disk_full", {"free": "3 inodes"}),
+        ({"f_files": 0, "f_ffree": 0}, "ok", {"free": "4.0 TiB"}),
+        ({"f_bavail": 50000}, "disk_low", {"free": "195.3 MiB"}),
+        ({"f_bavail": GIGABYTE // 10}, "disk_low", {"free": "409.6 GiB"}),
+    ],
+)
+def test_free_space_is_judged(monkeypatch, changes, code, details):
+    monkeypatch.setattr(module.Path, "read_text", lambda *_: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
+    monkeypatch.setattr(module, "unwritable", lambda *_: "")
+    monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD | changes))
+    assert module.storage_fault(1, "/data") == (code, details)
+
+
+def test_storage_that_cannot_be_written_is_named(monkeypatch):
+    monkeypatch.setattr(module.Path, "read_text", lambda *_: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
+    monkeypatch.setattr(module, "unwritable", lambda _root, uid, gid: f"{data.MOUNT}/{uid}/{gid}")
+    monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD))
+    monkeypatch.setattr(module.os, "stat", lambda _path: SimpleNamespace(st_uid=0, st_gid=1))
+    owners = {"container_user": "7:8", "owner": "0:1"}
+    assert module.storage_fault(1, "/data") == ("wrong_owner", {"directory": "/data/7/8", **owners})
+    monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD | {"f_flag": os.ST_RDONLY}))
+    assert module.storage_fault(1, "/data") == ("mounted_read_only", {})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")

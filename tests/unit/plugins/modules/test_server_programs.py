@@ -68,13 +68,13 @@ class Host:
 def any_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files belong to whoever runs the tests."""
     monkeypatch.setattr("os.fchown", lambda *_: None)
-    read = module.Changes.file.__globals__["read_entry"]
+    read = module.Changes.put.__globals__["read_entry"]
 
     def as_root(path: str) -> Entry | None:
         found = read(path)
         return found and found._replace(uid=0, gid=0)
 
-    monkeypatch.setitem(module.Changes.file.__globals__, "read_entry", as_root)
+    monkeypatch.setitem(module.Changes.put.__globals__, "read_entry", as_root)
 
 
 @pytest.fixture

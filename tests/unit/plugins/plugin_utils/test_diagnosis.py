@@ -20,6 +20,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
 LINKS = (PLUGINS / "module_utils/client_links.py").read_text("utf-8")
 JUDGE = (PLUGINS / "plugin_utils/diagnosis.py").read_text("utf-8")
+SERVER = (PLUGINS / "modules/registry_server_diagnosis.py").read_text("utf-8").partition("import json")[2]
 SETTINGS = {"name": "reg.test", "port": 5000, "trust": "private_ca", "address": "", "container": "registry"}
 NOW = datetime.now(UTC)
 
@@ -44,58 +45,13 @@ def certificate(starts: int = -10, ends: int = 300, name: str = "reg.test") -> x
 GOOD = certificate()
 
 
-CONTAINER = {
-    "status": "running",
-    "exit_code": 0,
-    "error": "",
-    "health": "healthy",
-    "published": ["5000"],
-    "log": "",
-}
-DATA = {
-    "place": "/data",
-    "has_id": True,
-    "user": "59500:59500",
-    "unwritable": "",
-    "read_only": False,
-    "owner": "59500:59500",
-    "size": 4096 * 10_000_000,
-    "free": 4096 * 5_000_000,
-    "inodes": 1000,
-    "free_inodes": 900,
-}
-
-
 def pem(*certificates: x509.Certificate) -> str:
     return "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in certificates)
 
 
-def server(**changes: object) -> dict[str, object]:
-    """Return the result of registry_server_diagnosis on a good server; `changes` are of it, its container or data."""
-    container, data, result = dict(CONTAINER), dict(DATA), {}
-    for key, value in changes.items():
-        (container if key in CONTAINER else data if key in DATA else result)[key] = value
-    address = {"local": "192.0.2.1", "scope": "global"}
-    return {
-        "clock": time.time(),
-        "interfaces": [{"ifname": "eth0", "addr_info": [address]}],
-        "certificate": pem(GOOD),
-        "ca": "",
-        "programs": {},
-        "failed_units": [],
-        "listeners": ["docker-proxy"],
-        "engine": "running",
-        "publishers": [],
-        "container": container,
-        "data": data,
-        **result,
-    }
-
-
-def without_engine(state: str) -> dict[str, object]:
-    """Return the result on a server whose engine does not run."""
-    result = server(engine=state, listeners=[])
-    return {key: value for key, value in result.items() if key not in ("publishers", "container", "data")}
+def server(code: str = "ok", /, **changes: object) -> dict[str, object]:
+    """Return the registered result of registry_server_diagnosis; details and the rest as given."""
+    return {"addresses": ["192.0.2.1"], "ca": "", "port_holder": "", **client(code), **changes}
 
 
 def client(code: str = "ok", /, **changes: object) -> dict[str, object]:
@@ -111,6 +67,7 @@ def client(code: str = "ok", /, **changes: object) -> dict[str, object]:
     }
 
 
+STOPPED = server("container_stopped", details={"status": "exited", "log": "bad", "start": "start"})
 UNREACHABLE = {"unreachable": True, "msg": "Task failed: ssh: no route"}
 
 
@@ -144,16 +101,24 @@ def test_every_code_of_the_module_has_a_verdict():
 
 
 def test_every_verdict_is_used():
-    judge = JUDGE[JUDGE.index("class Finding") :]
-    states = {"engine_absent", "engine_stopped"}  # f"engine_{state}"
-    unknown = diagnosis.VERDICTS.keys() - codes_of_the_module() - states
-    assert [code for code in unknown if f'"{code}"' not in judge] == []
+    judges = JUDGE[JUDGE.index("class Finding") :] + SERVER
+    unknown = diagnosis.VERDICTS.keys() - codes_of_the_module()
+    assert [code for code in unknown if f'"{code}"' not in judges] == []
+
+
+def test_every_code_of_the_server_s_module_has_a_verdict():
+    codes = set(re.findall(r'(?:return|append\(\(|code =) \(?"(\w+)"(?! in)', SERVER)) | {
+        "unit_failed",
+        "engine_absent",
+    }
+    assert len(codes) > 10
+    assert codes <= diagnosis.VERDICTS.keys()
 
 
 def test_a_verdict_names_only_what_is_known():
-    sources = LINKS + JUDGE
+    sources = LINKS + JUDGE + SERVER
     known = set(re.findall(r"\b(\w+)=", sources)) | set(re.findall(r'"(\w+)":', sources)) | {"name", "port", "trust"}
-    known |= set(re.findall(r'fields\["(\w+)"\]', JUDGE)) | {"container"}
+    known |= set(re.findall(r'(?:fields|details)\["(\w+)"\]', JUDGE + SERVER)) | {"container"}
     phrases = [
         text for phrase in diagnosis.PHRASES.values() for text in ([phrase] if isinstance(phrase, str) else phrase)
     ]
@@ -182,69 +147,60 @@ def test_every_phrase_is_used_and_stands_before_those_that_use_it():
 def test_all_is_well():
     found = judged(server(), client())
     assert [one["broken"] for one in found.values()] == [False, False]
-    assert found["server"]["certificate_ends"] == pytest.approx((NOW + timedelta(days=300)).timestamp(), abs=1)
 
 
 @pytest.mark.parametrize(
     ("server_result", "client_result", "code", "words"),
     [
         # The server knows why.
+        (STOPPED, client("refused"), "container_stopped", "does not run (exited: bad)"),
+        (STOPPED, client("filtered"), "container_stopped", "`docker start registry` on server"),
         (
-            server(status="exited", exit_code=2, log="bad config"),
-            client("refused"),
-            "container_stopped",
-            "bad",
-        ),
-        (server(status="exited"), client("filtered"), "container_stopped", "(exited)"),
-        (
-            server(status="exited", has_id=False),
+            server("data_missing", details={"place": "/data"}),
             client("refused"),
             "data_missing",
             "its images are not in /data",
         ),
-        (server(container=None), client("refused"), "container_absent", "not there on server"),
-        (without_engine("stopped"), client("refused"), "engine_stopped", "the engine of server does not run"),
-        (without_engine("absent"), client("refused"), "engine_absent", "no Docker engine on server"),
-        (
-            server(status="exited", listeners=["nginx"]),
-            client("ca_missing"),
-            "port_taken",
-            "nginx answers on port 5000",
-        ),
-        (server(status="exited", listeners=["nginx"]), client("not_http"), "port_taken", "stop nginx on server"),
-        (server(status="exited", publishers=["registry-read-only"]), client("ok"), "read_only_container", "--recover"),
-        (
-            server(status="exited", publishers=["web"]),
-            client("not_registry"),
-            "port_taken",
-            "stop the container web on",
-        ),
-        (
-            server(status="paused", publishers=["registry"]),
-            client("no_response"),
-            "container_stopped",
-            "docker unpause registry",
-        ),
+        (server("container_absent"), client("refused"), "container_absent", "not there on server"),
+        (server("engine_stopped"), client("refused"), "engine_stopped", "the engine of server does not run"),
+        (server("engine_absent"), client("refused"), "engine_absent", "no Docker engine on server"),
+        (STOPPED | {"port_holder": "nginx"}, client("ca_missing"), "port_taken", "nginx answers on port 5000"),
+        (STOPPED | {"port_holder": "nginx"}, client("not_http"), "port_taken", "stop nginx on server"),
+        (server("read_only_container"), client("ok"), "read_only_container", "--recover"),
         (server(), client("no_response"), "no_response", "although the container runs on server"),
-        (server(size=409600, free=0), client(), "disk_full", "/data on server has 0 bytes left"),
-        (server(free_inodes=3), client(), "disk_full", "3 inodes"),
-        (server(read_only=True), client(), "mounted_read_only", "mount -o remount,rw /data"),
-        (server(unwritable="/var/lib/registry"), client("unhealthy"), "wrong_owner", "chown -R 59500:59500 /data`"),
         (
-            server(published=["5001"]),
+            server("disk_full", details={"place": "/data", "free": "0 bytes"}),
+            client(),
+            "disk_full",
+            "/data on server has 0 bytes left",
+        ),
+        (
+            server("mounted_read_only", details={"place": "/data"}),
+            client(),
+            "mounted_read_only",
+            "mount -o remount,rw /data",
+        ),
+        (
+            server("wrong_owner", details={"directory": "/data", "container_user": "1:1"}),
+            client("unhealthy"),
+            "wrong_owner",
+            "chown -R 1:1 /data`",
+        ),
+        (
+            server("other_port", details={"published": ["5001"]}),
             client("refused"),
             "other_port",
             "publishes port 5001, but wharf_registry_port is 5000",
         ),
         (
-            server(published=["5001"], listeners=["nginx"]),
+            server("other_port", details={"published": ["5001"]}, port_holder="nginx"),
             client("not_registry"),
             "other_port",
             "publishes port 5001",
         ),
         # An engine that is stopped may leave the registry running (live-restore).
-        (without_engine("stopped"), client("ca_missing"), "ca_missing", "trust-registry.yml"),
-        (without_engine("stopped"), client(), "ok", "all is well"),
+        (server("engine_stopped"), client("ca_missing"), "ca_missing", "trust-registry.yml"),
+        (server("engine_stopped"), client(), "ok", "all is well"),
         # Only the client knows.
         (
             server(),
@@ -312,47 +268,24 @@ def test_provided_certificate_is_not_renewed_by_a_playbook():
     assert "renews" not in found["client"]["do"]
 
 
-FAILED = {"good": False, "time": 1700000000.0, "message": "the CA: it is gone"}
-
-
-def warned(**changes: object) -> list[dict[str, str]]:
-    """Return the warnings about a server that is well otherwise."""
-    return judged(server(**changes), client())["server"]["warnings"]
-
-
 @pytest.mark.parametrize(("trust", "remedy"), [("private_ca", "playbooks/rotate-ca.yml"), ("provided", "new CA")])
 def test_a_ca_that_ends_soon_is_a_warning_with_the_way_to_another(trust, remedy):
     soon, late = (pem(certificate(ends=ends)) for ends in (80, 100))
     found = judged(server(ca=soon), client(), trust=trust)["server"]["warnings"]
     assert [one["code"] for one in found] == ["ca_soon"]
     assert remedy in found[0]["do"]
-    assert warned(ca=late) == []
     # While one follows the other, the next one counts.
-    assert warned(ca=soon + late) == []
+    for good in (late, soon + late):
+        assert judged(server(ca=good), client(), trust=trust)["server"]["warnings"] == []
 
 
-def test_a_program_that_failed_is_named_with_its_message():
-    (one,) = warned(programs={"renew-certificate": FAILED})
-    assert one["code"] == "program_failed"
-    assert "wharf renew-certificate failed on server (2023-11-14 22:13 UTC): the CA: it is gone" in one["what"]
-    assert "wharf renew-certificate" in one["do"]
-
-
-def test_a_result_that_cannot_be_read_is_a_warning_too():
-    assert [one["code"] for one in warned(programs={"back-up": None})] == ["program_failed"]
-
-
-def test_programs_that_ended_well_are_no_warning():
-    assert (
-        warned(programs={"renew-certificate": {"good": True, "time": 1700000000.0, "message": "nothing is due"}}) == []
-    )
-
-
-def test_a_service_that_was_killed_is_a_warning_and_one_that_left_a_result_is_no_second():
-    units = ["wharf-renew-certificate.service", "wharf-back-up.service"]
-    found = warned(programs={"renew-certificate": FAILED}, failed_units=units)
-    assert [one["code"] for one in found] == ["program_failed", "unit_failed"]
-    assert "wharf-back-up.service" in found[1]["what"]
+def test_a_warning_of_the_server_is_told_with_its_details():
+    details = {"program": "renew-certificate", "when": "2023-11-14 22:13 UTC", "message": "the CA: it is gone"}
+    result = server(warnings_found=[{"code": "program_failed", "details": details}])
+    for clients in ({}, {"server": client()}):
+        (one,) = diagnosis.diagnosis({"server": result}, clients, SETTINGS)["verdicts"]["server"]["warnings"]
+        assert "wharf renew-certificate failed on server (2023-11-14 22:13 UTC): the CA: it is gone" in one["what"]
+        assert "wharf renew-certificate" in one["do"]
 
 
 @pytest.mark.parametrize("reached", [True, False])
@@ -364,15 +297,9 @@ def test_certificate_that_ends_soon_is_a_warning_once(reached):
     assert found["client"]["broken"] is False
 
 
-def test_disk_that_is_nearly_full_is_a_warning():
-    found = judged(server(free=DATA["size"] // 20), client())
-    assert not found["server"]["broken"]
-    assert [one["code"] for one in found["server"]["warnings"]] == ["disk_low"]
-
-
 def test_damaged_blob_is_named_with_its_place():
     details = {"image": "a:1", "what": "layer", "expected": f"sha256:{'ab' * 32}", "found": "sha256:0"}
-    found = judged(server(), client("digest", details=details))
+    found = judged(server(details={"place": "/data"}), client("digest", details=details))
     assert f"rm -r /data/docker/registry/v2/blobs/sha256/ab/{'ab' * 32}; docker restart" in found["client"]["do"]
 
 

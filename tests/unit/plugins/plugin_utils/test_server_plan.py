@@ -147,6 +147,16 @@ def test_settings_that_cannot_work_are_named(changes: dict[str, Any], line: str)
     assert made["problems"][0].startswith(line)
 
 
+@pytest.mark.parametrize("limit", ["much", "5 elephants", "m", "-1"])
+def test_a_memory_limit_that_is_no_size_is_refused(limit: str) -> None:
+    assert "is not a size" in module.server_plan({**SETTINGS, "memory_limit": limit}, BASE)["problems"][0]
+
+
+@pytest.mark.parametrize("limit", ["", "0", "512", "10k", "256m", "1G", None])
+def test_a_memory_limit_is_read_as_docker_reads_it(limit: str | None) -> None:
+    assert plan(memory_limit=limit)["registry"]["memory_limit"] == limit
+
+
 def test_passwords_are_given_or_generated_or_still_missing(tmp_path: Path) -> None:
     (tmp_path / "ci").write_text("generated\n")
     users = [{"name": "ci"}, {"name": "dev", "password": "kD8-xQ2_vLm4Rt7Zp1Wc"}, {"name": "new"}]
@@ -157,6 +167,46 @@ def test_passwords_are_given_or_generated_or_still_missing(tmp_path: Path) -> No
 
 def test_an_image_that_is_not_used_is_not_judged() -> None:
     plan(image_source="distro", image="", image_archive="/no/file")
+
+
+# The configuration ------------------------------------------------------------------------------
+
+OWN = {
+    "log": {"level": "error", "accesslog": {"disabled": True}},
+    "storage": {"filesystem": {"rootdirectory": "/data"}, "cache": {"blobdescriptor": "inmemory"}},
+}
+
+
+def test_dicts_are_merged_and_values_replaced():
+    merged = module.merged_config(OWN, {"log": {"level": "debug"}}, {"http": {"addr": ":5000"}})
+    assert merged["log"] == {"level": "debug", "accesslog": {"disabled": True}}
+    assert merged["http"] == {"addr": ":5000"}
+    assert merged["storage"] == OWN["storage"]
+
+
+def test_null_takes_a_key_away():
+    assert module.merged_config(OWN, {"log": {"accesslog": None}})["log"] == {"level": "error"}
+
+
+def test_another_driver_replaces_the_file_system():
+    merged = module.merged_config(OWN, {"storage": {"s3": {"bucket": "images"}}})
+    assert merged["storage"] == {"s3": {"bucket": "images"}, "cache": {"blobdescriptor": "inmemory"}}
+
+
+def test_an_option_of_the_storage_is_no_driver():
+    merged = module.merged_config(OWN, {"storage": {"delete": {"enabled": True}}})
+    assert set(merged["storage"]) == {"filesystem", "cache", "delete"}
+
+
+def test_arguments_stay_as_they_are():
+    before = repr(OWN)
+    module.merged_config(OWN, {"log": {"level": "debug"}, "storage": {"s3": {}}})
+    assert repr(OWN) == before
+
+
+def test_the_keys_of_a_configuration_are_named_by_their_paths():
+    config = {"redis": {"addrs": ["redis:6379"], "pool": {"maxidle": 16}, "db": None}, "storage": None}
+    assert module.config_keys(config) == ["redis", "redis.addrs", "redis.pool", "redis.pool.maxidle"]
 
 
 # What the role's specification says, before any of this is asked ----------------------------------

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers, server_container, server_run
+from ansible_collections.wharf.registry.plugins.module_utils import (
+    containers,
+    server_container,
+    server_data,
+    server_info,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.modules import registry_container as module
 
 
 class CutOffError(Exception):
@@ -80,15 +84,12 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
         good = found["State"]["Running"] and found["Image"] != "bad"
         return "" if good else "the registry does not answer as reg.test:5000"
 
-    @contextlib.contextmanager
-    def lock(*_: object) -> Iterator[None]:
-        yield
-
-    monkeypatch.setattr(server_run, "answer", answer)
-    monkeypatch.setattr(server_run, "certificates", lambda _registry: {"file": "new", "served": made.served})
-    monkeypatch.setattr(server_run, "lock", lock)
-    monkeypatch.setattr(server_run.time, "sleep", lambda _seconds: None)
-    monkeypatch.setattr(server_run, "write_state", lambda path, *what: Path(path, "data").write_text(str(what)))
+    monkeypatch.setattr(module, "answer", answer)
+    monkeypatch.setattr(module, "pending_files", lambda *_: {})
+    monkeypatch.setattr(server_info, "certificates_in", lambda _path: ["new"])
+    monkeypatch.setattr(server_info, "served_certificates", lambda _port: [made.served])
+    monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(server_data, "write_atomic", lambda path, content: Path(path).write_bytes(content))
     (tmp_path / "data-directory").mkdir()
     (tmp_path / "data-directory/.wharf").write_text("aa reg.test\n")
     return made
@@ -101,17 +102,17 @@ def registry(directory: Path, **changes: Any) -> dict[str, Any]:
     return {**known, "image": "good", "config": "old", **changes}
 
 
-def run(directory: Path, check_mode: bool = False, **changes: Any) -> server_run.Run:
+def run(directory: Path, check_mode: bool = False, **changes: Any) -> module.Run:
     """Run the container."""
-    made = server_run.Run(registry(directory, **changes), 60, check_mode)
-    made.start()
+    made = module.Run(registry(directory, **changes), check_mode)
+    made.start(validate=True, timeout=60)
     return made
 
 
 def test_the_first_container_is_created_and_started_once(engine: Engine, tmp_path: Path) -> None:
-    assert run(tmp_path).actions == ["created"]
+    assert run(tmp_path).actions == ["create"]
     assert [call for call in engine.calls if "remove" not in call] == ["create registry", "start registry"]
-    assert "aa" in (tmp_path / "data").read_text()
+    assert (tmp_path / "data").read_text() == f"aa {tmp_path}/data-directory\n"
 
 
 def test_a_container_that_is_right_is_left_alone(engine: Engine, tmp_path: Path) -> None:
@@ -126,9 +127,9 @@ def test_a_stopped_container_is_started_and_one_with_an_old_certificate_restarte
 ) -> None:
     run(tmp_path)
     engine.containers["registry"]["State"]["Running"] = False
-    assert run(tmp_path).actions == ["started"]
+    assert run(tmp_path).actions == ["start"]
     engine.served = "old"
-    assert run(tmp_path).actions == ["restarted"]
+    assert run(tmp_path).actions == ["restart"]
     assert engine.calls.count("create registry") == 1
 
 
@@ -137,7 +138,7 @@ def test_the_one_that_runs_goes_on_until_its_successor_is_made(engine: Engine, t
     engine.calls.clear()
     (tmp_path / "config.yml.before").write_text("old")
     changed = run(tmp_path, config="new")
-    assert (changed.actions, changed.differences) == (["replaced"], ["Labels"])
+    assert (changed.actions, changed.differences) == (["replace"], ["Labels"])
     assert engine.calls == [
         "rename registry registry-before",
         "create registry",
@@ -200,12 +201,12 @@ def test_whatever_cuts_a_run_off_the_next_one_rolls_back(engine: Engine, tmp_pat
     assert before in [found["Id"] for found in engine.containers.values()]
 
     engine.cut_off_after = -1
-    recovered = server_run.Run(registry(tmp_path), 60, False)
+    recovered = module.Run(registry(tmp_path), False)
     recovered.recover()
     assert {name: found["Id"] for name, found in engine.containers.items()} == {"registry": before}
     assert engine.containers["registry"]["State"]["Running"]
     if calls:  # otherwise nothing was done, and the next run goes on
-        assert recovered.actions == ["rolled_back"]
+        assert recovered.actions == ["rollback"]
         assert (tmp_path / "config.yml").read_text() == "old"
 
 
@@ -220,12 +221,12 @@ def test_a_configuration_that_was_kept_for_another_container_does_not_come_back(
 
 
 def test_check_mode_tells_what_would_be_done(engine: Engine, tmp_path: Path) -> None:
-    assert run(tmp_path, check_mode=True).actions == ["created"]
+    assert run(tmp_path, check_mode=True).actions == ["create"]
     run(tmp_path)
     engine.calls.clear()
-    assert run(tmp_path, check_mode=True, config="new").actions == ["replaced"]
+    assert run(tmp_path, check_mode=True, config="new").actions == ["replace"]
     engine.served = "old"
-    assert run(tmp_path, check_mode=True).actions == ["restarted"]
+    assert run(tmp_path, check_mode=True).actions == ["restart"]
     assert engine.calls == []
 
 
@@ -233,3 +234,24 @@ def test_the_comparison_is_that_of_the_settings(engine: Engine, tmp_path: Path) 
     run(tmp_path)
     wanted = server_container.settings(registry(tmp_path))
     assert server_container.differences(wanted, engine.containers["registry"], "good") == []
+
+
+def test_files_are_written_before_the_container_is_touched(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "pending_files", lambda *_: {"config": ()})
+    monkeypatch.setattr(module, "diff_of", lambda _files: [{"prepared": "lines"}])
+    monkeypatch.setattr(module, "write_files", lambda *_: engine.calls.append("write"))
+    checked = run(tmp_path, check_mode=True)
+    assert (checked.actions, checked.diff, engine.calls) == (["config", "create"], [{"prepared": "lines"}], [])
+    assert run(tmp_path).actions == ["config", "create"]
+    assert engine.calls[:2] == ["write", "create registry"]
+    engine.calls.clear()
+
+    def refuse(*_: object) -> None:
+        raise WharfError("the registry refuses this configuration")
+
+    monkeypatch.setattr(module, "write_files", refuse)
+    with pytest.raises(WharfError, match="^the registry refuses this configuration$"):
+        run(tmp_path, config="loud")
+    assert engine.calls == []

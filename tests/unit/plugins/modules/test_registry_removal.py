@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import containers
-from ansible_collections.wharf.registry.plugins.module_utils import server_removal as module
+from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
+from ansible_collections.wharf.registry.plugins.modules import registry_removal as module
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
 def remove(directory: Path, data: str = "", check_mode: bool = False) -> list[str]:
     """Remove the registry, and return what went but for directories of the system."""
-    removal = module.Removal(check_mode)
-    removal.remove("registry", f"{directory}/registry", data)
-    return [thing.replace(f"{directory}/", "") for thing in removal.removed]
+    changes = Changes(check_mode)
+    module.remove(changes, "registry", f"{directory}/registry", data)
+    return [thing.replace(f"{directory}/", "") for thing in changes.paths]
 
 
 THINGS = ["container registry", "container registry-before", "image wharf-registry:distro", "registry", "registry.json"]
@@ -66,7 +67,7 @@ def test_of_a_mounted_disk_only_the_content_goes(
     engine: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.os.path, "ismount", lambda _path: True)
-    assert remove(tmp_path, f"{tmp_path}/data")[-1] == "all in data"
+    assert remove(tmp_path, f"{tmp_path}/data")[-1] == "data/docker"
     assert os.listdir(tmp_path / "data") == []
     assert remove(tmp_path, f"{tmp_path}/data") == []
 
