@@ -15,16 +15,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from ..containers import cli
 from ..data import directory
 from ..errors import WharfError
 from ..files import free_bytes
-from ..lock import lock
 from ..storage import Storage
 from ..text import human_bytes, one_line
-from .docker import docker, ignore_signals
-from .options import add_json, add_wait
-from .outcome import perform
-from .server import Server
+from .registry import Registry
+from .task import Task, add_wait, ignore_signals
 
 OWN = {".wharf", ".wharf-copy", ".wharf-moved", "lost+found"}  # at the top of the data: not copied, not removed
 RESERVE = 64 << 20  # bytes that must stay free
@@ -36,56 +34,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "place", metavar="PLACE", help="the directory (an absolute path) or the volume (a name) to move the data to"
     )
     step = parser.add_mutually_exclusive_group(required=True)
-    step.add_argument("--plan", action="store_const", dest="step", const="plan", help="only say what it would do")
-    step.add_argument("--copy", action="store_const", dest="step", const="copy", help="the long part")
-    step.add_argument("--finish", action="store_const", dest="step", const="finish", help="the rest, and the switch")
+    for name, purpose in (
+        ("plan", "only say what it would do"), ("copy", "the long part"), ("finish", "the rest, and the switch"),
+    ):  # fmt: skip
+        step.add_argument(f"--{name}", action="store_const", dest="step", const=name, help=purpose)
     add_wait(parser)
-    add_json(parser)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do one step; return the exit code."""
-    return perform(options, step, record=False)  # whoever moves it sees how it ends
-
-
-def step(options: argparse.Namespace) -> dict[str, object]:
-    """Do one step, and return what it was about: "from", "to", "done" before it, "bytes" and "message"."""
-    if options.step == "plan":
-        return Move(options.place).plan("would be")
-    with lock("move-data", options.wait):
-        move = Move(options.place)
-        result = move.plan("were")
-        if not result["done"]:
-            move.copy() if options.step == "copy" else move.finish()
-        return result
+def run(task: Task) -> str:
+    """Do one step; the result says what it is about: "from", "to", "done" before it, "bytes"."""
+    if task.options.step == "plan":
+        return Move(task).plan("would be")
+    with task.lock():
+        move = Move(task)
+        message = move.plan("were")
+        if not task.result["done"]:
+            move.copy() if task.options.step == "copy" else move.finish()
+    return message
 
 
 class Move:
-    """From where the data was deployed to another place."""
+    """The old place and the new one."""
 
-    def __init__(self, place: str) -> None:
-        """Find both places.
+    def __init__(self, task: Task) -> None:
+        """Find the places.
 
         Raises:
-            WharfError: the registry was never deployed.
+            WharfError: this registry was never deployed.
         """
-        self.server, self.place = Server(), place
-        self.id, self.old_place = self.server.recorded()
+        self.task, self.place, self.registry = task, task.options.place, Registry()
+        self.id, self.old_place = self.registry.recorded()
         if not self.id:
             raise WharfError(
                 "nothing is known of this registry's data: run playbooks/deploy-registry.yml with the old place first"
             )
-        self.old, self.new = locate(self.old_place), locate(place)
+        self.old, self.new = (
+            directory(place) or Path("/var/lib/docker/volumes", place, "_data")
+            for place in (self.old_place, self.place)
+        )
 
-    def plan(self, verb: str) -> dict[str, object]:
-        """Return what there is to copy, in the words of somebody who "would be" or "were" asked for it.
+    def plan(self, verb: str) -> str:
+        """Say what there is to copy, in the words of somebody who "would be" or "were" asked for it.
 
         Raises:
             WharfError: it is refused.
         """
-        result: dict[str, object] = {"from": self.old_place, "to": self.place, "done": True, "bytes": 0}
+        result = {"from": self.old_place, "to": self.place, "done": True, "bytes": 0}
+        self.task.result.update(result)
         if self.old_place == self.place or data_id(self.new / ".wharf") == self.id:
-            return result | {"message": f"{self.place} has the images already"}
+            return self.task.line(f"{self.place} has the images already")
         if self.id not in (data_id(self.old / ".wharf"), data_id(self.old / ".wharf-moved")):
             raise WharfError(
                 f"{self.old_place} does not hold the images of this registry ({self.id}): is its disk mounted?"
@@ -96,14 +93,17 @@ class Move:
             raise WharfError(
                 f"{self.place} is not empty, and what lies there is no copy that was begun here: choose an empty place"
             )
-        needed = size(self.old) - size(self.new)
-        if needed + RESERVE > free_bytes(self.new):
+        needed, free = size(self.old) - size(self.new), free_bytes(self.new)
+        if needed + RESERVE > free:
             raise WharfError(
-                f"{self.place} has {human_bytes(free_bytes(self.new))} free, and {human_bytes(needed + RESERVE)} are"
+                f"{self.place} has {human_bytes(free)} free, and {human_bytes(needed + RESERVE)} are"
                 " needed: choose a larger place"
             )
-        message = f"{human_bytes(max(needed, 0))} {verb} copied from {self.old_place} to {self.place}"
-        return result | {"done": False, "bytes": needed, "message": f"{message}; {self.old_place} stays as it is"}
+        self.task.result.update(done=False, bytes=needed)
+        return self.task.line(
+            f"{human_bytes(max(needed, 0))} {verb} copied from {self.old_place} to {self.place};"
+            f" {self.old_place} stays as it is"
+        )
 
     def copy(self) -> None:
         """Make the new place like the old one, and compare each blob that was written with its digest.
@@ -112,8 +112,7 @@ class Move:
             WharfError: it cannot be copied, or was not written as it was read.
         """
         if not self.place.startswith("/"):
-            docker("volume", "create", self.place)
-            self.new = locate(self.place)
+            cli("volume", "create", self.place)
         self.new.mkdir(parents=True, exist_ok=True)
         marker = self.new / ".wharf-copy"  # its time: what was written before that is verified
         if not marker.exists():
@@ -121,7 +120,7 @@ class Move:
             os.utime(marker, (0, 0))
         start = time.time()
         rsync(self.old, self.new)
-        original, copy = Storage(self.old / self.server.root), Storage(self.new / self.server.root)
+        original, copy = self.storages()
         for path in copy.top.glob("blobs/*/*/*/data"):
             digest = f"{path.parents[2].name}:{path.parent.name}"
             written = path.stat().st_ctime >= marker.stat().st_mtime
@@ -130,16 +129,20 @@ class Move:
                 raise WharfError(f"{path} was not written as it was read: check that disk")
         os.utime(marker, (start, start))
 
+    def storages(self) -> list[Storage]:
+        """Return the storage in the old place and the one in the new."""
+        return [Storage(self.registry.storage_in(place)) for place in (self.old, self.new)]
+
     def finish(self) -> None:
         """Stop the registry, copy the rest, and let the data ID change its place; the registry stays stopped then.
 
         Raises:
             WharfError: the copy is not like the old data; the registry goes on there.
         """
-        docker("stop", self.server.container)
+        cli("stop", self.registry.container)
         try:
             self.copy()
-            before, after = (Storage(path / self.server.root).summary() for path in (self.old, self.new))
+            before, after = (storage.summary() for storage in self.storages())
             worse = [problem for problem in after["problems"] if problem not in before["problems"]]
             if worse or {**before, "problems": 0} != {**after, "problems": 0}:
                 raise WharfError(
@@ -147,20 +150,15 @@ class Move:
                     f" {'; '.join(worse) or (before, after)}"
                 )
         except BaseException:
-            docker("start", self.server.container, check=False)
+            cli("start", self.registry.container, check=False)
             raise
         ignore_signals()
         # First it goes here, then it comes there: never are there two places to start from.
-        if (self.old / ".wharf").exists():
+        with suppress(FileNotFoundError):
             (self.old / ".wharf").rename(self.old / ".wharf-moved")
         shutil.copy2(self.old / ".wharf-moved", self.new / ".wharf")
         (self.new / ".wharf-copy").unlink()
         os.sync()
-
-
-def locate(place: str) -> Path:
-    """Return where a directory or a volume lies, or will."""
-    return directory(place) or Path("/var/lib/docker/volumes", place, "_data")
 
 
 def data_id(path: Path) -> str:
@@ -174,10 +172,10 @@ def data_id(path: Path) -> str:
 def size(root: Path) -> int:
     """Return how many bytes the files below a directory have; what goes meanwhile does not count."""
     total = 0
-    for directory_path, _, names in os.walk(root):
+    for place, _, names in os.walk(root):
         for name in set(names) - OWN:
             with suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(directory_path, name)).st_size
+                total += os.lstat(os.path.join(place, name)).st_size
     return total
 
 

@@ -5,21 +5,20 @@ The exit code is 3 when something is not well: the container does not run, the c
 
 from __future__ import annotations
 
-import argparse
 import ssl
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from .. import data
+from ..errors import WharfError
+from ..files import free_bytes
 from ..lock import local_time, lock_holder, read_result
+from ..openssl import openssl
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
-from .docker import docker
-from .options import Output, add_json
-from .registry import free_bytes, read_settings
+from .registry import Registry
 from .repair import STATE as REPAIR_STATE
+from .task import Task
 
 DAY = 86400
 RUNS = {
@@ -32,81 +31,59 @@ RUNS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    add_json(parser)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print the status; return the exit code."""
-    now = time.time()
-    status = collect(read_settings(), now)
-    output = Output(options.json)
-    output.result = status | {"lines": []}
-    for line in table(rows(status, now)):
-        output.line(line)
-    output.close()
-    return 3 if status["problems"] else 0
-
-
-def collect(settings: dict[str, Any], now: float) -> dict[str, Any]:
-    """Return the status: what --json prints.
-
-    Args:
-        settings: the registry's, as read_settings returns them.
-        now: seconds since 1970.
-    """
-    inspected = data.container(settings["container"])
+def run(task: Task) -> str:
+    """Print the status."""
+    registry, now = Registry.deployed(), time.time()
     holder = lock_holder()
     results = {name: result._asdict() if (result := read_result(name)) else None for name in RUNS}
     status = {
-        "registry": f"{settings['name']}:{settings['port']}",
-        "container": container_status(settings["container"], inspected),
-        "certificate": certificate_status(settings["ca"], now),
-        "storage": storage_status(settings, inspected),
+        "registry": f"{registry.name}:{registry.port}",
+        "container": container_status(registry),
+        "certificate": certificate_status(registry.ca, now),
+        "storage": storage_status(registry),
         "results": results,
         "lock": holder._asdict() if holder else None,
     }
-    return status | {"problems": problems(status)}
+    status["problems"] = problems(status)
+    task.result.update(status)
+    for line in table(rows(status, now)):
+        task.line(line)
+    return "; ".join(status["problems"])
 
 
-def container_status(name: str, inspected: dict[str, Any] | None) -> dict[str, Any]:
+def container_status(registry: Registry) -> dict[str, Any]:
     """Return name, state, image and version of the registry's container."""
-    if inspected is None:
-        return {"name": name, "state": "absent", "health": "", "image": "", "version": "", "since": ""}
+    inspected = registry.inspected or {"State": {"Status": "absent"}, "Config": {}}
     state = inspected["State"]
-    version = ""
-    if state["Status"] == "running":
-        output = docker("exec", name, inspected["Path"], "--version", check=False)
-        version = output.split()[-1].lstrip("v") if output else ""
     return {
-        "name": name,
+        "name": registry.container,
         "state": state["Status"],
         "health": state.get("Health", {}).get("Status", ""),
-        "image": inspected["Config"]["Image"],
-        "version": version,
-        "since": state["StartedAt"],
+        "image": inspected["Config"].get("Image", ""),
+        "version": registry.version() if state["Status"] == "running" else "",
+        "since": state.get("StartedAt", ""),
     }
 
 
 def certificate_status(ca: str, now: float) -> dict[str, Any] | None:
     """Return when the certificate beside the CA's file ends; None where there is none, or it cannot be read."""
-    if not ca or not (path := Path(ca).with_name("registry.crt")).exists():
+    if not ca:
         return None
-    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
+    path = Path(ca).with_name("registry.crt")
+    try:
+        text = openssl("x509", "-noout", "-enddate", "-in", path)
+    except WharfError:
         return None
-    end = ssl.cert_time_to_seconds(done.stdout.strip().partition("=")[2])
+    end = ssl.cert_time_to_seconds(text.strip().partition("=")[2])
     return {"path": str(path), "end": end, "days": int((end - now) // DAY)}
 
 
-def storage_status(settings: dict[str, Any], inspected: dict[str, Any] | None) -> dict[str, Any]:
+def storage_status(registry: Registry) -> dict[str, Any]:
     """Return the storage's driver, and for a file system where it lies, what the images take, and what is free."""
-    path = data.mounted_at(inspected)
-    if settings["driver"] != "filesystem" or path is None or not path.is_dir():
-        return {"driver": settings["driver"], "path": str(path or "")}
-    root = path / Path(settings["root"]).relative_to(data.MOUNT)
+    path = registry.mounted
+    if registry.driver != "filesystem" or path is None or not path.is_dir():
+        return {"driver": registry.driver, "path": str(path or "")}
+    root = registry.storage_in(path)
     used = sum(file.stat().st_size for file in Storage(root).top.glob("blobs/*/*/*/data")) if root.is_dir() else 0
     return {"driver": "filesystem", "path": str(path), "used": used, "free": free_bytes(path)}
 
@@ -121,38 +98,36 @@ def problems(status: dict[str, Any]) -> list[str]:
         found.append(f"the container {container['name']} is unhealthy")
     if certificate and certificate["days"] < 0:
         found.append("the certificate has expired")
-    found += [f"{name} failed" for name, result in status["results"].items() if result and not result["good"]]
-    return found
+    return found + [f"{name} failed" for name, result in status["results"].items() if result and not result["good"]]
 
 
 def rows(status: dict[str, Any], now: float) -> list[tuple[str, str]]:
     """Return the status as lines for people: what, and how it is."""
     container, certificate, storage = status["container"], status["certificate"], status["storage"]
     state = container["state"] + (f", {container['health']}" if container["health"] else "")
-    since = f" since {container['since'][:16].replace('T', ' ')} UTC" if container["state"] == "running" else ""
-    lines = [
-        ("registry", status["registry"]),
-        ("container", f"{container['name']}: {state}{since}"),
-        ("image", f"{container['image'] or 'unknown'}, version {container['version'] or 'unknown'}"),
-    ]
+    if container["state"] == "running":
+        state += f" since {container['since'][:16].replace('T', ' ')} UTC"
+    ends, runs = "none", dict(RUNS)
     if certificate:
-        days, when = certificate["days"], local_time(certificate["end"])
-        lines.append(
-            ("certificate", f"ends in {pluralize(days, 'day')}, {when}" if days >= 0 else f"has expired, {when}")
-        )
+        days = certificate["days"]
+        ends = f"ends in {pluralize(days, 'day')}" if days >= 0 else "has expired"
+        ends += f", {local_time(certificate['end'])}"
     else:
-        lines.append(("certificate", "none"))
+        del runs["renew-certificate"]
+    room = f"driver {storage['driver']} {storage['path']}".strip()
     if "used" in storage:
         room = f"{human_bytes(storage['used'])} used, {human_bytes(storage['free'])} free in {storage['path']}"
-        lines.append(("storage", room))
-    else:
-        lines.append(("storage", f"driver {storage['driver']} {storage['path']}".strip()))
-    runs = {name: purpose for name, purpose in RUNS.items() if certificate or name != "renew-certificate"}
-    lines += [(purpose, _run_line(name, status["results"][name], now)) for name, purpose in runs.items()]
     lock = status["lock"]
     since = f" since {local_time(lock['since'])}" if lock and lock["since"] else ""
-    lines.append(("at work", f"{lock['name']}{since}" if lock else "nothing"))
-    return lines
+    return [
+        ("registry", status["registry"]),
+        ("container", f"{container['name']}: {state}"),
+        ("image", f"{container['image'] or 'unknown'}, version {container['version'] or 'unknown'}"),
+        ("certificate", ends),
+        ("storage", room),
+        *((purpose, _run_line(name, status["results"][name], now)) for name, purpose in runs.items()),
+        ("at work", f"{lock['name']}{since}" if lock else "nothing"),
+    ]
 
 
 def _run_line(name: str, result: dict[str, Any] | None, now: float) -> str:
