@@ -31,6 +31,11 @@ def directory(data: str) -> Path | None:
     return Path(volume["Mountpoint"]) if volume else None
 
 
+def location(data: str) -> Path:
+    """Return where a directory or a volume lies, or will."""
+    return directory(data) or Path("/var/lib/docker/volumes", data, "_data")
+
+
 def _ask(path: str) -> dict[str, Any] | None:
     """Return what the engine answers; None where it knows no such thing, or does not answer."""
     with suppress(WharfError):

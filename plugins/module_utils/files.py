@@ -48,6 +48,15 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
         raise
 
 
+def read_text(path: str | Path) -> str:
+    """Return a file's text; empty where there is none or it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def free_bytes(path: Path) -> int:
     """Return the bytes that are free where a path is, or will be."""
     space = os.statvfs(next(place for place in (path, *path.parents) if place.exists()))

@@ -151,18 +151,9 @@ def copy_link(link: Path, copy: Path) -> None:
 
 def make_snapshot(restic: Restic, registry: Registry, tags: dict[str, str]) -> dict[str, Any]:
     """Back up the staged links, the blobs and the files of the registry; return restic's summary."""
-    data = registry.path
-    description = {
-        "name": restic.name,
-        "port": registry.port,
-        "image": registry.inspected["Config"]["Image"] if registry.inspected else "",
-        "data": str(data),
-        "directories": {kind: str(path) for kind, path in restic.directories.items()},
-        "tags": tags,
-    }
-    text, file = json.dumps(description, indent=1, sort_keys=True), STAGE / "wharf.json"
-    if not file.exists() or file.read_text() != text:
-        file.write_text(text)
+    data, directories = registry.path, {kind: str(path) for kind, path in restic.directories.items()}
+    description = {"name": restic.name, "data": str(data), "directories": directories, "tags": tags}
+    (STAGE / "wharf.json").write_text(json.dumps(description, indent=1, sort_keys=True))
     places = [path for path in (STAGE, data / TREE / "blobs", *restic.directories.values()) if path.is_dir()]
     (STATE / "places").write_text("".join(f"{place}\n" for place in places))
     # Blobs are compressed already, and never change: their size and time tell whether they are known.

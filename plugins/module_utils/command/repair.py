@@ -28,7 +28,7 @@ from typing import Any
 
 from ..containers import cli
 from ..errors import BusyError, DamageError, WharfError
-from ..files import free_bytes, write_atomic
+from ..files import free_bytes, read_text, write_atomic
 from ..lock import read_result
 from ..manifests import blobs
 from ..storage import Storage
@@ -68,13 +68,12 @@ def run(task: Task) -> str:
     if options.list:
         task.result["paths"] = [task.line(str(path)) for path in find_faults(registry.storage)]
         return ""
-    before, now = read_state(), current_state(registry)
-    if options.if_needed and not is_needed(registry, before, now):
-        write_state(before | now)
-        return ""
-    faults = find_faults(registry.storage)  # takes as long as it takes, and keeps nobody waiting
-    if options.if_needed and not (faults or before.get("paused") or before.get("removed") or last_failure(before)):
-        write_state(now | {"again": False})
+    before, now = json.loads(read_text(STATE) or "{}"), current_state(registry)
+    needed = not options.if_needed or is_needed(registry, before, now)
+    faults = find_faults(registry.storage) if needed else []  # takes as long as it takes, and keeps nobody waiting
+    unfinished = needed and (before.get("paused") or before.get("removed") or last_failure(before))
+    if options.if_needed and not (faults or unfinished):
+        write_state(before | now | {"again": False})
         return ""
     task.record, options.wait = True, 0 if options.if_needed else 60
     try:
@@ -85,6 +84,59 @@ def run(task: Task) -> str:
             raise
         task.record = False  # it will run again soon
         return ""
+
+
+def repair_registry(
+    task: Task, registry: Registry, faults: list[Path], before: dict[str, Any], now: dict[str, Any]
+) -> str:
+    """Repair the registry's faults; return the message.
+
+    Raises:
+        WharfError: an image was lost, or there is no room for something that must be written.
+    """
+    if before.get("paused") and registry.inspected["State"]["Paused"]:
+        cli("unpause", registry.container)  # a run was killed at the worst moment
+    removed = set(before.get("removed", []))
+    repairs = Repairs(registry.storage, removed)
+    if faults or removed:
+        repairs.repair(faults, lambda: paused(registry, before))
+        if registry.caches and repairs.removed - removed:
+            cli("restart", registry.container)  # it would still know what is gone
+    for sentence in repairs.done:
+        task.line(sentence)
+    task.result["changed"] = bool(repairs.done)
+    reported = LOST.finditer(last_failure(before))
+    lost = [match[0] for match in reported if not is_whole(registry.storage, *match.groups())]
+    problems = list(dict.fromkeys(lost + repairs.lost))
+    if repairs.waiting:
+        problems.append(f"{pluralize(len(repairs.waiting), 'link')} can only be written when there is room: make room")
+    # What was repaired is looked at once more: a push that was under way may have made more of it.
+    state = {"again": bool(faults), "removed": sorted(repairs.removed - removed), "failure": "; ".join(problems)}
+    write_state(now | state)
+    if problems:
+        raise WharfError("; ".join(problems))
+    return f"{pluralize(len(repairs.done), 'fault')} repaired" if repairs.done else task.line("nothing to repair")
+
+
+@contextlib.contextmanager
+def paused(registry: Registry, before: dict[str, Any]) -> Iterator[None]:
+    """Let the registry do nothing for a moment; clients only wait.
+
+    The engine pauses a process only between its calls of the system. So what is empty still is not being written: often
+    the registry has it open all the same, because it forgets a file that it could not write. And nothing has to start
+    again, which a full disk could prevent.
+    """
+    if registry.status() != "running":
+        yield
+        return
+    write_state(before | {"again": True, "paused": True})
+    try:
+        cli("pause", registry.container)
+        yield
+    finally:
+        cli("unpause", registry.container, check=False)
+        if registry.status() == "paused":
+            cli("unpause", registry.container)  # which tells why
 
 
 # Whether it is needed -----------------------------------------------------------------------------
@@ -126,14 +178,6 @@ def writes_failed(log: str, before: list[int], now: list[int]) -> bool:
         return REFUSED.search(file.read(now[1] - before[1])) is not None
 
 
-def read_state() -> dict[str, Any]:
-    """Return the state of the last run; nothing when there was none."""
-    try:
-        return json.loads(STATE.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
 def write_state(state: dict[str, Any]) -> None:
     """Keep the state for the next run."""
     write_atomic(str(STATE), json.dumps(state).encode())
@@ -153,8 +197,9 @@ def find_faults(storage: Storage) -> list[Path]:
     find = ["find", str(storage.top), "-name", "_uploads", "-prune"]  # uploads: the registry itself removes them
     done = subprocess.run([*find, "-o", "-type", "f", "-size", "0", "-print0"], capture_output=True)
     paths = [Path(os.fsdecode(path)) for path in done.stdout.split(b"\0") if path]
-    for name in storage.repositories():
-        paths += [storage.tag_link(name, tag).parent.parent for tag in storage.tag_names(name)]
+    paths += [
+        storage.tag_link(name, tag).parents[1] for name in storage.repositories() for tag in storage.tag_names(name)
+    ]
     paths = [path for path in paths if is_fault(path)]
     if paths:
         time.sleep(SETTLED)
@@ -214,24 +259,23 @@ class Repairs:
         self, faults: list[Path], without_writers: Callable[[], contextlib.AbstractContextManager[None]]
     ) -> None:
         """Repair faults, as they were a moment ago, in a context in which nobody writes."""
-        storage = self.storage
+        storage, places = self.storage, [self.place(path) for path in faults]
         # Before anybody has to wait. As long as a layer's link is empty, no manifest that needs it is taken.
-        with_faults = {place[1] for place in map(self.place, faults) if place and place[2] == "_layers"}
-        self.layers = {name: self.needed_blobs(name) for name in with_faults}
+        self.layers = {name: self.needed_blobs(name) for name, part, _ in places if part == "_layers"}
         with without_writers():
             faults = [path for path in faults if is_fault(path)]
             for path in faults:
-                if path.name not in ("data", "link") and path.is_file():  # what version 3 writes before it has its name
+                if path.is_file() and path.name not in ("data", "link"):  # version 3 writes it before it has its name
                     self.remove(path, f"{path.relative_to(storage.top)} was empty: removed")
                 elif path.is_relative_to(storage.top / "blobs"):
                     self.remove(path.parent, f"the blob {digest_of(path)} was empty: removed")
                     self.removed.add(digest_of(path))
             affected = self.remove_links()
-            # What is removed makes a little room for what is written. What tags lead to comes after the links to it.
-            for path in sorted(faults, key=lambda path: "/_manifests/tags/" in str(path)):
-                if path.exists() and path.name == "link" and path.parent.name != "current":
-                    self.repair_link(path)
-            tags = {place.group(1, 3) for place in map(self.place, faults) if place and place[3]}
+            # What is removed makes a little room for what is written. The tags' links come after those of manifests.
+            for link in sorted(faults, key=lambda path: "/_manifests/tags/" in str(path)):
+                if link.name == "link" and link.parent.name != "current" and link.exists():
+                    self.repair_link(link)
+            tags = {(name, tag) for name, _, tag in map(self.place, faults) if tag}
             tags |= {(name, tag) for name in affected for tag in storage.tag_names(name)}
             for name, tag in sorted(tags):
                 self.repair_tag(name, tag)
@@ -241,9 +285,10 @@ class Repairs:
                 if not is_whole(storage, name, tag):
                     self.lost.append(f"{name}:{tag} ({digest}) is lost: push it again")
 
-    def place(self, path: Path) -> re.Match[str] | None:
-        """Return where in a repository a path is: its name, the part of it, and the tag."""
-        return PLACE.match(path.relative_to(self.storage.top).as_posix())
+    def place(self, path: Path) -> tuple[str, str, str]:
+        """Return the repository of a path, the part of it, such as _layers, and the tag; empty where there is none."""
+        found = PLACE.match(path.relative_to(self.storage.top).as_posix())
+        return found.group(1, 2, 3) if found else ("", "", "")
 
     def needed_blobs(self, name: str) -> set[str]:
         """Return the blobs that the manifests of a repository need."""
@@ -259,23 +304,17 @@ class Repairs:
     def remove_links(self) -> set[str]:
         """Remove the links to manifests that were removed; return the repositories that had any."""
         affected = set()
-        for name in self.storage.repositories() if self.removed else ():
-            for digest in self.removed:
-                number = digest.replace(":", "/")
-                for part in (
-                    f"_layers/{number}",
-                    f"_manifests/revisions/{number}",
-                    f"_manifests/tags/*/index/{number}",
-                ):
-                    for directory in list(self.storage.repository(name).glob(part)):
+        for digest in self.removed:
+            for name in self.storage.repositories():
+                for part in ("_layers", "_manifests/revisions", "_manifests/tags/*/index"):
+                    for directory in self.storage.repository(name).glob(f"{part}/{digest.replace(':', '/')}"):
                         self.remove(directory, f"{name}: the link to {digest} led nowhere: removed")
                         affected.add(name)
         return affected
 
     def is_good(self, link: Path) -> bool:
         """Tell whether what a link of a repository leads to is there, and belongs to the repository."""
-        name, part, tag = self.place(link).group(1, 2, 3)
-        digest = digest_of(link)
+        (name, part, tag), digest = self.place(link), digest_of(link)
         if part == "_layers":
             return digest in self.layers[name]
         # Also where the revision's own link has to wait for room.
@@ -287,26 +326,25 @@ class Repairs:
         """Add a sentence to what was done, or to what must wait for room."""
         try:
             yield
+            self.done.append(sentence)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self.waiting.append(sentence)
-        else:
-            self.done.append(sentence)
 
     def repair_link(self, link: Path) -> None:
         """Repair a link that is empty: write it if what it leads to is good."""
-        name, digest = self.place(link)[1], digest_of(link)
+        name, digest = self.place(link)[0], digest_of(link)
         if self.is_good(link):
-            with self.writing(f"{name}: the link to {digest} was empty: written"), link.open("a") as file:
-                file.write(digest)
+            with self.writing(f"{name}: the link to {digest} was empty: written"):
+                link.write_text(digest)
         else:
             self.remove(link.parent, f"{name}: the link to {digest} led nowhere: removed")
 
     def repair_tag(self, name: str, tag: str) -> None:
         """Repair a tag of a repository whose links are repaired."""
         current = self.storage.tag_link(name, tag)
-        directory = current.parent.parent
+        directory = current.parents[1]
         if is_fault(directory) or is_fault(current):
             pushed = [link for link in directory.glob("index/*/*/link") if self.is_good(link)]
             if not pushed:
@@ -322,56 +360,3 @@ class Repairs:
             # Only a push that was acknowledged gets so far. An older image under its tag would be worse than none.
             shutil.rmtree(directory)
             self.lost.append(f"{name}:{tag} ({digest}) is lost: push it again")
-
-
-@contextlib.contextmanager
-def paused(registry: Registry, before: dict[str, Any]) -> Iterator[None]:
-    """Let the registry do nothing for a moment; clients only wait.
-
-    The engine pauses a process only between its calls of the system. So what is empty still is not being written: often
-    the registry has it open all the same, because it forgets a file that it could not write. And nothing has to start
-    again, which a full disk could prevent.
-    """
-    if registry.status() != "running":
-        yield
-        return
-    write_state(before | {"again": True, "paused": True})
-    try:
-        cli("pause", registry.container)
-        yield
-    finally:
-        cli("unpause", registry.container, check=False)
-        if registry.status() == "paused":
-            cli("unpause", registry.container)  # which tells why
-
-
-def repair_registry(
-    task: Task, registry: Registry, faults: list[Path], before: dict[str, Any], now: dict[str, Any]
-) -> str:
-    """Repair the registry's faults; return the message.
-
-    Raises:
-        WharfError: an image was lost, or there is no room for something that must be written.
-    """
-    if before.get("paused") and registry.inspected["State"]["Paused"]:
-        cli("unpause", registry.container)  # a run was killed at the worst moment
-    removed = set(before.get("removed", []))
-    repairs = Repairs(registry.storage, removed)
-    if faults or removed:
-        repairs.repair(faults, lambda: paused(registry, before))
-        if registry.caches and repairs.removed - removed:
-            cli("restart", registry.container)  # it would still know what is gone
-    for sentence in repairs.done:
-        task.line(sentence)
-    task.result["changed"] = bool(repairs.done)
-    reported = LOST.finditer(last_failure(before))
-    still_lost = [match[0] for match in reported if not is_whole(registry.storage, *match.groups())]
-    problems = list(dict.fromkeys([*still_lost, *repairs.lost]))
-    if repairs.waiting:
-        problems.append(f"{pluralize(len(repairs.waiting), 'link')} can only be written when there is room: make room")
-    # What was repaired is looked at once more: a push that was under way may have made more of it.
-    state = {"again": bool(faults), "removed": sorted(repairs.removed - removed), "failure": "; ".join(problems)}
-    write_state(now | state)
-    if problems:
-        raise WharfError("; ".join(problems))
-    return f"{pluralize(len(repairs.done), 'fault')} repaired" if repairs.done else task.line("nothing to repair")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import filecmp
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ..containers import cli
-from ..data import directory
+from ..data import location
 from ..errors import WharfError
-from ..files import free_bytes, write_atomic
+from ..files import free_bytes, read_entry, write_atomic
 from ..restic import Restic, significant_lines
 from ..storage import Storage
 from ..text import human_bytes, pluralize
@@ -78,7 +78,7 @@ class Job:
             WharfError: there is none, or it is damaged.
         """
         self.options, self.result = task.options, task.result
-        self.restic, self.registry = Restic.configured(), Registry()
+        self.restic, self.registry = Restic.configured(), Registry(must_exist=False)
         self.snapshot = self._choose(task.options.snapshot)
         self.title = f"{self.snapshot['short_id']} of {self.snapshot['time'][:16]}"
         description = self._read("dump", "--no-lock", self.snapshot["id"], STAGE / "wharf.json")
@@ -126,66 +126,27 @@ class Job:
 
     def restore_all(self) -> str:
         """Replace the data, the CA, the certificate and the users; keep what was there. Return the message."""
-        place, data = self.target()
-        wanted = pluralize(len(self.tags), "tag")
-        if self.options.plan and not (data and data.is_dir()):
+        mounted, wanted = self.registry.mounted, pluralize(len(self.tags), "tag")
+        place = self.options.data or str(mounted or self.registry.place)
+        if not place:
+            raise WharfError("there is no registry here: give a directory or volume for the images with --data")
+        data = location(place)
+        if mounted and mounted != data:
+            raise WharfError(
+                f"wharf_registry_data: is {place}, but the registry's container keeps its images in {mounted}:"
+                " move the data first, or name the place where it is"
+            )
+        if self.options.plan and not data.is_dir():
             return f"would restore {wanted} into {place}"
         if not self.options.plan:
-            data = self.create_data(place)
-        data = self.registry.storage_in(data)
-        storage = Storage(data)
+            self.create(place)
+        storage = Storage(data := self.registry.storage_in(data))
         present = pluralize(len(storage.all_tags()), "tag")
         if storage.repositories() and self.options.confirm != self.restic.name:
             raise WharfError(
                 f"there is a registry in {data}, with {present}: to replace it with the snapshot {self.title}"
                 f" ({wanted}), set wharf_restore_confirm: {self.restic.name}. What is there now is kept"
             )
-        self.require_room(data)
-        if self.options.plan:
-            return f"would replace {present} in {data} by {wanted}"
-        with staging_dir(data) as staging:
-            self.unpack(staging)
-            tree, old_data = staging / STAGED, staging / Path(self.contents["data"]).relative_to("/")
-            (tree / TREE / "blobs").unlink()  # a link to the directory of then
-            if (old_data / TREE / "blobs").is_dir():  # a registry that was never pushed to has none
-                (old_data / TREE / "blobs").rename(tree / TREE / "blobs")
-            remove_unreferenced(tree)
-            verify_restored(Storage(tree), self.tags)
-            chown_tree(tree, data)
-            self.result.update(tags=len(self.tags), kept=self.replace_all(staging, data))
-        return f"{wanted} restored, each blob verified"
-
-    def target(self) -> tuple[str, Path | None]:
-        """Return the directory or volume to restore into, and where it lies; None for a volume that is not there yet.
-
-        Raises:
-            WharfError: it is not where the registry has its data.
-        """
-        mounted = self.registry.mounted
-        place = self.options.data or str(mounted or self.registry.recorded()[1])
-        if not place:
-            raise WharfError("there is no registry here: give a directory or volume for the images with --data")
-        data = directory(place)
-        if mounted and mounted != data:
-            raise WharfError(
-                f"wharf_registry_data: is {place}, but the registry's container keeps its images in {mounted}:"
-                " move the data first, or name the place where it is"
-            )
-        return place, data
-
-    def create_data(self, place: str) -> Path:
-        """Return the directory to restore into, created for the registry's user if it is missing."""
-        if not place.startswith("/"):
-            cli("volume", "create", place)
-        path = directory(place)
-        assert path
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if path.stat().st_uid == 0:
-            os.chown(path, self.options.uid, self.options.uid)
-        return path
-
-    def require_room(self, data: Path) -> None:
-        """Raise WharfError when the whole snapshot has no room beside the data."""
         output = self.restic.output("stats", self.snapshot["id"], "--mode", "restore-size", "--json", "--no-lock")
         needed, free = json.loads(output)["total_size"] + RESERVE, free_bytes(data)
         if free < needed:
@@ -193,23 +154,49 @@ class Job:
                 f"there is no room in {data}: the restored data lies beside the old until all of it is there and"
                 f" verified, {human_bytes(needed)} are needed and {human_bytes(free)} are free"
             )
+        if self.options.plan:
+            return f"would replace {present} in {data} by {wanted}"
+        with staging_dir(data) as staging:
+            tree = self.unpack_all(staging)
+            verify_restored(Storage(tree), self.tags)
+            chown(tree, data)
+            self.result.update(tags=len(self.tags), kept=self.replace_all(staging, tree, data))
+        return f"{wanted} restored, each blob verified"
 
-    def replace_all(self, staging: Path, data: Path) -> list[str]:
+    def create(self, place: str) -> None:
+        """Create the directory or volume to restore into, for the registry's user, if it is missing."""
+        if not place.startswith("/"):
+            cli("volume", "create", place)
+        path = location(place)
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if path.stat().st_uid == 0:
+            os.chown(path, self.options.uid, self.options.uid)
+
+    def unpack_all(self, staging: Path) -> Path:
+        """Restore the snapshot into a directory; return the one there that is a registry's storage."""
+        self.unpack(staging)
+        tree, old = staging / STAGED, staging / Path(self.contents["data"]).relative_to("/")
+        (tree / TREE / "blobs").unlink()  # a link to the directory of then
+        if (old / TREE / "blobs").is_dir():  # a registry that was never pushed to has none
+            (old / TREE / "blobs").rename(tree / TREE / "blobs")
+        remove_unreferenced(tree)
+        return tree
+
+    def replace_all(self, staging: Path, tree: Path, data: Path) -> list[str]:
         """Put everything in its place, with the registry stopped; return what was kept of that which was there."""
-        stamp = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+        stamp = f"before-restore-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
         running = bool(self.registry.inspected) and self.registry.inspected["State"]["Running"]
         ignore_signals()
         if running:
             cli("stop", self.registry.container)
         try:
             kept = self.restore_files(staging, stamp)
-            old = swap(staging / STAGED / "docker", data / "docker", data / f"before-restore-{stamp}")
+            return kept + swap(tree / "docker", data / "docker", data / stamp)
         finally:
             if running:
                 cli("start", self.registry.container)
-                with suppress(WharfError):  # deploying says why
+                with suppress(WharfError):  # its deployment comes next, and says why
                     wait_until_ready(self.registry)
-        return kept + ([str(old)] if old else [])
 
     def restore_files(self, staging: Path, stamp: str) -> list[str]:
         """Put CA, certificate and users in their places; return the copies of directories that were there and differ.
@@ -219,22 +206,21 @@ class Job:
         kept = []
         for kind, place in self.restic.directories.items():
             source = staging / Path(self.contents["directories"][kind]).relative_to("/")
-            files = [path for path in source.glob("*") if path.is_file() and path.name not in NOT_RESTORED]
-            same, _, _ = filecmp.cmpfiles(source, place, [path.name for path in files], shallow=False)
-            if len(same) == len(files):
+            paths = [path for path in source.glob("*") if path.is_file() and path.name not in NOT_RESTORED]
+            files = {str(place / path.name): read_entry(str(path)) for path in paths}
+            if all(read_entry(path) == entry for path, entry in files.items()):
                 continue
             if place.is_dir():
-                copy = place.with_name(f"{place.name}.before-restore-{stamp}")
+                copy = place.with_name(f"{place.name}.{stamp}")
                 shutil.copytree(place, copy)
                 copy.chmod(0o700)
                 kept.append(str(copy))
             else:
                 place.mkdir(parents=True)
                 shutil.copystat(source, place)
-                os.chown(place, source.stat().st_uid, source.stat().st_gid)
-            for path in files:
-                info = path.stat()
-                write_atomic(str(place / path.name), path.read_bytes(), info.st_mode & 0o7777, info.st_uid, info.st_gid)
+                chown(place, source)
+            for path, entry in files.items():
+                write_atomic(path, entry.content, entry.mode, entry.uid, entry.gid)
         return kept
 
     # One repository -----------------------------------------------------------------------------------------------
@@ -261,7 +247,7 @@ class Job:
         with staging_dir(data) as staging:
             restored, missing = self.unpack_repository(staging, running, name)
             verify_restored(restored, wanted, [name])
-            chown_tree(staging / STAGED, data)
+            chown(staging / STAGED, data)
             publish(restored, running, data)
         self.result.update(tags=len(wanted), kept=[f"{tag} led to {current[tag]}" for tag in moved])
         return f"{tags} of {name} restored; {pluralize(missing, 'blob')} had been missing or damaged"
@@ -331,30 +317,25 @@ def verify_restored(storage: Storage, tags: dict[str, str], names: list[str] | N
         )
 
 
-def chown_tree(tree: Path, data: Path) -> None:
-    """Give all that was restored to the registry's user."""
-    owner = data.stat()
-    for path in (tree, *tree.rglob("*")):
-        os.chown(path, owner.st_uid, owner.st_gid)
-        if path.is_dir():
-            path.chmod(0o755)
+def chown(path: Path, like: Path) -> None:
+    """Give a directory and all that is in it to the owner and group of another one."""
+    subprocess.run(["chown", "--recursive", f"--reference={like}", path], check=True)
 
 
-def swap(new: Path, old: Path, kept: Path) -> Path | None:
-    """Put a directory in the place of another in one step; return where the old one is now, None if there was none."""
+def swap(new: Path, old: Path, kept: Path) -> list[str]:
+    """Put a directory in the place of another in one step; return where the old one is now, if there was one."""
     if not old.exists():
         new.rename(old)
-        return None
+        return []
     kept.mkdir(mode=0o700)
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     at_cwd, exchange = -100, 2
-    if renameat2 is None or renameat2(at_cwd, bytes(new), at_cwd, bytes(old), exchange) != 0:
+    if ctypes.CDLL(None).renameat2(at_cwd, bytes(new), at_cwd, bytes(old), exchange) != 0:
         # A file system that cannot: two steps.
         old.rename(kept / "docker")
         new.rename(old)
     else:
         new.rename(kept / "docker")
-    return kept
+    return [str(kept)]
 
 
 def publish(restored: Storage, running: Storage, data: Path) -> None:
@@ -368,13 +349,7 @@ def publish(restored: Storage, running: Storage, data: Path) -> None:
 
     for file in sorted((path for path in restored.top.rglob("*") if path.is_file()), key=rank):
         destination = running.top / file.relative_to(restored.top)
-        make_directories(destination.parent, data)
+        for parent in reversed([parent for parent in destination.parents if not parent.exists()]):
+            parent.mkdir()
+            chown(parent, data)
         file.replace(destination)  # nothing happens to the registry's own blobs: the two are one file
-
-
-def make_directories(path: Path, data: Path) -> None:
-    """Make a directory below the data, and those above it, for the registry's user."""
-    if not path.exists():
-        make_directories(path.parent, data)
-        path.mkdir()
-        os.chown(path, data.stat().st_uid, data.stat().st_gid)

@@ -33,7 +33,7 @@ RUNS = {
 
 def run(task: Task) -> str:
     """Print the status."""
-    registry, now = Registry.deployed(), time.time()
+    registry, now = Registry(), time.time()
     holder = lock_holder()
     results = {name: result._asdict() if (result := read_result(name)) else None for name in RUNS}
     status = {

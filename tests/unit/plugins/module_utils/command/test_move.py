@@ -32,6 +32,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     (old / ".wharf").write_text("aa reg.test\n")
     (tmp_path / "data").write_text(f"aa {old}\n")
     monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
+    (tmp_path / "registry.json").write_text("{}")
     monkeypatch.setattr(registry, "CONFIGURATION", tmp_path)
     monkeypatch.setattr(registry.data, "container", lambda name: None)
     monkeypatch.setattr(move, "rsync", copy_tree)
@@ -50,7 +51,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def do(new: Path, step: str = "plan") -> dict[str, object]:
     """Do one step of a move."""
-    own = task.Task(Namespace(subcommand="move-data", json=True, place=str(new), step=step, wait=0))
+    steps = {name: name == step for name in ("plan", "copy", "finish")}
+    own = task.Task(Namespace(subcommand="move-data", json=True, wait=0, place=str(new), **steps))
     own.result["message"] = move.run(own)
     return own.result
 

@@ -38,14 +38,15 @@ def test_data_without_a_container_is_where_it_was_deployed_last(tmp_path, deploy
     place.mkdir()
     (tmp_path / "data").write_text(f"aa {place}\n")
     here = deployed({})
-    assert here.recorded() == ("aa", str(place))
+    assert (here.data_id, here.place) == ("aa", str(place))
     assert here.path == place
 
 
 def test_configuration_is_where_the_container_has_it_mounted(tmp_path, deployed):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/data").write_text("bb /srv\n")
-    assert deployed({"/wharf/config": tmp_path / "other"}).recorded() == ("bb", "/srv")
+    here = deployed({"/wharf/config": tmp_path / "other"})
+    assert (here.data_id, here.place) == ("bb", "/srv")
 
 
 def test_server_without_a_registry_says_so(deployed):
@@ -60,7 +61,7 @@ def test_root_of_an_object_store_is_no_directory_here(tmp_path, deployed):
 def test_registry_that_was_never_deployed_has_the_defaults(tmp_path, deployed):
     deployed({})
     (tmp_path / "registry.json").unlink()
-    here = registry.Registry()
+    here = registry.Registry(must_exist=False)
     assert (here.container, here.storage_in(tmp_path)) == ("registry", tmp_path)
     with pytest.raises(WharfError, match="registry.json is missing: run playbooks/deploy-registry.yml"):
         registry.Registry.in_files()

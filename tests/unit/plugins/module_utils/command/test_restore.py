@@ -38,12 +38,12 @@ def test_directories_are_swapped_and_the_old_one_is_kept(tmp_path):
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-    assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") == tmp_path / "kept"
+    assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") == [str(tmp_path / "kept")]
     assert (tmp_path / "old/new").exists()
     assert (tmp_path / "kept/docker/old").exists()
 
 
 def test_first_directory_of_all_replaces_nothing(tmp_path):
     (tmp_path / "new").mkdir()
-    assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") is None
+    assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") == []
     assert (tmp_path / "old").is_dir()
