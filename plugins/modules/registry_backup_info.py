@@ -43,10 +43,11 @@ pending:
   elements: str
   sample: [restic, /etc/wharf/backup/password, connection]
 missing_packages:
-  description: The packages that are not installed. Like C(package_lists), whether apt knows any package.
+  description: The packages that are not installed.
   returned: when O(state=present)
   type: list
   elements: str
+package_lists: {description: Whether apt knows any package., returned: when O(state=present), type: bool}
 connection:
   description: V(open) when the server gets to the backup, V(closed) when there is no way yet, that host does not let it
     in or is not the one that is pinned, V(unreachable) when nobody answers there, V(none) where no host of the
