@@ -75,11 +75,7 @@ def back_up(task: Task, restic: Restic, registry: Registry, exists: bool) -> str
 
 
 def preflight(restic: Restic, registry: Registry) -> tuple[bool, int]:
-    """Return whether the backup exists, and the bytes that are new to it. Nothing is written before.
-
-    Raises:
-        WharfError: there is nothing to back up, or no room for it, or the backup that was there is gone.
-    """
+    """Return whether the backup exists, and the bytes that are new to it. Raises WharfError where it refuses."""
     if registry.driver != "filesystem":
         raise WharfError(
             f"the registry keeps its images in {registry.driver}, not in files: back that storage up itself"

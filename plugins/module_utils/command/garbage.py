@@ -78,11 +78,7 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
 
 
 def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]:
-    """Return what a collection would delete, digest to size in bytes, compared with what is referenced.
-
-    Raises:
-        WharfError: an image needs some of it.
-    """
+    """Return what a collection would delete, digest to bytes. Raises WharfError where an image needs some of it."""
     candidates = registrys_collection(registry, delete_untagged, dry_run=True)
     referenced = find_referenced(registry.storage, untagged=not delete_untagged)
     if wanted := [digest for digest in candidates if digest in referenced]:
@@ -95,11 +91,7 @@ def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]
 
 
 def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: bool) -> dict[str, int]:
-    """Let the registry collect, or tell what it would delete: digest to size in bytes.
-
-    Raises:
-        WharfError: it failed, or its output is not understood.
-    """
+    """Let the registry collect, or tell what it would delete; return that, digest to bytes. Raises WharfError."""
     name = registry.dry_run_collector if dry_run else registry.collector
     words = [
         *("--name", name, "--network", "none", *container_options(registry, ":ro" if dry_run else "")),
@@ -132,9 +124,6 @@ def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
     Args:
         storage: the registry's storage.
         untagged: whether manifests without a tag count as images.
-
-    Raises:
-        WharfError: a manifest cannot be read, so that nobody can tell what it needs.
     """
     referenced: dict[str, str] = {}
     for name in storage.repositories():
@@ -157,11 +146,7 @@ def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
 
 
 def refuse_untagged(registry: Registry) -> None:
-    """Refuse to delete untagged manifests where that would destroy images.
-
-    Raises:
-        WharfError: a registry of version 2 would delete the parts of an index, because they have no tags of their own.
-    """
+    """Refuse what a registry of version 2 would do: delete the parts of an index, which have no tags of their own."""
     storage = registry.storage
     images = ((name, digest) for name in storage.repositories() for digest in sorted(storage.revisions(name)))
     index = next((f"{name}@{digest}" for name, digest in images if children(storage.manifest(digest))), "")

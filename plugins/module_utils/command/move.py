@@ -67,17 +67,12 @@ class Move:
     """The old place and the new one."""
 
     def __init__(self, registry: Registry, place: str) -> None:
-        """Take the registry, and the new place."""
         self.registry, self.place, self.id = registry, place, registry.data_id
         self.old, self.new = location(registry.place), location(place)
         self.marker = self.new / ".wharf-copy"  # its time: what was written before that is verified
 
     def preflight(self) -> tuple[bool, int]:
-        """Return whether the images are there already, and the bytes that are to be copied.
-
-        Raises:
-            WharfError: it is refused.
-        """
+        """Return whether the images are there already, and the bytes to copy. Raises WharfError where it refuses."""
         old_place, new = self.registry.place, self.new
         if old_place == self.place or data_id(new / ".wharf") == self.id:
             return True, 0
@@ -102,9 +97,6 @@ class Move:
 
         Returns:
             The storages in the old place and in the new one.
-
-        Raises:
-            WharfError: it cannot be copied, or was not written as it was read.
         """
         if not self.place.startswith("/"):
             cli("volume", "create", self.place)
@@ -127,8 +119,7 @@ class Move:
     def finish(self) -> None:
         """Stop the registry, copy the rest, and let the data ID change its place; the registry stays stopped then.
 
-        Raises:
-            WharfError: the copy is not like the old data; the registry goes on there.
+        If the copy is not like the old data, the registry goes on there.
         """
         cli("stop", self.registry.container)
         try:

@@ -43,9 +43,6 @@ def changing(
         task: where the lines go.
         problems: those that the storage has already.
         deleted: the tags that go, as pairs of repository and tag.
-
-    Raises:
-        WharfError: the registry cannot do it and was left alone, or something is not as it should be.
     """
     with temporary_client(registry) as client:
         # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
@@ -72,10 +69,8 @@ def read_only(registry: Registry) -> Iterator[dict[str, float]]:
     """Let the registry serve pulls and refuse pushes; whatever happens, it is as it was afterwards.
 
     The container itself is only stopped: another one, which refuses pushes, has its port and data meanwhile. So
-    whoever starts the registry's own container recovers everything, the engine at boot as well.
-
-    Returns:
-        A mapping that fills with seconds: "read_only", and "gaps", how long no registry answered at all.
+    whoever starts the registry's own container recovers everything, the engine at boot as well. What is returned fills
+    with seconds: "read_only", and "gaps", how long no registry answered at all.
     """
     times = {"gaps": 0.0, "read_only": 0.0}
     create = ["create", "--name", registry.stand_in, *container_options(registry)]
@@ -100,12 +95,7 @@ def read_only(registry: Registry) -> Iterator[dict[str, float]]:
 
 
 def container_options(registry: Registry, access: str = "") -> list[str]:
-    """Return how another container of the registry's image is started, as hardened as the registry's own.
-
-    Args:
-        registry: the registry.
-        access: ":ro" for one that cannot change the data.
-    """
+    """Return how another container of the registry's image is started, as hardened; ":ro" cannot change the data."""
     config, host = registry.inspected["Config"], registry.inspected["HostConfig"]
     return [
         *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--no-healthcheck"),
@@ -116,11 +106,7 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
 
 
 def recover(registry: Registry) -> None:
-    """Start the registry's own container again, and remove what stood in for it.
-
-    Raises:
-        WharfError: it does not answer.
-    """
+    """Start the registry's own container again, and remove what stood in for it."""
     ignore_signals()  # the worst moment to be interrupted
     deadline = time.monotonic() + 60
     while True:  # the engine may be about to start again
@@ -167,11 +153,7 @@ def tags_served(client: Client, tags: Iterable[tuple[str, str]]) -> Tags:
 
 
 def require_same(where: str, before: Tags, after: Tags) -> None:
-    """Demand that every tag leads to the digest that it led to before.
-
-    Raises:
-        WharfError: one does not.
-    """
+    """Demand that every tag leads to the digest that it led to before."""
     lost = [key for key in before if after.get(key) != before[key]]
     if lost:
         name, tag = lost[0]
@@ -182,11 +164,7 @@ def require_same(where: str, before: Tags, after: Tags) -> None:
 
 
 def smoke_test(client: Client, storage: Storage) -> None:
-    """Push random content, pull it, compare it, and remove every trace of it.
-
-    Raises:
-        WharfError: a step fails.
-    """
+    """Push random content, pull it, compare it, and remove every trace of it. Raises WharfError."""
     name, content = REPOSITORY + secrets.token_hex(8), os.urandom(65536)
     blob = {"mediaType": "application/octet-stream", "digest": digest_of(content), "size": len(content)}
     manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": blob, "layers": [blob]}).encode()

@@ -38,11 +38,7 @@ class Registry:
     caches: bool = False
 
     def __init__(self, must_exist: bool = True) -> None:
-        """Read the settings, and ask the engine for the container.
-
-        Raises:
-            WharfError: none was deployed here, and it must exist.
-        """
+        """Read the settings, and ask the engine for the container. Raises WharfError where nothing was deployed."""
         text = read_text(SETTINGS)
         if must_exist and not text:
             raise WharfError(f"{SETTINGS} is missing: run playbooks/deploy-registry.yml")
@@ -57,11 +53,7 @@ class Registry:
 
     @classmethod
     def in_files(cls) -> Registry:
-        """Return the registry, whose images can be read here.
-
-        Raises:
-            WharfError: its images do not lie in a file system, there is no container, or no storage.
-        """
+        """Return the registry, if its images can be read here. Raises WharfError."""
         registry = cls()
         if registry.driver != "filesystem":
             raise WharfError(
@@ -101,7 +93,7 @@ class Registry:
         return output.split()[-1].lstrip("v") if output else ""
 
     def preflight(self) -> None:
-        """Refuse to begin where no good end can be expected, with WharfError."""
+        """Refuse to begin where no good end can be expected."""
         if self.status() != "running":
             raise WharfError(f"the container {self.container} does not run: `docker start {self.container}` first")
         if (free := free_bytes(self.path)) < SPARE:

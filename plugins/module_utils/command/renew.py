@@ -75,15 +75,10 @@ class Renewal:
         self.endpoint: str = self.settings["endpoint"]
 
     def leaf(self) -> Certificate:
-        """Return the server's certificate. Raises WharfError with the remedy."""
         return _read(self.directory / "registry.crt")
 
     def signer(self, leaf: Certificate) -> tuple[Certificate, Path]:
-        """Return the CA that signed the certificate, and its key: during a rotation there are two.
-
-        Raises:
-            WharfError: there is none.
-        """
+        """Return the CA that signed the certificate, and its key: during a rotation there are two."""
         for path in (self.ca_directory / "ca.crt", self.ca_directory / "next.crt"):
             if path.exists() and leaf.was_signed_by(ca := _read(path), "-no_check_time"):
                 for key in (self.ca_directory / "ca.key", self.ca_directory / "next.key"):

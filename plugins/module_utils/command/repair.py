@@ -89,11 +89,7 @@ def run(task: Task) -> str:
 def repair_registry(
     task: Task, registry: Registry, faults: list[Path], before: dict[str, Any], now: dict[str, Any]
 ) -> str:
-    """Repair the registry's faults; return the message.
-
-    Raises:
-        WharfError: an image was lost, or there is no room for something that must be written.
-    """
+    """Repair the registry's faults; return the message. Raises WharfError while something is lost, or must wait."""
     if before.get("paused") and registry.inspected["State"]["Paused"]:
         cli("unpause", registry.container)  # a run was killed at the worst moment
     removed = set(before.get("removed", []))
@@ -297,7 +293,6 @@ class Repairs:
         return {blob["digest"] for digest in digests for blob in blobs(self.storage.manifest(digest))}
 
     def remove(self, path: Path, sentence: str) -> None:
-        """Remove a file or a directory."""
         shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.done.append(sentence)
 

@@ -72,11 +72,7 @@ class Job:
     """A snapshot, and the server that it is restored on."""
 
     def __init__(self, task: Task) -> None:
-        """Choose the snapshot, and read what it holds.
-
-        Raises:
-            WharfError: there is none, or it is damaged.
-        """
+        """Choose the snapshot, and read what it holds. Raises WharfError."""
         self.options, self.result = task.options, task.result
         self.restic, self.registry = Restic.configured(), Registry(must_exist=False)
         self.snapshot = self._choose(task.options.snapshot)
@@ -86,11 +82,7 @@ class Job:
         self.tags: dict[str, str] = self.contents["tags"]
 
     def _choose(self, wanted: str) -> dict[str, Any]:
-        """Return the snapshot with this ID, or the newest for "latest".
-
-        Raises:
-            WharfError: there is none.
-        """
+        """Return the snapshot with this ID, or the newest for "latest"."""
         snapshots = self.restic.snapshots()
         for snapshot in reversed(snapshots):
             if wanted == "latest" or snapshot["id"].startswith(wanted):
@@ -102,11 +94,7 @@ class Job:
         )
 
     def _read(self, *arguments: str | Path) -> str:
-        """Let restic read from the snapshot; return what it prints.
-
-        Raises:
-            WharfError: something in the backup is damaged.
-        """
+        """Let restic read from the snapshot; return what it prints. Raises WharfError where the backup is damaged."""
         result = self.restic.run(*arguments)
         # Version 0.14 says "There were 3 errors" and ends with 1 as well.
         if result.returncode != 0:
@@ -118,7 +106,7 @@ class Job:
         return result.stdout
 
     def unpack(self, target: Path, *paths: Path) -> None:
-        """Restore these paths of the snapshot, or all of it, below a directory. Raises WharfError."""
+        """Restore these paths of the snapshot, or all of it, below a directory."""
         chosen = [word for path in paths for word in ("--include", str(path))]
         self._read("restore", self.snapshot["id"], "--target", target, *chosen)
 
@@ -278,10 +266,7 @@ class Job:
 
 @contextmanager
 def staging_dir(data: Path) -> Iterator[Path]:
-    """Give a fresh directory to restore into, and remove it afterwards.
-
-    It is inside of the data's directory, so that it is the same file system even if a disk is mounted there.
-    """
+    """Give a fresh directory to restore into, on the data's own file system, and remove it afterwards."""
     path = data / ".restoring"
     shutil.rmtree(path, ignore_errors=True)
     try:
@@ -301,11 +286,7 @@ def remove_unreferenced(tree: Path) -> None:
 
 
 def verify_restored(storage: Storage, tags: dict[str, str], names: list[str] | None = None) -> None:
-    """Compare what was restored with its digests, and with the tags that the snapshot should hold.
-
-    Raises:
-        WharfError: something is missing or damaged.
-    """
+    """Compare what was restored with its digests, and with the tags that the snapshot should hold."""
     found = {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
     wrong = [f"{tag}: should lead to {digest}" for tag, digest in tags.items() if found.get(tag) != digest]
     if problems := [*storage.problems(names, contents=True), *wrong]:

@@ -106,13 +106,7 @@ def read_rule(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_candidates(storage: Storage, rules: list[dict[str, Any]], now: float) -> list[Candidate]:
-    """Return the tags to delete. The first rule that matches a repository's name decides; without one it keeps all.
-
-    Args:
-        storage: the registry's storage.
-        rules: mappings with the keys repositories, keep_newest, keep_tags and older_than.
-        now: seconds since 1970.
-    """
+    """Return the tags to delete. The first rule that matches a repository's name decides; without one it keeps all."""
     candidates = []
     for name in storage.repositories():
         matching = (number for number, rule in enumerate(rules) if re.fullmatch(rule["repositories"], name))
@@ -122,7 +116,6 @@ def find_candidates(storage: Storage, rules: list[dict[str, Any]], now: float) -
 
 
 def _candidates_of(storage: Storage, name: str, rule: dict[str, Any], which: str, now: float) -> list[Candidate]:
-    """Return the tags of one repository that one rule does not keep."""
     protected, newest, days = rule.get("keep_tags"), rule.get("keep_newest", 1), rule.get("older_than")
     reasons = [f"not among the newest {newest}"] if newest else []
     reasons += [f"older than {pluralize(days, 'day')}"] if days is not None else []
@@ -173,14 +166,7 @@ def unreferenced_manifests(storage: Storage, candidates: list[Candidate]) -> dic
 def closures(storage: Storage, name: str, digests: Iterable[str], damaged: bool = False) -> set[str]:
     """Return all that some manifests of a repository need, themselves included.
 
-    Args:
-        storage: the registry's storage.
-        name: the repository.
-        digests: the manifests.
-        damaged: whether one that cannot be read needs only itself.
-
-    Raises:
-        WharfError: one cannot be read.
+    One that cannot be read needs only itself if it may be damaged, and is a WharfError otherwise.
     """
     found = set(digests)
     for digest in digests:
@@ -207,17 +193,14 @@ def freed(storage: Storage, candidates: list[Candidate]) -> tuple[int, int]:
 
 
 def delete(root: Path, storage: Storage, candidates: list[Candidate]) -> int:
-    """Delete tags, and the manifests that nothing else leads to. Return how many manifests.
-
-    Each goes at once, by a move: a tag that is half deleted would still be listed.
-    """
+    """Delete tags, and the manifests that nothing else leads to. Return how many manifests."""
     paths = [storage.repository(one.name) / "_manifests/tags" / one.tag for one in candidates]
     for name, digests in sorted(unreferenced_manifests(storage, candidates).items()):
         revisions = storage.repository(name) / "_manifests/revisions"
         paths += [revisions.joinpath(*digest.split(":")) for digest in sorted(digests)]
     trash = root / TRASH
     trash.mkdir(mode=0o700)
-    for number, path in enumerate(paths):
+    for number, path in enumerate(paths):  # each goes at once: a tag that is half deleted would still be listed
         path.rename(trash / str(number))
     shutil.rmtree(trash)
     return len(paths) - len(candidates)
