@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..api import Client, NoResponseError, trust_nothing
+from ..api import Client, RegistryError, trust_nothing
 from ..errors import WharfError
 from ..openssl import Certificate, public_key, utc
 from ..private_ca import SETTINGS, ends_soon, issue
@@ -68,9 +68,8 @@ class Renewal:
             self.settings: dict[str, Any] = json.loads(SETTINGS.read_text())
         except (OSError, ValueError) as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
-            raise WharfError(
-                f"{SETTINGS} {reason}: run site.yml, which writes it where there is a private CA"
-            ) from None
+            remedy = "run site.yml, which writes it where there is a private CA"
+            raise WharfError(f"{SETTINGS} {reason}: {remedy}") from None
         self.ca_directory, self.directory = Path(self.settings["ca_directory"]), Path(self.settings["directory"])
         self.endpoint: str = self.settings["endpoint"]
 
@@ -108,26 +107,20 @@ class Renewal:
         issue(self.settings, leaf.sans, signer, signer_key)
         return self.leaf()
 
-    def served(self) -> bytes:
-        """Return the certificate that is served, DER; b"" where none is."""
+    def served(self, patience: float) -> bytes:
+        """Return the certificate that is served, DER; b"" where none is within some seconds."""
         host, _, port = self.endpoint.rpartition(":")
         try:
             # Whatever it is: it is compared byte by byte.
             with Client(host, int(port), trust_nothing(), timeout=5) as client:
+                client.wait(patience)
                 return client.certificate()
-        except NoResponseError:
+        except RegistryError:
             return b""
 
     def is_stale(self, leaf: Certificate) -> bool:
         """Tell whether the registry serves another certificate. One that does not run reads it when it starts."""
-        deadline = time.monotonic() + START_TIMEOUT
-        while self.endpoint:
-            if served := self.served():
-                return served != leaf.der
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.5)
-        return False
+        return bool(self.endpoint) and self.served(START_TIMEOUT) not in (b"", leaf.der)
 
     def restart(self, leaf: Certificate) -> float:
         """Restart the registry. Returns the seconds until it served the certificate. Raises WharfError."""
@@ -140,7 +133,7 @@ class Renewal:
         except (OSError, subprocess.SubprocessError) as error:
             reason = one_line(getattr(error, "stderr", None) or error)
             raise WharfError(f"the certificate is renewed, but not served: `{command}` fails: {reason}") from None
-        while (served := self.served()) != leaf.der:
+        while (served := self.served(0)) != leaf.der:
             if time.monotonic() - begin > RESTART_TIMEOUT:
                 what = "another certificate" if served else "no certificate"
                 raise WharfError(f"restarted with `{command}`, but {self.endpoint} serves {what}")

@@ -41,11 +41,8 @@ def run(task: Task) -> str:
     task.result.update(summary)
     for problem in summary["problems"]:
         task.line(problem)
-    counts = [
-        pluralize(summary[plural], noun)
-        for plural, noun in (
-            ("repositories", "repository"), ("tags", "tag"), ("manifests", "manifest"), ("blobs", "blob"),
-        )
-    ]  # fmt: skip
-    problems = pluralize(len(summary["problems"]), "problem")
-    return task.line(f"{', '.join(counts)}, {human_bytes(summary['bytes'])}; {problems}")
+    return task.line(
+        f"{pluralize(summary['repositories'], 'repository')}, {pluralize(summary['tags'], 'tag')},"
+        f" {pluralize(summary['manifests'], 'manifest')}, {pluralize(summary['blobs'], 'blob')},"
+        f" {human_bytes(summary['bytes'])}; {pluralize(len(summary['problems']), 'problem')}"
+    )

@@ -67,7 +67,7 @@ def server(tmp_path, monkeypatch) -> Server:
     monkeypatch.setattr(task, "lock", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(task, "write_result", lambda _name, good, text: server.results.append((good, text)))
 
-    def served(_renewal: renew.Renewal) -> bytes:
+    def served(_renewal: renew.Renewal, _patience: float) -> bytes:
         return server.certificate.der if server.served is None else server.served
 
     monkeypatch.setattr(renew.Renewal, "served", served)
@@ -149,10 +149,10 @@ def test_a_registry_that_serves_another_certificate_is_restarted(server, tmp_pat
     (tmp_path / "settings").write_text(json.dumps(settings))
     real = renew.Renewal.served
 
-    def served(renewal: renew.Renewal) -> bytes:
+    def served(renewal: renew.Renewal, patience: float) -> bytes:
         if (tmp_path / "restarted").exists():
             server.served = None
-        return real(renewal)
+        return real(renewal, patience)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(renew.Renewal, "served", served)
