@@ -69,7 +69,11 @@ class Move:
     def __init__(self, registry: Registry, place: str) -> None:
         self.registry, self.place, self.id = registry, place, registry.data_id
         self.old, self.new = location(registry.place), location(place)
-        self.marker = self.new / ".wharf-copy"  # its time: what was written before that is verified
+
+    @property
+    def marker(self) -> Path:
+        """The file whose time says until when what was written is verified."""
+        return self.new / ".wharf-copy"
 
     def preflight(self) -> tuple[bool, int]:
         """Return whether the images are there already, and the bytes to copy. Raises WharfError where it refuses."""
@@ -100,6 +104,7 @@ class Move:
         """
         if not self.place.startswith("/"):
             cli("volume", "create", self.place)
+            self.new = location(self.place)
         self.new.mkdir(parents=True, exist_ok=True)
         if not self.marker.exists():
             self.marker.write_text(f"{self.id} from {self.registry.place}\n", "utf-8")

@@ -127,7 +127,7 @@ class Job:
         if self.options.plan and not data.is_dir():
             return f"would restore {wanted} into {place}"
         if not self.options.plan:
-            self.create(place)
+            data = self.create(place)
         storage = Storage(data := self.registry.storage_in(data))
         present = pluralize(len(storage.all_tags()), "tag")
         if storage.repositories() and self.options.confirm != self.restic.name:
@@ -151,14 +151,15 @@ class Job:
             self.result.update(tags=len(self.tags), kept=self.replace_all(staging, tree, data))
         return f"{wanted} restored, each blob verified"
 
-    def create(self, place: str) -> None:
-        """Create the directory or volume to restore into, for the registry's user, if it is missing."""
+    def create(self, place: str) -> Path:
+        """Create the directory or volume to restore into, for the registry's user, if it is missing; return where."""
         if not place.startswith("/"):
             cli("volume", "create", place)
         path = location(place)
         path.mkdir(mode=0o750, parents=True, exist_ok=True)
         if path.stat().st_uid == 0:
             os.chown(path, self.options.uid, self.options.uid)
+        return path
 
     def unpack_all(self, staging: Path) -> Path:
         """Restore the snapshot into a directory; return the one there that is a registry's storage."""
@@ -300,7 +301,7 @@ def verify_restored(storage: Storage, tags: dict[str, str], names: list[str] | N
 
 def chown(path: Path, like: Path) -> None:
     """Give a directory and all that is in it to the owner and group of another one."""
-    subprocess.run(["chown", "--recursive", f"--reference={like}", path], check=True)
+    subprocess.run(["chown", "--recursive", "--no-dereference", f"--reference={like}", path], check=True)
 
 
 def swap(new: Path, old: Path, kept: Path) -> list[str]:
