@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import WharfError
 from ..files import free_bytes
-from ..lock import local_time, lock_holder, read_result
+from ..lock import Result, local_time, lock_holder, read_result
 from ..openssl import openssl
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
@@ -33,107 +33,83 @@ RUNS = {
 
 def run(task: Task) -> str:
     """Print the status."""
-    registry, now = Registry(), time.time()
-    holder = lock_holder()
-    results = {name: result._asdict() if (result := read_result(name)) else None for name in RUNS}
-    status = {
-        "registry": f"{registry.name}:{registry.port}",
-        "container": container_status(registry),
-        "certificate": certificate_status(registry.ca, now),
-        "storage": storage_status(registry),
-        "results": results,
-        "lock": holder._asdict() if holder else None,
-    }
-    status["problems"] = problems(status)
-    task.result.update(status)
-    for line in table(rows(status, now)):
-        task.line(line)
-    return "; ".join(status["problems"])
-
-
-def container_status(registry: Registry) -> dict[str, Any]:
-    """Return name, state, image and version of the registry's container."""
-    inspected = registry.inspected or {"State": {"Status": "absent"}, "Config": {}}
-    state = inspected["State"]
-    return {
-        "name": registry.container,
-        "state": state["Status"],
-        "health": state.get("Health", {}).get("Status", ""),
-        "image": inspected["Config"].get("Image", ""),
-        "version": registry.version() if state["Status"] == "running" else "",
-        "since": state.get("StartedAt", ""),
-    }
-
-
-def certificate_status(ca: str, now: float) -> dict[str, Any] | None:
-    """Return when the certificate beside the CA's file ends; None where there is none, or it cannot be read."""
-    if not ca:
-        return None
-    path = Path(ca).with_name("registry.crt")
-    try:
-        text = openssl("x509", "-noout", "-enddate", "-in", path)
-    except WharfError:
-        return None
-    end = ssl.cert_time_to_seconds(text.strip().partition("=")[2])
-    return {"path": str(path), "end": end, "days": int((end - now) // DAY)}
-
-
-def storage_status(registry: Registry) -> dict[str, Any]:
-    """Return the storage's driver, and for a file system where it lies, what the images take, and what is free."""
-    path = registry.mounted
-    if registry.driver != "filesystem" or path is None or not path.is_dir():
-        return {"driver": registry.driver, "path": str(path or "")}
-    root = registry.storage_in(path)
-    used = sum(file.stat().st_size for file in Storage(root).top.glob("blobs/*/*/*/data")) if root.is_dir() else 0
-    return {"driver": "filesystem", "path": str(path), "used": used, "free": free_bytes(path)}
-
-
-def problems(status: dict[str, Any]) -> list[str]:
-    """Return what is not well."""
-    container, certificate = status["container"], status["certificate"]
-    found = []
-    if container["state"] != "running":
-        found.append(f"the container {container['name']} is {container['state']}")
-    elif container["health"] == "unhealthy":
-        found.append(f"the container {container['name']} is unhealthy")
-    if certificate and certificate["days"] < 0:
-        found.append("the certificate has expired")
-    return found + [f"{name} failed" for name, result in status["results"].items() if result and not result["good"]]
-
-
-def rows(status: dict[str, Any], now: float) -> list[tuple[str, str]]:
-    """Return the status as lines for people: what, and how it is."""
-    container, certificate, storage = status["container"], status["certificate"], status["storage"]
-    state = container["state"] + (f", {container['health']}" if container["health"] else "")
-    if container["state"] == "running":
-        state += f" since {container['since'][:16].replace('T', ' ')} UTC"
-    ends, runs = "none", dict(RUNS)
-    if certificate:
-        days = certificate["days"]
-        ends = f"ends in {pluralize(days, 'day')}" if days >= 0 else "has expired"
-        ends += f", {local_time(certificate['end'])}"
-    else:
-        del runs["renew-certificate"]
-    room = f"driver {storage['driver']} {storage['path']}".strip()
-    if "used" in storage:
-        room = f"{human_bytes(storage['used'])} used, {human_bytes(storage['free'])} free in {storage['path']}"
-    lock = status["lock"]
-    since = f" since {local_time(lock['since'])}" if lock and lock["since"] else ""
-    return [
-        ("registry", status["registry"]),
-        ("container", f"{container['name']}: {state}"),
-        ("image", f"{container['image'] or 'unknown'}, version {container['version'] or 'unknown'}"),
-        ("certificate", ends),
-        ("storage", room),
-        *((purpose, _run_line(name, status["results"][name], now)) for name, purpose in runs.items()),
-        ("at work", f"{lock['name']}{since}" if lock else "nothing"),
+    registry, now, result = Registry(), time.time(), task.result
+    result["registry"], result["problems"] = f"{registry.name}:{registry.port}", []
+    rows = [
+        ("registry", result["registry"]),
+        *container_rows(registry, result),
+        ("certificate", certificate_line(registry.ca, now, result)),
+        ("storage", storage_line(registry, result)),
     ]
+    result["results"] = {}
+    for name, purpose in RUNS.items():
+        last = read_result(name)
+        result["results"][name] = last._asdict() if last else None
+        if last and not last.good:
+            result["problems"].append(f"{name} failed")
+        if result["certificate"] or name != "renew-certificate":
+            rows.append((purpose, run_line(name, last, now)))
+    holder = lock_holder()
+    result["lock"] = holder._asdict() if holder else None
+    since = f" since {local_time(holder.since)}" if holder and holder.since else ""
+    rows.append(("at work", f"{holder.name}{since}" if holder else "nothing"))
+    for line in table(rows):
+        task.line(line)
+    return "; ".join(result["problems"])
 
 
-def _run_line(name: str, result: dict[str, Any] | None, now: float) -> str:
+def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Find out how the container is; return lines about it and its image."""
+    inspected = registry.inspected or {"State": {"Status": "absent"}, "Config": {"Image": ""}}
+    name, state, image = registry.container, inspected["State"], inspected["Config"]["Image"]
+    status, health, since = state["Status"], state.get("Health", {}).get("Status", ""), state.get("StartedAt", "")
+    version = registry.version() if status == "running" else ""
+    result["container"] = {
+        "name": name, "state": status, "health": health, "image": image, "version": version, "since": since,
+    }  # fmt: skip
+    if status != "running" or health == "unhealthy":
+        result["problems"].append(f"the container {name} is {health if status == 'running' else status}")
+    line = f"{name}: {status}" + (f", {health}" if health else "")
+    if status == "running":
+        line += f" since {since[:16].replace('T', ' ')} UTC"
+    return [("container", line), ("image", f"{image or 'unknown'}, version {version or 'unknown'}")]
+
+
+def certificate_line(ca: str, now: float, result: dict[str, Any]) -> str:
+    """Find out when the certificate beside the CA's file ends, where there is one that can be read."""
+    path = Path(ca).parent / "registry.crt"
+    result["certificate"] = None
+    try:
+        text = openssl("x509", "-noout", "-enddate", "-in", path) if ca else ""
+    except WharfError:
+        text = ""
+    if not text:
+        return "none"
+    end = ssl.cert_time_to_seconds(text.strip().partition("=")[2])
+    days, when = int((end - now) // DAY), local_time(end)
+    result["certificate"] = {"path": str(path), "end": end, "days": days}
+    if days >= 0:
+        return f"ends in {pluralize(days, 'day')}, {when}"
+    result["problems"].append("the certificate has expired")
+    return f"has expired, {when}"
+
+
+def storage_line(registry: Registry, result: dict[str, Any]) -> str:
+    """Find out where the storage lies; in a file system also what the images take, and what is free."""
+    path, driver = registry.mounted, registry.driver
+    result["storage"] = {"driver": driver, "path": str(path or "")}
+    if driver != "filesystem" or path is None or not path.is_dir():
+        return f"driver {driver} {path or ''}".strip()
+    root, free = registry.storage_in(path), free_bytes(path)
+    used = sum(file.stat().st_size for file in Storage(root).top.glob("blobs/*/*/*/data")) if root.is_dir() else 0
+    result["storage"].update(used=used, free=free)
+    return f"{human_bytes(used)} used, {human_bytes(free)} free in {path}"
+
+
+def run_line(name: str, last: Result | None, now: float) -> str:
     """Return how the last run of a subcommand ended."""
-    if result:
-        return f"{'ok' if result['good'] else 'FAILED'} {age(now - result['time'])} ago: {result['message']}"
+    if last:
+        return f"{'ok' if last.good else 'FAILED'} {age(now - last.time)} ago: {last.message}"
     if name == "repair-storage" and REPAIR_STATE.exists():  # it notes only what it has repaired
         return f"nothing to repair, looked {age(now - REPAIR_STATE.stat().st_mtime)} ago"
     return "no run yet"
