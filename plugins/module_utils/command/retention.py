@@ -183,12 +183,12 @@ def closures(storage: Storage, name: str, digests: Iterable[str], damaged: bool 
 def freed(storage: Storage, candidates: list[Candidate]) -> tuple[int, int]:
     """Return how many blobs and bytes a garbage collection will free once the tags are deleted."""
     unreferenced = unreferenced_manifests(storage, candidates)
-    freed: set[str] = set()
+    blobs: set[str] = set()
     for name, digests in unreferenced.items():
-        freed |= closures(storage, name, digests, damaged=True)
+        blobs |= closures(storage, name, digests, damaged=True)
     for name in storage.repositories():
-        freed -= closures(storage, name, storage.revisions(name) - unreferenced.get(name, set()))
-    sizes = [path.stat().st_size for path in map(storage.blob_path, freed) if path.is_file()]
+        blobs -= closures(storage, name, storage.revisions(name) - unreferenced.get(name, set()))
+    sizes = [path.stat().st_size for path in map(storage.blob_path, blobs) if path.is_file()]
     return len(sizes), sum(sizes)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers
+from ansible_collections.wharf.registry.plugins.module_utils import containers, data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
 
@@ -48,3 +48,13 @@ def test_a_signal_during_a_call_comes_after_it(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt, match="True"):
         containers.cli("signal", str(tmp_path / "ended"))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+def test_without_an_engine_nothing_is_known_of_containers_and_volumes(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(containers, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
+    with pytest.raises(WharfError, match="the Docker engine does not answer"):
+        containers.container("registry")
+    assert data.container("registry") is None
+    assert data.directory("registry-data") is None
+    assert data.directory("/srv/images") == Path("/srv/images")
+    assert data.location("registry-data") == Path("/var/lib/docker/volumes/registry-data/_data")
