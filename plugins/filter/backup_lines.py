@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.backup import backup_lines
+from ansible_collections.wharf.registry.plugins.plugin_utils.backups import backup_lines
 
 DOCUMENTATION = r"""
 name: backup_lines
