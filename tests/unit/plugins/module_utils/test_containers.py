@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 
 
 @pytest.fixture(autouse=True)
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a docker that says its arguments, signals its caller for "signal", and fails for "fail"."""
     program = tmp_path / "docker"
     program.write_text(
@@ -23,9 +22,6 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_a_failure_is_told_with_dockers_last_line() -> None:

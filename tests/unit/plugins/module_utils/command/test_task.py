@@ -6,22 +6,12 @@ import json
 import os
 import signal
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers
 from ansible_collections.wharf.registry.plugins.module_utils.command import task
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
-
-
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """Restore the handlers of signals afterwards."""
-    before = {number: signal.getsignal(number) for number in containers.STOPPING}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
