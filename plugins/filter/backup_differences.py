@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import backup_differences
+from ansible_collections.wharf.registry.plugins.plugin_utils.backups import backup_differences
 
 DOCUMENTATION = r"""
 name: backup_differences
@@ -22,16 +22,11 @@ options:
     type: list
     elements: str
     required: true
-  directory:
-    description: The directory of the copy, which need not be there yet.
-    type: path
-    required: true
+  directory: {description: The directory of the copy. It need not be there yet., type: path, required: true}
 """
 
 EXAMPLES = r"""
-- name: Show what is to be fetched
-  ansible.builtin.debug:
-    msg: "{{ ['155 config', '4096 data/5f/5f9a'] | wharf.registry.backup_differences('/backup/registry') }}"
+differences: "{{ ['155 config', '4096 data/5f/5f9a'] | wharf.registry.backup_differences('/backup/registry') }}"
 """
 
 RETURN = r"""

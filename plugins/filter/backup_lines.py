@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.backup_report import backup_lines
+from ansible_collections.wharf.registry.plugins.plugin_utils.backups import backup_lines
 
 DOCUMENTATION = r"""
 name: backup_lines
 author: Wharf maintainers
 version_added: 1.0.0
 short_description: The lines that people read after a backup, a check or a restore
-description:
-  - Turns registered results of C(wharf back-up), C(wharf check-backup) and C(wharf restore), each run with C(--json),
-    into lines of text, with a table for a backup.
+description: Makes lines of text of what C(wharf back-up), C(wharf check-backup) and C(wharf restore) printed as JSON.
 positional: host
 options:
   _input:
@@ -22,28 +20,16 @@ options:
     type: list
     elements: dict
     required: true
-  host:
-    description: The server's name, which each line begins with.
-    type: str
-    required: true
+  host: {description: "The server's name, which each line begins with.", type: str, required: true}
 """
 
 EXAMPLES = r"""
-- name: Check the backup
-  ansible.builtin.command:
-    argv: [wharf, check-backup, --json]
-  register: checked
-  changed_when: false
-  failed_when: false
-
-- name: Show what was found
-  ansible.builtin.debug:
-    msg: "{{ [checked] | wharf.registry.backup_lines(inventory_hostname) }}"
+lines: "{{ [checked] | wharf.registry.backup_lines(inventory_hostname) }}"
 """
 
 RETURN = r"""
 _value:
-  description: The lines.
+  description: The lines; a backup has a table.
   type: list
   elements: str
 """

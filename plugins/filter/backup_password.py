@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.backup_settings import backup_password
+from ansible_collections.wharf.registry.plugins.plugin_utils.backups import backup_password
 
 DOCUMENTATION = r"""
 name: backup_password
@@ -13,27 +13,16 @@ author: Wharf maintainers
 version_added: 1.0.0
 short_description: The password of a backup, or the one that was generated for it
 description:
-  - Returns the password that is given, and without one the content of a file on the controller.
-  - Where that file is not there, as in check mode before the first run, the result says that the password is still to
-    be generated.
+  - Returns the password that is given, and without one the content of a file on the controller. Where that is missing,
+    as in check mode before the first run, the result says that the password is still to be generated.
 positional: path
 options:
-  _input:
-    description: The password, or an empty text.
-    type: str
-    required: true
-  path:
-    description: The file on the controller that a generated password is kept in.
-    type: path
-    required: true
+  _input: {description: "The password, or an empty text.", type: str, required: true}
+  path: {description: The file on the controller with a generated password., type: path, required: true}
 """
 
 EXAMPLES = r"""
-- name: Keep the password on the server
-  ansible.builtin.copy:
-    content: "{{ '' | wharf.registry.backup_password(inventory_dir ~ '/.credentials/backup/password') }}"
-    dest: /etc/wharf/backup/password
-    mode: "0600"
+password: "{{ '' | wharf.registry.backup_password(inventory_dir ~ '/.credentials/backup/password') }}"
 """
 
 RETURN = r"""

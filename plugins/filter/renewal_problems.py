@@ -16,38 +16,16 @@ description:
   - Says of a way of trust that has no private CA what to do instead, and judges what C(rotate-ca.yml) was given.
 positional: playbook, hosts, servers, clients, skipped
 options:
-  _input:
-    description: The value of C(wharf_registry_trust).
-    type: str
-    required: true
-  playbook:
-    description: The playbook that was run, for the message.
-    type: str
-    required: true
-  hosts:
-    description: For a rotation, the hosts that the run is for, after C(--limit).
-    type: list
-    elements: str
-  servers:
-    description: For a rotation, the group C(registry_servers).
-    type: list
-    elements: str
-  clients:
-    description: For a rotation, the group C(registry_clients).
-    type: list
-    elements: str
-  skipped:
-    description: For a rotation, the value of C(wharf_skip_clients).
-    type: str
+  _input: {description: The value of C(wharf_registry_trust)., type: str, required: true}
+  playbook: {description: "The playbook that was run, for the message.", type: str, required: true}
+  hosts: {description: "For a rotation, the hosts of this run, after C(--limit).", type: list, elements: str}
+  servers: {description: "For a rotation, the group C(registry_servers).", type: list, elements: str}
+  clients: {description: "For a rotation, the group C(registry_clients).", type: list, elements: str}
+  skipped: {description: "For a rotation, the value of C(wharf_skip_clients).", type: str}
 """
 
 EXAMPLES = r"""
-- name: Refuse to renew what others provide
-  ansible.builtin.assert:
-    that: problems | length == 0
-    fail_msg: "{{ problems | join('\n') }}"
-  vars:
-    problems: "{{ wharf_registry_trust | wharf.registry.renewal_problems('renew-certificates.yml') }}"
+problems: "{{ wharf_registry_trust | wharf.registry.renewal_problems('renew-certificates.yml') }}"
 """
 
 RETURN = r"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 PERIODS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
@@ -36,73 +36,62 @@ def backup_problems(
         A line for each problem; none holds a password.
     """
     return [
-        *_repository_problems(repository, host, data, prefix),
-        *_password_problems(password, f"{prefix}password"),
-        *_environment_problems(environment, f"{prefix}environment"),
-        *_keep_problems(keep, f"{prefix}keep"),
+        *(f"{prefix}repository: {problem}" for problem in _repository_problems(repository, host, data, prefix)),
+        *(f"{prefix}password: {problem}" for problem in _password_problems(password, f"{prefix}password_file")),
+        *(f"{prefix}environment: {problem}" for problem in _environment_problems(environment)),
+        *(
+            f"{prefix}keep: {period}: {count!r} cannot be kept: use numbers above 0 for {', '.join(PERIODS[:-1])} or"
+            f" {PERIODS[-1]}, such as {{daily: 7, weekly: 4}}"
+            for period, count in keep.items()
+            if period not in PERIODS or not str(count).isdigit() or int(count) < 1
+        ),
     ]
 
 
-def _repository_problems(value: str, host: str, data: str, prefix: str) -> list[str]:
-    """Judge where the backup goes."""
-    variable = f"{prefix}repository"
+def _repository_problems(value: str, host: str, data: str, prefix: str) -> Iterator[str]:
+    """Yield what is wrong with where the backup goes."""
     use = (
         "use an absolute path of its own, or what restic takes, such as sftp:user@host:/path or s3:https://host/bucket"
     )
-    if not value:
-        return [f"{variable}: is missing, so that nobody knows where the backup goes: {use}"] if host else []
-    if _CONTROL.search(value) or value != value.strip():
-        return [f"{variable}: {value!r} is no place for a backup: {use}"]
-    if host:
-        if value.startswith("/") and ".." not in value.split("/") and " " not in value and value.strip("/"):
-            return []
-        return [
-            f"{variable}: {value!r} must be an absolute path without spaces, because {prefix}host is set:"
-            " the directory on that host"
-        ]
-    if value.startswith("/"):
-        inside = data.startswith("/") and f"{value}/".startswith(f"{data.rstrip('/')}/")
-        if inside or f"{value}/".startswith("/etc/wharf/"):
-            return [f"{variable}: {value!r} lies in what is backed up: {use}"]
-        return []
     backend, _, place = value.partition(":")
-    return [] if backend in BACKENDS and place else [f"{variable}: {value!r} is no place for a backup: {use}"]
-
-
-def _password_problems(value: str | None, variable: str) -> list[str]:
-    """Judge the password."""
-    if value is None:
-        return []
     if not value:
-        return [f"{variable}: is missing: set it, or {variable}_file, where one is kept on the controller"]
-    if _CONTROL.search(value) or value != value.strip():
-        return [f"{variable}: must be a text of one line, without spaces at its ends"]
-    if len(value) < SHORTEST:
-        return [
-            f"{variable}: has {len(value)} characters: use at least {SHORTEST}, because the keys of the CA are in the"
-            " backup, or leave it out, and one is generated"
-        ]
-    return []
+        if host:
+            yield f"is missing, so that nobody knows where the backup goes: {use}"
+    elif _CONTROL.search(value) or value != value.strip():
+        yield f"{value!r} is no place for a backup: {use}"
+    elif host:
+        if not value.startswith("/") or ".." in value.split("/") or " " in value or not value.strip("/"):
+            yield (
+                f"{value!r} must be an absolute path without spaces, because {prefix}host is set: the directory on"
+                " that host"
+            )
+    elif value.startswith("/"):
+        backed_up = ("/etc/wharf/", f"{data.rstrip('/')}/" if data.startswith("/") else "/etc/wharf/")
+        if f"{value}/".startswith(backed_up):
+            yield f"{value!r} lies in what is backed up: {use}"
+    elif backend not in BACKENDS or not place:
+        yield f"{value!r} is no place for a backup: {use}"
 
 
-def _environment_problems(value: Mapping[str, Any], variable: str) -> list[str]:
-    """Judge the environment variables for restic."""
-    problems = []
+def _password_problems(value: str | None, file: str) -> Iterator[str]:
+    """Yield what is wrong with the password."""
+    if value == "":
+        yield f"is missing: set it, or {file}, where one is kept on the controller"
+    elif value and (_CONTROL.search(value) or value != value.strip()):
+        yield "must be a text of one line, without spaces at its ends"
+    elif value and len(value) < SHORTEST:
+        yield (
+            f"has {len(value)} characters: use at least {SHORTEST}, because the keys of the CA are in the backup, or"
+            " leave it out, and one is generated"
+        )
+
+
+def _environment_problems(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the environment variables for restic."""
     for name, content in value.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            problems.append(f"{variable}: {name!r} is not the name of an environment variable: use letters and _")
+            yield f"{name!r} is not the name of an environment variable: use letters and _"
         elif name.startswith(("RESTIC_REPOSITORY", "RESTIC_PASSWORD")):
-            problems.append(f"{variable}: {name} is set by wharf itself: remove it")
+            yield f"{name} is set by wharf itself: remove it"
         elif not isinstance(content, str):
-            problems.append(f"{variable}: the value of {name} must be a text: put it in quotes")
-    return problems
-
-
-def _keep_problems(value: Mapping[str, Any], variable: str) -> list[str]:
-    """Judge how many snapshots are kept."""
-    use = f"use numbers above 0 for {', '.join(PERIODS[:-1])} or {PERIODS[-1]}, such as {{daily: 7, weekly: 4}}"
-    return [
-        f"{variable}: {period}: {count!r} cannot be kept: {use}"
-        for period, count in value.items()
-        if period not in PERIODS or not str(count).isdigit() or int(count) < 1
-    ]
+            yield f"the value of {name} must be a text: put it in quotes"

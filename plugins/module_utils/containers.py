@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +17,7 @@ from .errors import WharfError
 from .text import one_line
 
 TIMEOUT = 120  # seconds: a container has ten to stop, and a busy host needs its time
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class ApiConnection(http.client.HTTPConnection):
@@ -125,14 +129,53 @@ def remove_image(reference: str) -> bool:
     return True
 
 
-def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run Docker's command, for what the API makes hard. Its output and errors come in one: see stdout."""
-    return subprocess.run(
-        ["docker", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=timeout,
-    )
+def docker(
+    *arguments: str, timeout: float | None = 60, stderr: int = subprocess.STDOUT
+) -> subprocess.CompletedProcess[str]:
+    """Run Docker's command, for what the API makes hard, and return how it ended.
+
+    Args:
+        arguments: the command's.
+        timeout: how long it may take, in seconds.
+        stderr: where its errors go; by default its output holds them.
+    """
+    command = ["docker", *arguments]
+    with uninterrupted():
+        # A session of its own: Ctrl-C on a terminal is this program's business alone.
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace",
+            timeout=timeout, start_new_session=True,
+        )  # fmt: skip
+
+
+def cli(*arguments: str, check: bool = True) -> str:
+    """Run Docker's command, however long it takes, and return what it printed.
+
+    Args:
+        arguments: the command's.
+        check: whether a failure counts; otherwise the result is empty then.
+
+    Raises:
+        WharfError: it failed; the message ends with its last line.
+    """
+    done = docker(*arguments, timeout=None, stderr=subprocess.PIPE)
+    if done.returncode == 0:
+        return done.stdout.strip()
+    if not check:
+        return ""
+    lines = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+    raise WharfError(f"docker {arguments[0]}: {one_line(lines[-1])}")
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold signals that would end this program back as long as this lasts.
+
+    What the engine was asked for comes all the same; a container that it makes after this program has cleaned up would
+    be left for ever.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from .containers import call
+from .errors import WharfError
 
 MOUNT = "/var/lib/registry"  # where the registry's container has its data
 
 
 def container(name: str) -> dict[str, Any] | None:
-    """Return what the engine tells of a container (docker inspect); None where there is none."""
-    return _inspect("container", name)
+    """Return what the engine knows of a container; None where there is none, or no engine."""
+    return _ask(f"/containers/{name}/json")
 
 
 def mounted_at(inspected: dict[str, Any] | None, place: str = MOUNT) -> Path | None:
@@ -25,14 +27,17 @@ def directory(data: str) -> Path | None:
     """Return where a directory (an absolute path) or a volume (a name) lies; None for a volume that is not there."""
     if data.startswith("/"):
         return Path(data)
-    volume = _inspect("volume", data)
+    volume = _ask(f"/volumes/{data}")
     return Path(volume["Mountpoint"]) if volume else None
 
 
-def _inspect(kind: str, name: str) -> dict[str, Any] | None:
-    """Return what docker inspect tells of a container or a volume; None where there is none, or no engine."""
-    try:
-        done = subprocess.run(["docker", kind, "inspect", name], capture_output=True, text=True)
-    except FileNotFoundError:
-        return None
-    return json.loads(done.stdout)[0] if done.returncode == 0 else None
+def location(data: str) -> Path:
+    """Return where a directory or a volume lies, or will."""
+    return directory(data) or Path("/var/lib/docker/volumes", data, "_data")
+
+
+def _ask(path: str) -> dict[str, Any] | None:
+    """Return what the engine answers; None where it knows no such thing, or does not answer."""
+    with suppress(WharfError):
+        return call("GET", path)
+    return None

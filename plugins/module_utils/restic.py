@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,7 @@ class Restic:
     """The backup of one registry, as restic sees it."""
 
     def __init__(self, settings: dict[str, Any], password: str | None = None) -> None:
-        """Take the settings.
-
-        Args:
-            settings: what backup.json holds.
-            password: one that is not in its file yet.
-        """
+        """Take what backup.json holds, and a password that is not in its file yet."""
         self.name: str = settings["name"]
         self.directories = {kind: Path(path) for kind, path in settings["directories"].items()}
         self.keep: dict[str, int] = settings["keep"]
@@ -45,24 +39,19 @@ class Restic:
         self.repository: str = f"sftp:backup:{settings['repository']}" if self.over_ssh else settings["repository"]
         # For messages: without the name and password that a URL may hold.
         self.place = re.sub(r"//[^/@]*@", "//", self.repository)
-        secret = {"RESTIC_PASSWORD_FILE": f"{SETTINGS}/password"} if password is None else {"RESTIC_PASSWORD": password}
         self.environment: dict[str, str] = {
+            "HOME": "/root",
             **os.environ,
-            "HOME": os.environ.get("HOME", "/root"),
             "RESTIC_CACHE_DIR": "/var/cache/wharf-backup",
             "RESTIC_PROGRESS_FPS": "0.0001",
             **settings["environment"],
             "RESTIC_REPOSITORY": self.repository,
-            **secret,
+            **({"RESTIC_PASSWORD": password} if password else {"RESTIC_PASSWORD_FILE": f"{SETTINGS}/password"}),
         }
 
     @classmethod
     def configured(cls) -> Restic:
-        """Return the backup that this server is set up for.
-
-        Raises:
-            WharfError: there are no settings.
-        """
+        """Return the backup that this server is set up for. Raises WharfError where there are no settings."""
         try:
             return cls(json.loads((SETTINGS / "backup.json").read_text("utf-8")))
         except (OSError, ValueError) as error:
@@ -80,9 +69,10 @@ class Restic:
         command = ["setpriv", "--pdeathsig", "TERM", "restic"]
         if self.over_ssh:
             command += ["-o", f"sftp.command=ssh {' '.join(SSH)} -s sftp"]
-        command += map(str, arguments)
-        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-        result = subprocess.run(command, env=self.environment, timeout=timeout, **pipes)
+        result = subprocess.run(
+            [*command, *map(str, arguments)], env=self.environment, timeout=timeout,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
         if WRONG_PASSWORD in result.stderr:
             raise WharfError(
                 f"wharf_backup_password: is not the password of the backup in {self.place}: give the one that it was"
@@ -91,21 +81,8 @@ class Restic:
             )
         return result
 
-    def try_password(self) -> None:
-        """Try whether the password opens the backup. One that cannot be reached within a minute tells nothing.
-
-        Raises:
-            WharfError: it does not.
-        """
-        with suppress(subprocess.TimeoutExpired):
-            self.run("cat", "config", "--no-lock", "--no-cache", timeout=60)
-
     def output(self, *arguments: str | Path) -> str:
-        """Run restic and return its standard output.
-
-        Raises:
-            WharfError: it failed.
-        """
+        """Run restic and return its standard output. Raises WharfError when it fails."""
         result = self.run(*arguments)
         if LOCKED in result.stderr:
             # Perhaps by a run of this host that was killed. restic itself judges which locks are stale: this host's
@@ -137,12 +114,16 @@ class Restic:
             return free_bytes(Path(self.repository))
         if not self.over_ssh:
             return None
-        path = self.repository.partition(":")[2].partition(":")[2]
+        path = self.repository.removeprefix("sftp:backup:")
         # A directory that restic makes at the first backup is not there yet: the one above it is.
-        batch = f"-df {path}\n-df {os.path.dirname(path)}\n"
-        result = subprocess.run(["sftp", "-q", "-b", "-", *SSH], input=batch, capture_output=True, text=True)
-        rows = [line.split() for line in result.stdout.splitlines() if line.rstrip().endswith("%")]
+        listed = sftp(f"-df {path}\n-df {os.path.dirname(path)}\n").stdout.splitlines()
+        rows = [line.split() for line in listed if line.rstrip().endswith("%")]
         return int(rows[0][2]) * 1024 if rows else None  # size, used, available, (root), capacity; kilobytes
+
+
+def sftp(commands: str) -> subprocess.CompletedProcess[str]:
+    """Let sftp do these lines on the host of the inventory that keeps the backup; return how it ended."""
+    return subprocess.run(["sftp", "-q", "-b", "-", *SSH], input=commands, capture_output=True, text=True)
 
 
 def last_lines(result: subprocess.CompletedProcess[str]) -> str:
@@ -157,8 +138,6 @@ def significant_lines(output: str) -> list[str]:
 
 
 def seconds(stamp: str) -> float:
-    """Return restic's time (up to nanoseconds, any zone) in seconds since 1970."""
-    # Python 3.9 to 3.11 differ in what they read; all read six digits.
-    whole, _, fraction = re.sub(r"(Z|[+-]\d\d:\d\d)$", "", stamp).partition(".")
-    zone = stamp[len(whole) + len(fraction) + bool(fraction) :].replace("Z", "+00:00")
-    return datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}{zone}").timestamp()
+    """Return restic's time, any zone, in seconds since 1970."""
+    # Python before 3.11 reads neither nanoseconds nor Z.
+    return datetime.fromisoformat(re.sub(r"\.\d+", "", stamp).replace("Z", "+00:00")).timestamp()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: registry_backup_info
 short_description: Tell what a registry's server has for its backup, and what is pending
 description:
@@ -13,49 +12,30 @@ description:
     tried only where it is about to be written, and only where restic is installed and gets to the backup.
 options:
   state:
-    description:
-      - With V(absent), what is pending is the removal of what is there.
+    description: With V(absent), what is pending is the removal of what is there.
     type: str
     choices: [present, absent]
     default: present
-  settings:
-    description:
-      - The content that C(/etc/wharf/backup/backup.json) should have.
-    type: str
-    default: ""
-  password:
-    description:
-      - The password that the backup is encrypted with.
-    type: str
-    default: ""
+  settings: {description: The content that C(/etc/wharf/backup/backup.json) should have., type: str, default: ""}
+  password: {description: The password that the backup is encrypted with., type: str, default: ""}
   ssh_config:
-    description:
-      - The content that C(/etc/wharf/backup/ssh_config) should have. Empty where no host of the inventory keeps the
-        backup.
+    description: The content that C(/etc/wharf/backup/ssh_config) should have. Empty where no host of the inventory
+      keeps the backup.
     type: str
     default: ""
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-author:
-  - Wharf maintainers
+attributes: {check_mode: {support: full}, diff_mode: {support: none}}
+author: [Wharf maintainers]
 """
 
 EXAMPLES = r"""
-- name: Gather what is there
-  wharf.registry.registry_backup_info:
+- wharf.registry.registry_backup_info:
     settings: "{{ lookup('ansible.builtin.template', 'etc/wharf/backup/backup.json.j2') }}"
     password: "{{ vault_backup_password }}"
   register: registry_backup_info
 """
 
 RETURN = r"""
-configured:
-  description: Whether the server has a directory of settings.
-  returned: always
-  type: bool
+configured: {description: Whether the server has a directory of settings., returned: always, type: bool}
 pending:
   description: What is not as it should be, packages, files, directories and the connection.
   returned: always
@@ -67,15 +47,11 @@ missing_packages:
   returned: when O(state=present)
   type: list
   elements: str
-package_lists:
-  description: Whether apt knows any package.
-  returned: when O(state=present)
-  type: bool
+package_lists: {description: Whether apt knows any package., returned: when O(state=present), type: bool}
 connection:
-  description:
-    - V(open) when the server gets to the backup, V(closed) when there is no way yet, that host does not let it in or is
-      not the one that is pinned, V(unreachable) when nobody answers there, V(none) where no host of the inventory keeps
-      the backup.
+  description: V(open) when the server gets to the backup, V(closed) when there is no way yet, that host does not let it
+    in or is not the one that is pinned, V(unreachable) when nobody answers there, V(none) where no host of the
+    inventory keeps the backup.
   returned: when O(state=present)
   type: str
 """
@@ -84,6 +60,7 @@ import json
 import os
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +69,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, read_entry
-from ansible_collections.wharf.registry.plugins.module_utils.restic import SETTINGS, SSH, Restic
+from ansible_collections.wharf.registry.plugins.module_utils.restic import SETTINGS, Restic, sftp
 
 PACKAGES = ("restic", "openssh-client")
 REMOVED = (str(SETTINGS), "/var/lib/wharf/backup", "/var/cache/wharf-backup")
@@ -118,21 +95,23 @@ def gather(settings: dict[str, Any], files: dict[str, str], password: str) -> di
     if problems:
         raise WharfError("\n".join(problems))
     missing = [package for package in PACKAGES if not is_installed(package)]
-    wanted = {
-        str(SETTINGS / name): Entry(*OWNER, 0o600, content.encode()) for name, content in files.items() if content
-    }
-    pending = [path for path in (str(SETTINGS / name) for name in files) if read_entry(path) != wanted.get(path)]
+    pending = []
+    for name, content in files.items():
+        wanted = Entry(*OWNER, 0o600, content.encode()) if content else None
+        if read_entry(str(SETTINGS / name)) != wanted:
+            pending.append(name)
     connection = "none"
     if settings["host"]:
-        connection = "closed" if str(SETTINGS / "ssh_config") in pending else probe(settings["repository"])
-    secret = {str(SETTINGS / "backup.json"), str(SETTINGS / "password")}
-    if secret & set(pending) and "restic" not in missing and connection in ("none", "open"):
-        Restic(settings, password).try_password()
+        connection = "closed" if "ssh_config" in pending else probe(settings["repository"])
+    if {"backup.json", "password"} & {*pending} and "restic" not in missing and connection in ("none", "open"):
+        with suppress(subprocess.TimeoutExpired):  # one that cannot be reached within a minute tells nothing
+            Restic(settings, password).run("cat", "config", "--no-lock", "--no-cache", timeout=60)
+    closed = ["connection"] if connection == "closed" else []
     return {
         "missing_packages": missing,
         "package_lists": any(path.stat().st_size for path in LISTS.glob("*Packages*")),
         "connection": connection,
-        "pending": missing + pending + (["connection"] if connection == "closed" else []),
+        "pending": missing + [str(SETTINGS / name) for name in pending] + closed,
     }
 
 
@@ -145,14 +124,13 @@ def is_installed(package: str) -> bool:
 def probe(directory: str) -> str:
     """Return the state of the connection to the host that keeps the backup: open, closed or unreachable."""
     try:
-        command = ["sftp", "-q", "-b", "-", *SSH]
-        done = subprocess.run(command, input=f"cd {directory}\n", capture_output=True, text=True)
+        done = sftp(f"cd {directory}\n")
     except FileNotFoundError:  # no SSH client
         return "closed"
-    if done.returncode == 0:
-        return "open"
     unreachable = r"Could not resolve|Connection (timed out|refused)|No route to host|Network is unreachable"
-    return "unreachable" if re.search(unreachable, done.stderr) else "closed"
+    if done.returncode != 0:
+        return "unreachable" if re.search(unreachable, done.stderr) else "closed"
+    return "open"
 
 
 def main() -> None:
@@ -168,21 +146,18 @@ def main() -> None:
     )
     os.environ["LC_ALL"] = "C"
     params = module.params
-    result: dict[str, Any] = {"configured": SETTINGS.is_dir()}
+    result: dict[str, Any] = {"changed": False, "configured": SETTINGS.is_dir()}
     if params["state"] == "absent":
-        module.exit_json(changed=False, **result, pending=[path for path in REMOVED if os.path.lexists(path)])
-    files = {
-        "backup.json": params["settings"],
-        "password": f"{params['password']}\n",
-        "ssh_config": params["ssh_config"],
-    }
+        module.exit_json(**result, pending=[path for path in REMOVED if os.path.lexists(path)])
+    password = params["password"]
+    files = {"backup.json": params["settings"], "password": f"{password}\n", "ssh_config": params["ssh_config"]}
     try:
-        result |= gather(json.loads(params["settings"]), files, params["password"])
+        result.update(gather(json.loads(params["settings"]), files, password))
     except WharfError as error:
         module.fail_json(msg=str(error))
     if result["connection"] == "unreachable":
         module.warn("the host that keeps the backup cannot be reached from the registry's server: no backup is made")
-    module.exit_json(changed=False, **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

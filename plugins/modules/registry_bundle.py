@@ -65,7 +65,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import bundles
-from ansible_collections.wharf.registry.plugins.module_utils.command.docker import docker
+from ansible_collections.wharf.registry.plugins.module_utils.containers import cli
 from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
@@ -77,7 +77,7 @@ def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_
     own, own_size = "", 0
     if p["registry_image"]:
         own = inspected["Image"]
-        own_size = int(docker("image", "inspect", "--format", "{{.Size}}", own))
+        own_size = int(cli("image", "inspect", "--format", "{{.Size}}", own))
     with lock("export-images"):
         contents = bundles.plan(storage, p["images"], own)
         if not check_mode:
@@ -87,7 +87,7 @@ def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_
                 own_file = Path(directory, "image.tar") if own else None
                 if own_file:
                     # By its name, where it has one, so that it has it again where it is loaded.
-                    docker("save", "--output", str(own_file), inspected["Config"]["Image"])
+                    cli("save", "--output", str(own_file), inspected["Config"]["Image"])
                 bundles.write(contents, storage, p["path"], own_file)
             owner = os.stat(place)
             os.chmod(p["path"], 0o600)

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-KEEPERS = ("keep_newest", "keep_tags", "older_than")
-
 
 def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> list[str]:
     """Return a line for each mistake in the rules.
@@ -24,7 +22,6 @@ def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> lis
 
 
 def _problems(rule: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the ends of the lines about one rule."""
     for key in ("repositories", "keep_tags"):
         if rule.get(key) == "":
             yield f"has an empty {key}: use a regular expression, such as v[0-9.]+"
@@ -35,7 +32,7 @@ def _problems(rule: Mapping[str, Any]) -> Iterator[str]:
     for key in ("keep_newest", "older_than"):
         if rule.get(key, 0) < 0:
             yield f"has a negative {key}: use a whole number, such as 10"
-    if not any(key in rule for key in KEEPERS):
+    if not rule.keys() & {"keep_newest", "keep_tags", "older_than"}:
         yield (
             "does not say what is kept, so that all tags but the newest would be deleted: give keep_newest, keep_tags"
             " or older_than"

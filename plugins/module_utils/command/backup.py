@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WharfError
-from ..lock import lock
+from ..files import write_atomic
 from ..restic import TAG, Restic, seconds
 from ..storage import DIGEST, Storage
 from ..text import human_bytes
-from .options import add_json, add_wait
-from .outcome import perform
-from .server import Server
+from .registry import Registry
+from .task import Task, add_wait
 
 STATE = Path("/var/lib/wharf/backup")
 STAGE = STATE / "stage"  # always the same place, so that restic finds what it had before
@@ -35,59 +34,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--plan", action="store_true", help="only say what it would do")
     add_wait(parser)
-    add_json(parser)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Make a snapshot; return the exit code."""
-    return perform(options, back_up, record=not options.plan)
+def run(task: Task) -> str:
+    """Make a snapshot, or only say what is new."""
+    task.record = not task.options.plan
+    with task.lock():
+        restic, registry = Restic.configured(), Registry()
+        exists, size = preflight(restic, registry)
+        if not task.options.plan:
+            return back_up(task, restic, registry, exists)
+    task.result.update(snapshot=None, exists=exists, new=size)
+    return task.line(f"would back up {human_bytes(size)}")
 
 
-def back_up(options: argparse.Namespace) -> dict[str, Any]:
-    """Make a snapshot, and remove those that need not be kept."""
+def back_up(task: Task, restic: Restic, registry: Registry, exists: bool) -> str:
+    """Make a snapshot, and remove those that need not be kept; return the message."""
     start = time.monotonic()
-    with lock("back-up", options.wait):
-        restic, server = Restic.configured(), Server()
-        data, exists, size = preflight(restic, server)
-        if options.plan:
-            return {"snapshot": None, "exists": exists, "new": size, "message": f"would back up {human_bytes(size)}"}
-        if not exists:
-            restic.output("init")
-        tags = stage(data)
-        # The state of the registry that goes into the backup, not of the one that people push to meanwhile.
-        problems = Storage(STAGE).summary()["problems"]
-        summary = make_snapshot(restic, server, data, tags)
-        record_repository(restic)
-        # Of a registry that is damaged, the older snapshots may be the complete ones: none of them is removed.
-        if restic.keep and not problems:
-            keep = [f"--keep-{unit}={count}" for unit, count in restic.keep.items()]
-            restic.output("forget", "--prune", "--tag", TAG, "--host", restic.name, "--group-by", "host", *keep)
-    result = {
-        "snapshot": summary["snapshot_id"][:8],
-        "new": summary.get("data_added_packed", summary["data_added"]),
-        "total": summary["total_bytes_processed"],
-        "tags": len(tags),
-        "seconds": round(time.monotonic() - start, 1),
-        "problems": problems,
-    }
-    result["message"] = (
-        f"snapshot {result['snapshot']}: {result['tags']} tags, {human_bytes(result['total'])},"
-        f" of them {human_bytes(result['new'])} new, in {result['seconds']} s"
+    if not exists:
+        restic.output("init")
+    tags = stage(registry.path)
+    # The state of the registry that goes into the backup, not of the one that people push to meanwhile.
+    problems = Storage(STAGE).summary()["problems"]
+    summary = make_snapshot(restic, registry, tags)
+    record_repository(restic)
+    # Of a registry that is damaged, the older snapshots may be the complete ones: none of them is removed.
+    if restic.keep and not problems:
+        keep = [f"--keep-{unit}={count}" for unit, count in restic.keep.items()]
+        restic.output("forget", "--prune", "--tag", TAG, "--host", restic.name, "--group-by", "host", *keep)
+    snapshot, total = summary["snapshot_id"][:8], summary["total_bytes_processed"]
+    new, took = summary.get("data_added_packed", summary["data_added"]), round(time.monotonic() - start, 1)
+    task.result.update(
+        changed=True, snapshot=snapshot, new=new, total=total, tags=len(tags), seconds=took, problems=problems
     )
-    if problems:
-        result["message"] += "; but the registry is damaged: " + "; ".join(problems[:20])
-    return result
+    damage = f"; but the registry is damaged: {'; '.join(problems[:20])}" if problems else ""
+    return task.line(
+        f"snapshot {snapshot}: {len(tags)} tags, {human_bytes(total)}, of them {human_bytes(new)} new, in {took} s"
+        f"{damage}"
+    )
 
 
-def preflight(restic: Restic, server: Server) -> tuple[Path, bool, int]:
-    """Return the data, whether the backup exists, and the bytes that are new to it. Nothing is written before.
-
-    Raises:
-        WharfError: there is nothing to back up, or no room for it, or the backup that was there is gone.
-    """
-    if server.driver != "filesystem":
-        raise WharfError(f"the registry keeps its images in {server.driver}, not in files: back that storage up itself")
-    data = server.data()
+def preflight(restic: Restic, registry: Registry) -> tuple[bool, int]:
+    """Return whether the backup exists, and the bytes that are new to it. Raises WharfError where it refuses."""
+    if registry.driver != "filesystem":
+        raise WharfError(
+            f"the registry keeps its images in {registry.driver}, not in files: back that storage up itself"
+        )
+    data = registry.path
     if data.resolve() in Path(restic.repository).resolve().parents:
         raise WharfError(f"wharf_backup_repository: {restic.repository} lies in what is backed up: use another place")
     snapshots = restic.snapshots(required=False)
@@ -97,22 +90,17 @@ def preflight(restic: Restic, server: Server) -> tuple[Path, bool, int]:
             f"the backup that was in {restic.place} is not there any more: is its disk mounted?"
             f" To begin a new one, remove {known} first"
         )
-    size = new_bytes(data, seconds(snapshots[-1]["time"]) - 3600 if snapshots else 0)
+    # No fewer than are new to the backup: all blobs that came since the last snapshot.
+    since = seconds(snapshots[-1]["time"]) - 3600 if snapshots else 0
+    files = [path.stat() for path in (data / TREE / "blobs").rglob("*") if path.is_file()]
+    size = sum(file.st_size for file in files if file.st_mtime > since)
     room = restic.free_space()
     if room is not None and room < size + RESERVE:
         raise WharfError(
             f"there is no room in {restic.place}: {human_bytes(room)} are free, and {human_bytes(size + RESERVE)} are"
             " needed: make room, or keep fewer snapshots (wharf_backup_keep)"
         )
-    return data, snapshots is not None, size
-
-
-def new_bytes(data: Path, since: float) -> int:
-    """Return how many bytes of blobs came after a time: no less than what is new to the backup."""
-    blobs = [
-        (data / directory / name).stat() for directory, _, names in os.walk(data / TREE / "blobs") for name in names
-    ]
-    return sum(blob.st_size for blob in blobs if blob.st_mtime > since)
+    return snapshots is not None, size
 
 
 def stage(data: Path) -> dict[str, str]:
@@ -129,55 +117,39 @@ def stage(data: Path) -> dict[str, str]:
     for name in Storage(data).repositories():
         # The order in which the registry writes them, backwards. Uploads under way are left out.
         for part in ("_manifests/tags", "_manifests/revisions", "_layers"):
-            copied |= copy_links(source / name / part, target / name / part)
+            for link in (source / name / part).rglob("link"):
+                if link.is_file():  # and no tag of this name
+                    copy = target / link.relative_to(source)
+                    copy_link(link, copy)
+                    copied.add(copy)
     for directory, _, names in os.walk(target, topdown=False):
         place = Path(directory)
         if "link" in names and place / "link" not in copied:
             (place / "link").unlink()
         if place != target and not os.listdir(place):
             place.rmdir()
-    storage = Storage(STAGE)
-    return {f"{name}:{tag}": digest for name in storage.repositories() for tag, digest in storage.tags(name).items()}
+    return {f"{name}:{tag}": digest for (name, tag), digest in Storage(STAGE).all_tags().items()}
 
 
-def copy_links(source: Path, target: Path) -> set[Path]:
-    """Copy the link files below a directory, with their times; return the copies.
-
-    A copy that is right already is not touched, so that restic finds nothing new.
-    """
-    copied = set()
-    for directory, _, names in os.walk(source):
-        if "link" not in names:
-            continue
-        link, copy = Path(directory, "link"), target / Path(directory).relative_to(source) / "link"
-        # Version 2 writes a link in place: one that is read meanwhile is empty, for a moment.
-        for _ in range(20):
-            content, written = link.read_text(errors="replace"), link.stat().st_mtime_ns
-            if DIGEST.fullmatch(content.strip()):
-                break
-            time.sleep(0.05)
-        copied.add(copy)
-        if copy.is_file() and copy.stat().st_mtime_ns == written and copy.read_text() == content:
-            continue
+def copy_link(link: Path, copy: Path) -> None:
+    """Copy a link with its time. A copy that is right already is not touched, so that restic finds nothing new."""
+    # Version 2 writes a link in place: one that is read meanwhile is empty, for a moment.
+    for _ in range(20):
+        content, written = link.read_text(errors="replace"), link.stat().st_mtime_ns
+        if DIGEST.fullmatch(content.strip()):
+            break
+        time.sleep(0.05)
+    if not copy.is_file() or copy.stat().st_mtime_ns != written or copy.read_text() != content:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(content)
         os.utime(copy, ns=(written, written))
-    return copied
 
 
-def make_snapshot(restic: Restic, server: Server, data: Path, tags: dict[str, str]) -> dict[str, Any]:
+def make_snapshot(restic: Restic, registry: Registry, tags: dict[str, str]) -> dict[str, Any]:
     """Back up the staged links, the blobs and the files of the registry; return restic's summary."""
-    description = {
-        "name": restic.name,
-        "port": server.port,
-        "image": server.inspected["Config"]["Image"] if server.inspected else "",
-        "data": str(data),
-        "directories": {kind: str(path) for kind, path in restic.directories.items()},
-        "tags": tags,
-    }
-    text = json.dumps(description, indent=1, sort_keys=True)
-    if not (STAGE / "wharf.json").exists() or (STAGE / "wharf.json").read_text() != text:
-        (STAGE / "wharf.json").write_text(text)
+    data, directories = registry.path, {kind: str(path) for kind, path in restic.directories.items()}
+    description = {"name": restic.name, "data": str(data), "directories": directories, "tags": tags}
+    (STAGE / "wharf.json").write_text(json.dumps(description, indent=1, sort_keys=True))
     places = [path for path in (STAGE, data / TREE / "blobs", *restic.directories.values()) if path.is_dir()]
     (STATE / "places").write_text("".join(f"{place}\n" for place in places))
     # Blobs are compressed already, and never change: their size and time tell whether they are known.
@@ -191,5 +163,4 @@ def make_snapshot(restic: Restic, server: Server, data: Path, tags: dict[str, st
 def record_repository(restic: Restic) -> None:
     """Note that the backup exists, so that one that is not there any more is not begun anew in silence."""
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (STATE / "repository.json").write_text(json.dumps({"repository": restic.repository}))
-    (STATE / "repository.json").chmod(0o600)
+    write_atomic(str(STATE / "repository.json"), json.dumps({"repository": restic.repository}).encode(), 0o600)

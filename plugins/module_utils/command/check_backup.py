@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import time
@@ -12,32 +11,21 @@ from typing import Any
 from ..errors import WharfError
 from ..restic import TAG, Restic, significant_lines
 from .backup import TREE
-from .options import add_json
-from .outcome import perform
+from .task import Task
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    add_json(parser)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Check the backup; return the exit code."""
-    return perform(options, check_backup, record=True)
-
-
-def check_backup(_options: argparse.Namespace) -> dict[str, Any]:
+def run(task: Task) -> str:
     """Check it; without a lock, because a backup that is made meanwhile only adds to it."""
-    start = time.monotonic()
-    restic = Restic.configured()
-    count = len(restic.snapshots())
+    task.record = True
+    start, restic = time.monotonic(), Restic.configured()
+    task.result["snapshots"] = count = len(restic.snapshots())
     result = restic.run("check", "--read-data", "--no-lock")
     if result.returncode != 0:
         lines = significant_lines(result.stdout + result.stderr)
         first = f"the backup in {restic.place} is damaged. restic says:"
         raise WharfError("\n".join([first, *lines[:30], *losses(restic, lines)]))
     took = time.monotonic() - start
-    return {"snapshots": count, "message": f"all {count} snapshots are intact: every byte was read, in {took:.0f} s"}
+    return task.line(f"all {count} snapshots are intact: every byte was read, in {took:.0f} s")
 
 
 def losses(restic: Restic, lines: list[str]) -> list[str]:

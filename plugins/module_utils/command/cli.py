@@ -3,9 +3,9 @@
 A subcommand is a file of this package that has
 
 - a docstring for people, which `wharf SUBCOMMAND --help` prints;
-- `add_arguments(parser)`, which adds its options to the parser (add_wait and add_json of options.py are common ones);
-- `run(options) -> int`, which works and returns the exit code. `options.subcommand` is the subcommand's name. A
-  WharfError that it raises is printed as "wharf SUBCOMMAND: message", and the exit code is 1;
+- `add_arguments(parser)`, where it has options of its own besides --json;
+- `run(task) -> str`, which works, and returns a message about how it ended. task.py says what it can do with the task.
+  A WharfError that it raises is printed as "wharf SUBCOMMAND: message", and the exit code is 1;
 
 and a line in SUBCOMMANDS. Only the file of the chosen subcommand is imported: one of them runs every minute.
 """
@@ -15,9 +15,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from types import ModuleType
 
-from ..errors import WharfError, message_of
+from .task import Task
 
 # What it is called: the file, and what it does.
 SUBCOMMANDS = {
@@ -45,29 +44,8 @@ All of them need root. Only one at a time works on the registry; the others say 
 
 def main() -> int:
     """Run the subcommand; return its exit code."""
-    arguments = sys.argv[1:]
-    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    chosen = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     module = importlib.import_module(f".{SUBCOMMANDS[chosen][0]}", __package__) if chosen in SUBCOMMANDS else None
-    parser = parser_for(chosen, module)
-    if not arguments:
-        parser.print_help()
-        return 0
-    options = parser.parse_args(arguments)
-    assert module is not None  # the parser has refused everything else
-    try:
-        return module.run(options)
-    except (WharfError, OSError) as error:
-        print(f"wharf {chosen}: {message_of(error)}", file=sys.stderr)
-        return 1
-
-
-def parser_for(chosen: str, module: ModuleType | None) -> argparse.ArgumentParser:
-    """Return the parser of the command line.
-
-    Args:
-        chosen: the subcommand that is on it.
-        module: its file; the options of the other subcommands are not known then, and not needed.
-    """
     lines = [f"  {name:17}  {purpose}" for name, (_, purpose) in SUBCOMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog="wharf",
@@ -78,11 +56,17 @@ def parser_for(chosen: str, module: ModuleType | None) -> argparse.ArgumentParse
     subparsers = parser.add_subparsers(
         dest="subcommand", metavar="SUBCOMMAND", required=True, help="has its own --help"
     )
-    for name, (_, purpose) in SUBCOMMANDS.items():
-        description = module.__doc__ if module and name == chosen else purpose
-        subparser = subparsers.add_parser(
-            name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        if module and name == chosen:
-            module.add_arguments(subparser)
-    return parser
+    for name in SUBCOMMANDS:
+        subparser = subparsers.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if module and name == chosen:  # the options of the others are not needed
+            subparser.description = module.__doc__
+            subparser.set_defaults(wait=0)
+            subparser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+            if add_arguments := getattr(module, "add_arguments", None):
+                add_arguments(subparser)
+    if len(sys.argv) == 1:
+        parser.print_help()
+        return 0
+    options = parser.parse_args()
+    assert module is not None  # the parser has refused everything else
+    return Task(options).perform(module.run)

@@ -10,16 +10,14 @@ from __future__ import annotations
 import argparse
 import re
 
+from ..containers import cli
 from ..errors import DamageError, WharfError
 from ..manifests import children
 from ..storage import Storage
-from ..text import human_bytes, one_line, pluralize
-from .checks import require_same, smoke_test, tags_served
-from .docker import call, docker
-from .locked import run_locked
-from .options import Output, add_json, add_wait
-from .read_only import clean_up, interruption, read_only, temporary_client
+from ..text import human_bytes, pluralize
+from .read_only import changing, clean_up, container_options
 from .registry import Registry
+from .task import Task, add_wait
 
 SHOWN = 20  # blobs that are listed one by one
 ELIGIBLE = re.compile(r"^blob eligible for deletion: (\S+)$", re.MULTILINE)
@@ -36,113 +34,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recover", action="store_true", help="only clean up after a run that was killed")
     add_wait(parser)
-    add_json(parser)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Collect; return the exit code."""
-    output = Output(options.json)
-
-    def work() -> str:
-        registry = Registry()
+def run(task: Task) -> str:
+    """Collect, or clean up."""
+    options = task.options
+    task.record = not (options.dry_run or options.recover)
+    with task.lock():
+        registry = Registry.in_files()
         if options.recover:
-            if clean_up(registry):
-                output.line("the registry is as it was")
+            clean_up(registry, task, "the registry is as it was")
             return ""
+        if not options.dry_run:
+            clean_up(registry, task, "an earlier run was cut off: the registry is as it was before it")
         untagged = registry.delete_untagged if options.delete_untagged is None else options.delete_untagged
-        return collect_garbage(registry, untagged, options.dry_run, output)
-
-    code = run_locked(options.subcommand, work, options.wait, record=not (options.dry_run or options.recover))
-    output.close()
-    return code
+        return collect_garbage(task, registry, untagged)
 
 
-def collect_garbage(registry: Registry, delete_untagged: bool, dry_run: bool, output: Output) -> str:
-    """Collect; return the line that is kept as the result."""
-    if not dry_run and clean_up(registry):
-        output.line("an earlier run was cut off: the registry is as it was before it")
+def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> str:
+    """Collect; return the message."""
     registry.preflight()
     problems = list(registry.storage.problems())
     for problem in problems:
-        output.line(f"warning: {problem}")
+        task.line(f"warning: {problem}")
     damage = f"; {pluralize(len(problems), 'problem')} in the storage" if problems else ""
     if delete_untagged:
         refuse_untagged(registry)
     candidates = find_candidates(registry, delete_untagged)
-    if dry_run:
-        show(candidates, "would be deleted", output)
-        output.line("(parts of an image that is being pushed may be among them; a real run refuses pushes meanwhile)")
+    if task.options.dry_run:
+        show(task, candidates, "would be deleted")
+        task.line("(parts of an image that is being pushed may be among them; a real run refuses pushes meanwhile)")
         return ""
     if not candidates:
-        output.line("nothing to collect: the registry was left alone")
+        task.line("nothing to collect: the registry was left alone")
         return f"nothing to collect{damage}"
-
-    with temporary_client(registry) as client:
-        # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
-        smoke_test(client, registry.storage)
-        with read_only(registry) as times:
-            tags = registry.storage.all_tags()
-            answers = tags_served(client, tags)
-            # What was pushed since has changed what is unreferenced.
-            candidates = find_candidates(registry, delete_untagged)
-            registrys_collection(registry, delete_untagged, dry_run=False)
-            output.result["changed"] = True
-        require_same("in the storage", tags, registry.storage.all_tags())
-        if new := [problem for problem in registry.storage.problems() if problem not in problems]:
-            raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
-        require_same("for a client", answers, tags_served(client, tags))
-        smoke_test(client, registry.storage)
-    show(candidates, "deleted", output)
-    names = {name for name, _ in tags}
-    output.line(f"kept: {pluralize(len(tags), 'tag')} in {pluralize(len(names), 'repository')}, each with its digest")
-    output.line(interruption(times))
-    output.line("verified: an image was pushed and pulled")
+    with changing(registry, task, problems):
+        # What was pushed since has changed what is unreferenced.
+        candidates = find_candidates(registry, delete_untagged)
+        registrys_collection(registry, delete_untagged, dry_run=False)
+        task.result["changed"] = True
+        show(task, candidates, "deleted")
     return f"deleted {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}{damage}"
 
 
 def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]:
-    """Return what a collection would delete, digest to size in bytes, compared with what is referenced.
-
-    Raises:
-        WharfError: an image needs some of it.
-    """
+    """Return what a collection would delete, digest to bytes. Raises WharfError where an image needs some of it."""
     candidates = registrys_collection(registry, delete_untagged, dry_run=True)
     referenced = find_referenced(registry.storage, untagged=not delete_untagged)
-    if wanted := [(digest, referenced[digest]) for digest in candidates if digest in referenced]:
-        digest, image = wanted[0]
+    if wanted := [digest for digest in candidates if digest in referenced]:
         more = f", and {len(wanted) - 1} more" if len(wanted) > 1 else ""
         raise WharfError(
-            f"the registry's own collection would delete {digest}, which {image} needs{more}. Nothing was deleted."
-            " Push the image again, or restore it from a backup"
+            f"the registry's own collection would delete {wanted[0]}, which {referenced[wanted[0]]} needs{more}."
+            " Nothing was deleted. Push the image again, or restore it from a backup"
         )
     return candidates
 
 
 def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: bool) -> dict[str, int]:
-    """Let the registry collect, or tell what it would delete: digest to size in bytes.
-
-    Raises:
-        WharfError: it failed, or its output is not understood.
-    """
-    command = [registry.image, "garbage-collect", *(["--dry-run"] if dry_run else [])]
-    command += ["--delete-untagged"] if delete_untagged else []
-    # As the registry's own container is started, so with its configuration.
-    command += registry.inspected["Config"]["Cmd"][1:]
-    options = ["--network", "none", *registry.container_options(":ro" if dry_run else "")]
+    """Let the registry collect, or tell what it would delete; return that, digest to bytes. Raises WharfError."""
+    name = registry.dry_run_collector if dry_run else registry.collector
+    words = [
+        *("--name", name, "--network", "none", *container_options(registry, ":ro" if dry_run else "")),
+        *(registry.inspected["Image"], "garbage-collect"),
+        *(["--dry-run"] if dry_run else []),
+        *(["--delete-untagged"] if delete_untagged else []),
+        # As the registry's own container is started, so with its configuration.
+        *registry.inspected["Config"]["Cmd"][1:],
+    ]
     sizes = {path.parent.name: path.stat().st_size for path in registry.storage.top.glob("blobs/*/*/*/data")}
-    if dry_run:
-        docker("rm", "--force", registry.dry_run_collector, check=False)
-        done = call("run", "--rm", "--name", registry.dry_run_collector, *options, *command)
-    else:
-        # In two steps, so that it cannot start once this program has been stopped. recover() removes it.
-        docker("create", "--name", registry.collector, *options, *command)
-        done = call("start", "--attach", registry.collector)
-    if done.returncode != 0:
-        last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
-        reason = one_line(last[0]) if last else f"exit code {done.returncode}"
-        raise WharfError(f"the registry's own collection failed: {reason}")
-    summary = SUMMARY.search(done.stdout)
-    digests = ELIGIBLE.findall(done.stdout)
+    try:
+        if dry_run:
+            cli("rm", "--force", name, check=False)
+            output = cli("run", "--rm", *words)
+        else:
+            # In two steps, so that it cannot start once this program has been stopped. recover() removes it.
+            cli("create", *words)
+            output = cli("start", "--attach", name)
+    except WharfError as error:
+        raise WharfError(f"the registry's own collection failed: {error}") from None
+    summary, digests = SUMMARY.search(output), ELIGIBLE.findall(output)
     if summary is None or int(summary[2]) != len(digests):
         raise WharfError("the output of the registry's own collection is not understood: is this a new version of it?")
     return {digest: sizes.get(digest.partition(":")[2], 0) for digest in digests}
@@ -154,22 +124,15 @@ def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
     Args:
         storage: the registry's storage.
         untagged: whether manifests without a tag count as images.
-
-    Raises:
-        WharfError: a manifest cannot be read, so that nobody can tell what it needs.
     """
     referenced: dict[str, str] = {}
     for name in storage.repositories():
         revisions = storage.revisions(name)
-        images = {digest: f"{name}:{tag}" for tag, digest in storage.tags(name).items()}
-        # A tag whose image is gone needs nothing any more. It is reported as damage.
-        images = {
-            digest: image
-            for digest, image in images.items()
-            if digest in revisions or storage.blob_path(digest).exists()
-        }
-        if untagged:
-            images = {digest: f"{name}@{digest}" for digest in revisions} | images
+        images = {digest: f"{name}@{digest}" for digest in revisions} if untagged else {}
+        for tag, digest in storage.tags(name).items():
+            # A tag whose image is gone needs nothing any more. It is reported as damage.
+            if digest in revisions or storage.blob_path(digest).exists():
+                images[digest] = f"{name}:{tag}"
         for digest, image in images.items():
             try:
                 for needed in storage.closure(digest):
@@ -183,30 +146,22 @@ def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
 
 
 def refuse_untagged(registry: Registry) -> None:
-    """Refuse to delete untagged manifests where that would destroy images.
-
-    Raises:
-        WharfError: a registry of version 2 would delete the parts of an index, because they have no tags of their own.
-    """
+    """Refuse what a registry of version 2 would do: delete the parts of an index, which have no tags of their own."""
     storage = registry.storage
-    indexes = [
-        f"{name}@{digest}"
-        for name in storage.repositories()
-        for digest in sorted(storage.revisions(name))
-        if children(storage.manifest(digest))
-    ]
-    if indexes and not re.match("[3-9]", version := registry.version()):
+    images = ((name, digest) for name in storage.repositories() for digest in sorted(storage.revisions(name)))
+    index = next((f"{name}@{digest}" for name, digest in images if children(storage.manifest(digest))), "")
+    if index and not re.match("[3-9]", version := registry.version() or "unknown"):
         raise WharfError(
             f"--delete-untagged (wharf_delete_untagged) is refused: the registry's version {version} would delete the"
-            f" parts of the multi-arch image {indexes[0]}. Set it to false, or use version 3 of the registry"
+            f" parts of the multi-arch image {index}. Set it to false, or use version 3 of the registry"
         )
 
 
-def show(candidates: dict[str, int], verb: str, output: Output) -> None:
+def show(task: Task, candidates: dict[str, int], verb: str) -> None:
     """Print what is deleted, the largest first."""
-    output.result["blobs"] = candidates
-    output.line(f"{verb}: {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}")
+    task.result["blobs"] = candidates
+    task.line(f"{verb}: {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}")
     for digest, size in sorted(candidates.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]:
-        output.line(f"  {digest}  {human_bytes(size)}")
+        task.line(f"  {digest}  {human_bytes(size)}")
     if len(candidates) > SHOWN:
-        output.line(f"  and {len(candidates) - SHOWN} more")
+        task.line(f"  and {len(candidates) - SHOWN} more")

@@ -12,19 +12,17 @@ import shutil
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from ..data import directory
+from ..containers import cli
+from ..data import location
 from ..errors import WharfError
-from ..files import free_bytes
-from ..lock import lock
+from ..files import free_bytes, read_text
 from ..storage import Storage
 from ..text import human_bytes, one_line
-from .docker import docker, ignore_signals
-from .options import add_json, add_wait
-from .outcome import perform
-from .server import Server
+from .registry import Registry
+from .task import Task, add_wait, ignore_signals
 
 OWN = {".wharf", ".wharf-copy", ".wharf-moved", "lost+found"}  # at the top of the data: not copied, not removed
 RESERVE = 64 << 20  # bytes that must stay free
@@ -32,161 +30,140 @@ RESERVE = 64 << 20  # bytes that must stay free
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "place", metavar="PLACE", help="the directory (an absolute path) or the volume (a name) to move the data to"
-    )
+    parser.add_argument("place", metavar="PLACE", help="the directory (an absolute path) or volume to move the data to")
     step = parser.add_mutually_exclusive_group(required=True)
-    step.add_argument("--plan", action="store_const", dest="step", const="plan", help="only say what it would do")
-    step.add_argument("--copy", action="store_const", dest="step", const="copy", help="the long part")
-    step.add_argument("--finish", action="store_const", dest="step", const="finish", help="the rest, and the switch")
+    step.add_argument("--plan", action="store_true", help="only say what it would do")
+    step.add_argument("--copy", action="store_true", help="the long part")
+    step.add_argument("--finish", action="store_true", help="the rest, and the switch")
     add_wait(parser)
-    add_json(parser)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do one step; return the exit code."""
-    return perform(options, step, record=False)  # whoever moves it sees how it ends
-
-
-def step(options: argparse.Namespace) -> dict[str, object]:
-    """Do one step, and return what it was about: "from", "to", "done" before it, "bytes" and "message"."""
-    if options.step == "plan":
-        return Move(options.place).plan("would be")
-    with lock("move-data", options.wait):
-        move = Move(options.place)
-        result = move.plan("were")
-        if not result["done"]:
-            move.copy() if options.step == "copy" else move.finish()
-        return result
-
-
-class Move:
-    """From where the data was deployed to another place."""
-
-    def __init__(self, place: str) -> None:
-        """Find both places.
-
-        Raises:
-            WharfError: the registry was never deployed.
-        """
-        self.server, self.place = Server(), place
-        self.id, self.old_place = self.server.recorded()
-        if not self.id:
+def run(task: Task) -> str:
+    """Do one step; the result says what it is about: "from", "to", "done" before it, "bytes"."""
+    options = task.options
+    with nullcontext() if options.plan else task.lock():
+        registry = Registry()
+        if not registry.data_id:
             raise WharfError(
                 "nothing is known of this registry's data: run playbooks/deploy-registry.yml with the old place first"
             )
-        self.old, self.new = locate(self.old_place), locate(place)
+        move = Move(registry, options.place)
+        done, needed = move.preflight()
+        task.result.update({"from": registry.place, "to": options.place, "done": done, "bytes": needed})
+        if done:
+            return task.line(f"{options.place} has the images already")
+        if options.copy:
+            move.copy()
+        if options.finish:
+            move.finish()
+    verb = "would be" if options.plan else "were"
+    return task.line(
+        f"{human_bytes(max(needed, 0))} {verb} copied from {registry.place} to {options.place};"
+        f" {registry.place} stays as it is"
+    )
 
-    def plan(self, verb: str) -> dict[str, object]:
-        """Return what there is to copy, in the words of somebody who "would be" or "were" asked for it.
 
-        Raises:
-            WharfError: it is refused.
-        """
-        result: dict[str, object] = {"from": self.old_place, "to": self.place, "done": True, "bytes": 0}
-        if self.old_place == self.place or data_id(self.new / ".wharf") == self.id:
-            return result | {"message": f"{self.place} has the images already"}
+class Move:
+    """The old place and the new one."""
+
+    def __init__(self, registry: Registry, place: str) -> None:
+        self.registry, self.place, self.id = registry, place, registry.data_id
+        self.old, self.new = location(registry.place), location(place)
+
+    @property
+    def marker(self) -> Path:
+        """The file whose time says until when what was written is verified."""
+        return self.new / ".wharf-copy"
+
+    def preflight(self) -> tuple[bool, int]:
+        """Return whether the images are there already, and the bytes to copy. Raises WharfError where it refuses."""
+        old_place, new = self.registry.place, self.new
+        if old_place == self.place or data_id(new / ".wharf") == self.id:
+            return True, 0
         if self.id not in (data_id(self.old / ".wharf"), data_id(self.old / ".wharf-moved")):
-            raise WharfError(
-                f"{self.old_place} does not hold the images of this registry ({self.id}): is its disk mounted?"
-            )
-        if self.old in self.new.resolve().parents or self.new in self.old.resolve().parents:
-            raise WharfError(f"{self.place} and {self.old_place} lie in one another: choose a place of its own")
-        if self.new.is_dir() and set(os.listdir(self.new)) - OWN and data_id(self.new / ".wharf-copy") != self.id:
+            raise WharfError(f"{old_place} does not hold the images of this registry ({self.id}): is its disk mounted?")
+        if self.old in new.resolve().parents or new in self.old.resolve().parents:
+            raise WharfError(f"{self.place} and {old_place} lie in one another: choose a place of its own")
+        if new.is_dir() and set(os.listdir(new)) - OWN and data_id(self.marker) != self.id:
             raise WharfError(
                 f"{self.place} is not empty, and what lies there is no copy that was begun here: choose an empty place"
             )
-        needed = size(self.old) - size(self.new)
-        if needed + RESERVE > free_bytes(self.new):
+        needed, free = size(self.old) - size(new), free_bytes(new)
+        if needed + RESERVE > free:
             raise WharfError(
-                f"{self.place} has {human_bytes(free_bytes(self.new))} free, and {human_bytes(needed + RESERVE)} are"
-                " needed: choose a larger place"
+                f"{self.place} has {human_bytes(free)} free, and {human_bytes(needed + RESERVE)} are needed: choose a"
+                " larger place"
             )
-        message = f"{human_bytes(max(needed, 0))} {verb} copied from {self.old_place} to {self.place}"
-        return result | {"done": False, "bytes": needed, "message": f"{message}; {self.old_place} stays as it is"}
+        return False, needed
 
-    def copy(self) -> None:
+    def copy(self) -> tuple[Storage, Storage]:
         """Make the new place like the old one, and compare each blob that was written with its digest.
 
-        Raises:
-            WharfError: it cannot be copied, or was not written as it was read.
+        Returns:
+            The storages in the old place and in the new one.
         """
         if not self.place.startswith("/"):
-            docker("volume", "create", self.place)
-            self.new = locate(self.place)
+            cli("volume", "create", self.place)
+            self.new = location(self.place)
         self.new.mkdir(parents=True, exist_ok=True)
-        marker = self.new / ".wharf-copy"  # its time: what was written before that is verified
-        if not marker.exists():
-            marker.write_text(f"{self.id} from {self.old_place}\n", "utf-8")
-            os.utime(marker, (0, 0))
+        if not self.marker.exists():
+            self.marker.write_text(f"{self.id} from {self.registry.place}\n", "utf-8")
+            os.utime(self.marker, (0, 0))
         start = time.time()
         rsync(self.old, self.new)
-        original, copy = Storage(self.old / self.server.root), Storage(self.new / self.server.root)
+        original, copy = (Storage(self.registry.storage_in(place)) for place in (self.old, self.new))
         for path in copy.top.glob("blobs/*/*/*/data"):
             digest = f"{path.parents[2].name}:{path.parent.name}"
-            written = path.stat().st_ctime >= marker.stat().st_mtime
+            written = path.stat().st_ctime >= self.marker.stat().st_mtime
             # One that was damaged before is no fault of the copy.
             if written and not copy.is_intact(digest) and original.is_intact(digest):
                 raise WharfError(f"{path} was not written as it was read: check that disk")
-        os.utime(marker, (start, start))
+        os.utime(self.marker, (start, start))
+        return original, copy
 
     def finish(self) -> None:
         """Stop the registry, copy the rest, and let the data ID change its place; the registry stays stopped then.
 
-        Raises:
-            WharfError: the copy is not like the old data; the registry goes on there.
+        If the copy is not like the old data, the registry goes on there.
         """
-        docker("stop", self.server.container)
+        cli("stop", self.registry.container)
         try:
-            self.copy()
-            before, after = (Storage(path / self.server.root).summary() for path in (self.old, self.new))
+            before, after = (storage.summary() for storage in self.copy())
             worse = [problem for problem in after["problems"] if problem not in before["problems"]]
             if worse or {**before, "problems": 0} != {**after, "problems": 0}:
                 raise WharfError(
-                    f"the copy differs from {self.old_place}, where the registry goes on:"
+                    f"the copy differs from {self.registry.place}, where the registry goes on:"
                     f" {'; '.join(worse) or (before, after)}"
                 )
         except BaseException:
-            docker("start", self.server.container, check=False)
+            cli("start", self.registry.container, check=False)
             raise
         ignore_signals()
         # First it goes here, then it comes there: never are there two places to start from.
-        if (self.old / ".wharf").exists():
+        with suppress(FileNotFoundError):
             (self.old / ".wharf").rename(self.old / ".wharf-moved")
         shutil.copy2(self.old / ".wharf-moved", self.new / ".wharf")
-        (self.new / ".wharf-copy").unlink()
+        self.marker.unlink()
         os.sync()
-
-
-def locate(place: str) -> Path:
-    """Return where a directory or a volume lies, or will."""
-    return directory(place) or Path("/var/lib/docker/volumes", place, "_data")
 
 
 def data_id(path: Path) -> str:
     """Return the data ID in a file; empty where there is none."""
-    try:
-        return path.read_text("utf-8").split(" ")[0]
-    except OSError:
-        return ""
+    return read_text(path).split(" ")[0]
 
 
 def size(root: Path) -> int:
     """Return how many bytes the files below a directory have; what goes meanwhile does not count."""
     total = 0
-    for directory_path, _, names in os.walk(root):
+    for place, _, names in os.walk(root):
         for name in set(names) - OWN:
             with suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(directory_path, name)).st_size
+                total += os.lstat(os.path.join(place, name)).st_size
     return total
 
 
 def rsync(old: Path, new: Path) -> None:
-    """Make a directory like another.
-
-    Raises:
-        WharfError: it fails, or is not installed.
-    """
+    """Make a directory like another. Raises WharfError when it fails, or is not installed."""
     command = ["rsync", "-aH", "--delete", "--numeric-ids", *(f"--exclude=/{name}" for name in OWN)]
     try:
         done = subprocess.run([*command, f"{old}/", f"{new}/"], capture_output=True, text=True)

@@ -1,110 +1,102 @@
-"""The registry on this host: its settings, its container, its storage."""
+"""The registry on this server: its settings, its container and its data."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from .. import data
+from .. import containers, data
 from ..errors import WharfError
-from ..files import free_bytes
+from ..files import free_bytes, read_text
 from ..storage import Storage
 from ..text import human_bytes
-from .docker import docker
 
 SETTINGS = Path("/etc/wharf/registry.json")
+CONFIGURATION = Path("/etc/wharf/registry")  # unless the container has another directory mounted
 SPARE = 16 * 1024**2  # bytes that the smoke test, the users' file and the registry's own traces must find
 
 
-def read_settings() -> dict[str, Any]:
-    """Return what the role registry_server has written about the registry.
-
-    Raises:
-        WharfError: nothing.
-    """
-    try:
-        return json.loads(SETTINGS.read_text("utf-8"))
-    except FileNotFoundError:
-        raise WharfError(f"{SETTINGS} is missing: run playbooks/deploy-registry.yml") from None
-
-
 class Registry:
-    """The registry on this host: its container and its storage."""
+    """The registry on this server.
 
-    def __init__(self) -> None:
-        """Read what is known of it.
+    Attributes:
+        inspected: what the engine knows of its container, or None.
+        mounted: the directory that the container has for its data, or None.
+        data_id: the ID of the data that was deployed last; empty before that.
+        place: the directory or volume of that data.
+    """
 
-        Raises:
-            WharfError: its images do not lie in a file system, there is no container, or no storage.
-        """
-        settings = read_settings()
-        self.container: str = settings["container"]
-        self.name: str = settings["name"]
-        self.port: int = settings["port"]
-        self.ca: str = settings["ca"]
-        self.htpasswd: str = settings["htpasswd"]
-        self.delete_untagged: bool = settings["delete_untagged"]
-        self.caches: bool = settings["caches"]
-        self.read_only_container = f"{self.container}-read-only"
+    # What the role registry_server writes into SETTINGS, and what holds where nothing is deployed yet.
+    container: str = "registry"
+    name: str = ""
+    port: int = 5000
+    ca: str = ""
+    htpasswd: str = ""
+    driver: str = "filesystem"
+    root: str = data.MOUNT  # of the storage, as the container sees it
+    delete_untagged: bool = False
+    caches: bool = False
+
+    def __init__(self, must_exist: bool = True) -> None:
+        """Read the settings, and ask the engine for the container. Raises WharfError where nothing was deployed."""
+        text = read_text(SETTINGS)
+        if must_exist and not text:
+            raise WharfError(f"{SETTINGS} is missing: run playbooks/deploy-registry.yml")
+        vars(self).update(json.loads(text or "{}"))
+        self.stand_in = f"{self.container}-read-only"
         self.collector = f"{self.container}-collect-garbage"
         self.dry_run_collector = f"{self.collector}-dry-run"
-        if settings["driver"] != "filesystem":
+        self.inspected = data.container(self.container)
+        self.mounted = data.mounted_at(self.inspected)
+        directory = data.mounted_at(self.inspected, "/wharf/config") or CONFIGURATION
+        self.data_id, _, self.place = read_text(directory / "data").rstrip("\n").partition(" ")
+
+    @classmethod
+    def in_files(cls) -> Registry:
+        """Return the registry, if its images can be read here. Raises WharfError."""
+        registry = cls()
+        if registry.driver != "filesystem":
             raise WharfError(
-                f"the images are in {settings['driver']}: only what lies in a file system can be read and compared"
+                f"the images are in {registry.driver}: only what lies in a file system can be read and compared"
                 " here, and without that nothing is deleted. Use the lifecycle of the object store"
             )
-        inspected = data.container(self.container)
-        if inspected is None:
-            raise WharfError(f"there is no container {self.container}: run playbooks/deploy-registry.yml")
-        self.inspected = inspected
-        mounted = data.mounted_at(inspected)
-        root = PurePosixPath(settings["root"])
-        if mounted is None or not root.is_relative_to(data.MOUNT):
-            raise WharfError(f"the container {self.container} has no data of its own at {root}")
-        self.root = mounted / root.relative_to(data.MOUNT)
+        if registry.inspected is None:
+            raise WharfError(f"there is no container {registry.container}: run playbooks/deploy-registry.yml")
+        if registry.mounted is None or not PurePosixPath(registry.root).is_relative_to(data.MOUNT):
+            raise WharfError(f"the container {registry.container} has no data of its own at {registry.root}")
+        return registry
+
+    def storage_in(self, place: Path) -> Path:
+        """Return the root directory of the storage, which holds docker/registry/v2, for data that lies there."""
+        return place / PurePosixPath(self.root).relative_to(data.MOUNT) if self.driver == "filesystem" else place
+
+    @property
+    def path(self) -> Path:
+        """Return the root directory of the storage. Raises WharfError where it is not."""
+        path = self.mounted or (data.directory(self.place) if self.place else None)
+        if not path or not path.is_dir():
+            raise WharfError(f"there is no registry here: neither the container {self.container} nor its data")
+        return self.storage_in(path)
 
     @property
     def storage(self) -> Storage:
         """Return the storage as it is now: a reader remembers what it has read."""
-        return Storage(self.root)
+        return Storage(self.path)
 
-    @property
-    def image(self) -> str:
-        """Return the image that the registry runs, by its ID: the name may lead to another one by now."""
-        return self.inspected["Image"]
-
-    def is_running(self) -> bool:
-        """Tell whether the registry's own container runs."""
-        return docker("inspect", "--format", "{{.State.Running}}", self.container, check=False) == "true"
-
-    def preflight(self) -> None:
-        """Refuse to begin where no good end can be expected.
-
-        Raises:
-            WharfError: the registry does not run, or its disk is full.
-        """
-        if not self.is_running():
-            raise WharfError(f"the container {self.container} does not run: `docker start {self.container}` first")
-        if (free := free_bytes(self.root)) < SPARE:
-            raise WharfError(
-                f"only {human_bytes(free)} free in {self.root}, and {human_bytes(SPARE)} are needed: make room first"
-            )
-
-    def container_options(self, access: str = "") -> list[str]:
-        """Return how another container of the registry's image is started, as hardened as the registry's own.
-
-        Args:
-            access: ":ro" for one that cannot change the data.
-        """
-        options = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--no-healthcheck"]
-        options += ["--user", self.inspected["Config"]["User"], "--volumes-from", f"{self.container}{access}"]
-        options += ["--restart", "no", "--memory", str(self.inspected["HostConfig"]["Memory"])]
-        for variable in self.inspected["Config"]["Env"]:
-            options += ["--env", variable]
-        return options
+    def status(self) -> str:
+        """Return what the container does now: running, paused, exited. Raises WharfError without an answer."""
+        return (containers.container(self.container) or {"State": {"Status": "absent"}})["State"]["Status"]
 
     def version(self) -> str:
-        """Return the version of the registry, such as 2.8.3."""
-        output = docker("run", "--rm", "--network", "none", *self.container_options(":ro"), self.image, "--version")
-        return output.split()[-1].lstrip("v")
+        """Return the version of the registry that runs, such as 2.8.3; empty where it cannot be had."""
+        output = containers.cli("exec", self.container, self.inspected["Path"], "--version", check=False)
+        return output.split()[-1].lstrip("v") if output else ""
+
+    def preflight(self) -> None:
+        """Refuse to begin where no good end can be expected."""
+        if self.status() != "running":
+            raise WharfError(f"the container {self.container} does not run: `docker start {self.container}` first")
+        if (free := free_bytes(self.path)) < SPARE:
+            raise WharfError(
+                f"only {human_bytes(free)} free in {self.path}, and {human_bytes(SPARE)} are needed: make room first"
+            )

@@ -5,21 +5,20 @@ The exit code is 3 when something is not well: the container does not run, the c
 
 from __future__ import annotations
 
-import argparse
 import ssl
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from .. import data
-from ..lock import local_time, lock_holder, read_result
+from ..errors import WharfError
+from ..files import free_bytes
+from ..lock import Result, local_time, lock_holder, read_result
+from ..openssl import openssl
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
-from .docker import docker
-from .options import Output, add_json
-from .registry import free_bytes, read_settings
+from .registry import Registry
 from .repair import STATE as REPAIR_STATE
+from .task import Task
 
 DAY = 86400
 RUNS = {
@@ -32,133 +31,85 @@ RUNS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    add_json(parser)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print the status; return the exit code."""
-    now = time.time()
-    status = collect(read_settings(), now)
-    output = Output(options.json)
-    output.result = status | {"lines": []}
-    for line in table(rows(status, now)):
-        output.line(line)
-    output.close()
-    return 3 if status["problems"] else 0
-
-
-def collect(settings: dict[str, Any], now: float) -> dict[str, Any]:
-    """Return the status: what --json prints.
-
-    Args:
-        settings: the registry's, as read_settings returns them.
-        now: seconds since 1970.
-    """
-    inspected = data.container(settings["container"])
-    holder = lock_holder()
-    results = {name: result._asdict() if (result := read_result(name)) else None for name in RUNS}
-    status = {
-        "registry": f"{settings['name']}:{settings['port']}",
-        "container": container_status(settings["container"], inspected),
-        "certificate": certificate_status(settings["ca"], now),
-        "storage": storage_status(settings, inspected),
-        "results": results,
-        "lock": holder._asdict() if holder else None,
-    }
-    return status | {"problems": problems(status)}
-
-
-def container_status(name: str, inspected: dict[str, Any] | None) -> dict[str, Any]:
-    """Return name, state, image and version of the registry's container."""
-    if inspected is None:
-        return {"name": name, "state": "absent", "health": "", "image": "", "version": "", "since": ""}
-    state = inspected["State"]
-    version = ""
-    if state["Status"] == "running":
-        output = docker("exec", name, inspected["Path"], "--version", check=False)
-        version = output.split()[-1].lstrip("v") if output else ""
-    return {
-        "name": name,
-        "state": state["Status"],
-        "health": state.get("Health", {}).get("Status", ""),
-        "image": inspected["Config"]["Image"],
-        "version": version,
-        "since": state["StartedAt"],
-    }
-
-
-def certificate_status(ca: str, now: float) -> dict[str, Any] | None:
-    """Return when the certificate beside the CA's file ends; None where there is none, or it cannot be read."""
-    if not ca or not (path := Path(ca).with_name("registry.crt")).exists():
-        return None
-    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        return None
-    end = ssl.cert_time_to_seconds(done.stdout.strip().partition("=")[2])
-    return {"path": str(path), "end": end, "days": int((end - now) // DAY)}
-
-
-def storage_status(settings: dict[str, Any], inspected: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the storage's driver, and for a file system where it lies, what the images take, and what is free."""
-    path = data.mounted_at(inspected)
-    if settings["driver"] != "filesystem" or path is None or not path.is_dir():
-        return {"driver": settings["driver"], "path": str(path or "")}
-    root = path / Path(settings["root"]).relative_to(data.MOUNT)
-    used = sum(file.stat().st_size for file in Storage(root).top.glob("blobs/*/*/*/data")) if root.is_dir() else 0
-    return {"driver": "filesystem", "path": str(path), "used": used, "free": free_bytes(path)}
-
-
-def problems(status: dict[str, Any]) -> list[str]:
-    """Return what is not well."""
-    container, certificate = status["container"], status["certificate"]
-    found = []
-    if container["state"] != "running":
-        found.append(f"the container {container['name']} is {container['state']}")
-    elif container["health"] == "unhealthy":
-        found.append(f"the container {container['name']} is unhealthy")
-    if certificate and certificate["days"] < 0:
-        found.append("the certificate has expired")
-    found += [f"{name} failed" for name, result in status["results"].items() if result and not result["good"]]
-    return found
-
-
-def rows(status: dict[str, Any], now: float) -> list[tuple[str, str]]:
-    """Return the status as lines for people: what, and how it is."""
-    container, certificate, storage = status["container"], status["certificate"], status["storage"]
-    state = container["state"] + (f", {container['health']}" if container["health"] else "")
-    since = f" since {container['since'][:16].replace('T', ' ')} UTC" if container["state"] == "running" else ""
-    lines = [
-        ("registry", status["registry"]),
-        ("container", f"{container['name']}: {state}{since}"),
-        ("image", f"{container['image'] or 'unknown'}, version {container['version'] or 'unknown'}"),
+def run(task: Task) -> str:
+    """Print the status."""
+    registry, now, result = Registry(), time.time(), task.result
+    result["registry"], result["problems"] = f"{registry.name}:{registry.port}", []
+    rows = [
+        ("registry", result["registry"]),
+        *container_rows(registry, result),
+        ("certificate", certificate_line(registry.ca, now, result)),
+        ("storage", storage_line(registry, result)),
     ]
-    if certificate:
-        days, when = certificate["days"], local_time(certificate["end"])
-        lines.append(
-            ("certificate", f"ends in {pluralize(days, 'day')}, {when}" if days >= 0 else f"has expired, {when}")
-        )
-    else:
-        lines.append(("certificate", "none"))
-    if "used" in storage:
-        room = f"{human_bytes(storage['used'])} used, {human_bytes(storage['free'])} free in {storage['path']}"
-        lines.append(("storage", room))
-    else:
-        lines.append(("storage", f"driver {storage['driver']} {storage['path']}".strip()))
-    runs = {name: purpose for name, purpose in RUNS.items() if certificate or name != "renew-certificate"}
-    lines += [(purpose, _run_line(name, status["results"][name], now)) for name, purpose in runs.items()]
-    lock = status["lock"]
-    since = f" since {local_time(lock['since'])}" if lock and lock["since"] else ""
-    lines.append(("at work", f"{lock['name']}{since}" if lock else "nothing"))
-    return lines
+    result["results"] = {}
+    for name, purpose in RUNS.items():
+        last = read_result(name)
+        result["results"][name] = last._asdict() if last else None
+        if last and not last.good:
+            result["problems"].append(f"{name} failed")
+        if result["certificate"] or name != "renew-certificate":
+            rows.append((purpose, run_line(name, last, now)))
+    holder = lock_holder()
+    result["lock"] = holder._asdict() if holder else None
+    since = f" since {local_time(holder.since)}" if holder and holder.since else ""
+    rows.append(("at work", f"{holder.name}{since}" if holder else "nothing"))
+    for line in table(rows):
+        task.line(line)
+    return "; ".join(result["problems"])
 
 
-def _run_line(name: str, result: dict[str, Any] | None, now: float) -> str:
+def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Find out how the container is; return lines about it and its image."""
+    inspected = registry.inspected or {"State": {"Status": "absent"}, "Config": {"Image": ""}}
+    name, state, image = registry.container, inspected["State"], inspected["Config"]["Image"]
+    status, health, since = state["Status"], state.get("Health", {}).get("Status", ""), state.get("StartedAt", "")
+    version = registry.version() if status == "running" else ""
+    result["container"] = {
+        "name": name, "state": status, "health": health, "image": image, "version": version, "since": since,
+    }  # fmt: skip
+    if status != "running" or health == "unhealthy":
+        result["problems"].append(f"the container {name} is {health if status == 'running' else status}")
+    line = f"{name}: {status}" + (f", {health}" if health else "")
+    if status == "running":
+        line += f" since {since[:16].replace('T', ' ')} UTC"
+    return [("container", line), ("image", f"{image or 'unknown'}, version {version or 'unknown'}")]
+
+
+def certificate_line(ca: str, now: float, result: dict[str, Any]) -> str:
+    """Find out when the certificate beside the CA's file ends, where there is one that can be read."""
+    path = Path(ca).parent / "registry.crt"
+    result["certificate"] = None
+    try:
+        text = openssl("x509", "-noout", "-enddate", "-in", path) if ca else ""
+    except WharfError:
+        text = ""
+    if not text:
+        return "none"
+    end = ssl.cert_time_to_seconds(text.strip().partition("=")[2])
+    days, when = int((end - now) // DAY), local_time(end)
+    result["certificate"] = {"path": str(path), "end": end, "days": days}
+    if days >= 0:
+        return f"ends in {pluralize(days, 'day')}, {when}"
+    result["problems"].append("the certificate has expired")
+    return f"has expired, {when}"
+
+
+def storage_line(registry: Registry, result: dict[str, Any]) -> str:
+    """Find out where the storage lies; in a file system also what the images take, and what is free."""
+    path, driver = registry.mounted, registry.driver
+    result["storage"] = {"driver": driver, "path": str(path or "")}
+    if driver != "filesystem" or path is None or not path.is_dir():
+        return f"driver {driver} {path or ''}".strip()
+    root, free = registry.storage_in(path), free_bytes(path)
+    used = sum(file.stat().st_size for file in Storage(root).top.glob("blobs/*/*/*/data")) if root.is_dir() else 0
+    result["storage"].update(used=used, free=free)
+    return f"{human_bytes(used)} used, {human_bytes(free)} free in {path}"
+
+
+def run_line(name: str, last: Result | None, now: float) -> str:
     """Return how the last run of a subcommand ended."""
-    if result:
-        return f"{'ok' if result['good'] else 'FAILED'} {age(now - result['time'])} ago: {result['message']}"
+    if last:
+        return f"{'ok' if last.good else 'FAILED'} {age(now - last.time)} ago: {last.message}"
     if name == "repair-storage" and REPAIR_STATE.exists():  # it notes only what it has repaired
         return f"nothing to repair, looked {age(now - REPAIR_STATE.stat().st_mtime)} ago"
     return "no run yet"

@@ -7,13 +7,12 @@ which may be in the middle of a push: a problem that a second run does not show 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ..errors import WharfError
 from ..storage import Storage
 from ..text import human_bytes, pluralize
-from .options import Output, add_json
 from .registry import Registry
+from .task import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,32 +21,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contents", action="store_true", help="also hash every blob that an image needs")
     parser.add_argument("--repository", action="append", metavar="NAME", help="only this one; may be given again")
     parser.add_argument("--tags", action="store_true", help="only list the tags and their digests")
-    add_json(parser)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Verify; return the exit code."""
-    root = Path(options.directory) if options.directory else Registry().root
+def run(task: Task) -> str:
+    """Verify, or list the tags."""
+    options = task.options
     try:
-        storage = Storage(root)
+        storage = Storage(options.directory or Registry.in_files().path)
     except FileNotFoundError as error:
         raise WharfError(f"{error}: give the directory that holds docker/registry/v2") from None
-    output = Output(options.json)
     names = options.repository or storage.repositories()
-    problems = []
     if options.tags:
         tags = {f"{name}:{tag}": digest for name in names for tag, digest in storage.tags(name).items()}
-        output.result["tags"] = tags
+        task.result["tags"] = tags
         for reference, digest in tags.items():
-            output.line(f"{reference}  {digest}")
-    else:
-        summary = storage.summary(names, options.contents)
-        output.result.update(summary)
-        problems = summary["problems"]
-        for problem in problems:
-            output.line(problem)
-        counts = [pluralize(summary[f"{noun.removesuffix('y')}{'ies' if noun.endswith('y') else 's'}"], noun)
-                  for noun in ("repository", "tag", "manifest", "blob")]  # fmt: skip
-        output.line(f"{', '.join(counts)}, {human_bytes(summary['bytes'])}; {pluralize(len(problems), 'problem')}")
-    output.close()
-    return 3 if problems else 0
+            task.line(f"{reference}  {digest}")
+        return pluralize(len(tags), "tag")
+    summary = storage.summary(names, options.contents)
+    task.result.update(summary)
+    for problem in summary["problems"]:
+        task.line(problem)
+    return task.line(
+        f"{pluralize(summary['repositories'], 'repository')}, {pluralize(summary['tags'], 'tag')},"
+        f" {pluralize(summary['manifests'], 'manifest')}, {pluralize(summary['blobs'], 'blob')},"
+        f" {human_bytes(summary['bytes'])}; {pluralize(len(summary['problems']), 'problem')}"
+    )

@@ -33,7 +33,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(module, "LISTS", lists)
     monkeypatch.setattr(module, "is_installed", lambda package: True)
     monkeypatch.setattr(module, "OWNER", (os.getuid(), os.getgid()))
-    monkeypatch.setattr(module.Restic, "try_password", lambda self: None)
+    monkeypatch.setattr(module.Restic, "run", lambda self, *words, timeout: None)
     return settings
 
 
@@ -45,7 +45,7 @@ def write(settings: Path, mode: int = 0o600) -> None:
             (settings / name).chmod(mode)
 
 
-def wrong_password(self: module.Restic) -> None:
+def wrong_password(self: module.Restic, *words: str, timeout: float) -> None:
     """Refuse any password."""
     raise WharfError("is not the password")
 
@@ -98,20 +98,20 @@ def test_settings_that_cannot_work_are_all_named(server):
 
 
 def test_wrong_password_is_refused_before_it_is_written(server, monkeypatch):
-    monkeypatch.setattr(module.Restic, "try_password", wrong_password)
+    monkeypatch.setattr(module.Restic, "run", wrong_password)
     with pytest.raises(WharfError, match="is not the password"):
         module.gather(SETTINGS, FILES, PASSWORD)
 
 
 def test_password_that_is_in_place_is_not_tried_again(server, monkeypatch):
     write(server)
-    monkeypatch.setattr(module.Restic, "try_password", wrong_password)
+    monkeypatch.setattr(module.Restic, "run", wrong_password)
     assert module.gather(SETTINGS, FILES, PASSWORD)["pending"] == []
 
 
 @pytest.mark.parametrize("connection", ["closed", "unreachable"])
 def test_password_is_not_tried_where_there_is_no_way_to_the_backup(server, monkeypatch, connection):
-    monkeypatch.setattr(module.Restic, "try_password", wrong_password)
+    monkeypatch.setattr(module.Restic, "run", wrong_password)
     monkeypatch.setattr(module, "probe", lambda directory: connection)
     found = module.gather(SETTINGS | {"host": "store"}, FILES, PASSWORD)
     assert found["connection"] == connection

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils.command import move, server
+from ansible_collections.wharf.registry.plugins.module_utils.command import move, registry, task
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from tests.unit.stored_registry import StoredRegistry
 
@@ -26,16 +26,17 @@ def copy_tree(old: Path, new: Path) -> None:
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Return the old place, with two blobs and the data ID "aa", and the new one, which is not there."""
     old = tmp_path / "old"
-    registry = StoredRegistry(old)
-    registry.blob(b"one")
-    registry.blob(b"two")
+    stored = StoredRegistry(old)
+    stored.blob(b"one")
+    stored.blob(b"two")
     (old / ".wharf").write_text("aa reg.test\n")
     (tmp_path / "data").write_text(f"aa {old}\n")
-    monkeypatch.setattr(server, "SETTINGS", tmp_path / "registry.json")
-    monkeypatch.setattr(server, "CONFIGURATION", tmp_path)
-    monkeypatch.setattr(server, "container", lambda name: None)
+    monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
+    (tmp_path / "registry.json").write_text("{}")
+    monkeypatch.setattr(registry, "CONFIGURATION", tmp_path)
+    monkeypatch.setattr(registry.data, "container", lambda name: None)
     monkeypatch.setattr(move, "rsync", copy_tree)
-    monkeypatch.setattr(move, "lock", lambda name, wait: nullcontext())
+    monkeypatch.setattr(task, "lock", lambda name, wait: nullcontext())
     return old, tmp_path / "new"
 
 
@@ -43,14 +44,17 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
 def engine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what docker is asked for."""
     calls: list[str] = []
-    monkeypatch.setattr(move, "docker", lambda *words, check=True: calls.append(" ".join(words)))
+    monkeypatch.setattr(move, "cli", lambda *words, check=True: calls.append(" ".join(words)))
     monkeypatch.setattr(move, "ignore_signals", lambda: None)
     return calls
 
 
 def do(new: Path, step: str = "plan") -> dict[str, object]:
     """Do one step of a move."""
-    return move.step(Namespace(place=str(new), step=step, wait=0))
+    steps = {name: name == step for name in ("plan", "copy", "finish")}
+    own = task.Task(Namespace(subcommand="move-data", json=True, wait=0, place=str(new), **steps))
+    own.result["message"] = move.run(own)
+    return own.result
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -60,12 +64,15 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def test_plan_changes_nothing(places):
     old, new = places
+    message = f"6 bytes would be copied from {old} to {new}; {old} stays as it is"
     assert do(new) == {
+        "changed": False,
+        "lines": [message],
         "from": str(old),
         "to": str(new),
         "done": False,
         "bytes": 6,
-        "message": f"6 bytes would be copied from {old} to {new}; {old} stays as it is",
+        "message": message,
     }
     assert not new.exists()
 

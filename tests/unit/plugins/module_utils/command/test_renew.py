@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import openssl, private_ca
-from ansible_collections.wharf.registry.plugins.module_utils.command import renew
-from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.command import renew, task
+from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
 from tests.unit.issued import Issued
 
 SANS = ("DNS:registry.example.org", "DNS:old.example.org", "IP:10.0.0.5")
@@ -51,7 +52,8 @@ class Server:
 
     def run(self, now: bool = False, wait: float = 0, as_json: bool = False) -> int:
         """Run the subcommand."""
-        return renew.run(argparse.Namespace(now=now, wait=wait, json=as_json))
+        options = argparse.Namespace(subcommand="renew-certificate", now=now, wait=wait, json=as_json)
+        return task.Task(options).perform(renew.run)
 
 
 @pytest.fixture
@@ -62,10 +64,10 @@ def server(tmp_path, monkeypatch) -> Server:
     monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(openssl, "WORK", str(tmp_path))
     monkeypatch.setattr(renew, "SETTINGS", tmp_path / "settings")
-    monkeypatch.setattr(renew, "lock", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(renew, "write_result", lambda _name, good, text: server.results.append((good, text)))
+    monkeypatch.setattr(task, "lock", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(task, "write_result", lambda _name, good, text: server.results.append((good, text)))
 
-    def served(_renewal: renew.Renewal) -> bytes:
+    def served(_renewal: renew.Renewal, _patience: float) -> bytes:
         return server.certificate.der if server.served is None else server.served
 
     monkeypatch.setattr(renew.Renewal, "served", served)
@@ -134,8 +136,8 @@ def test_what_does_not_fit_together_costs_no_working_certificate(server, file, c
     path = server.root / file
     path.unlink() if content is None else path.write_text(content)
     before = {path: path.read_text() for path in (server.root / "tls").iterdir()}
-    with pytest.raises(WharfError, match=message):
-        server.run(now=True)
+    assert server.run(now=True) == 1
+    assert re.search(message, server.results[0][1])
     assert {path: path.read_text() for path in (server.root / "tls").iterdir()} == before
     assert [good for good, _ in server.results] == [False]
 
@@ -147,10 +149,10 @@ def test_a_registry_that_serves_another_certificate_is_restarted(server, tmp_pat
     (tmp_path / "settings").write_text(json.dumps(settings))
     real = renew.Renewal.served
 
-    def served(renewal: renew.Renewal) -> bytes:
+    def served(renewal: renew.Renewal, patience: float) -> bytes:
         if (tmp_path / "restarted").exists():
             server.served = None
-        return real(renewal)
+        return real(renewal, patience)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(renew.Renewal, "served", served)
@@ -162,27 +164,27 @@ def test_a_restart_that_fails_is_said(server, tmp_path):
     server.served = b"another"
     text = (tmp_path / "settings").read_text()
     (tmp_path / "settings").write_text(text.replace('"true"', '"false"'))
-    with pytest.raises(WharfError, match="the certificate is renewed, but not served: `false` fails"):
-        server.run()
+    assert server.run() == 1
+    assert "the certificate is renewed, but not served: `false` fails" in server.results[0][1]
 
 
 @pytest.mark.parametrize(("wait", "results"), [(0, 0), (1, 1)])
-def test_only_a_timer_that_waited_in_vain_has_failed(server, monkeypatch, wait, results):
+def test_only_a_timer_that_waited_in_vain_has_failed(server, monkeypatch, capsys, wait, results):
     @contextlib.contextmanager
     def busy(*_):
         raise BusyError("collect-garbage is at work")
         yield
 
-    monkeypatch.setattr(renew, "lock", busy)
-    with pytest.raises(WharfError, match="collect-garbage is at work"):
-        server.run(now=True, wait=wait)
+    monkeypatch.setattr(task, "lock", busy)
+    assert server.run(now=True, wait=wait) == 1
+    assert "collect-garbage is at work" in capsys.readouterr().err
     assert len(server.results) == results
 
 
-def test_it_is_roots_business(server, monkeypatch):
+def test_it_is_roots_business(server, monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(WharfError, match="only root may do this"):
-        server.run()
+    assert server.run() == 1
+    assert "only root may do this" in capsys.readouterr().err
 
 
 def test_the_role_writes_what_the_renewal_reads(server):
@@ -191,5 +193,6 @@ def test_the_role_writes_what_the_renewal_reads(server):
         "ca_directory": str(server.root / "ca"), "ca_days": 3650, "days": 397, "rotation": "keep", "endpoint": "",
         "restart_command": "", "controller_time": None,
     }  # fmt: skip
-    renewal = renew.Renewal(json.loads(private_ca.PrivateCA(wanted, []).settings_text()))
+    (server.root / "settings").write_text(private_ca.PrivateCA(wanted, []).settings_text())
+    renewal = renew.Renewal()
     assert renewal.signer(server.certificate)[1] == server.root / "ca/ca.key"

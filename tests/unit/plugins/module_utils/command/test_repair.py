@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import storage
+from ansible_collections.wharf.registry.plugins.module_utils import lock, storage
 from ansible_collections.wharf.registry.plugins.module_utils.command import repair
 from tests.unit.stored_registry import StoredRegistry
 
 repair.SETTLED = 0  # nobody else writes here
 
 STEPS = ["layer", "config", "manifest", "revision", "index", "current"]
+
+
+def repaired(root: Path, faults: list[Path], removed: set[str] = frozenset()) -> repair.Repairs:
+    """Repair these faults; return what became of them."""
+    repairs = repair.Repairs(storage.Storage(root), set(removed))
+    repairs.repair(faults, nullcontext)
+    return repairs
 
 
 class Pushing(StoredRegistry):
@@ -62,7 +69,7 @@ class Pushing(StoredRegistry):
     def try_to_repair(self, removed: set[str] = frozenset()):
         """Repair what can be repaired."""
         found = repair.find_faults(storage.Storage(self.root))
-        return repair.repair(storage.Storage(self.root), found, set(removed), nullcontext)
+        return repaired(self.root, found, set(removed))
 
     def tags(self, name: str) -> dict[str, str]:
         """Return where the tags lead; one that leads nowhere is an error."""
@@ -177,7 +184,7 @@ def test_without_room_nothing_that_is_needed_is_removed(registry, full_disk, ste
     registry.push("team/app", "1", b"one", cut_off=step)
     [fault] = repair.find_faults(storage.Storage(registry.root))
     full_disk(fault)
-    result = repair.repair(storage.Storage(registry.root), [fault], set(), nullcontext)
+    result = repaired(registry.root, [fault])
     assert len(result.waiting) == 1
     assert result.done == result.lost == []
     fault.unlink()
@@ -191,7 +198,7 @@ def test_without_room_all_is_repaired_that_needs_none(registry, full_disk, step)
     digest = registry.push("team/app", "1", b"one", cut_off=step)
     [fault] = repair.find_faults(storage.Storage(registry.root))
     full_disk(fault)
-    result = repair.repair(storage.Storage(registry.root), [fault], set(), nullcontext)
+    result = repaired(registry.root, [fault])
     assert result.waiting == []
     assert registry.repair() == ([], [])
     assert registry.tags("team/app") == ({"1": digest} if step == "current" else {})
@@ -222,7 +229,7 @@ FULL = b'level=error msg="response completed with error" err.detail="filesystem:
     ],
 )
 def test_it_is_needed_when_a_write_can_have_been_cut_off(registry, tmp_path, monkeypatch, before, now, more, needed):
-    monkeypatch.setattr(repair, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
     log = tmp_path / "log"
     log.write_bytes(FULL)
     state = {"again": False, "full": False, "started": "once", "log": [log.stat().st_ino, log.stat().st_size]}
@@ -235,7 +242,7 @@ def test_it_is_needed_when_a_write_can_have_been_cut_off(registry, tmp_path, mon
 
 
 def test_it_is_needed_when_a_lost_image_is_there_again(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr(repair, "RESULTS", tmp_path)
+    monkeypatch.setattr(lock, "RESULTS", tmp_path)
     (tmp_path / "repair-storage").write_text("failed 1 team/app:1 (sha256:0) is lost: push it again; more\n")
     state = {"again": False, "full": False, "started": "once", "log": []}
     seen = type("Seen", (), {"inspected": {"LogPath": ""}, "storage": storage.Storage(registry.root)})

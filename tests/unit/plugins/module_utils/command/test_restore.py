@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -38,12 +39,37 @@ def test_directories_are_swapped_and_the_old_one_is_kept(tmp_path):
     for name in ("new", "old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-    assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") == tmp_path / "kept"
+    assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") == [str(tmp_path / "kept")]
     assert (tmp_path / "old/new").exists()
     assert (tmp_path / "kept/docker/old").exists()
 
 
 def test_first_directory_of_all_replaces_nothing(tmp_path):
     (tmp_path / "new").mkdir()
-    assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") is None
+    assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") == []
     assert (tmp_path / "old").is_dir()
+
+
+def test_repository_is_published_with_its_tags_last_and_the_registrys_own_blobs_stay(tmp_path, monkeypatch):
+    staged, running = StoredRegistry(tmp_path / "staged"), StoredRegistry(tmp_path / "running")
+    digest = staged.image("team/app", "link", b"layer")
+    staged.link(f"team/app/_manifests/tags/link/index/{digest.replace(':', '/')}", digest)
+    own = running.image("other", "1", b"layer")
+    blob = restore.Storage(running.root).blob_path(f"sha256:{hashlib.sha256(b'layer').hexdigest()}")
+    staged_blob = staged.root / blob.relative_to(running.root)
+    staged_blob.unlink()
+    staged_blob.hardlink_to(blob)
+    moved, owned = [], []
+    replace = Path.replace
+    monkeypatch.setattr(restore, "chown", lambda path, like: owned.append((path, like)))
+    monkeypatch.setattr(Path, "replace", lambda self, target: moved.append(target) or replace(self, target))
+    restore.publish(restore.Storage(staged.root), restore.Storage(running.root), running.root)
+    kinds = [path.relative_to(running.top).parts for path in moved]
+    assert [parts[0] for parts in kinds] == ["blobs"] * 3 + ["repositories"] * 5
+    assert [parts[3] for parts in kinds[3:]] == ["_layers"] * 2 + ["_manifests"] * 3
+    assert [parts[4] for parts in kinds[5:]] == ["revisions", "tags", "tags"]
+    assert kinds[-1][-3:] == ("link", "current", "link")
+    now = restore.Storage(running.root)
+    assert list(now.problems(contents=True)) == []
+    assert now.all_tags() == {("other", "1"): own, ("team/app", "link"): digest}
+    assert (running.top / "repositories/team", running.root) in owned

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import lock
-from ansible_collections.wharf.registry.plugins.module_utils.command import status
+from ansible_collections.wharf.registry.plugins.module_utils.command import registry, status, task
 from tests.unit.stored_registry import StoredRegistry
 
 SETTINGS = {
@@ -41,21 +41,24 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(status, "REPAIR_STATE", tmp_path / "repair.json")
-    monkeypatch.setattr(status, "read_settings", lambda: facts["settings"])
-    monkeypatch.setattr(status.data, "container", lambda _: facts["container"])
-    monkeypatch.setattr(status, "docker", lambda *_, **__: "registry github.com/distribution/distribution 2.8.3+ds1")
+    monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
+    monkeypatch.setattr(registry.data, "container", lambda _: facts["container"])
+    version = "registry github.com/distribution/distribution 2.8.3+ds1"
+    monkeypatch.setattr(registry.containers, "cli", lambda *_, **__: version)
     return facts
 
 
-def show(capsys: pytest.CaptureFixture[str], as_json: bool = False) -> tuple[int, str]:
+def show(server: dict[str, Any], capsys: pytest.CaptureFixture[str], as_json: bool = False) -> tuple[int, str]:
     """Return the exit code and the output."""
-    return status.run(Namespace(json=as_json)), capsys.readouterr().out
+    registry.SETTINGS.write_text(json.dumps(server["settings"]))
+    code = task.Task(Namespace(subcommand="status", json=as_json, wait=0)).perform(status.run)
+    return code, capsys.readouterr().out
 
 
 def test_a_registry_that_is_well_has_about_ten_lines(server, capsys) -> None:
     now = int(time.time())
     (server["results"] / "collect-garbage").write_text(f"ok {now - 3 * 86400} deleted 3 blobs, 294.7 KiB\n")
-    code, output = show(capsys)
+    code, output = show(server, capsys)
     assert code == 0
     lines = dict(line.split("  ", 1) for line in output.splitlines())
     lines = {name: text.strip() for name, text in lines.items()}
@@ -86,14 +89,14 @@ def test_what_is_not_well_is_named_and_is_exit_code_3(server, capsys, change, pr
         server["container"]["State"].update(change["state"])
     if "result" in change:
         (server["results"] / "back-up").write_text(change["result"])
-    code, output = show(capsys, as_json=True)
+    code, output = show(server, capsys, as_json=True)
     assert code == 3
     assert json.loads(output)["problems"] == [problem]
 
 
 def test_a_registry_on_an_object_store_has_no_figures(server, capsys) -> None:
     server["settings"]["driver"] = "s3"
-    code, output = show(capsys)
+    code, output = show(server, capsys)
     assert code == 0
     assert "driver s3" in output
 
@@ -114,15 +117,15 @@ def test_the_certificates_days_are_counted(server, capsys, tmp_path: Path) -> No
     command += ["-subj", "/CN=x", "-keyout", tmp_path / "key", "-out", tmp_path / "registry.crt"]
     subprocess.run(command, check=True, capture_output=True)
     server["settings"]["ca"] = str(tmp_path / "ca.crt")
-    code, output = show(capsys, as_json=True)
+    code, output = show(server, capsys, as_json=True)
     assert (code, json.loads(output)["certificate"]["days"]) == (0, 8)
-    assert "ends in 8 days" in show(capsys)[1]
+    assert "ends in 8 days" in show(server, capsys)[1]
 
 
 def test_whoever_is_at_work_is_named(server, capsys) -> None:
     with lock.lock("back-up"):
-        assert "at work             back-up since 20" in show(capsys)[1]
-    assert json.loads(show(capsys, as_json=True)[1])["lock"] is None
+        assert "at work             back-up since 20" in show(server, capsys)[1]
+    assert json.loads(show(server, capsys, as_json=True)[1])["lock"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the plays that back up and restore end with, and what they fetch."""
+"""What the plays that back up and restore are given, end with and fetch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ from typing import Any
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, table
 
 
+def backup_password(given: str, path: str) -> str:
+    """Return the password of a backup: the given one, or that in a file; a text where it is still to be generated."""
+    if given or not path:
+        return given
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except FileNotFoundError:
+        return "(still to be generated)"
+
+
 def backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[str]:
-    """Return the output of wharf on a server, for people.
+    """Return the output of wharf on a server, as lines for people.
 
     Args:
         results: registered results of wharf back-up, wharf check-backup or wharf restore, each run with --json. A task
             that was skipped has no line, unless all were: a server without restic.
         host: the server's name.
-
-    Returns:
-        Lines of text; a table for a backup.
     """
     lines = []
     for result in results:
@@ -49,13 +56,10 @@ def backup_differences(listed: Sequence[str], directory: str) -> dict[str, list[
         missing (paths to fetch; those of another size as well) and surplus (paths that the backup has no more). Locks,
         which last only as long as somebody works, are neither.
     """
-    wanted = {path: int(size) for size, _, path in (line.partition(" ") for line in listed)}
-    wanted = {path: size for path, size in wanted.items() if not path.startswith("locks/")}
-    present = {
-        path.relative_to(directory).as_posix(): path.stat().st_size
-        for path in Path(directory).rglob("*")
-        if path.is_file()
-    }
+    sizes = [line.partition(" ") for line in listed]
+    wanted = {path: int(size) for size, _, path in sizes if not path.startswith("locks/")}
+    files = [path for path in Path(directory).rglob("*") if path.is_file()]
+    present = {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}
     return {
         "missing": sorted(path for path, size in wanted.items() if present.get(path) != size),
         "surplus": sorted(present.keys() - wanted.keys()),

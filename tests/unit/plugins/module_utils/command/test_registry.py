@@ -1,0 +1,82 @@
+"""What is known of this server's registry, deployed or not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils.command import registry
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+
+DATA = "/var/lib/registry"
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that deploys with these settings, a container with these directories mounted, if any."""
+
+    def deploy(mounts: dict[str, Path], **settings: Any) -> registry.Registry:
+        (tmp_path / "registry.json").write_text(json.dumps(settings))
+        listed = [{"Source": str(source), "Destination": place} for place, source in mounts.items()]
+        monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
+        monkeypatch.setattr(registry, "CONFIGURATION", tmp_path)
+        monkeypatch.setattr(registry.data, "container", lambda _: {"Mounts": listed} if listed else None)
+        return registry.Registry()
+
+    return deploy
+
+
+def test_data_is_where_the_container_has_it_mounted(tmp_path, deployed):
+    assert deployed({DATA: tmp_path}, root=f"{DATA}/deep").path == tmp_path / "deep"
+
+
+def test_data_without_a_container_is_where_it_was_deployed_last(tmp_path, deployed):
+    place = tmp_path / 'with spaces, " and \\'
+    place.mkdir()
+    (tmp_path / "data").write_text(f"aa {place}\n")
+    here = deployed({})
+    assert (here.data_id, here.place) == ("aa", str(place))
+    assert here.path == place
+
+
+def test_configuration_is_where_the_container_has_it_mounted(tmp_path, deployed):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/data").write_text("bb /srv\n")
+    here = deployed({"/wharf/config": tmp_path / "other"})
+    assert (here.data_id, here.place) == ("bb", "/srv")
+
+
+def test_server_without_a_registry_says_so(deployed):
+    with pytest.raises(WharfError, match="there is no registry here: neither the container other nor its data"):
+        _ = deployed({}, container="other").path
+
+
+def test_root_of_an_object_store_is_no_directory_here(tmp_path, deployed):
+    assert deployed({}, driver="s3", root="/prefix").storage_in(tmp_path) == tmp_path
+
+
+def test_registry_that_was_never_deployed_has_the_defaults(tmp_path, deployed):
+    deployed({})
+    (tmp_path / "registry.json").unlink()
+    here = registry.Registry(must_exist=False)
+    assert (here.container, here.storage_in(tmp_path)) == ("registry", tmp_path)
+    with pytest.raises(WharfError, match="registry.json is missing: run playbooks/deploy-registry.yml"):
+        registry.Registry.in_files()
+
+
+@pytest.mark.parametrize(
+    ("mounted", "settings", "message"),
+    [
+        (DATA, {"driver": "s3", "root": "/prefix"}, "the images are in s3: only what lies in a file system"),
+        ("", {}, "there is no container registry: run playbooks/deploy-registry.yml"),
+        ("/elsewhere", {}, f"the container registry has no data of its own at {DATA}"),
+        (DATA, {"root": "/srv"}, "the container registry has no data of its own at /srv"),
+    ],
+)
+def test_images_that_cannot_be_read_here_are_refused(tmp_path, deployed, mounted, settings, message):
+    deployed({mounted: tmp_path} if mounted else {}, **settings)
+    with pytest.raises(WharfError, match=message):
+        registry.Registry.in_files()
