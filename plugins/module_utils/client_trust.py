@@ -10,7 +10,7 @@ import tempfile
 from typing import Any
 
 from .errors import WharfError
-from .files import Changes, Entry, read_entry
+from .files import Changes, Entry, make_directories, read_entry
 from .processes import has, must_run, run
 
 TOOLS = ("docker", "podman", "buildah", "skopeo", "containerd")
@@ -247,7 +247,7 @@ class Trust:
             return
         entry = (read_entry(path) or _entry(""))._replace(content=_entry(new).content)
         try:
-            self.hosts_changes.file(path, entry)
+            self.hosts_changes.put(path, entry)
         except OSError as error:
             # In a container it is a mount point, which nothing can replace.
             if error.errno != errno.EBUSY:
@@ -265,8 +265,8 @@ class Trust:
         files = self.files()
         # The tools read these files at every connection: nothing is restarted.
         for path, text in files.items():
-            self.changes.file(path, _entry(text))
-        gone = [path for path in self.own if path not in files and self.changes.file(path, None)]
+            self.changes.put(path, _entry(text))
+        gone = [path for path in self.own if path not in files and self.changes.put(path, None)]
         below = {os.path.dirname(path) for path in gone} - {REGISTRIES, STORE}
         above = {os.path.dirname(path) for path in below} & {*CERTIFICATES.values()}
         for directory in [*sorted(below), *sorted(above)]:
@@ -294,20 +294,20 @@ class Trust:
         if after == before:
             return
         if after and not self.check_mode:
-            os.makedirs(os.path.dirname(CONTAINERD_FILE), mode=0o755, exist_ok=True)
+            make_directories(os.path.dirname(CONTAINERD_FILE))
             with tempfile.NamedTemporaryFile(dir=os.path.dirname(CONTAINERD_FILE), suffix=".toml") as file:
                 file.write(after.content or b"")
                 file.flush()
                 must_run(
                     ["containerd", "--config", file.name, "config", "dump"], f"{CONTAINERD_FILE}: containerd refuses it"
                 )
-        self.changes.file(CONTAINERD_FILE, after)
+        self.changes.put(CONTAINERD_FILE, after)
         if self.check_mode:
             return
         restart = ["service", "containerd", "restart"]
         try:
             must_run(restart, f"{CONTAINERD_FILE}: containerd does not start with it")
         except WharfError:
-            Changes(False).file(CONTAINERD_FILE, before)
+            Changes(False).put(CONTAINERD_FILE, before)
             run(restart)
             raise

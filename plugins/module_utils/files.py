@@ -21,6 +21,15 @@ class Entry(NamedTuple):
     content: bytes | None  # of a file; where a link leads; None for a directory
 
 
+def make_directories(path: str) -> None:
+    """Create a directory and those above it that are missing, open to everybody also where root's umask is stricter."""
+    umask = os.umask(0o022)
+    try:
+        os.makedirs(path, exist_ok=True)
+    finally:
+        os.umask(umask)
+
+
 def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
     """Replace a file as a whole: whoever reads it sees the old content or the new one, also after a power loss.
 
@@ -109,11 +118,11 @@ class Changes:
         if wanted is None:
             os.unlink(path)
         elif wanted.content is None:
-            os.makedirs(path, mode=0o755, exist_ok=True)
+            make_directories(path)
             os.chown(path, wanted.uid, wanted.gid)
             os.chmod(path, wanted.mode)
         else:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            make_directories(os.path.dirname(path))
             write_atomic(path, wanted.content, wanted.mode, wanted.uid, wanted.gid)
         return True
 

@@ -182,9 +182,9 @@ def install(module: AnsibleModule) -> dict[str, Any]:
     }
     for check_mode in (True, module.check_mode):  # at first to see whether there is an error, before anything changes
         changes = Changes(check_mode)
-        changes.directory(directory, Entry(0, 0, 0o755, None))
+        changes.put(directory, Entry(0, 0, 0o755, None))
         for name, entry in files.items():
-            changes.file(f"{directory}/{name}", entry)
+            changes.put(f"{directory}/{name}", entry)
         pending = [f"{path} differs from what was provided" for path in changes.paths]
     if private_ca.SETTINGS.exists():
         pending.append("the settings of the certificate's own renewal are still there")

@@ -32,6 +32,17 @@ def test_login_is_the_users_own(hosts):
     assert (config.mode, config.user) == (0o600, "ops")
 
 
+def test_what_everybody_must_read_is_readable_although_roots_umask_is_strict(hosts):
+    assert hosts["client1"].check_output("echo lab | runuser -l ops -c 'sudo -S sh -c umask'").endswith("0027")
+    for name, path in (
+        ("client1", "/etc/docker"),
+        ("client1", "/etc/docker/daemon.json"),
+        ("client1", f"/etc/docker/certs.d/{REGISTRY}/ca.crt"),
+        ("server", "/etc/wharf/tls/ca.crt"),
+    ):
+        hosts[name].check_output(f"runuser -u nobody -- test -r {path}")
+
+
 def test_run_without_changes_visits_a_client_once_for_its_trust_and_logins(ansible):
     """What the first play has found is used again, where nothing is pending."""
     result = ansible("site.yml", "--skip-tags", "verify")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 
 from .task import Task
@@ -44,6 +45,7 @@ All of them need root. Only one at a time works on the registry; the others say 
 
 def main() -> int:
     """Run the subcommand; return its exit code."""
+    os.umask(0o022)  # where root's is stricter, the registry's user could not read what is restored or moved
     chosen = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     module = importlib.import_module(f".{SUBCOMMANDS[chosen][0]}", __package__) if chosen in SUBCOMMANDS else None
     lines = [f"  {name:17}  {purpose}" for name, (_, purpose) in SUBCOMMANDS.items()]

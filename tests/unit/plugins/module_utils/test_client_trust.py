@@ -253,7 +253,7 @@ def test_hosts_file_that_is_a_mount_point_is_written_all_the_same(host: Host) ->
     def busy(*_: object) -> None:
         raise OSError(16, "Device or resource busy")
 
-    host.monkeypatch.setattr(client_trust.Changes, "file", busy)
+    host.monkeypatch.setattr(client_trust.Changes, "put", busy)
     host.trust(address="192.0.2.1").write_hosts()
     assert "\n192.0.2.1 reg.test\n" in host.text("/etc/hosts")
 
