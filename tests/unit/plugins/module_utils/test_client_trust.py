@@ -304,7 +304,6 @@ def test_containerds_directory_is_found_in_its_configuration(host: Host, dump: s
         ("containerd", TOML, TOML + BLOCK),
         ("containerd", "version = 3\n", '[plugins."io.containerd.cri.v1.images".registry]'),
         ("containerd", None, "# BEGIN wharf\nversion = 2\n[plugins"),
-        ("containerd", f'{TABLE}  config_path = "/srv"\n', f'{TABLE}  config_path = "/srv"\n'),
         # dpkg would ask which file to keep when the package comes.
         ("", None, None),
     ],
@@ -323,9 +322,12 @@ def test_containerd_is_told_where_to_look_unless_it_knows(
 
 def test_containerds_own_directory_is_used(host: Host) -> None:
     host.install("containerd")
-    host.put(CONFIG, f'{TABLE}  config_path = "{host.root}/srv"\n')
+    text = f'{TABLE}  config_path = "{host.root}/srv"\n'
+    host.put(CONFIG, text)
     assert host.write() == [f"/srv/{REGISTRY}/wharf-ca.crt"]
     assert host.write(state="absent") == [f"/srv/{REGISTRY}/wharf-ca.crt", f"/srv/{REGISTRY}"]
+    assert host.text(CONFIG) == text
+    assert ["service", "containerd", "restart"] not in host.commands
 
 
 @pytest.mark.parametrize(("registry", "text"), [("old.test:5000", TOML), ("other.test:5000", None)])

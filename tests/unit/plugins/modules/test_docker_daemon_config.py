@@ -143,7 +143,8 @@ class Sandbox:
         done = subprocess.run(
             [sys.executable, "-c", RUN, MODULE, self.home, str(killed_at)],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            env={**os.environ, "PATH": f"{self.bin}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+            # Without this machine's own engine.
+            env={**os.environ, "PATH": str(self.bin), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=False,
