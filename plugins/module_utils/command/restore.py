@@ -27,9 +27,9 @@ from ..restic import Restic, significant_lines
 from ..storage import Storage
 from ..text import human_bytes, pluralize
 from .backup import RESERVE, STAGE, TREE, record_repository
+from .cli import Task, add_wait, ignore_signals
 from .read_only import wait_until_ready
 from .registry import Registry
-from .task import Task, add_wait, ignore_signals
 
 # The configuration comes from the inventory, and the state file of the data belongs to this server.
 NOT_RESTORED = {"config.yml", "config.yml.before", "data"}
