@@ -157,4 +157,6 @@ def _stop(number: int, _frame: Any) -> None:
 def _text(error: BaseException) -> str:
     """Return an error's text, and what went wrong before it: recovering the registry may fail as well."""
     text, before = message_of(error), error.__context__
-    return f"{text} (after: {_text(before)})" if isinstance(before, (WharfError, KeyboardInterrupt)) else text
+    while before and not isinstance(before, (WharfError, KeyboardInterrupt)):
+        before = before.__context__
+    return f"{text} (after: {_text(before)})" if before and message_of(before) not in text else text

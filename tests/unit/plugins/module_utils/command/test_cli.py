@@ -75,12 +75,18 @@ def test_failure_that_cannot_be_kept_is_told_all_the_same(monkeypatch, capsys):
 def test_what_went_wrong_before_the_recovery_is_told(kept):
     def work() -> str:
         try:
-            raise WharfError("the collection failed")
+            try:
+                raise WharfError("docker said no")
+            except WharfError as error:
+                raise WharfError(f"the collection failed: {error}") from None
         finally:
-            raise WharfError("the registry does not answer")
+            try:
+                raise OSError("connection refused")
+            except OSError as error:
+                raise WharfError("the registry does not answer") from error
 
     assert perform(work) == 1
-    assert kept[0][2] == "the registry does not answer (after: the collection failed)"
+    assert kept[0][2] == "the registry does not answer (after: the collection failed: docker said no)"
 
 
 @pytest.mark.parametrize(("wait", "expected"), [(0, []), (60, [("back-up", False, "busy")])])
