@@ -197,7 +197,8 @@ class Job:
             source = staging / Path(self.contents["directories"][kind]).relative_to("/")
             paths = [path for path in source.glob("*") if path.is_file() and path.name not in NOT_RESTORED]
             files = {str(place / path.name): read_entry(str(path)) for path in paths}
-            if all(read_entry(path) == entry for path, entry in files.items()):
+            present = {path: read_entry(path) for path in files}
+            if all(present[path] and present[path].content == entry.content for path, entry in files.items()):
                 continue
             if place.is_dir():
                 copy = place.with_name(f"{place.name}.{stamp}")
