@@ -17,8 +17,8 @@ from ..files import write_atomic
 from ..restic import TAG, Restic, seconds
 from ..storage import DIGEST, Storage
 from ..text import human_bytes
+from .cli import Task, add_wait
 from .registry import Registry
-from .task import Task, add_wait
 
 STATE = Path("/var/lib/wharf/backup")
 STAGE = STATE / "stage"  # always the same place, so that restic finds what it had before

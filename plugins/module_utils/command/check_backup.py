@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import WharfError
 from ..restic import TAG, Restic, significant_lines
 from .backup import TREE
-from .task import Task
+from .cli import Task
 
 
 def run(task: Task) -> str:

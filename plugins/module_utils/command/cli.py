@@ -4,8 +4,8 @@ A subcommand is a file of this package that has
 
 - a docstring for people, which `wharf SUBCOMMAND --help` prints;
 - `add_arguments(parser)`, where it has options of its own besides --json;
-- `run(task) -> str`, which works, and returns a message about how it ended. task.py says what it can do with the task.
-  A WharfError that it raises is printed as "wharf SUBCOMMAND: message", and the exit code is 1;
+- `run(task) -> str`, which works, and returns a message about how it ended. A WharfError that it raises is printed as
+  "wharf SUBCOMMAND: message", and the exit code is 1. It can be stopped by a signal, as by Ctrl-C;
 
 and a line in SUBCOMMANDS. Only the file of the chosen subcommand is imported: one of them runs every minute.
 """
@@ -14,10 +14,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
+import signal
 import sys
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from typing import Any
 
-from .task import Task
+from ..containers import STOPPING
+from ..errors import BusyError, WharfError, message_of
+from ..lock import lock, write_result
 
 # What it is called: the file, and what it does.
 SUBCOMMANDS = {
@@ -41,6 +49,7 @@ exit codes:
 
 All of them need root. Only one at a time works on the registry; the others say who does, or wait (--wait SECONDS).
 """
+EXPECTED = (WharfError, OSError, KeyboardInterrupt)
 
 
 def main() -> int:
@@ -72,3 +81,83 @@ def main() -> int:
     options = parser.parse_args()
     assert module is not None  # the parser has refused everything else
     return Task(options).perform(module.run)
+
+
+class Task:
+    """One run of a subcommand.
+
+    Attributes:
+        options: the command line.
+        result: what --json prints. "problems" that are not empty are those of the registry: the exit code is 3.
+        record: whether how it ends is kept for `wharf status` and the diagnosis.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Take the command line."""
+        self.options = options
+        self.result: dict[str, Any] = {"changed": False, "lines": []}
+        self.record = False
+
+    def line(self, text: str) -> str:
+        """Print a line, or keep it for the result; return it."""
+        self.result["lines"].append(text)
+        if not self.options.json:
+            print(text, flush=True)
+        return text
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Return the lock, for which the subcommand waits as long as the command line says."""
+        return lock(self.options.subcommand, self.options.wait)
+
+    def perform(self, work: Callable[[Task], str]) -> int:
+        """Do the work, which returns a message about how it ended; return the exit code."""
+        for number in STOPPING:
+            signal.signal(number, _stop)
+        os.umask(0o022)
+        try:
+            message = work(self)
+            code = 3 if self.result.get("problems") else 0
+            self._keep(code == 0, message)
+        except (Exception, KeyboardInterrupt) as error:
+            message, code = _text(error), 1
+            if isinstance(error, EXPECTED):
+                print(f"wharf {self.options.subcommand}: {message}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+            # A person who finds it busy sees that; a timer has waited in vain.
+            if self.options.wait or not isinstance(error, BusyError):
+                with suppress(OSError):  # the disk may be full; the exit code tells as well
+                    self._keep(False, message)
+        if self.options.json:
+            print(json.dumps(self.result | {"message": message}))
+        return code
+
+    def _keep(self, good: bool, message: str) -> None:
+        if self.record:
+            write_result(self.options.subcommand, good, message)
+
+
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """Add --wait SECONDS."""
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="wait so long for others at work on the registry (0)"
+    )
+
+
+def ignore_signals() -> None:
+    """Go on whatever signal comes, from now on: for the steps that must not be cut off."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stop(number: int, _frame: Any) -> None:
+    """End the subcommand as Ctrl-C does: no handler of errors on the way takes it for one."""
+    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+
+
+def _text(error: BaseException) -> str:
+    """Return an error's text, and what went wrong before it: recovering the registry may fail as well."""
+    text, before = message_of(error), error.__context__
+    while before and not isinstance(before, (WharfError, KeyboardInterrupt)):
+        before = before.__context__
+    return f"{text} (after: {_text(before)})" if before and message_of(before) not in text else text

@@ -15,9 +15,9 @@ from ..errors import DamageError, WharfError
 from ..manifests import children
 from ..storage import Storage
 from ..text import human_bytes, pluralize
+from .cli import Task, add_wait
 from .read_only import changing, clean_up, container_options
 from .registry import Registry
-from .task import Task, add_wait
 
 SHOWN = 20  # blobs that are listed one by one
 ELIGIBLE = re.compile(r"^blob eligible for deletion: (\S+)$", re.MULTILINE)

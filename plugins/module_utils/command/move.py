@@ -21,8 +21,8 @@ from ..errors import WharfError
 from ..files import free_bytes, read_text
 from ..storage import Storage
 from ..text import human_bytes, one_line
+from .cli import Task, add_wait, ignore_signals
 from .registry import Registry
-from .task import Task, add_wait, ignore_signals
 
 OWN = {".wharf", ".wharf-copy", ".wharf-moved", "lost+found"}  # at the top of the data: not copied, not removed
 RESERVE = 64 << 20  # bytes that must stay free
@@ -129,8 +129,8 @@ class Move:
         cli("stop", self.registry.container)
         try:
             before, after = (storage.summary() for storage in self.copy())
-            worse = [problem for problem in after["problems"] if problem not in before["problems"]]
-            if worse or {**before, "problems": 0} != {**after, "problems": 0}:
+            if before != after:
+                worse = [problem for problem in after["problems"] if problem not in before["problems"]]
                 raise WharfError(
                     f"the copy differs from {self.registry.place}, where the registry goes on:"
                     f" {'; '.join(worse) or (before, after)}"

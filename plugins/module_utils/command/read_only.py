@@ -22,8 +22,8 @@ from ..htpasswd import hash_password
 from ..manifests import OCI_MANIFEST, digest_of
 from ..storage import Storage
 from ..text import pluralize
+from .cli import Task, ignore_signals
 from .registry import Registry
-from .task import Task, ignore_signals
 
 TRASH = ".wharf-removed"  # in the driver's root directory: what is deleted moves there first, so that it goes at once
 REPOSITORY = "wharf-verify/collect-"  # how the repositories of the smoke test begin
@@ -47,7 +47,7 @@ def changing(
     with temporary_client(registry) as client:
         # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
         smoke_test(client, registry.storage)
-        with read_only(registry) as times:
+        with read_only(registry) as moments:
             kept = {key: digest for key, digest in registry.storage.all_tags().items() if key not in deleted}
             answers = tags_served(client, kept)
             yield
@@ -60,19 +60,21 @@ def changing(
         smoke_test(client, registry.storage)
     repositories = pluralize(len({name for name, _ in kept}), "repository")
     task.line(f"kept: {pluralize(len(kept), 'tag')} in {repositories}, each with its digest")
-    task.line(f"refused pushes for {times['read_only']:.1f} s; did not answer for {times['gaps']:.1f} s, in two parts")
+    stopped, began, ended, recovered = moments
+    gaps = began - stopped + recovered - ended
+    task.line(f"refused pushes for {ended - began:.1f} s; did not answer for {gaps:.1f} s, in two parts")
     task.line("verified: an image was pushed and pulled")
 
 
 @contextmanager
-def read_only(registry: Registry) -> Iterator[dict[str, float]]:
+def read_only(registry: Registry) -> Iterator[list[float]]:
     """Let the registry serve pulls and refuse pushes; whatever happens, it is as it was afterwards.
 
     The container itself is only stopped: another one, which refuses pushes, has its port and data meanwhile. So
     whoever starts the registry's own container recovers everything, the engine at boot as well. What is returned fills
-    with seconds: "read_only", and "gaps", how long no registry answered at all.
+    with four moments: between the first two and the last two no registry answers at all.
     """
-    times = {"gaps": 0.0, "read_only": 0.0}
+    moments: list[float] = []
     create = ["create", "--name", registry.stand_in, *container_options(registry)]
     for port, bindings in registry.inspected["HostConfig"]["PortBindings"].items():
         for binding in bindings:
@@ -80,18 +82,16 @@ def read_only(registry: Registry) -> Iterator[dict[str, float]]:
     create += ["--env", 'REGISTRY_STORAGE_MAINTENANCE_READONLY={"enabled":true}']
     try:
         cli(*create, registry.inspected["Image"], *registry.inspected["Config"]["Cmd"])
-        stopped = time.monotonic()
+        moments.append(time.monotonic())
         cli("stop", registry.container)
         cli("start", registry.stand_in)
         wait_until_ready(registry)
-        began = time.monotonic()
-        times["gaps"] += began - stopped
-        yield times
-        times["read_only"] = time.monotonic() - began
+        moments.append(time.monotonic())
+        yield moments
     finally:
-        stopped = time.monotonic()
+        moments.append(time.monotonic())
         recover(registry)
-        times["gaps"] += time.monotonic() - stopped
+        moments.append(time.monotonic())
 
 
 def container_options(registry: Registry, access: str = "") -> list[str]:

@@ -21,7 +21,7 @@ from ..errors import WharfError
 from ..openssl import Certificate, public_key, utc
 from ..private_ca import SETTINGS, ends_soon, issue
 from ..text import one_line
-from .task import Task, add_wait
+from .cli import Task, add_wait
 
 START_TIMEOUT = 5  # seconds for a registry that is just starting
 RESTART_TIMEOUT = 120  # seconds for the command, and again until the registry answers

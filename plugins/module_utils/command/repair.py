@@ -33,8 +33,8 @@ from ..lock import read_result
 from ..manifests import blobs
 from ..storage import Storage
 from ..text import pluralize
+from .cli import Task
 from .registry import SPARE, Registry
-from .task import Task
 
 STATE = Path("/run/wharf-repair-storage.json")  # how it was at the last run; gone after a reboot, as it should be
 ENGINE = Path("/run/docker.pid")

@@ -27,9 +27,9 @@ from ..restic import Restic, significant_lines
 from ..storage import Storage
 from ..text import human_bytes, pluralize
 from .backup import RESERVE, STAGE, TREE, record_repository
+from .cli import Task, add_wait, ignore_signals
 from .read_only import wait_until_ready
 from .registry import Registry
-from .task import Task, add_wait, ignore_signals
 
 # The configuration comes from the inventory, and the state file of the data belongs to this server.
 NOT_RESTORED = {"config.yml", "config.yml.before", "data"}
@@ -197,7 +197,8 @@ class Job:
             source = staging / Path(self.contents["directories"][kind]).relative_to("/")
             paths = [path for path in source.glob("*") if path.is_file() and path.name not in NOT_RESTORED]
             files = {str(place / path.name): read_entry(str(path)) for path in paths}
-            if all(read_entry(path) == entry for path, entry in files.items()):
+            present = {path: read_entry(path) for path in files}
+            if all(present[path] and present[path].content == entry.content for path, entry in files.items()):
                 continue
             if place.is_dir():
                 copy = place.with_name(f"{place.name}.{stamp}")

@@ -25,9 +25,9 @@ from ..errors import DamageError, WharfError
 from ..lock import local_time
 from ..storage import Storage
 from ..text import human_bytes, pluralize, table
+from .cli import Task, add_wait
 from .read_only import TRASH, changing, clean_up
 from .registry import Registry
-from .task import Task, add_wait
 
 DAY = 86400
 

@@ -16,9 +16,9 @@ from ..lock import Result, local_time, lock_holder, read_result
 from ..openssl import openssl
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
+from .cli import Task
 from .registry import Registry
 from .repair import STATE as REPAIR_STATE
-from .task import Task
 
 DAY = 86400
 RUNS = {

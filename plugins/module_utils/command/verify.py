@@ -11,8 +11,8 @@ import argparse
 from ..errors import WharfError
 from ..storage import Storage
 from ..text import human_bytes, pluralize
+from .cli import Task
 from .registry import Registry
-from .task import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils.command import move, registry, task
+from ansible_collections.wharf.registry.plugins.module_utils.command import cli, move, registry
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from tests.unit.stored_registry import StoredRegistry
 
@@ -36,7 +36,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     monkeypatch.setattr(registry, "CONFIGURATION", tmp_path)
     monkeypatch.setattr(registry.data, "container", lambda name: None)
     monkeypatch.setattr(move, "rsync", copy_tree)
-    monkeypatch.setattr(task, "lock", lambda name, wait: nullcontext())
+    monkeypatch.setattr(cli, "lock", lambda name, wait: nullcontext())
     return old, tmp_path / "new"
 
 
@@ -52,7 +52,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def do(new: Path, step: str = "plan") -> dict[str, object]:
     """Do one step of a move."""
     steps = {name: name == step for name in ("plan", "copy", "finish")}
-    own = task.Task(Namespace(subcommand="move-data", json=True, wait=0, place=str(new), **steps))
+    own = cli.Task(Namespace(subcommand="move-data", json=True, wait=0, place=str(new), **steps))
     own.result["message"] = move.run(own)
     return own.result
 

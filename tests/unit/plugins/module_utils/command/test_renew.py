@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import openssl, private_ca
-from ansible_collections.wharf.registry.plugins.module_utils.command import renew, task
+from ansible_collections.wharf.registry.plugins.module_utils.command import cli, renew
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
 from tests.unit.issued import Issued
 
@@ -53,7 +53,7 @@ class Server:
     def run(self, now: bool = False, wait: float = 0, as_json: bool = False) -> int:
         """Run the subcommand."""
         options = argparse.Namespace(subcommand="renew-certificate", now=now, wait=wait, json=as_json)
-        return task.Task(options).perform(renew.run)
+        return cli.Task(options).perform(renew.run)
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def server(tmp_path, monkeypatch) -> Server:
     monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(openssl, "WORK", str(tmp_path))
     monkeypatch.setattr(renew, "SETTINGS", tmp_path / "settings")
-    monkeypatch.setattr(task, "lock", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(task, "write_result", lambda _name, good, text: server.results.append((good, text)))
+    monkeypatch.setattr(cli, "lock", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(cli, "write_result", lambda _name, good, text: server.results.append((good, text)))
 
     def served(_renewal: renew.Renewal, _patience: float) -> bytes:
         return server.certificate.der if server.served is None else server.served
@@ -175,7 +175,7 @@ def test_only_a_timer_that_waited_in_vain_has_failed(server, monkeypatch, capsys
         raise BusyError("collect-garbage is at work")
         yield
 
-    monkeypatch.setattr(task, "lock", busy)
+    monkeypatch.setattr(cli, "lock", busy)
     assert server.run(now=True, wait=wait) == 1
     assert "collect-garbage is at work" in capsys.readouterr().err
     assert len(server.results) == results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,3 +74,26 @@ def test_repository_is_published_with_its_tags_last_and_the_registrys_own_blobs_
     assert list(now.problems(contents=True)) == []
     assert now.all_tags() == {("other", "1"): own, ("team/app", "link"): digest}
     assert (running.top / "repositories/team", running.root) in owned
+
+
+def test_files_that_differ_are_replaced_and_a_copy_of_their_directory_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fchown", lambda *_: None)
+    monkeypatch.setattr(restore, "chown", lambda path, like: None)
+    places = {kind: tmp_path / kind for kind in ("registry", "tls", "ca")}
+    staged = tmp_path / "staged/etc"
+    for kind in places:
+        (staged / kind).mkdir(parents=True)
+        (staged / kind / "file").write_text("backup")
+        (staged / kind / "config.yml").write_text("of then")
+    for kind, content in {"registry": "other", "tls": "backup"}.items():
+        places[kind].mkdir()
+        (places[kind] / "file").write_text(content)
+        (places[kind] / "config.yml").write_text("of now")
+    contents = {"directories": {kind: f"/etc/{kind}" for kind in places}}
+    job = SimpleNamespace(restic=SimpleNamespace(directories=places), contents=contents)
+    assert restore.Job.restore_files(job, tmp_path / "staged", "before") == [str(tmp_path / "registry.before")]
+    assert (tmp_path / "registry.before/file").read_text() == "other"
+    assert [(place / "file").read_text() for place in places.values()] == ["backup"] * 3
+    assert (places["registry"] / "config.yml").read_text() == "of now"
+    assert not (tmp_path / "tls.before").exists()
+    assert not (places["ca"] / "config.yml").exists()

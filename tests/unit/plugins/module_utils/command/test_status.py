@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import lock
-from ansible_collections.wharf.registry.plugins.module_utils.command import registry, status, task
+from ansible_collections.wharf.registry.plugins.module_utils.command import cli, registry, status
 from tests.unit.stored_registry import StoredRegistry
 
 SETTINGS = {
@@ -51,7 +51,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def show(server: dict[str, Any], capsys: pytest.CaptureFixture[str], as_json: bool = False) -> tuple[int, str]:
     """Return the exit code and the output."""
     registry.SETTINGS.write_text(json.dumps(server["settings"]))
-    code = task.Task(Namespace(subcommand="status", json=as_json, wait=0)).perform(status.run)
+    code = cli.Task(Namespace(subcommand="status", json=as_json, wait=0)).perform(status.run)
     return code, capsys.readouterr().out
 
 

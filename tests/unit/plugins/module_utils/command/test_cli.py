@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils.command import task
+from ansible_collections.wharf.registry.plugins.module_utils.command import cli
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
 
 
@@ -18,13 +18,13 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyE
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool, str]]:
     """Return the results that are kept for `wharf status`."""
     results: list[tuple[str, bool, str]] = []
-    monkeypatch.setattr(task, "write_result", lambda *result: results.append(result))
+    monkeypatch.setattr(cli, "write_result", lambda *result: results.append(result))
     return results
 
 
 def perform(work: Callable[[], str], wait: float = 0, record: bool = True, as_json: bool = False, **result) -> int:
     """Perform work that has a result, or fails."""
-    own = task.Task(Namespace(subcommand="back-up", wait=wait, json=as_json))
+    own = cli.Task(Namespace(subcommand="back-up", wait=wait, json=as_json))
     own.record = record
     own.result.update(result)
     return own.perform(lambda own: own.line(work()))
@@ -66,7 +66,7 @@ def test_failure_is_told_and_kept(kept, capsys, error):
 
 
 def test_failure_that_cannot_be_kept_is_told_all_the_same(monkeypatch, capsys):
-    monkeypatch.setattr(task, "write_result", lambda *_: fail_with(OSError(28, "No space left on device"))())
+    monkeypatch.setattr(cli, "write_result", lambda *_: fail_with(OSError(28, "No space left on device"))())
     assert perform(fail_with(WharfError("no room"))) == 1
     assert capsys.readouterr().err == "wharf back-up: no room\n"
     assert perform(lambda: "done") == 1
@@ -75,12 +75,18 @@ def test_failure_that_cannot_be_kept_is_told_all_the_same(monkeypatch, capsys):
 def test_what_went_wrong_before_the_recovery_is_told(kept):
     def work() -> str:
         try:
-            raise WharfError("the collection failed")
+            try:
+                raise WharfError("docker said no")
+            except WharfError as error:
+                raise WharfError(f"the collection failed: {error}") from None
         finally:
-            raise WharfError("the registry does not answer")
+            try:
+                raise OSError("connection refused")
+            except OSError as error:
+                raise WharfError("the registry does not answer") from error
 
     assert perform(work) == 1
-    assert kept[0][2] == "the registry does not answer (after: the collection failed)"
+    assert kept[0][2] == "the registry does not answer (after: the collection failed: docker said no)"
 
 
 @pytest.mark.parametrize(("wait", "expected"), [(0, []), (60, [("back-up", False, "busy")])])
@@ -109,7 +115,7 @@ def test_signal_ends_the_subcommand_with_a_line_about_it(kept, name):
 
 def test_recovery_goes_on_whatever_signal_comes(kept):
     def work() -> str:
-        task.ignore_signals()
+        cli.ignore_signals()
         os.kill(os.getpid(), signal.SIGTERM)
         return "recovered"
 
