@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import posixpath
 import tarfile
 import zlib
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.paths import is_absolute_path, read_file
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import file_problems, is_absolute_path
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
 
 _JSON_BYTES = 16 * 1024 * 1024
@@ -26,14 +27,15 @@ def archive_problems(path: object, variable: str) -> list[str]:
     Returns:
         At most one line. An archive with several images is good: its first is taken.
     """
-    try:
-        archive_image(path)
-    except ValueError as error:
-        return [f"{variable}: {error}"]
-    return []
+    use = 'use the absolute path of what docker save wrote, such as "{{ inventory_dir }}/files/registry.tar"'
+    if absent(path):
+        return [f"{variable}: is missing: {use}"]
+    if not isinstance(path, str) or not is_absolute_path(path):
+        return [f"{variable}: {shown(path)} is not the absolute path of a file: {use}"]
+    return file_problems(path, variable, _read_archive)
 
 
-def archive_image(path: object) -> dict[str, Any]:
+def archive_image(path: str) -> dict[str, Any]:
     """Return which image a saved image file holds.
 
     The id is the digest of the image's configuration, which is what an engine with the classic image store shows as
@@ -51,12 +53,10 @@ def archive_image(path: object) -> dict[str, Any]:
     Raises:
         ValueError: the file cannot be read or holds no image.
     """
-    use = 'use the absolute path of what docker save wrote, such as "{{ inventory_dir }}/files/registry.tar"'
-    if absent(path):
-        raise ValueError(f"is missing: {use}")
-    if not isinstance(path, str) or not is_absolute_path(path):
-        raise ValueError(f"{shown(path)} is not the absolute path of a file: {use}")
-    return read_file(path, _read_archive)
+    if problems := archive_problems(path, "image archive"):
+        raise ValueError(problems[0])
+    with open(os.path.expanduser(path), "rb") as file:
+        return _read_archive(file)
 
 
 def _read_archive(file: Any) -> dict[str, Any]:
