@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, quoted, shown
 
 Read = TypeVar("Read")
 
@@ -52,6 +52,15 @@ def is_absolute_path(path: str) -> bool:
     return path.startswith(("/", "~/")) and not CONTROL.search(path)
 
 
+def file_problems(path: str, variable: str, read: Callable[[Any], object]) -> list[str]:
+    """Judge a file on the controller by ``read_file``. Return at most one line."""
+    try:
+        read_file(path, read)
+    except ValueError as error:
+        return [f"{variable}: {error}"]
+    return []
+
+
 def read_file(path: str, read: Callable[[Any], Read]) -> Read:
     """Return what ``read`` makes of a file on the controller, given its absolute path and open in binary mode.
 
@@ -71,4 +80,4 @@ def read_file(path: str, read: Callable[[Any], Read]) -> Read:
         wrong = f"cannot be read ({error.strerror or 'input/output error'}): {use}"
     except ValueError as error:
         wrong = str(error)
-    raise ValueError(f"{shown(path, 200)} {wrong}")
+    raise ValueError(f"{quoted(path, 200)} {wrong}")

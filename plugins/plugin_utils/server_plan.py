@@ -22,7 +22,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_p
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS, storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, passwords_of, user_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import quoted
 
 DISTRO_IMAGE = "wharf-registry:distro"  # what the role builds from the distribution's package
 TLS_CONFIG = {"http": {"tls": {"certificate": "/wharf/tls/registry.crt", "key": "/wharf/tls/registry.key"}}}
@@ -61,7 +61,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             settings["users"],
             "registry_server_users",
             boolean(settings["anonymous"]),
-            "" if boolean(settings["tls"]) else "registry_server_tls: false",
+            boolean(settings["tls"]),
             settings["bcrypt_cost"],
         ),
         *cost_problems(settings["bcrypt_cost"], "registry_server_bcrypt_cost"),
@@ -107,7 +107,7 @@ def _memory_problems(value: Any) -> list[str]:
         human_to_bytes(str(value or 0))
     except ValueError:
         use = "use bytes with a suffix of k, m or g, such as 512m, or nothing at all for none"
-        return [f"registry_server_memory_limit: {shown(str(value), 40)} is not a size: {use}"]
+        return [f"registry_server_memory_limit: {quoted(str(value), 40)} is not a size: {use}"]
     return []
 
 

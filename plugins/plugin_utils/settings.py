@@ -140,8 +140,7 @@ def _user_problems(
     users: Sequence[Mapping[str, Any]], variable: str, anonymous: bool, trust: str, cost: int
 ) -> list[str]:
     """Judge the users, and that they do not meet a registry without TLS."""
-    plain_http = "wharf_registry_trust: insecure" if trust == "insecure" else ""
-    return user_problems(users, variable, anonymous, plain_http, cost)
+    return user_problems(users, variable, anonymous, trust != "insecure", cost)
 
 
 def _saved_image_problems(path: str, variable: str, source: str) -> list[str]:

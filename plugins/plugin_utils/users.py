@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, absent, shown, whole_number
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, absent, quoted, shown, whole_number
 
 COST_LOWEST = 4  # bcrypt's own limit
 COST_HIGHEST = 14  # about a second for every request
@@ -30,7 +30,7 @@ def user_problems(
     users: Sequence[Mapping[str, Any]] | None,
     variable: str,
     anonymous: bool = False,
-    plain_http: str = "",
+    tls: bool = True,
     cost: object = COST_DEFAULT,
 ) -> list[str]:
     """Judge the list of users, each alone and all together with who else may come in. No line holds a password.
@@ -39,7 +39,7 @@ def user_problems(
         users: list of mappings ``{name: text, password: text}``; ``password`` may be left out, then one is generated.
         variable: the variable's name; the messages derive the names beside it from it (``..._anonymous``).
         anonymous: whether the registry is open to everyone.
-        plain_http: the setting by which the registry speaks plain HTTP; empty where it speaks TLS.
+        tls: whether the registry speaks TLS.
         cost: bcrypt's cost; says how strong a password must be. Not judged here: see ``cost_problems``.
     """
     problems = _problems_of_each(users, variable, "user", "name", lambda user: _user_faults(user, cost))
@@ -54,10 +54,12 @@ def user_problems(
             f"{variable}: users are given but {openness} is true, and a registry that is open to everyone asks for no"
             f" user: remove the users or set {openness} to false"
         )
-    if users and plain_http:
+    if users and not tls:
+        role = f"{variable.removesuffix('users')}tls to true"
+        use = "wharf_registry_trust to private_ca or provided" if variable.startswith("wharf_") else role
         problems.append(
-            f"{variable}: users do not go with {plain_http}, because clients send no password over plain HTTP, where"
-            f" anyone could read it: use TLS, or remove the users and set {openness} to true"
+            f"{variable}: users need TLS, because clients send no password over plain HTTP, where anyone could read it:"
+            f" set {use}, or remove the users and set {openness} to true"
         )
     return problems
 
@@ -91,7 +93,7 @@ def _problems_of_each(
         if isinstance(name, str) and name:
             # Behind a colon may stand the password, as in alice:secret.
             head, colon, _ = name.partition(":")
-            who += f" ({shown(head, 40)}{', then a colon' if colon else ''})"
+            who += f" ({quoted(head, 40)}{', then a colon' if colon else ''})"
             if (first := seen.setdefault(name, position)) != position:
                 problems.append(f"{who} stands in the list twice, first as {noun} {first}: use each once")
         problems += [f"{who} {fault}" for fault in faults(item)]
@@ -119,7 +121,7 @@ def _login_faults(login: Mapping[str, Any], names: Sequence[object] | None) -> I
     faults = list(_name_faults(name))
     yield from faults
     if not faults and names is not None and name not in names:
-        yield f"logs in as {shown(name, 40)}, whom the registry does not know: use one of its users"
+        yield f"logs in as {quoted(str(name), 40)}, whom the registry does not know: use one of its users"
     if "password" in login:
         yield from _password_faults(login["password"], "give one")
 

@@ -54,10 +54,15 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def shown(value: object, limit: int = 80) -> str:
+def quoted(text: str, limit: int) -> str:
+    """Return text in quotes, control characters escaped, cut to ``limit`` characters."""
+    return repr(str(text[:limit]) + ("..." if len(text) > limit else ""))
+
+
+def shown(value: object) -> str:
     """Return a value as a message shows it: YAML's spelling, one line, cut, no content of lists and mappings."""
     if isinstance(value, str):
-        return repr(str(value[:limit]) + ("..." if len(value) > limit else ""))
+        return quoted(value, 80)
     if value is None or isinstance(value, (bool, int, float)):
         return json.dumps(value)
     return "a mapping" if isinstance(value, Mapping) else "a list"

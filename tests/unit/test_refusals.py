@@ -31,7 +31,7 @@ MISTAKES = {
     "port-70000": ({"wharf_registry_port": 70000}, "wharf_registry_port: 70000 is not a TCP port"),
     "port-text": ({"wharf_registry_port": "http"}, "wharf_registry_port: is of type str"),
     "trust": ({"wharf_registry_trust": "letsencrypt"}, "wharf_registry_trust: 'letsencrypt' is unknown"),
-    "users-insecure": ({"wharf_registry_trust": "insecure"}, "wharf_registry_users: users do not go with"),
+    "users-insecure": ({"wharf_registry_trust": "insecure"}, "wharf_registry_users: users need TLS"),
     "colon": ({"wharf_registry_users": [{"name": "a:b", "password": STRONG}]}, "has a colon"),
     "empty-user": ({"wharf_registry_users": [{"name": "", "password": STRONG}]}, "wharf_registry_users: user 1"),
     "double-user": ({"wharf_registry_users": [{"name": "a"}, {"name": "a"}]}, "twice"),

@@ -113,7 +113,6 @@ class Task:
         """Do the work, which returns a message about how it ended; return the exit code."""
         for number in STOPPING:
             signal.signal(number, _stop)
-        os.umask(0o022)
         try:
             message = work(self)
             code = 3 if self.result.get("problems") else 0

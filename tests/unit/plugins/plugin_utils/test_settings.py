@@ -143,8 +143,8 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
         (
             {**OPEN, "wharf_registry_users": USERS, "wharf_registry_anonymous": False},
             (
-                "wharf_registry_users: users do not go with wharf_registry_trust: insecure, because clients send no"
-                " password over plain HTTP, where anyone could read it: use TLS, or remove the users and set"
+                "wharf_registry_users: users need TLS, because clients send no password over plain HTTP, where anyone"
+                " could read it: set wharf_registry_trust to private_ca or provided, or remove the users and set"
                 " wharf_registry_anonymous to true"
             ),
         ),

@@ -59,7 +59,7 @@ def test_a_bad_cost_gets_one_clear_line(cost: object, shown: str) -> None:
         (({"name": "alice"},), {}),
         ([], {"anonymous": True}),
         (None, {"anonymous": True}),
-        ([], {"anonymous": True, "plain_http": "x_tls: false"}),
+        ([], {"anonymous": True, "tls": False}),
     ],
 )
 def test_good_users_pass(users: object, arguments: dict) -> None:
@@ -192,7 +192,7 @@ def test_each_bad_user_gets_its_own_line() -> None:
         ),
         (
             None,
-            {"plain_http": "x_tls: false"},
+            {"tls": False},
             (
                 "x_users: is empty: give at least one user (a password is made where none is given),"
                 " or set x_anonymous to true to open the registry to everyone"
@@ -208,10 +208,10 @@ def test_each_bad_user_gets_its_own_line() -> None:
         ),
         (
             [{"name": "bob"}],
-            {"plain_http": "x_tls: false"},
+            {"tls": False},
             (
-                "x_users: users do not go with x_tls: false, because clients send no password over plain HTTP, where"
-                " anyone could read it: use TLS, or remove the users and set x_anonymous to true"
+                "x_users: users need TLS, because clients send no password over plain HTTP, where anyone could read it:"
+                " set x_tls to true, or remove the users and set x_anonymous to true"
             ),
         ),
     ],
