@@ -52,15 +52,6 @@ def is_absolute_path(path: str) -> bool:
     return path.startswith(("/", "~/")) and not CONTROL.search(path)
 
 
-def file_problems(path: str, variable: str, read: Callable[[Any], object]) -> list[str]:
-    """Judge a file on the controller by ``read_file``. Return at most one line."""
-    try:
-        read_file(path, read)
-    except ValueError as error:
-        return [f"{variable}: {error}"]
-    return []
-
-
 def read_file(path: str, read: Callable[[Any], Read]) -> Read:
     """Return what ``read`` makes of a file on the controller, given its absolute path and open in binary mode.
 
