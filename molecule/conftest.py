@@ -1,35 +1,32 @@
-"""Fixtures that all scenarios share: the hosts, and ansible-playbook with the scenario's inventory."""
+"""Fixtures that all scenarios share. What tests import lies beside it: machines.py, clients.py and plays.py."""
 
 from __future__ import annotations
 
-import base64
-import os
-import re
 import secrets
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby
 from pathlib import Path
 
 import hosts_snapshot
 import pytest
-import testinfra
-from testinfra.host import Host
+from clients import REGISTRY, make_image
+from machines import PROJECT, SCENARIO, Hosts
+from plays import INVENTORY, Ansible
 
-PROJECT = Path(__file__).resolve().parents[1]
-SCENARIO = os.environ["MOLECULE_SCENARIO_NAME"]
-REGISTRY = "registry.wharf.test:5000"
+CREDENTIALS = Path(INVENTORY).parent / ".credentials"
 NUMBERS: list[tuple[str, float, str]] = []
 
 
-class Hosts(dict):
-    """The scenario's hosts by their inventory names, each connected when it is first asked for."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer to run the tests of each file from the last to the first: none may need what another one left."""
+    parser.addoption("--backwards", action="store_true", help="run the tests of each file from the last to the first")
 
-    def __missing__(self, name: str) -> Host:
-        """Connect to a host."""
-        self[name] = testinfra.get_host(f"docker://wharf-{SCENARIO}-{name}")
-        return self[name]
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the tests of each file in the order that is wanted."""
+    if config.getoption("backwards"):
+        files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
+        items[:] = [test for tests in files for test in reversed(tests)]
 
 
 @pytest.fixture(scope="session")
@@ -39,45 +36,16 @@ def hosts() -> Hosts:
 
 
 @pytest.fixture(scope="session")
-def ansible():
-    """Return a function that runs ansible-playbook with this scenario's inventory.
-
-    It returns the finished process, with all that was said in stdout, line breaks and runs of spaces folded.
-    """
-
-    def run(playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        result = subprocess.run(
-            ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], playbook, *arguments],
-            cwd=PROJECT,
-            env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        result.stdout = " ".join(result.stdout.split())
-        return result
-
-    return run
-
-
-def changes(result: subprocess.CompletedProcess[str]) -> int:
-    """Return how many tasks of a run that was good have changed something, on all hosts together.
-
-    Not by `"changed=0" in result.stdout`: the controller has a line of its own, and that always says so.
-    """
-    assert result.returncode == 0, result.stdout
-    lines = re.findall(r"\s: ok=\d+\s+changed=(\d+)\s", result.stdout)
-    assert lines, result.stdout
-    return sum(map(int, lines))
+def ansible() -> Ansible:
+    """Return what runs ansible-playbook with this scenario's inventory."""
+    return Ansible()
 
 
 @pytest.fixture
 def image(hosts: Hosts) -> Iterator[str]:
     """Return the reference of an image with fresh random content on client1, named for the registry, not pushed."""
     reference = f"{REGISTRY}/test/{secrets.token_hex(6)}:1"
-    hosts["client1"].check_output(
-        f"head -c 200000 /dev/urandom >/tmp/content && tar -C /tmp -c content | docker import - {reference}"
-    )
+    make_image(hosts["client1"], reference)
     yield reference
     hosts["client1"].run(f"docker image rm {reference}")
 
@@ -85,18 +53,26 @@ def image(hosts: Hosts) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def password() -> str:
     """Return the password that was generated for the registry's user "ci"."""
-    return (Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials" / "users" / "ci").read_text().strip()
+    return (CREDENTIALS / "users/ci").read_text().strip()
 
 
-@pytest.fixture
-def compare_with_snapshot() -> Callable[..., None]:
-    """Return a function that fails if the hosts are not as a snapshot of the scenario says, by its name."""
-    credentials = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials"
-    passwords = {file.name: file.read_text().strip() for file in credentials.rglob("*") if file.is_file()}
+@pytest.fixture(scope="session")
+def take_snapshot() -> Callable[[], str]:
+    """Return a function that takes the snapshot of the hosts."""
 
-    def compare(name: str = "snapshot") -> None:
-        file = PROJECT / "molecule" / SCENARIO / "tests" / f"{name}.yml"
-        hosts_snapshot.compare(file, hosts_snapshot.take(SCENARIO, passwords))
+    def take() -> str:
+        passwords = {file.name: file.read_text().strip() for file in CREDENTIALS.rglob("*") if file.is_file()}
+        return hosts_snapshot.take(SCENARIO, passwords)
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def compare_with_snapshot(take_snapshot: Callable[[], str]) -> Callable[..., None]:
+    """Return a function that fails if the hosts are, or were, not as a snapshot of the scenario says, by its name."""
+
+    def compare(name: str = "snapshot", seen: str = "") -> None:
+        hosts_snapshot.compare(PROJECT / "molecule" / SCENARIO / "tests" / f"{name}.yml", seen or take_snapshot())
 
     return compare
 
@@ -116,104 +92,11 @@ def pytest_terminal_summary(terminalreporter) -> None:
             terminalreporter.write_line(f"{name:{width}}  {value:10.2f} {unit}")
 
 
-class Watch:
-    """What a client saw that pulled all the time. Filled when `watch` ends."""
-
-    pulls = 0
-    failures = 0
-    # The longest time from the end of one good pull to the end of the next. Not only from a pull that failed: Docker
-    # also waits for a registry that is away, and gets through.
-    seconds = 0.0
-    pace = 0.0  # the same where no pull failed in between: what the machine lets the client do meanwhile
-    errors = ""  # what Docker said of the pulls that failed
-
-    def shows_no_more_than(self, restart: float) -> bool:
-        """Tell whether no interruption was longer than that of a plain restart, and none for want of trust.
-
-        Twice as long is as long, with what else the machine does meanwhile.
-        """
-        return self.seconds <= 2 * restart + self.pace and "x509" not in self.errors
+# For test modules that import from here still.
+from clients import log_in, plain_restart, pull, push, watch  # noqa: E402, F401
+from machines import snapshot, write  # noqa: E402, F401
 
 
-@contextmanager
-def watch(host: Host, reference: str) -> Iterator[Watch]:
-    """Pull an image and remove it again, every 200 ms, while the block runs. The host must be logged in, if need be.
-
-    It begins and ends with a good pull, the last one within 90 seconds.
-    """
-    seen = Watch()
-    write(
-        host,
-        "/tmp/watch",
-        f"""while :; do
-              [ ! -e /tmp/watch.stop ] || last=yes
-              docker pull --quiet {reference} >/dev/null 2>>/tmp/watch.errors; code=$?
-              echo "$(date +%s.%N) $code" >>/tmp/watch.log
-              docker image rm {reference} >/dev/null 2>&1
-              [ "$last $code" != "yes 0" ] || break
-              sleep 0.2
-            done; touch /tmp/watch.done""",
-    )
-    host.check_output("rm -f /tmp/watch.*; setsid timeout 900 sh /tmp/watch >/dev/null 2>&1 </dev/null &")
-    host.check_output("timeout 30 sh -c 'until grep -q \" 0$\" /tmp/watch.log; do sleep 0.05; done' 2>/dev/null")
-    try:
-        yield seen
-    finally:
-        host.check_output("touch /tmp/watch.stop")
-        ended = host.run("timeout 90 sh -c 'until [ -e /tmp/watch.done ]; do sleep 0.1; done'").rc == 0
-        seen.errors = host.run("cat /tmp/watch.errors").stdout
-    assert ended, seen.errors
-    lines = [line.split() for line in host.check_output("cat /tmp/watch.log").splitlines()]
-    ends = [(float(end), code == "0") for end, code in lines]
-    good = [end for end, succeeded in ends if succeeded]
-    seen.pulls, seen.failures = len(ends), len(ends) - len(good)
-    seen.seconds = max(end - before for before, end in pairwise(good))
-    seen.pace = max((b - a for (a, first), (b, then) in pairwise(ends) if first and then), default=0)
-
-
-def plain_restart(server: Host, client: Host, reference: str) -> float:
-    """Return for how long a restart of the registry keeps a client from pulling, in seconds: the longer of two."""
-    with watch(client, reference) as seen:
-        server.check_output("docker restart registry && sleep 1 && docker restart registry")
-    return seen.seconds
-
-
-def write(host: Host, path: str, content: str) -> None:
-    """Write a file, whatever its content."""
-    host.check_output(f"echo {base64.b64encode(content.encode()).decode()} | base64 --decode >{path}")
-
-
-def log_in(host: Host, password: str, user: str = "ci") -> None:
-    """Log root in to the registry, with the password on standard input."""
-    command = f"echo '{password}' | docker login --username {user} --password-stdin {REGISTRY}"
-    assert host.run(command).rc == 0
-
-
-def push(host: Host, reference: str) -> str:
-    """Push an image and return its digest, sha256:..."""
-    return host.check_output(f"docker push {reference}").rpartition("digest: ")[2].split()[0]
-
-
-def pull(host: Host, reference: str, digest: str) -> None:
-    """Pull an image by its digest; the client itself compares the content with it."""
-    by_digest = f"{reference.rpartition(':')[0]}@{digest}"
-    host.check_output(f"docker pull {by_digest} && docker image rm {by_digest}")
-
-
-def replace_container(hosts: Hosts, ansible, password: str, image: str) -> None:
-    """Push an image, remove the registry's container, deploy again, and pull the image on another host."""
-    log_in(hosts["client1"], password)
-    digest = push(hosts["client1"], image)
-    hosts["server"].check_output("docker rm --force --volumes registry")
-    result = ansible("playbooks/deploy-registry.yml")
-    assert result.returncode == 0, result.stdout
-    log_in(hosts["client2"], password)
-    pull(hosts["client2"], image, digest)
-
-
-def snapshot(host: Host) -> str:
-    """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine."""
-    return host.check_output(
-        "find /etc /var/lib/wharf -xdev -type f -printf '%p %m %U:%G ' -exec sha256sum {} \\; 2>/dev/null | sort;"
-        " docker ps --all --format '{{.ID}} {{.Names}}' 2>/dev/null; cat /run/docker.pid 2>/dev/null; dpkg-query -W"
-    )
+def changes(run) -> int:
+    """Return how many tasks of a run have changed something."""
+    return run.changes

@@ -39,19 +39,9 @@ NOT_OURS = re.compile(
     r"|/root/(\.(ansible|cache)(/.*)?|engine-pid|sleeper-started)|/srv/backup/registry/.*"
     r"|/var/lib/wharf/(registry/docker|backup/stage)(/.*)?"
 )
-# Beside files: packages that somebody asked for, those that are held, accounts, images, volumes, and which certificates
-# every program trusts (by their first line, which holds the serial number). Run on the host and in its image.
-LINES = "apt-mark showmanual | sed 's/^/package /'; apt-mark showhold | sed 's/^/held /';"
-LINES += " sed 's/^/user /' /etc/passwd; sed 's/^/group /' /etc/group;"
-LINES += " docker image ls --format 'image {{.Repository}}:{{.Tag}}'; docker volume ls --format 'volume {{.Name}}';"
-LINES += """ for file in /usr/local/share/ca-certificates/*.crt; do
-    grep -qF "$(sed -n 2p "$file")" /etc/ssl/certs/ca-certificates.crt && echo "trusted $file"; done"""
-UNITS = """units="docker.service docker.socket containerd.service cron.service"
-    systemctl list-unit-files --no-legend 'wharf-*' $units |
-    while read -r unit state _; do
-        case $unit in wharf-*.service) active= ;; *) active=$(systemctl is-active "$unit") ;; esac
-        echo "$unit $state $active"
-    done"""
+FILES = Path(__file__).with_name("files")
+SETTINGS = (FILES / "list-settings.sh").read_text("utf-8")  # run on the host and in its image
+UNITS = (FILES / "list-units.sh").read_text("utf-8")
 # A named volume is in no difference. What marks the data as the registry's is of interest, images are not.
 VOLUMES = "ls -d /var/lib/docker/volumes/*/_data /var/lib/docker/volumes/*/_data/.wharf"
 LONGEST = 5000  # longer texts are told by their hash, as programs are
@@ -168,8 +158,8 @@ class Looker:
     def lines(self) -> list[str]:
         """Return the lines about packages and accounts that the host's image does not have."""
         image = call("docker", "inspect", "--format", "{{.Image}}", self.container).decode().strip()
-        before = call("docker", "run", "--rm", "--network=none", image, "sh", "-c", LINES).decode().splitlines()
-        new = set(self.run(LINES).decode().splitlines()) - set(before)
+        before = call("docker", "run", "--rm", "--network=none", image, "sh", "-c", SETTINGS).decode().splitlines()
+        new = set(self.run(SETTINGS).decode().splitlines()) - set(before)
         pushed = re.compile("image [^ ]+/(busy|test)/")  # by tests
         return sorted(re.sub(r"(?<=:)\d+(?=:)", "ID", line) for line in new if not pushed.match(line))
 

@@ -1,0 +1,127 @@
+"""What clients of the registry do: log in, push and pull, and pull all the time while something happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+
+from machines import in_background, program, wait_until
+from testinfra.host import Host
+
+REGISTRY = "registry.wharf.test:5000"
+
+
+def make_image(host: Host, reference: str, size: int = 200_000, platform: str = "linux/amd64") -> str:
+    """Make an image of fresh random content, not pushed; return its ID."""
+    return host.check_output(
+        f"head -c {size} /dev/urandom >/var/tmp/content && tar -C /var/tmp -c content"
+        f" | docker import --platform {platform} - {reference}; rm /var/tmp/content"
+    )
+
+
+def login(password: str, user: str = "ci", registry: str = REGISTRY) -> str:
+    """Return the command that logs in to a registry, with the password on standard input."""
+    return f"echo '{password}' | docker login --username {user} --password-stdin {registry}"
+
+
+def log_in(host: Host, password: str, user: str = "ci", registry: str = REGISTRY) -> None:
+    """Log root in to a registry."""
+    assert host.run(login(password, user, registry)).rc == 0
+
+
+def push(host: Host, reference: str) -> str:
+    """Push an image and return its digest, sha256:..."""
+    return host.check_output(f"docker push {reference}").rpartition("digest: ")[2].split()[0]
+
+
+def by_digest(reference: str, digest: str) -> str:
+    """Return the reference of an image by its digest instead of its tag."""
+    return f"{reference.rpartition(':')[0]}@{digest}"
+
+
+def pull(host: Host, reference: str, digest: str) -> None:
+    """Pull an image by its digest; the client itself compares the content with it."""
+    image = by_digest(reference, digest)
+    host.check_output(f"docker pull --quiet {image} && docker image rm {image}")
+
+
+def pull_all(host: Host, images: Mapping[str, str], registry: str = "") -> None:
+    """Pull images, reference to digest, each by its digest; from another registry if one is named."""
+    assert images
+    for reference, digest in images.items():
+        pull(host, registry + reference[reference.index("/") :] if registry else reference, digest)
+
+
+def replace_container(server: Host, pusher: Host, puller: Host, ansible, image: str) -> None:
+    """Push an image, remove the registry's container, deploy again, and pull the image on another host."""
+    digest = push(pusher, image)
+    server.check_output("docker rm --force --volumes registry")
+    ansible.succeeds("playbooks/deploy-registry.yml")
+    pull(puller, image, digest)
+
+
+class Watch:
+    """What a client saw that pulled all the time. Filled when `watch` ends."""
+
+    pulls = 0
+    failures = 0
+    # The longest time from the end of one good pull to the end of the next. Not only from a pull that failed: Docker
+    # also waits for a registry that is away, and gets through.
+    seconds = 0.0
+    pace = 0.0  # the same where no pull failed in between: what the machine lets the client do meanwhile
+    errors = ""  # what Docker said of the pulls that failed
+
+    def shows_no_more_than(self, restart: float) -> bool:
+        """Tell whether no interruption was longer than that of a plain restart, and none for want of trust.
+
+        Twice as long is as long, with what else the machine does meanwhile.
+        """
+        return self.seconds <= 2 * restart + self.pace and "x509" not in self.errors
+
+
+@contextmanager
+def watch(host: Host, reference: str) -> Iterator[Watch]:
+    """Pull an image and remove it again, every 200 ms, while the block runs. The host must be logged in, if need be.
+
+    It begins and ends with a good pull, the last one within 90 seconds.
+    """
+    seen = Watch()
+    host.check_output("rm -f /tmp/watch.*")
+    host.check_output(in_background(f"timeout 900 {program(host, 'pull-all-the-time.sh', reference)}"))
+    wait_until(host, "grep -q ' 0$' /tmp/watch.log", 30)
+    try:
+        yield seen
+    finally:
+        host.check_output("touch /tmp/watch.stop")
+        ended = host.run("timeout 90 sh -c 'until [ -e /tmp/watch.done ]; do sleep 0.1; done'").rc == 0
+        seen.errors = host.run("cat /tmp/watch.errors").stdout
+    assert ended, seen.errors
+    lines = [line.split() for line in host.check_output("cat /tmp/watch.log").splitlines()]
+    ends = [(float(end), code == "0") for end, code in lines]
+    good = [end for end, succeeded in ends if succeeded]
+    seen.pulls, seen.failures = len(ends), len(ends) - len(good)
+    seen.seconds = max(end - before for before, end in pairwise(good))
+    seen.pace = max((b - a for (a, first), (b, then) in pairwise(ends) if first and then), default=0)
+
+
+def plain_restart(server: Host, client: Host, reference: str) -> float:
+    """Return for how long a restart of the registry keeps a client from pulling, in seconds: the longer of two."""
+    with watch(client, reference) as seen:
+        server.check_output("docker restart registry && sleep 1 && docker restart registry")
+    return seen.seconds
+
+
+# Certificates -------------------------------------------------------------------------------------
+
+
+def served_certificate(server: Host, port: int = 5000) -> str:
+    """Return the fingerprint of the certificate that the registry itself serves."""
+    return server.check_output(
+        f"openssl s_client -connect 127.0.0.1:{port} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256"
+    )
+
+
+def serve_old_certificate(server: Host, life: int = 397, left: int = 97) -> None:
+    """Let the registry serve a certificate from its CA that has so many days left of its life."""
+    server.check_output(program(server, "make-certificate-old.sh", life - left, left))

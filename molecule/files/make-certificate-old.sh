@@ -1,0 +1,10 @@
+# Lets the registry serve a certificate with the same key and names from its CA, whose life began and ends elsewhere.
+#
+#   sh make-certificate-old.sh DAYS_AGO DAYS_LEFT
+set -e
+cd /etc/wharf/tls
+openssl x509 -copy_extensions copyall -x509toreq -in registry.crt -key registry.key -out /tmp/request.pem
+openssl x509 -req -copy_extensions copyall -in /tmp/request.pem -CA ../ca/ca.crt -CAkey ../ca/ca.key \
+    -not_before "$(date -u -d "-$1 days" +%Y%m%d%H%M%SZ)" -not_after "$(date -u -d "+$2 days" +%Y%m%d%H%M%SZ)" \
+    -out registry.crt
+docker restart registry

@@ -1,0 +1,110 @@
+"""Ansible, as a person runs it, with the scenario's inventory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from machines import PROJECT
+
+INVENTORY = os.environ.get("MOLECULE_INVENTORY_FILE", "")
+
+
+class Run:
+    """A run of ansible-playbook that has ended: all that it said in `stdout`, line breaks and runs of spaces folded."""
+
+    def __init__(self, returncode: int, output: str) -> None:
+        """Remember how it ended, and what it said."""
+        self.returncode, self.output = returncode, output
+        self.stdout = " ".join(output.split())
+
+    @property
+    def changes(self) -> int:
+        """How many tasks have changed something in a run that was good, on all hosts together.
+
+        Not by `"changed=0" in stdout`: the controller has a line of its own, and that always says so.
+        """
+        assert self.returncode == 0, self.output
+        lines = re.findall(r"\s: ok=\d+\s+changed=(\d+)\s", self.stdout)
+        assert lines, self.output
+        return sum(map(int, lines))
+
+
+class Ansible:
+    """Runs playbooks with an inventory; variables are keyword arguments."""
+
+    def __init__(self, inventory: str = INVENTORY, **environment: str) -> None:
+        """Take the scenario's inventory, or another one, and add to the environment."""
+        self.inventory = inventory
+        self.environment = os.environ | {"ANSIBLE_FORCE_COLOR": "0"} | environment
+
+    def __call__(
+        self, playbook: str, *arguments: str, heard: Callable[[str], None] = lambda _: None, **variables: object
+    ) -> Run:
+        """Run a playbook, however it ends.
+
+        Args:
+            playbook: its path.
+            arguments: others of ansible-playbook.
+            heard: called with each line as it comes.
+            variables: given with -e, in a file: -vvv does not tell them.
+        """
+        with self._started(playbook, arguments, variables, subprocess.PIPE) as process:
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                heard(line)
+        return Run(process.returncode, "".join(lines))
+
+    def succeeds(self, playbook: str, *arguments: str, **variables: object) -> Run:
+        """Run a playbook that must end well."""
+        result = self(playbook, *arguments, **variables)
+        assert result.returncode == 0, result.output
+        return result
+
+    def fails(self, playbook: str, *arguments: str, **variables: object) -> Run:
+        """Run a playbook that must not end well."""
+        result = self(playbook, *arguments, **variables)
+        assert result.returncode != 0, result.output
+        return result
+
+    @contextmanager
+    def killed(self, playbook: str, *arguments: str, **variables: object) -> Iterator[subprocess.Popen]:
+        """Begin to run a playbook, and kill Ansible with all its processes when the block ends."""
+        with self._started(playbook, arguments, variables, subprocess.DEVNULL, start_new_session=True) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    @contextmanager
+    def _started(
+        self, playbook: str, arguments: tuple[str, ...], variables: Mapping[str, object], output: int, **options: bool
+    ) -> Iterator[subprocess.Popen]:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(variables, file)
+            file.flush()
+            command = ["ansible-playbook", "-i", self.inventory, playbook, *arguments]
+            command += ["-e", f"@{file.name}"] if variables else []
+            with subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                **options,
+            ) as process:
+                yield process
+
+
+def assert_all_is_well(ansible: Ansible, hosts: int) -> None:
+    """Assert that the diagnosis finds nothing on so many hosts: it says so in a line and in a row for each."""
+    assert ansible.succeeds("playbooks/diagnose-registry.yml").stdout.count("all is well") >= 2 * hosts
