@@ -15,7 +15,10 @@ import testinfra
 from testinfra.host import Host
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Where a scenario's prepare.yml leaves files for its tests.
+PREPARED = Path(os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY", ""))
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "")
+LAB = f"wharf-{SCENARIO}"  # the hosts' network, and what their containers' names begin with
 # Programs for the hosts: those of the scenario, and those of all.
 FILES = (PROJECT / "molecule" / SCENARIO / "tests/files", PROJECT / "molecule/files")
 
@@ -31,7 +34,7 @@ class Hosts(dict):
 
 def container(name: str) -> str:
     """Return the container that is a host."""
-    return f"wharf-{SCENARIO}-{name}"
+    return f"{LAB}-{name}"
 
 
 def from_outside(*arguments: str) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from machines import PROJECT
 
@@ -103,6 +104,14 @@ class Ansible:
                 **options,
             ) as process:
                 yield process
+
+
+def write_play(directory: Path, hosts: str, role: str, *variables: Mapping[str, object]) -> str:
+    """Write a playbook that gives hosts a role alone, once with each of these variables; return its path."""
+    roles = [{"role": f"wharf.registry.{role}", "vars": one} for one in variables or ({},)]
+    file = directory / "play.yml"
+    file.write_text(json.dumps([{"hosts": hosts, "become": True, "gather_facts": False, "roles": roles}]))
+    return str(file)
 
 
 def assert_all_is_well(ansible: Ansible, hosts: int) -> None:

@@ -12,74 +12,52 @@ import re
 import secrets
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
-from conftest import PROJECT, REGISTRY, SCENARIO, Hosts, changes, log_in
+from clients import REGISTRY, log_in, make_image, pull
+from machines import Hosts, broken, container, in_background, lock_held, program, put_back
+from plays import INVENTORY, Ansible, Run
 from testinfra.host import Host
 
 SECOND = "second.wharf.test:5000"
-INVENTORIES = {REGISTRY: os.environ["MOLECULE_INVENTORY_FILE"], SECOND: "molecule/copies/inventory/second.yml"}
 PASSWORD = "carries-images-from-one-place-to-another"
 STORAGE = "/var/lib/wharf/registry/docker/registry/v2"
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+
+class Deployments(NamedTuple):
+    """Who runs the playbooks of the two deployments."""
+
+    first: Ansible
+    second: Ansible
 
 
-@pytest.fixture
-def play(tmp_path: Path) -> Run:
-    """Return a function that runs a playbook of one of the two deployments with variables from a file.
+@pytest.fixture(scope="module")
+def play(tmp_path_factory: pytest.TempPathFactory) -> Deployments:
+    """Return what runs playbooks as a user of the controller who may not become root.
 
-    With `heard`, it is called with each line as it comes. The controller's user may not become root: the inventory's
-    ansible_become is for its hosts. (Ansible would not ask for root where it is root already, as in the tests.)
+    The inventory's ansible_become is for its hosts. (Ansible would not ask for root where it is root already, as in
+    the tests.)
     """
-    sudo = tmp_path / "bin/sudo"
-    sudo.parent.mkdir()
+    sudo = tmp_path_factory.mktemp("bin") / "sudo"
     sudo.write_text("#!/bin/sh\necho 'the controller has no root for you' >&2\nexit 1\n")
     sudo.chmod(0o755)
-
-    def run(
-        registry: str,
-        playbook: str,
-        *arguments: str,
-        heard: Callable[[str], None] = lambda _: None,
-        **variables: object,
-    ) -> subprocess.CompletedProcess[str]:
-        file = tmp_path / "variables.json"
-        file.write_text(json.dumps(variables))
-        command = ["ansible-playbook", "-i", INVENTORIES[registry], playbook, "-e", f"@{file}", *arguments]
-        environment = os.environ | {
-            "ANSIBLE_FORCE_COLOR": "0",
-            "ANSIBLE_BECOME_ALLOW_SAME_USER": "true",
-            "PATH": f"{sudo.parent}:{os.environ['PATH']}",
-        }
-        with subprocess.Popen(
-            command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
-            lines = []
-            for line in process.stdout:
-                lines.append(line)
-                heard(line)
-        return subprocess.CompletedProcess(command, process.returncode, "".join(lines))
-
-    return run
+    environment = {"ANSIBLE_BECOME_ALLOW_SAME_USER": "true", "PATH": f"{sudo.parent}:{os.environ['PATH']}"}
+    inventories = INVENTORY, "molecule/copies/inventory/second.yml"
+    return Deployments(*(Ansible(inventory, **environment) for inventory in inventories))
 
 
-def output(result: subprocess.CompletedProcess[str]) -> str:
-    """Return the output of a run on one line, as a person would search in it."""
-    return " ".join(result.stdout.split())
-
-
-def lines(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+def lines(result: Run) -> dict[str, str]:
     """Return the line of each image that was shown when it was done, by image."""
-    return dict(re.findall(r"^  (\S+:\S+): (copied, .*|already there|failed: .*)$", result.stdout, re.MULTILINE))
+    return dict(re.findall(r"^  (\S+:\S+): (copied, .*|already there|failed: .*)$", result.output, re.MULTILINE))
 
 
-def table(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+def table(result: Run) -> dict[str, str]:
     """Return the rows of the table of copies, by image."""
-    rows = re.search(r"^ {8}image  .*\n((?: {8}.*\n)*)", result.stdout, re.MULTILINE)
+    rows = re.search(r"^ {8}image  .*\n((?: {8}.*\n)*)", result.output, re.MULTILINE)
     return {row.split()[0]: " ".join(row.split()[1:]) for row in rows[1].splitlines()} if rows else {}
 
 
@@ -101,66 +79,41 @@ def digest_in(host: Host, image: str) -> str:
     return host.check_output(f"cat {STORAGE}/repositories/{repository}/_manifests/tags/{tag}/current/link")
 
 
-def pull_all(host: Host, registry: str, images: Iterable[tuple[str, str]]) -> None:
-    """Pull images, each (repository, digest); the client itself compares the content with the digest."""
-    for repository, digest in images:
-        by_digest = f"{registry}/{repository}@{digest}"
-        host.check_output(f"docker pull --quiet {by_digest} && docker image rm {by_digest}")
-
-
-def new_image(host: Host, name: str) -> str:
-    """Make an image of random content; return its id."""
-    return host.check_output(f"head -c 200000 /dev/urandom >/tmp/new && tar -C /tmp -c new | docker import - {name}")
-
-
-@pytest.fixture(scope="session")
-def second(hosts: Hosts) -> Host:
+@pytest.fixture(scope="module")
+def second(hosts: Hosts, play: Deployments) -> Host:
     """Return the server of a second deployment, whose registry client1 trusts and is logged in to."""
-    command = ["ansible-playbook", "-i", INVENTORIES[SECOND], "site.yml", "--tags", "deploy,trust"]
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout
-    login = f"echo {PASSWORD} | docker login --username carrier --password-stdin {SECOND}"
-    assert hosts["client1"].run(login).rc == 0
+    play.second.succeeds("site.yml", "--tags", "deploy,trust")
+    log_in(hosts["client1"], PASSWORD, "carrier", SECOND)
     return hosts["client2"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def source_ca(second: Host) -> str:
     """Return the second registry's CA certificate."""
     return second.check_output("cat /etc/wharf/tls/ca.crt")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sources(hosts: Hosts, second: Host) -> dict[str, str]:
     """Push images that share layers, and an index of two of them, to the second registry; return their digests."""
-    hosts["client1"].check_output(
-        f"""set -e; rm -rf ~/.docker/manifests
-        for n in 1 2; do
-            head -c 200000 /dev/urandom >/tmp/content; tar -C /tmp -c content | docker import - {SECOND}/team/base:$n
-            printf 'FROM {SECOND}/team/base:1\\nLABEL n='$n'\\n' | docker build --quiet --tag {SECOND}/team/app:$n -
-        done
-        for image in base:1 base:2 app:1 app:2; do docker push --quiet {SECOND}/team/$image; done
-        docker manifest create {SECOND}/team/multi:1 {SECOND}/team/app:1 {SECOND}/team/base:2
-        docker manifest annotate --arch arm64 {SECOND}/team/multi:1 {SECOND}/team/base:2
-        docker manifest push {SECOND}/team/multi:1"""
-    )
+    hosts["client1"].check_output(program(hosts["client1"], "push-sources.sh", SECOND))
     return {f"team/{name}": digest_in(second, f"team/{name}") for name in ("app:1", "app:2", "base:2", "multi:1")}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine_image(hosts: Hosts) -> str:
     """Make an image that only client1's engine has; return its id."""
-    return new_image(hosts["client1"], "local-app:7")
+    return make_image(hosts["client1"], "local-app:7")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker_archive(hosts: Hosts, engine_image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file that docker save wrote, of two images."""
-    new_image(hosts["client1"], "saved/other:1")
+    make_image(hosts["client1"], "saved/other:1")
     hosts["client1"].check_output("docker tag local-app:7 saved/app:7")
     path = tmp_path_factory.mktemp("archive") / "saved.tar"
     with path.open("wb") as file:
-        save = ["docker", "exec", f"wharf-{SCENARIO}-client1", "docker", "save", "saved/app:7", "saved/other:1"]
+        save = ["docker", "exec", container("client1"), "docker", "save", "saved/app:7", "saved/other:1"]
         subprocess.run(save, stdout=file, check=True)
     hosts["client1"].check_output("docker image rm saved/app:7 saved/other:1")
     return path
@@ -170,7 +123,7 @@ def sha256(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def oci_archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Return an OCI archive of an index, and the digests of the index and of its two images."""
     blobs: dict[str, bytes] = {}
@@ -215,15 +168,9 @@ def oci_archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[st
 @contextmanager
 def watched(host: Host) -> Iterator[None]:
     """Keep all command lines and environments of a host in /tmp/seen while the block runs."""
-    host.check_output(
-        "rm -f /tmp/seen /tmp/enough; (while [ ! -e /tmp/enough ]; do"
-        " cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ >>/tmp/seen; sleep 0.1; done) >/dev/null 2>&1 &"
-    )
-    yield
-    host.check_output("touch /tmp/enough; sleep 0.3")
-
-
-COPIES: dict[str, object] = {}  # what the first test copied, for the second
+    host.check_output(f"rm -f /tmp/seen /tmp/enough; {in_background(program(host, 'watch-processes.sh'))}")
+    with broken(host, ":", "touch /tmp/enough; sleep 0.3"):
+        yield
 
 
 def leftovers(server: Host) -> str:
@@ -231,115 +178,135 @@ def leftovers(server: Host) -> str:
     return server.check_output("ls /run /var/tmp | grep -e wharf-copy- -e wharf-export- || true")
 
 
-def test_images_come_from_everywhere_and_one_that_fails_stops_no_other(
-    hosts, second, play, password, sources, source_ca, engine_image, docker_archive, oci_archive
-):
-    oci, oci_digests = oci_archive
-    COPIES.update(
-        wharf_copies_ca=source_ca,
-        wharf_copies_logins=[{"registry": SECOND, "name": "carrier", "password": PASSWORD}],
-        wharf_copies=[
+class Copied(NamedTuple):
+    """What was seen while images were copied from everywhere."""
+
+    wanted: dict[str, Any]  # the variables, but for the image that is missing
+    result: Run
+    heard: list[str]  # lines that were said while one source did not answer yet
+    engine: tuple[str, str]  # what client1's engine and directories had before, and afterwards
+    leftovers: str
+
+
+# A line for each as it happens: one source answers only when other images have been told of, one of which the same host
+# copies at the same time.
+EARLY = ["  from/engine:7: copied, ", "  saved/app:7: copied, "]
+
+
+@pytest.fixture(scope="module")
+def copied(hosts, second, play, sources, source_ca, engine_image, docker_archive, oci_archive) -> Copied:
+    """Copy images from everywhere, and one that is not there."""
+    wanted = {
+        "wharf_copies_ca": source_ca,
+        "wharf_copies_logins": [{"registry": SECOND, "name": "carrier", "password": PASSWORD}],
+        "wharf_copies": [
             {"from": f"{SECOND}/team/multi:1"},
             {"from": f"docker://{SECOND}/team/app@{sources['team/app:1']}", "to": "other/app:one"},
             {"from": "local-app:7", "engine": "client1", "to": "from/engine:7"},
             {"from": str(docker_archive), "image": "saved/app:7"},
-            {"from": str(oci), "to": "from/oci:1"},
+            {"from": str(oci_archive[0]), "to": "from/oci:1"},
         ],
-    )
+    }
     missing = {"from": f"{SECOND}/team/missing:1"}
     engine = "docker images --format '{{.Repository}}:{{.Tag}} {{.ID}}' | sort; ls -A /run /var/tmp"
     before = hosts["client1"].check_output(engine)
-    # A line for each as it happens: one source answers only when other images have been told of, one of which the same
-    # host copies at the same time.
-    waits = ["  from/engine:7: copied, ", "  saved/app:7: copied, "]
     heard: list[str] = []
 
     def hear(line: str) -> None:
-        heard.extend(start for start in waits if line.startswith(start))
-        if len(heard) == len(waits) or line.startswith("PLAY RECAP"):
+        heard.extend(start for start in EARLY if line.startswith(start))
+        if len(heard) == len(EARLY) or line.startswith("PLAY RECAP"):
             second.run("docker unpause registry")
 
-    second.check_output("docker pause registry")
     with watched(hosts["server"]), watched(hosts["client1"]):
-        wanted = COPIES | {"wharf_copies": [missing, *COPIES["wharf_copies"]]}
-        result = play(REGISTRY, "playbooks/copy-images.yml", "-vvv", heard=hear, **wanted)
-    assert result.returncode == 2, result.stdout
-    assert sorted(heard) == sorted(waits), result.stdout
-    assert "not copied, for the reasons in the table: team/missing:1" in output(result)
+        second.check_output("docker pause registry")
+        copies = {"wharf_copies": [missing, *wanted["wharf_copies"]]}
+        result = play.first("playbooks/copy-images.yml", "-vvv", heard=hear, **(wanted | copies))
+    after = hosts["client1"].check_output(engine)
+    return Copied(wanted, result, heard, (before, after), leftovers(hosts["server"]))
+
+
+def test_images_come_from_everywhere_and_one_that_fails_stops_no_other(copied):
+    result = copied.result
+    assert result.returncode == 2, result.output
+    assert sorted(copied.heard) == sorted(EARLY), result.output
+    assert "not copied, for the reasons in the table: team/missing:1" in result.stdout
     assert "manifest unknown" in table(result)["team/missing:1"]
     assert "manifest unknown" in lines(result)["team/missing:1"]
     for image in ("team/multi:1", "other/app:one", "from/engine:7", "saved/app:7", "from/oci:1"):
-        assert lines(result)[image].startswith("copied, "), result.stdout
+        assert lines(result)[image].startswith("copied, "), result.output
         assert re.search(r"sha256:\w{12} \d+\.\d [KM]iB \d+\.\d", table(result)[image]), table(result)
 
-    # Every digest is what it was, and each image of an index is there.
-    log_in(hosts["client1"], password)
+
+def test_every_digest_is_what_it_was_and_each_image_of_an_index_is_there(
+    hosts, copied, password, sources, oci_archive, engine_image
+):
+    client, oci_digests = hosts["client1"], oci_archive[1]
+    log_in(client, password)
     assert digest_in(hosts["server"], "team/multi:1") == sources["team/multi:1"]
     assert digest_in(hosts["server"], "from/oci:1") == oci_digests[0]
-    pull_all(
-        hosts["client1"],
-        REGISTRY,
-        [("other/app", sources["team/app:1"])]
-        + [("team/multi", sources[name]) for name in ("team/app:1", "team/base:2")]
-        + [("from/oci", digest) for digest in oci_digests[1:]],
-    )
+    pull(client, f"{REGISTRY}/other/app:one", sources["team/app:1"])
+    for name in ("team/app:1", "team/base:2"):
+        pull(client, f"{REGISTRY}/team/multi:1", sources[name])
+    for digest in oci_digests[1:]:
+        pull(client, f"{REGISTRY}/from/oci:1", digest)
     for image in ("from/engine:7", "saved/app:7"):
         name = f"{REGISTRY}/{image}"
         pulled = f"docker pull --quiet {name} >&2 && docker image inspect --format '{{{{.Id}}}}' {name}"
-        assert hosts["client1"].check_output(pulled) == engine_image
-        hosts["client1"].check_output(f"docker image rm {name}")
+        assert client.check_output(pulled) == engine_image
+        client.check_output(f"docker image rm {name}")
 
-    # Passwords are nowhere to be seen, and nothing stays behind.
-    assert hosts["client1"].check_output(engine) == before
-    assert leftovers(hosts["server"]) == ""
+
+def test_passwords_are_nowhere_to_be_seen_and_nothing_stays_behind(hosts, copied, password):
+    before, after = copied.engine
+    assert after == before
+    assert copied.leftovers == ""
     for user, secret in (("carrier", PASSWORD), ("ci", password)):
         for text in (secret, base64.b64encode(f"{user}:{secret}".encode()).decode()):
-            assert text not in result.stdout
+            assert text not in copied.result.output
             for name in ("server", "client1"):
                 assert hosts[name].run(f"grep -qF '{text}' /tmp/seen").rc == 1
     assert "skopeo" in hosts["server"].check_output("tr '\\0' ' ' </tmp/seen | grep -o 'skopeo copy' | head -n 1")
 
 
-def test_second_run_moves_nothing(hosts, play):
+def test_second_run_moves_nothing(hosts, play, copied):
     before = stored(hosts["server"])
     for arguments in ([], ["--check"]):
-        result = play(REGISTRY, "playbooks/copy-images.yml", *arguments, **COPIES)
-        assert result.returncode == 0, result.stdout
-        assert changes(result) == 0, result.stdout
+        result = play.first.succeeds("playbooks/copy-images.yml", *arguments, **copied.wanted)
+        assert result.changes == 0, result.output
         assert all(row.endswith("already there") for row in table(result).values()), table(result)
         assert "transferring" not in result.stdout
         assert stored(hosts["server"]) == before
 
 
-def test_check_mode_tells_what_is_due_and_changes_nothing(hosts, play, docker_archive):
+def test_check_mode_tells_what_is_due_and_changes_nothing(hosts, play, copied, docker_archive):
     before = stored(hosts["server"])
     wanted = [{"from": f"{SECOND}/team/app:2"}, {"from": str(docker_archive), "image": "saved/other:1"}]
-    result = play(REGISTRY, "playbooks/copy-images.yml", "--check", **(COPIES | {"wharf_copies": wanted}))
-    assert result.returncode == 0, result.stdout
+    checked = copied.wanted | {"wharf_copies": wanted}
+    result = play.first.succeeds("playbooks/copy-images.yml", "--check", **checked)
     assert len(table(result)) == 2
     assert all(row.endswith("would be copied") for row in table(result).values()), table(result)
     assert stored(hosts["server"]) == before
 
 
-def test_name_of_an_image_on_the_engine_comes_back_to_what_had_it(hosts, play):
+def test_name_of_an_image_on_the_engine_comes_back_to_what_had_it(hosts, play, copied):
     """Docker can push only what is named so; that name may be another image's."""
-    client = hosts["client1"]
+    client, server = hosts["client1"], hosts["server"]
     name = f"{REGISTRY}/from/engine:8"
-    other = new_image(client, name)
-    digest = digest_in(hosts["server"], "from/engine:7")
+    other = make_image(client, name)
+    digest = digest_in(server, "from/engine:7")
     wanted = [
         {"from": "local-app:7", "engine": "client1", "to": "from/engine:8"},
         # The registry itself is a source like others, so that a tag can be given to what it had before.
         {"from": f"{REGISTRY}/from/engine@{digest}", "to": "from/engine:9"},
     ]
-    result = play(REGISTRY, "playbooks/copy-images.yml", wharf_copies=wanted)
-    assert result.returncode == 0, result.stdout
-    assert client.check_output(f"docker image inspect --format '{{{{.Id}}}}' {name}") == other
-    assert {digest_in(hosts["server"], f"from/engine:{tag}") for tag in (8, 9)} == {digest}
+    with put_back(server, f"{STORAGE}/repositories/from/engine/_manifests"):
+        play.first.succeeds("playbooks/copy-images.yml", wharf_copies=wanted)
+        assert client.check_output(f"docker image inspect --format '{{{{.Id}}}}' {name}") == other
+        assert {digest_in(server, f"from/engine:{tag}") for tag in (8, 9)} == {digest}
     client.check_output(f"docker image rm {name}")
 
 
-def test_bad_input_is_refused_before_anything_changes(hosts, play):
+def test_bad_input_is_refused_before_anything_changes(hosts, play, copied):
     before = stored(hosts["server"])
     wanted = [
         {"from": f"{SECOND}/team/app:2"},
@@ -347,39 +314,40 @@ def test_bad_input_is_refused_before_anything_changes(hosts, play):
         {"from": "local-app:7", "engine": "nobody"},
         {"from": "/nowhere.tar"},
     ]
-    limited = play(REGISTRY, "playbooks/copy-images.yml", "--limit", "client1", **(COPIES | {"wharf_copies": wanted}))
+    bad = copied.wanted | {"wharf_copies": wanted}
+    limited = play.first("playbooks/copy-images.yml", "--limit", "client1", **bad)
     assert limited.returncode == 2
-    assert "--limit: leaves out server, which copies the images" in output(limited)
-    result = play(REGISTRY, "playbooks/copy-images.yml", **(COPIES | {"wharf_copies": wanted}))
+    assert "--limit: leaves out server, which copies the images" in limited.stdout
+    result = play.first("playbooks/copy-images.yml", **bad)
     assert result.returncode == 2
     for words in (
         "item 2: team/app:2 is what item 1 becomes",
         "item 3: engine: 'nobody'",
         "item 4: from: there is no",
     ):
-        assert words in output(result), result.stdout
+        assert words in result.stdout
     forgotten = [{"registry": SECOND, "name": "carrier", "password": "{{ vault_of_the_source }}"}]
-    result = play(REGISTRY, "playbooks/copy-images.yml", **(COPIES | {"wharf_copies_logins": forgotten}))
+    result = play.first("playbooks/copy-images.yml", **(copied.wanted | {"wharf_copies_logins": forgotten}))
     assert result.returncode == 2
-    assert "'vault_of_the_source' is undefined" in output(result)
+    assert "'vault_of_the_source' is undefined" in result.stdout
     assert stored(hosts["server"]) == before
 
 
-def test_wrong_password_of_a_source_is_named_and_not_shown(hosts, play):
+def test_wrong_password_of_a_source_is_named_and_not_shown(hosts, play, copied):
     wrong = [{"registry": SECOND, "name": "carrier", "password": "wrong-password-0123456789"}]
     wanted = {"wharf_copies": [{"from": f"{SECOND}/team/app:2"}], "wharf_copies_logins": wrong}
-    result = play(REGISTRY, "playbooks/copy-images.yml", "-vvv", **(COPIES | wanted))
+    result = play.first("playbooks/copy-images.yml", "-vvv", **(copied.wanted | wanted))
     assert result.returncode == 2
     assert "uthorized" in table(result)["team/app:2"] or "authentication" in table(result)["team/app:2"], table(result)
     assert "wrong-password" not in result.stdout.replace(json.dumps(wrong), "")
     assert leftovers(hosts["server"]) == ""
 
 
-def test_sources_are_reached_through_the_engines_proxy(play):
+def test_sources_are_reached_through_the_engines_proxy(play, copied):
     """There is no such proxy, and its password is not shown."""
     wanted = {"wharf_copies": [{"from": f"{SECOND}/team/app:2"}, {"from": "local-app:7", "engine": "client1"}]}
     proxy = {"docker_engine_https_proxy": "http://ops:pa55-of-the-proxy@proxy.test:3128"}
-    result = play(REGISTRY, "playbooks/copy-images.yml", "-vvv", **(COPIES | wanted | proxy))
+    result = play.first("playbooks/copy-images.yml", "-vvv", **(copied.wanted | wanted | proxy))
     assert result.returncode == 2
     assert "proxyconnect" in table(result)["team/app:2"], table(result)
     assert "FAILED" not in table(result)["local-app:7"], table(result)
@@ -389,74 +357,82 @@ def test_sources_are_reached_through_the_engines_proxy(play):
 # Bundles ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the bundle is written that the other tests read."""
-    return tmp_path_factory.mktemp("bundle") / "images.tar"
-
-
-def export(play: Run, bundle: Path, *arguments: str, images: str = "*") -> subprocess.CompletedProcess[str]:
+def export(play: Deployments, bundle: Path, *arguments: str, images: str = "*") -> Run:
     """Export images of the first registry, and its own image."""
     wanted = {"wharf_bundle": str(bundle), "wharf_export_images": [images], "wharf_export_registry_image": True}
-    return play(REGISTRY, "playbooks/export-images.yml", *arguments, **wanted)
+    return play.first("playbooks/export-images.yml", *arguments, **wanted)
 
 
-def test_bundle_holds_each_blob_once(hosts, play, bundle, sources):
-    before = stored(hosts["server"])
-    checked = export(play, bundle, "--check")
-    assert checked.returncode == 0, checked.stdout
+class Bundle(NamedTuple):
+    """A bundle of all that the first registry has, and what was seen while it was written."""
+
+    path: Path
+    checked: tuple[Run, bool]  # the run in check mode, and whether the file was there after it
+    result: Run
+    stored: tuple[str, str]  # what was stored before, and afterwards
+    images: dict[str, str]  # what the registry had: image to digest
+    blobs: list[str]
+    leftovers: str
+
+
+@pytest.fixture(scope="module")
+def bundle(hosts, play, copied, tmp_path_factory) -> Bundle:
+    """Write the bundle that the tests read."""
+    server, path = hosts["server"], tmp_path_factory.mktemp("bundle") / "images.tar"
+    before = stored(server)
+    checked = export(play, path, "--check"), path.exists()
+    result = export(play, path)
+    images = {image: digest_in(server, image) for image in tags(server)}
+    blobs = server.check_output(f"cd {STORAGE}/blobs/sha256 && ls -d */* | sed 's,.*/,blobs/sha256/,'").split()
+    return Bundle(path, checked, result, (before, stored(server)), images, blobs, leftovers(server))
+
+
+def test_bundle_holds_each_blob_once(bundle, sources):
+    checked, there = bundle.checked
+    assert checked.returncode == 0, checked.output
     assert "would be written" in checked.stdout
-    assert not bundle.exists()
-    result = export(play, bundle)
-    assert result.returncode == 0, result.stdout
-    assert stored(hosts["server"]) == before
-    assert leftovers(hosts["server"]) == ""
-    with tarfile.open(bundle) as tar:
+    assert not there
+    assert bundle.result.returncode == 0, bundle.result.output
+    assert bundle.stored[0] == bundle.stored[1]
+    assert bundle.leftovers == ""
+    with tarfile.open(bundle.path) as tar:
         names = tar.getnames()
         index = json.load(tar.extractfile("index.json"))
         sums = tar.extractfile("SHA256SUMS").read().decode()
     assert len(names) == len(set(names))
     images = {item["annotations"]["org.opencontainers.image.ref.name"]: item["digest"] for item in index["manifests"]}
-    assert images == {image: digest_in(hosts["server"], image) for image in tags(hosts["server"])}
+    assert images == bundle.images
     assert images["team/multi:1"] == sources["team/multi:1"]
     # Exactly what the registry holds, and the layer that team/multi and other/app share only once.
-    blobs = hosts["server"].check_output(f"cd {STORAGE}/blobs/sha256 && ls -d */* | sed 's,.*/,blobs/sha256/,'").split()
-    assert set(names) == {*blobs, "oci-layout", "index.json", "SHA256SUMS", "registry-image.tar"}
-    fingerprint = re.search(r"fingerprint: (\w{64})", result.stdout)[1]
+    assert set(names) == {*bundle.blobs, "oci-layout", "index.json", "SHA256SUMS", "registry-image.tar"}
+    fingerprint = re.search(r"fingerprint: (\w{64})", bundle.result.stdout)[1]
     assert f"{fingerprint}  index.json" in sums
 
 
 def test_bundle_that_is_there_is_not_written_again_nor_overwritten(play, bundle):
-    before = bundle.stat()
-    again = export(play, bundle)
-    assert again.returncode == 0, again.stdout
-    assert changes(again) == 0, again.stdout
+    before = bundle.path.stat()
+    again = export(play, bundle.path)
+    assert again.changes == 0, again.output
     assert "Fetch the bundle" not in again.stdout
-    other = export(play, bundle, images="team/*")
+    other = export(play, bundle.path, images="team/*")
     assert other.returncode == 2
-    assert "is a bundle of something else" in output(other)
-    assert bundle.stat() == before
+    assert "is a bundle of something else" in other.stdout
+    assert bundle.path.stat() == before
 
 
 def test_export_says_what_is_in_its_way(hosts, play, tmp_path):
     result = export(play, tmp_path / "no.tar", images="team/nobody")
     assert result.returncode == 2
-    assert "the registry has no image team/nobody" in output(result)
+    assert "the registry has no image team/nobody" in result.stdout
     (tmp_path / "junk.tar").write_text("something that somebody needs")
     result = export(play, tmp_path / "junk.tar")
     assert result.returncode == 2
-    assert re.search("is cut short, or no bundle: .*: give another name, or remove it", output(result)), result.stdout
+    assert re.search("is cut short, or no bundle: .*: give another name, or remove it", result.stdout), result.output
     (tmp_path / "junk.tar").unlink()
-    hosts["server"].check_output(
-        "echo collect-garbage $(date +%s) >/run/lock/wharf-registry.lock;"
-        " (exec flock /run/lock/wharf-registry.lock sleep 60) >/dev/null 2>&1 & echo $! >/tmp/holder; sleep 0.2"
-    )
-    try:
+    with lock_held(hosts["server"]):
         result = export(play, tmp_path / "no.tar")
-    finally:
-        hosts["server"].check_output("pkill --parent $(cat /tmp/holder); kill $(cat /tmp/holder) || true")
     assert result.returncode == 2
-    assert "collect-garbage is at work on server since" in output(result)
+    assert "collect-garbage is at work on server since" in result.stdout
     assert list(tmp_path.glob("*.tar*")) == []
 
 
@@ -485,9 +461,9 @@ def altered(bundle: Path, target: Path, how: str) -> None:
             new.addfile(tarfile.TarInfo("../../etc/cron.d/evil"))
 
 
-def import_(play: Run, bundle: Path, *arguments: str, **also: str) -> subprocess.CompletedProcess[str]:
+def import_(play: Deployments, bundle: Path, **also: str) -> Run:
     """Import a bundle into the second registry."""
-    return play(SECOND, "playbooks/import-images.yml", *arguments, wharf_bundle=str(bundle), **also)
+    return play.second("playbooks/import-images.yml", wharf_bundle=str(bundle), **also)
 
 
 @pytest.mark.parametrize(
@@ -502,51 +478,51 @@ def import_(play: Run, bundle: Path, *arguments: str, **also: str) -> subprocess
 )
 def test_bundle_that_is_not_as_it_was_is_refused_before_anything_is_pushed(second, play, bundle, tmp_path, how, words):
     before = stored(second)
-    altered(bundle, tmp_path / "altered.tar", how)
+    altered(bundle.path, tmp_path / "altered.tar", how)
     result = import_(play, tmp_path / "altered.tar")
-    assert result.returncode == 2, result.stdout
-    assert words in output(result), result.stdout
+    assert result.returncode == 2, result.output
+    assert words in result.stdout
     assert stored(second) == before
 
 
 def test_bundle_with_another_fingerprint_than_expected_is_refused(second, play, bundle):
     before = stored(second)
-    result = import_(play, bundle, wharf_bundle_fingerprint="0" * 64)
+    result = import_(play, bundle.path, wharf_bundle_fingerprint="0" * 64)
     assert result.returncode == 2
-    assert "it is another bundle, or was altered" in output(result)
+    assert "it is another bundle, or was altered" in result.stdout
     assert stored(second) == before
 
 
 def test_bundle_fills_a_fresh_registry(hosts, second, play, bundle):
-    second.check_output(f"docker stop registry && rm -rf {STORAGE} && docker start registry")
-    result = import_(play, bundle)
-    assert result.returncode == 0, result.stdout
-    images = {image: digest_in(hosts["server"], image) for image in tags(hosts["server"])}
-    assert {image: digest_in(second, image) for image in tags(second)} == images
-    with tarfile.open(bundle) as tar:
-        index = json.load(tar.extractfile("index.json"))
-        wanted = {(image.rpartition(":")[0], digest) for image, digest in images.items()}
-        for item in index["manifests"]:
-            content = json.load(tar.extractfile("blobs/" + item["digest"].replace(":", "/")))
-            if "manifests" in content:
-                repository = item["annotations"]["org.opencontainers.image.ref.name"].rpartition(":")[0]
-                wanted.remove((repository, item["digest"]))
-                wanted |= {(repository, child["digest"]) for child in content["manifests"]}
-    pull_all(hosts["client1"], SECOND, sorted(wanted))
-    assert leftovers(second) == ""
+    with put_back(second, STORAGE, then="docker restart registry"):
+        second.check_output(f"docker stop registry && rm -rf {STORAGE} && docker start registry")
+        result = import_(play, bundle.path)
+        assert result.returncode == 0, result.output
+        assert {image: digest_in(second, image) for image in tags(second)} == bundle.images
+        with tarfile.open(bundle.path) as tar:
+            index = json.load(tar.extractfile("index.json"))
+            wanted = {(image.rpartition(":")[0], digest) for image, digest in bundle.images.items()}
+            for item in index["manifests"]:
+                content = json.load(tar.extractfile("blobs/" + item["digest"].replace(":", "/")))
+                if "manifests" in content:
+                    repository = item["annotations"]["org.opencontainers.image.ref.name"].rpartition(":")[0]
+                    wanted.remove((repository, item["digest"]))
+                    wanted |= {(repository, child["digest"]) for child in content["manifests"]}
+        for repository, digest in sorted(wanted):
+            pull(hosts["client1"], f"{SECOND}/{repository}:any", digest)
+        assert leftovers(second) == ""
 
-    before = stored(second)
-    again = import_(play, bundle)
-    assert again.returncode == 0, again.stdout
-    assert changes(again) == 0, again.stdout
-    assert "transferring" not in again.stdout
-    assert stored(second) == before
+        before = stored(second)
+        again = import_(play, bundle.path)
+        assert again.changes == 0, again.output
+        assert "transferring" not in again.stdout
+        assert stored(second) == before
 
 
 def test_the_registrys_own_image_comes_out_of_the_bundle(hosts, bundle):
-    with tarfile.open(bundle) as tar:
+    with tarfile.open(bundle.path) as tar:
         image = tar.extractfile("registry-image.tar").read()
-    load = ["docker", "exec", "-i", f"wharf-{SCENARIO}-client1", "docker", "load"]
+    load = ["docker", "exec", "-i", container("client1"), "docker", "load"]
     loaded = subprocess.run(load, input=image, capture_output=True, check=True)
     assert b"wharf-registry:distro" in loaded.stdout
     assert hosts["client1"].check_output("docker image rm wharf-registry:distro")
