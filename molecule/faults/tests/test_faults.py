@@ -1,7 +1,7 @@
 """Faults: whatever breaks, no image that was acknowledged is lost, and nothing is listed that cannot be pulled whole.
 
-An image is acknowledged when `docker push` has ended with 0 and told its digest. The tests go in order: each checks all
-that was acknowledged so far.
+An image is acknowledged when `docker push` has ended with 0 and told its digest. Each test checks all that was
+acknowledged so far, in it and in those before it.
 
 What cannot be shown here: hosts are containers, so that power loss kills every process at once but loses nothing of the
 kernel's page cache; and they share one clock, so that it is the certificates and files that move a day ahead instead.
@@ -13,46 +13,29 @@ import json
 import os
 import random
 import secrets
-import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from conftest import PROJECT, REGISTRY, push, watch, write
+from clients import REGISTRY, by_digest, push, watch
+from machines import container, from_outside, in_background, program, put_back, wait_until, write
 
 DATA = "/var/lib/wharf/registry"
 STORE = f"{DATA}/docker/registry/v2"
 EMPTY = f"find {STORE} -name _uploads -prune -o -type f -size 0 -print"
-FILES = Path(__file__).resolve().parents[1] / "files"
 BATCH = secrets.token_hex(3)  # of images that push-tight.py pushes
 STEADY = f"{REGISTRY}/faults/steady:1"  # pulled all the time, to measure how long there is no service
 ACKNOWLEDGED: dict[str, str] = {}  # reference: digest
 LOST: set[str] = set()
 
 
-def put(host, name: str) -> None:
-    """Copy one of the programs beside these tests to a host's /tmp."""
-    write(host, f"/tmp/{name}", (FILES / name).read_text())
-
-
-def host_command(*arguments: str) -> None:
-    """Do something to a host from outside, as its power button does."""
-    subprocess.run(["docker", *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
 def make_images(host, sizes: list[int]) -> list[str]:
     """Make images of random content, of these sizes in MB, not pushed; return their references."""
     batch = secrets.token_hex(3)
     references = [f"{REGISTRY}/faults/{batch}-{number}:1" for number in range(len(sizes))]
-    making = " ".join(f"{reference}={size}" for reference, size in zip(references, sizes, strict=True))
-    host.check_output(
-        f"""mkdir /tmp/{batch}; cd /tmp/{batch}
-        for pair in {making}; do
-            head -c ${{pair#*=}}M /dev/urandom >content && tar -c content | docker import - ${{pair%=*}} || exit
-        done; rm content"""
-    )
+    pairs = (f"{reference}={size}" for reference, size in zip(references, sizes, strict=True))
+    host.check_output(program(host, "make-images.sh", *pairs))
     return references
 
 
@@ -63,17 +46,7 @@ class Pushes:
         """Start them, each with this much time: Docker tries up to five times."""
         self.host, self.references = host, references
         self.directory = f"/tmp/pushes-{secrets.token_hex(3)}"
-        write(
-            host,
-            "/tmp/pushes",
-            f"mkdir {self.directory}; cd {self.directory}; number=0\n"
-            f"for reference in {' '.join(references)}; do\n"
-            "  number=$((number + 1))\n"
-            f"  (timeout {seconds} docker push $reference >$number.log 2>&1; echo $? >>$number.log;"
-            " mv $number.log $number) &\n"
-            "done; wait",
-        )
-        host.check_output("setsid sh /tmp/pushes >/dev/null 2>&1 </dev/null &")
+        host.check_output(in_background(program(host, "push-all.sh", self.directory, seconds, *references)))
 
     def acknowledged(self) -> dict[str, str]:
         """Return what has been acknowledged up to now."""
@@ -90,9 +63,7 @@ class Pushes:
 
     def wait_for(self, number: int) -> None:
         """Wait until this many have ended, well or not."""
-        self.host.check_output(
-            f"timeout 150 sh -c 'until [ $(ls {self.directory} | grep -vc log) -ge {number} ]; do sleep 0.02; done'"
-        )
+        wait_until(self.host, f"[ $(ls {self.directory} | grep -vc log) -ge {number} ]", 150, every=0.02)
 
     def wait(self) -> dict[str, str]:
         """Wait until all have ended; return what was acknowledged, which counts from now on."""
@@ -109,17 +80,13 @@ def repository(reference: str) -> str:
 
 def wait_for_uploads(server, number: int) -> None:
     """Wait until this many layers are on their way."""
-    server.check_output(
-        f'timeout 60 sh -c \'until [ $(find {STORE}/repositories -path "*_uploads*" -name data -size +100k'
-        f" 2>/dev/null | wc -l) -ge {number} ]; do sleep 0.02; done'"
-    )
+    uploads = f"find {STORE}/repositories -path '*_uploads*' -name data -size +100k"
+    wait_until(server, f"[ $({uploads} | wc -l) -ge {number} ]", 60, every=0.02)
 
 
 def wait_for_service(hosts) -> None:
     """Wait until a client can pull again."""
-    hosts["client2"].check_output(
-        f"timeout 90 sh -c 'until docker pull --quiet {STEADY} >/dev/null 2>&1; do sleep 0.2; done'"
-    )
+    wait_until(hosts["client2"], f"docker pull --quiet {STEADY}", 90, every=0.2)
 
 
 @contextmanager
@@ -133,22 +100,21 @@ def measured(hosts, number, what: str) -> Iterator[None]:
 @contextmanager
 def slow(name: str) -> Iterator[None]:
     """Let a host have a quarter of a processor, so that there is a middle to what it does."""
-    host_command("update", "--cpus", "0.25", f"wharf-faults-{name}")
+    from_outside("update", "--cpus", "0.25", container(name))
     try:
         yield
     finally:
-        host_command("update", "--cpus", str(os.cpu_count()), f"wharf-faults-{name}")
+        from_outside("update", "--cpus", str(os.cpu_count()), container(name))
 
 
-def container(server, field: str) -> str:
+def registry(server, field: str) -> str:
     """Return a field of the registry's container."""
     return server.check_output(f"docker inspect --format '{{{{{field}}}}}' registry")
 
 
 def listed(host, password: str) -> dict[str, dict[str, str]]:
     """Return what the registry lists: repository to tag to digest, or to what is wrong."""
-    put(host, "read-all.py")
-    return json.loads(host.check_output(f"echo '{password}' | python3 /tmp/read-all.py {REGISTRY}"))
+    return json.loads(host.check_output(f"echo '{password}' | {program(host, 'read-all.py', REGISTRY)}"))
 
 
 def check_all(hosts, password: str, pulled: Iterable[str] = ()) -> None:
@@ -168,10 +134,9 @@ def check_all(hosts, password: str, pulled: Iterable[str] = ()) -> None:
     assert {reference: digest for reference, digest in tags.items() if not digest.startswith("sha256:")} == {}
 
     references = {STEADY, *pulled}
-    put(hosts["client2"], "pull-all.sh")
     write(hosts["client2"], "/tmp/references", "\n".join(references))
-    lines = hosts["client2"].check_output("sh /tmp/pull-all.sh </tmp/references").splitlines()
-    wanted = {reference: f"{reference.rpartition(':')[0]}@{ACKNOWLEDGED[reference]}" for reference in references}
+    lines = hosts["client2"].check_output(f"{program(hosts['client2'], 'pull-all.sh')} </tmp/references").splitlines()
+    wanted = {reference: by_digest(reference, ACKNOWLEDGED[reference]) for reference in references}
     assert dict(line.split(" ", 1) for line in lines) == wanted
 
     # And what no client asks for: whatever has no tag.
@@ -186,11 +151,17 @@ def push_one(hosts, password: str) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def steady(hosts) -> None:
-    """Have an image that was there before all faults."""
+def steady(hosts, password, number) -> Iterator[None]:
+    """Have an image that was there before all faults; in the end, pull all that was acknowledged once more."""
     [reference] = make_images(hosts["client1"], [1])
     hosts["client1"].check_output(f"docker tag {reference} {STEADY}")
     ACKNOWLEDGED[STEADY] = push(hosts["client1"], STEADY)
+    yield
+    check_all(hosts, password, ACKNOWLEDGED)
+    number("images acknowledged", len(ACKNOWLEDGED), "")
+    number("images lost", len(LOST), "")
+    names = listed(hosts["client2"], password)
+    number("names in the catalogue without an image", len([name for name in names if not names[name]]), "")
 
 
 def test_power_is_lost_during_ten_pushes(hosts, password, number):
@@ -201,10 +172,10 @@ def test_power_is_lost_during_ten_pushes(hosts, password, number):
         with slow("client1"):
             pushes = Pushes(hosts["client1"], pushed)
             wait_for_uploads(hosts["server"], 2)
-            host_command("kill", "wharf-faults-server")
+            from_outside("kill", container("server"))
         before = pushes.acknowledged()
         assert len(before) < 10, "the power went too late"
-        host_command("start", "wharf-faults-server")
+        from_outside("start", container("server"))
         wait_for_service(hosts)
         after = pushes.wait()
     assert before.items() <= after.items()
@@ -221,7 +192,7 @@ def test_power_is_lost_during_ten_pushes(hosts, password, number):
 
 def test_server_reboots(hosts, password, number):
     with measured(hosts, number, "reboot"):
-        host_command("restart", "wharf-faults-server")
+        from_outside("restart", container("server"))
     check_all(hosts, password)
 
 
@@ -232,22 +203,21 @@ def test_registry_is_killed_during_a_push(hosts, password, number):
         with slow("client1"):
             pushes = Pushes(hosts["client1"], pushed)
             wait_for_uploads(server, 2)
-            pid = container(server, ".State.Pid")
+            pid = registry(server, ".State.Pid")
             server.check_output(f"kill -9 {pid}")
         assert pushes.acknowledged() == {}, "it was killed too late"
         wait_for_service(hosts)
         after = pushes.wait()
-    assert container(server, ".State.Pid") != pid
+    assert registry(server, ".State.Pid") != pid
     check_all(hosts, password, after)
     number("registry killed, acknowledged all the same", len(after), "of 2 pushes")
 
 
 def test_engine_is_upgraded_under_it(hosts, password, number):
     server = hosts["server"]
-    put(server, "make-engine-upgrade.sh")
-    server.check_output("sh /tmp/make-engine-upgrade.sh")
+    server.check_output(program(server, "make-engine-upgrade.sh"))
     identity = "cat /run/docker.pid; pgrep -x containerd"
-    before, started = server.check_output(identity), container(server, ".State.StartedAt")
+    before, started = server.check_output(identity), registry(server, ".State.StartedAt")
     pushed = make_images(hosts["client1"], [2, 4])
     with measured(hosts, number, "engine upgrade"):
         with slow("client1"):
@@ -259,45 +229,37 @@ def test_engine_is_upgraded_under_it(hosts, password, number):
     server.check_output("rm -r /root/upgrade")
     assert server.check_output("dpkg-query -W docker.io containerd").count("+upgrade") == 2
     assert not set(before.split()) & set(server.check_output(identity).split())
-    assert container(server, ".State.StartedAt") == started
+    assert registry(server, ".State.StartedAt") == started
     check_all(hosts, password, after)
 
 
 def test_clock_is_set_back_a_day(hosts, ansible, password):
     """Everything was made tomorrow: the CA, the certificate, and all files."""
     server = hosts["server"]
-    put(server, "set-clock-ahead.sh")
-    server.check_output("sh /tmp/set-clock-ahead.sh")
-    certificate = server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt")
-    result = ansible("site.yml", "--skip-tags", "verify")
-    assert result.returncode == 0, result.stdout
-    assert server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt") == certificate
-    push_one(hosts, password)
+    # Afterwards CA and certificate begin today again. Their keys are the same, so that clients trust both.
+    with put_back(server, "/etc/wharf/ca", "/etc/wharf/tls", then="docker restart registry"):
+        server.check_output(program(server, "set-clock-ahead.sh"))
+        certificate = server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt")
+        ansible.succeeds("site.yml", "--skip-tags", "verify")
+        assert server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt") == certificate
+        push_one(hosts, password)
+    wait_for_service(hosts)
 
 
 @pytest.fixture(scope="class")
 def small_disk(hosts) -> Iterator[None]:
     """Have the data on a file system of its own, with 16 MB of room beside what is stored."""
     server = hosts["server"]
-    server.check_output(
-        f"""set -e; mkdir -p /mnt/disk; docker stop registry
-        mount -t tmpfs -o size=$(($(du -sm {DATA} | cut -f1) + 16))m tmpfs /mnt/disk
-        cp -a {DATA}/. /mnt/disk; chown --reference {DATA} /mnt/disk; chmod 0750 /mnt/disk
-        mount --bind /mnt/disk {DATA}; docker start registry"""
-    )
+    server.check_output(program(server, "move-to-small-disk.sh", DATA, 16))
     wait_for_service(hosts)
     yield
-    server.check_output(
-        f"""set -e; docker stop registry; umount {DATA}; rm -rf {DATA}/docker; cp -a /mnt/disk/docker {DATA}
-        umount /mnt/disk; docker start registry"""
-    )
+    server.check_output(program(server, "move-from-small-disk.sh", DATA))
     wait_for_service(hosts)
 
 
 def push_tight(server, password: str, how: str) -> tuple[dict[str, str], dict[str, str]]:
     """Run push-tight.py with "full" or "again"; return what was acknowledged, and why the rest failed."""
-    put(server, "push-tight.py")
-    command = f"python3 /tmp/push-tight.py {how} {REGISTRY} {DATA} {BATCH}"
+    command = program(server, "push-tight.py", how, REGISTRY, DATA, BATCH)
     acknowledged, failed = json.loads(server.check_output(f"echo '{password}' | {command}"))
     ACKNOWLEDGED.update(acknowledged)
     return acknowledged, failed
@@ -325,10 +287,10 @@ class TestDisk:
         # Among what it left is a manifest for which the registry takes an empty file.
         assert "/data" in server.check_output(EMPTY)
         # Nobody does anything, and the disk stays full.
-        started = container(server, ".State.StartedAt")
-        server.check_output(f"timeout 90 sh -c 'while [ $({EMPTY} | wc -l) -gt 0 ]; do sleep 1; done'")
+        started = registry(server, ".State.StartedAt")
+        wait_until(server, f"[ $({EMPTY} | wc -l) = 0 ]", 90, every=1)
         assert server.check_output(f"stat --file-system --format %a {DATA}") == "0"
-        assert container(server, ".State.StartedAt") == started
+        assert registry(server, ".State.StartedAt") == started
         check_all(hosts, password, [*after, *acknowledged])
 
         # Room is made, and the same pushes are repeated at once.
@@ -341,7 +303,7 @@ class TestDisk:
     def test_data_turns_read_only_and_back(self, hosts, password):
         """As a disk that the kernel no longer trusts: the whole file system. Pulls go on, pushes say that they fail."""
         [pushed] = make_images(hosts["client1"], [1])
-        started = container(hosts["server"], ".State.StartedAt")
+        started = registry(hosts["server"], ".State.StartedAt")
         hosts["server"].check_output("mount -o remount,ro /mnt/disk")
         assert Pushes(hosts["client1"], [pushed], seconds=5).wait() == {}
         check_all(hosts, password)
@@ -349,16 +311,15 @@ class TestDisk:
         after = Pushes(hosts["client1"], [pushed]).wait()
         assert len(after) == 1
         check_all(hosts, password, after)
-        assert container(hosts["server"], ".State.StartedAt") == started
+        assert registry(hosts["server"], ".State.StartedAt") == started
 
 
 def test_repair_is_killed_while_the_registry_is_paused(hosts, password):
     """Until a kill has come between the pause and its end, which takes a moment."""
     server = hosts["server"]
-    put(server, "kill-repair.sh")
-    server.check_output(f"sh /tmp/kill-repair.sh {STORE}")
+    server.check_output(program(server, "kill-repair.sh", STORE))
     server.check_output("systemctl start wharf-repair-storage")
-    assert container(server, ".State.Status") == "running"
+    assert registry(server, ".State.Status") == "running"
     assert server.check_output(EMPTY) == ""
     push_one(hosts, password)
 
@@ -378,28 +339,11 @@ def test_run_is_killed_five_times_and_then_completes(hosts, ansible, password, n
             "registry_server_config": {"log": {"level": ["warn", "error"][turn % 2]}},
             "wharf_registry_bcrypt_cost": 4 + turn % 2,
         }
-        run = subprocess.Popen(
-            ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "site.yml", "-e", json.dumps(wanted)],
-            cwd=PROJECT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            run.wait(dice.uniform(1, 10))
-        except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
-            killed += 1
-    result = ansible("site.yml", "--skip-tags", "verify")
-    assert result.returncode == 0, result.stdout
+        with ansible.killed("site.yml", **wanted) as run:
+            try:
+                run.wait(dice.uniform(1, 10))
+            except subprocess.TimeoutExpired:
+                killed += 1
+    ansible.succeeds("site.yml", "--skip-tags", "verify")
     assert killed >= 3, "most runs were over before they were to be killed"
     push_one(hosts, password)
-
-
-def test_nothing_was_lost(hosts, password, number):
-    check_all(hosts, password, ACKNOWLEDGED)
-    number("images acknowledged", len(ACKNOWLEDGED), "")
-    number("images lost", len(LOST), "")
-    names = listed(hosts["client2"], password)
-    number("names in the catalogue without an image", len([name for name in names if not names[name]]), "")
