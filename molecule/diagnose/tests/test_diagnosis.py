@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shlex
 import shutil
@@ -21,7 +20,9 @@ from typing import Any, NamedTuple
 
 import ansible
 import pytest
-from conftest import PROJECT, REGISTRY, log_in, push, snapshot, write
+from clients import REGISTRY, log_in, push
+from machines import PROJECT, broken, container, program, put, put_back, replaced, snapshot, wait_until
+from plays import Ansible
 from testinfra.host import Host
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
@@ -70,29 +71,19 @@ class Diagnosis:
             assert word in self.lines[host], self.output
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the playbook with this scenario's inventory; its output and errors come in one."""
-    playbook = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "playbooks/diagnose-registry.yml"]
-    environment = {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    return subprocess.run(
-        [*playbook, *arguments],
-        cwd=PROJECT,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+# The messages are read from what it prints.
+DIAGNOSIS = Ansible(ANSIBLE_CALLBACK_RESULT_FORMAT="json")
 
 
-def diagnose(*arguments: str, broken: bool = True) -> Diagnosis:
+def diagnose(*arguments: str, well: bool = False, **variables: object) -> Diagnosis:
     """Run the playbook; it must fail where something is broken, and change nothing."""
-    result = run(*arguments)
-    assert result.returncode == (2 if broken else 0), result.stdout
-    assert "changed: [" not in result.stdout
-    messages = [json.loads(f'"{text}"') for text in re.findall(r'"msg": "((?:[^"\\]|\\.)*)"', result.stdout)]
+    result = DIAGNOSIS("playbooks/diagnose-registry.yml", *arguments, **variables)
+    assert result.returncode == (0 if well else 2), result.output
+    assert "changed: [" not in result.output
+    messages = [json.loads(f'"{text}"') for text in re.findall(r'"msg": "((?:[^"\\]|\\.)*)"', result.output)]
     table = next((text for text in messages if text.startswith("host ")), "")
     lines = [re.match(r"(\w+): (.*)", text) for text in messages if text != table]
-    return Diagnosis(result.stdout, {line[1]: line[2] for line in lines if line}, table)
+    return Diagnosis(result.output, {line[1]: line[2] for line in lines if line}, table)
 
 
 @pytest.fixture(scope="session")
@@ -103,15 +94,14 @@ def call(tmp_path_factory) -> Callable[..., tuple[str, dict[str, Any]]]:
     (library / "ansible/__init__.py").touch()
     for name in ("modules", "module_utils"):
         shutil.copytree(PROJECT / "plugins" / name, library / "ansible_collections/wharf/registry/plugins" / name)
-    shutil.copy(Path(__file__).with_name("run_module.py"), library)
+    shutil.copy(Path(__file__).with_name("files") / "run_module.py", library)
     ready = set()
 
     def run_module(host: str, module: str, arguments: dict, python: str = "/usr/bin/python3") -> tuple[str, dict]:
-        container = f"wharf-diagnose-{host}"
         if host not in ready:
-            subprocess.run(["docker", "cp", "--quiet", f"{library}/.", f"{container}:{LIBRARY}"], check=True)
+            subprocess.run(["docker", "cp", "--quiet", f"{library}/.", f"{container(host)}:{LIBRARY}"], check=True)
             ready.add(host)
-        command = ["docker", "exec", "--interactive", container, python, f"{LIBRARY}/run_module.py", module]
+        command = ["docker", "exec", "--interactive", container(host), python, f"{LIBRARY}/run_module.py", module]
         done = subprocess.run(command, input=json.dumps(arguments), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout, json.loads(done.stdout)
@@ -163,29 +153,6 @@ def examine(call, good_server, password) -> Callable[..., Diagnosis]:
     return examine_hosts
 
 
-@contextlib.contextmanager
-def broken(host: Host, how: str, repair: str) -> Iterator[None]:
-    """Break something on a host, and repair it whatever happens."""
-    try:
-        host.check_output(how)
-        yield
-    finally:
-        host.check_output(repair)
-
-
-def wait_for(host: Host, command: str) -> None:
-    """Wait until a command succeeds on a host."""
-    deadline = time.monotonic() + 20
-    while host.run(command).rc != 0:
-        assert time.monotonic() < deadline, command
-        time.sleep(0.2)
-
-
-def variables(**values: object) -> tuple[str, str]:
-    """Return the arguments that give variables to a run."""
-    return "-e", json.dumps(values)
-
-
 # The playbook -------------------------------------------------------------------------------------
 
 
@@ -193,7 +160,7 @@ def variables(**values: object) -> tuple[str, str]:
 def good_run(hosts) -> tuple[Diagnosis, dict[str, str], dict[str, str]]:
     """Return a run where all is well, as verbose as it gets, and what the hosts were like before and afterwards."""
     before = {name: snapshot(hosts[name]) for name in EVERYWHERE}
-    result = diagnose("-vvv", broken=False)
+    result = diagnose("-vvv", well=True)
     return result, before, {name: snapshot(hosts[name]) for name in EVERYWHERE}
 
 
@@ -212,18 +179,18 @@ def test_secrets_show_nowhere(hosts, good_run, password):
 
 @pytest.mark.parametrize("arguments", [("--check", "--diff", "--limit", "client2"), ("--limit", "server")])
 def test_all_is_well_in_check_mode_and_for_one_host(arguments):
-    result = diagnose(*arguments, broken=False)
+    result = diagnose(*arguments, well=True)
     assert set(result.lines) == {arguments[-1]}
     assert "all is well" in result.table
 
 
 def test_password_that_is_not_here():
-    result = diagnose(*variables(wharf_registry_users=[{"name": "ci"}, {"name": "dev"}]))
+    result = diagnose(wharf_registry_users=[{"name": "ci"}, {"name": "dev"}])
     result.says("password_unknown", "gives dev no password", ".credentials/users/dev")
 
 
 def test_image_that_cannot_be_one_is_refused():
-    result = run(*variables(wharf_diagnose_image="Test Nothing"))
+    result = DIAGNOSIS("playbooks/diagnose-registry.yml", wharf_diagnose_image="Test Nothing")
     assert result.returncode == 2
     assert "wharf_diagnose_image: " in result.stdout
 
@@ -248,20 +215,15 @@ def test_client_that_ansible_does_not_reach_and_one_of_two_servers_that_has_no_r
 
 
 class Fault(NamedTuple):
-    """A fault of a client: how it is broken and repaired, and what the diagnosis must say."""
+    """A fault of a client: how it is broken, the files that are put back then, and what the diagnosis must say."""
 
     how: str
-    repair: str
+    files: tuple[str, ...]
     code: str
     words: list[str]
     is_warning: bool = False
+    then: str = ":"  # run when the files are back
     afterwards: str = ""  # a command that must still succeed after the diagnosis
-
-
-def replaced(file: str, command: str, also: str = ":") -> tuple[str, str]:
-    """Return how a file is changed, and how it comes back; `also` is run after both."""
-    copy = f"/root/{file.rpartition('/')[2]}"
-    return f"cp -p {file} {copy}; {command}; {also}", f"cat {copy} >{file}; rm {copy}; {also}"
 
 
 def misplaced(wrong: str) -> Fault:
@@ -269,7 +231,7 @@ def misplaced(wrong: str) -> Fault:
     moved = f"/etc/docker/certs.d/{wrong}"
     return Fault(
         f"mkdir -p $(dirname {moved}); mv {CERTS} {moved}",
-        f"mv {moved} {CERTS}; rmdir /etc/docker/certs.d/https: 2>/dev/null || true",
+        ("/etc/docker/certs.d",),
         "ca_misplaced",
         [f"is in {moved}", f"read {CERTS}", "trust-registry.yml --limit client1"],
     )
@@ -286,17 +248,24 @@ STOPPED = "systemctl stop docker; systemctl start docker.socket"
 STAYS_STOPPED = 'test "$(systemctl is-active docker docker.socket | paste -sd " ")" = "inactive active"'
 
 
-def proxy(no_proxy: str = "") -> tuple[str, str]:
-    """Return how the engine gets a proxy that leads nowhere, and how it goes again."""
+def proxy(no_proxy: str = "") -> Fault:
+    """Return the fault that the engine has a proxy that leads nowhere."""
     text = f"[Service]\\nEnvironment=HTTPS_PROXY=http://user:secret@127.0.0.1:9 NO_PROXY={no_proxy}\\n"
     directory = DROP_IN.rpartition("/")[0]
-    return f"mkdir {directory}; printf '{text}' >{DROP_IN}; {RESTART_ENGINE}", f"rm -r {directory}; {RESTART_ENGINE}"
+    return Fault(
+        f"mkdir {directory}; printf '{text}' >{DROP_IN}; {RESTART_ENGINE}",
+        (directory,),
+        "proxy",
+        ["the proxy http://127.0.0.1:9", f"add {NAME} to NO_PROXY in {DROP_IN}"],
+        then=RESTART_ENGINE,
+    )
 
 
 def other_host(address: str, server: str, there: str) -> Fault:
     """Return the fault that the registry's name leads to another host."""
     return Fault(
-        *replaced("/etc/hosts", f"echo {address} {NAME} >>/etc/hosts"),
+        f"echo {address} {NAME} >>/etc/hosts",
+        ("/etc/hosts",),
         "other_host",
         [f"resolves to {address} here", f"on server ({server})", there, "/etc/hosts"],
     )
@@ -304,45 +273,54 @@ def other_host(address: str, server: str, there: str) -> Fault:
 
 CLIENT1 = {
     "name that does not resolve": Fault(
-        *replaced("/etc/nsswitch.conf", "sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf"),
+        "sed -i 's/^hosts:.*/hosts: files/' /etc/nsswitch.conf",
+        ("/etc/nsswitch.conf",),
         "unresolved",
         [f"{NAME} does not resolve here", "wharf_manage_hosts_file: true", "--limit client1"],
     ),
     "CA without port": misplaced(NAME),
     "CA with capital letter": misplaced(f"{NAME.capitalize()}:5000"),
     "CA with scheme": misplaced(f"https:/{REGISTRY}"),
-    "no CA": Fault(
-        f"mv {CERTS} /root/certs",
-        f"mv /root/certs {CERTS}",
-        "ca_missing",
-        [CERTS, "trust-registry.yml --limit client1"],
-    ),
+    "no CA": Fault(f"rm -r {CERTS}", (CERTS,), "ca_missing", [CERTS, "trust-registry.yml --limit client1"]),
 }
 CLIENT2 = {
     "daemon.json is broken": Fault(
-        *replaced(DAEMON_JSON, f"{STOPPED}; echo '{{\"debug\": false,' >{DAEMON_JSON}"),
+        f"{STOPPED}; echo '{{\"debug\": false,' >{DAEMON_JSON}",
+        (DAEMON_JSON,),
         "engine_json",
         ["line 2", "repair /etc/docker/daemon.json", "systemctl start docker"],
+        then=START_ENGINE,
         afterwards=STAYS_STOPPED,
     ),
     "daemon.json contradicts a flag": Fault(
-        *replaced(DAEMON_JSON, f'{STOPPED}; echo \'{{"hosts": ["unix:///run/docker.sock"]}}\' >{DAEMON_JSON}'),
+        f'{STOPPED}; echo \'{{"hosts": ["unix:///run/docker.sock"]}}\' >{DAEMON_JSON}',
+        (DAEMON_JSON,),
         "engine_conflict",
         ["hosts is set in", "by -H", "systemctl start docker"],
+        then=START_ENGINE,
         afterwards=STAYS_STOPPED,
     ),
     "daemon.json is broken under a running engine": Fault(
-        *replaced(DAEMON_JSON, f"echo '{{' >{DAEMON_JSON}"), "engine_json_later", ["would not start again"], True
+        f"echo '{{' >{DAEMON_JSON}", (DAEMON_JSON,), "engine_json_later", ["would not start again"], True
     ),
-    "proxy": Fault(*proxy(), "proxy", ["the proxy http://127.0.0.1:9", f"add {NAME} to NO_PROXY in {DROP_IN}"]),
+    "proxy": proxy(),
     "engine that verifies no certificate": Fault(
-        f"cp -p {DAEMON_JSON} /root/daemon.json; {INSECURE}; {RESTART_ENGINE}; mv {CERTS} /root/certs",
-        f"cp -p /root/daemon.json {DAEMON_JSON}; rm /root/daemon.json; mv /root/certs {CERTS}; {RESTART_ENGINE}",
+        f"{INSECURE}; {RESTART_ENGINE}; rm -r {CERTS}",
+        (DAEMON_JSON, CERTS),
         "engine_gets_through",
         [f"the engine reaches {REGISTRY} in its own way", "otherwise: the CA is not known here"],
         True,
+        then=RESTART_ENGINE,
     ),
 }
+
+
+@contextlib.contextmanager
+def having(host: Host, fault: Fault) -> Iterator[None]:
+    """Let a host have a fault."""
+    with put_back(host, *fault.files, then=fault.then):
+        host.check_output(fault.how)
+        yield
 
 
 def check(result: Diagnosis, fault: Fault, host: str, others: tuple[str, ...]) -> None:
@@ -364,11 +342,7 @@ def two_faults(hosts, first: Fault, second: Fault) -> Iterator[Callable[[Diagnos
             if fault.afterwards:
                 hosts[name].check_output(fault.afterwards)
 
-    restart = f"; {START_ENGINE}" if second.afterwards else ""
-    with (
-        broken(hosts["client1"], first.how, first.repair),
-        broken(hosts["client2"], second.how, second.repair + restart),
-    ):
+    with having(hosts["client1"], first), having(hosts["client2"], second):
         yield compare
 
 
@@ -381,11 +355,9 @@ def test_fault_of_each_of_two_clients(hosts, examine, first, second):
 
 
 def test_login_that_is_missing_and_a_ca_that_is_another_in_the_playbook(hosts):
-    other_ca = f"cp -rp {CERTS} /root/certs; {NEW_CA} -keyout /dev/null -out {CERTS}/wharf-ca.crt"
     words = [f"{CERTS}/wharf-ca.crt", "trust-registry.yml --limit client1"]
-    first = Fault(other_ca, f"rm -r {CERTS}; mv /root/certs {CERTS}", "ca_wrong", words)
-    how = f"mv {LOGIN} /root/config.json", f"mv /root/config.json {LOGIN}"
-    second = Fault(*how, "login_missing", ["root is not logged in", "--limit client2"])
+    first = Fault(f"{NEW_CA} -keyout /dev/null -out {CERTS}/wharf-ca.crt", (CERTS,), "ca_wrong", words)
+    second = Fault(f"rm {LOGIN}", (LOGIN,), "login_missing", ["root is not logged in", "--limit client2"])
     with two_faults(hosts, first, second) as compare:
         compare(diagnose())
 
@@ -393,7 +365,7 @@ def test_login_that_is_missing_and_a_ca_that_is_another_in_the_playbook(hosts):
 def test_name_that_leads_to_another_host_with_a_closed_port_and_a_login_that_is_old(hosts, examine):
     address, server = (hosts[name].check_output("hostname --ip-address") for name in ("client2", "server"))
     old = f'sed -i \'s/"auth": "[^"]*"/"auth": "Y2k6b2xk"/\' {LOGIN}'
-    second = Fault(*replaced(LOGIN, old), "login_refused", [LOGIN, "--limit client2"])
+    second = Fault(old, (LOGIN,), "login_refused", [LOGIN, "--limit client2"])
     with two_faults(hosts, other_host(address, server, "the port is closed"), second) as compare:
         compare(examine(*BOTH))
 
@@ -402,14 +374,14 @@ def test_name_that_leads_to_another_host_with_another_server_and_an_engine_that_
     address, server = (hosts[name].check_output("hostname --ip-address") for name in ("client2", "server"))
     first = other_host(address, server, "no registry answers on the port")
     stop = "systemctl stop docker.socket docker"
-    second = Fault(stop, START_ENGINE, "engine_stopped", ["`systemctl start docker` on client2"])
+    second = Fault(stop, (), "engine_stopped", ["`systemctl start docker` on client2"], then=START_ENGINE)
     listen = "systemd-run --quiet --unit other --working-directory /tmp python3 -m http.server 5000; sleep 0.5"
     with broken(hosts["client2"], listen, "systemctl stop other"), two_faults(hosts, first, second) as compare:
         compare(examine(*BOTH))
 
 
 def test_proxy_that_leaves_the_registry_out_is_none(hosts, examine):
-    with broken(hosts["client2"], *proxy(no_proxy=f"localhost,.{NAME.partition('.')[2]}")):
+    with having(hosts["client2"], proxy(no_proxy=f"localhost,.{NAME.partition('.')[2]}")):
         result = examine("client2")
     assert result.is_well(), result.table
 
@@ -469,10 +441,9 @@ def test_tls_where_plain_http_is_expected(examine):
 def configuration(server: Host, *edits: str) -> Iterator[None]:
     """Edit the registry's configuration with sed."""
     file = "/etc/wharf/registry/config.yml"
-    edit = " ".join(f"-e '{edit}'" for edit in edits)
-    change = f"cp -p {file} /root/config.yml; sed -i {edit} {file} && {RESTART}"
-    with broken(server, change, f"cp -p /root/config.yml {file}; rm /root/config.yml; {RESTART}"):
-        wait_for(server, "ss -Hltn 'sport = :5000' | grep -q 5000")
+    edited = server.check_output(shlex.join(["sed", *(f"--expression={edit}" for edit in edits), file]))
+    with replaced(server, file, f"{edited}\n", then=RESTART):
+        wait_until(server, "ss -Hltn 'sport = :5000' | grep -q 5000")
         time.sleep(0.5)
         yield
 
@@ -488,8 +459,11 @@ def test_plain_http_where_tls_is_expected(hosts, examine):
 
 
 def test_plain_http_that_the_engine_does_not_allow(hosts, examine):
-    allow = replaced(DAEMON_JSON, INSECURE, RESTART_ENGINE)
-    with configuration(hosts["server"], WITHOUT_TLS, WITHOUT_USERS), broken(hosts["client2"], *allow):
+    with (
+        configuration(hosts["server"], WITHOUT_TLS, WITHOUT_USERS),
+        put_back(hosts["client2"], DAEMON_JSON, then=RESTART_ENGINE),
+    ):
+        hosts["client2"].check_output(f"{INSECURE}; {RESTART_ENGINE}")
         result = examine(*BOTH, **OPEN)
     result.says("insecure_not_allowed", "trust-registry.yml --limit client1", hosts=("client1",))
 
@@ -498,21 +472,12 @@ def test_plain_http_that_the_engine_does_not_allow(hosts, examine):
 
 
 @contextlib.contextmanager
-def certificate(server: Host, names: str, first_day: str, last_day: str, ca: str = "") -> Iterator[None]:
+def certificate(server: Host, names: str, first_day: str, last_day: str, *ca: str) -> Iterator[None]:
     """Let the registry serve a certificate that Wharf's own CA has signed, or another."""
-    issue = f"""
-        set -e
-        mkdir /root/tls && cp -p /etc/wharf/tls/* /root/tls && cd /root/tls
-        {NEW_CA} -keyout other.key -out other.crt
-        openssl req -new -key registry.key -subj /CN=registry -out registry.csr
-        echo "subjectAltName={names}" >names
-        openssl x509 -req -in registry.csr -extfile names {ca or "-CA ca.crt -CAkey /etc/wharf/ca/ca.key"} \
-            -not_before {first_day}000000Z -not_after {last_day}000000Z -out /etc/wharf/tls/registry.crt 2>/dev/null
-        {RESTART}
-    """
-    repair = f"cp -p /root/tls/registry.crt /etc/wharf/tls/registry.crt; rm -r /root/tls; {RESTART}"
-    with broken(server, issue, repair):
-        wait_for(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
+    issue = program(server, "issue-certificate.sh", names, f"{first_day}000000Z", f"{last_day}000000Z", *ca)
+    with put_back(server, "/etc/wharf/tls/registry.crt", then=RESTART):
+        server.check_output(f"{issue}; {RESTART}")
+        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
         yield
 
 
@@ -525,7 +490,7 @@ RIGHT = f"DNS:{NAME},DNS:localhost"
         ((RIGHT, "20240101", "20250101"), "expired", ["expired on 2025-01-01", "renews"], EVERYWHERE),
         ((RIGHT, "20400101", "20450101"), "not_yet_valid", ["valid from 2040-01-01", "clock"], BOTH),
         (
-            (RIGHT, "20240101", "20450101", "-CA other.crt -CAkey other.key"),
+            (RIGHT, "20240101", "20450101", "other"),
             "ca_unknown",
             ["signed by CN=Other CA", "deploy-registry.yml"],
             BOTH,
@@ -664,7 +629,8 @@ def test_digest_that_does_not_match(hosts, examine, pushed, kind, named):
     if not named:
         repository = f"test/{server.check_output(f'ls {DATA}/docker/registry/v2/repositories/test | head -n 1')}"
     path = contents(server, repository)[kind]
-    with broken(server, f"cp -p {path} /root/blob; {DAMAGE[kind] % path}", f"cp -p /root/blob {path}; rm /root/blob"):
+    with put_back(server, path):
+        server.check_output(DAMAGE[kind] % path)
         result = examine("client1", contents=True, image=f"{REGISTRY}/{pushed}" if named else "")
     digest = path.split("/")[-2]
     result.says("digest", repository, f"a {kind} in the registry is damaged", f"expected sha256:{digest}", "push")
@@ -680,7 +646,7 @@ def test_remedy_for_damaged_content_works(hosts, examine, image, pushed, code):
     result.says(code, repository, path.split("/")[-2], f"then push {pushed} again")
 
     server.check_output(remedy)
-    wait_for(hosts["client1"], f"docker push {image}")
+    wait_until(hosts["client1"], f"docker push {image}")
     assert examine("client1", contents=True, image=pushed).is_well()
 
 
@@ -714,8 +680,7 @@ def test_clock_of_the_client_that_is_wrong(examine, engineless):
     """The module's Python is shown another time, because containers have their machine's clock."""
     python = "/usr/local/bin/python-with-wrong-clock"
     engineless.check_output("apt-get update -qq && apt-get install -qq --no-install-recommends faketime >/dev/null")
-    write(engineless, python, '#!/bin/sh\nexec faketime -f +500d /usr/bin/python3 "$@"\n')
-    engineless.check_output(f"chmod +x {python}")
+    put(engineless, "python-with-wrong-clock.sh", python, mode="0755")
     result = examine("engineless", python=python)
     result.says("clock", "the clock of this host is 500 days ahead", "timedatectl", hosts=("engineless",))
 
