@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from conftest import changes, snapshot, write
+from clients import make_image, push, served_certificate
+from machines import PREPARED, put, put_back, snapshot, write
+from plays import assert_all_is_well
 
-PKI = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki"
+PKI = PREPARED / "pki"
 REGISTRY = "registry.corp.test:443"
 
-# Speaks the protocol of Docker's credential helpers, with a file for a store.
-CREDENTIAL_STORE = """#!/bin/sh
-case $1 in
-    store) cat >/root/store.json ;;
-    get) cat /root/store.json 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; } ;;
-    erase) rm -f /root/store.json ;;
-    list) echo '{}' ;;
-esac
-"""
+
+@pytest.fixture(scope="module")
+def credential_store(hosts, ansible) -> Iterator[None]:
+    """Have a client whose user has set a store for logins, and who is logged in that way."""
+    client = hosts["client2"]
+    put(client, "docker-credential-test.sh", "/usr/local/bin/docker-credential-test", mode="0755")
+    with put_back(client, "/root/.docker/config.json"):
+        client.check_output(f"docker logout {REGISTRY}")
+        config = {"auths": {"other.test:5000": {"auth": "b3RoZXI6b3RoZXI="}}, "credsStore": "test"}
+        write(client, "/root/.docker/config.json", json.dumps(config))
+        ansible.succeeds("playbooks/trust-registry.yml", "--limit", "client2")
+        yield
+    client.check_output("rm /usr/local/bin/docker-credential-test /root/store.json")
 
 
 @pytest.mark.parametrize(
@@ -44,8 +49,7 @@ esac
 def test_wrong_certificate_is_refused_before_anything_changes(hosts, ansible, facts, variable, message):
     before = {name: snapshot(hosts[name]) for name in ("server", "client1")}
     extra = {f"wharf_registry_{fact}": str(PKI / file) for fact, file in facts.items()}
-    result = ansible("site.yml", "-e", json.dumps(extra))
-    assert result.returncode != 0
+    result = ansible.fails("site.yml", **extra)
     assert f"{variable}: " in result.stdout
     assert message in result.stdout
     assert "PRIVATE KEY" not in result.stdout
@@ -62,31 +66,23 @@ def test_certificate_is_served_with_its_intermediate(hosts):
 
 
 def test_replacing_the_files_and_running_again_is_all_it_takes(hosts, ansible):
-    def served() -> str:
-        return hosts["server"].check_output(
-            "openssl s_client -connect 127.0.0.1:443 </dev/null 2>/dev/null | openssl x509 -noout -fingerprint"
-        )
-
-    before = served()
+    before = served_certificate(hosts["server"], 443)
     files = {
         f"wharf_registry_{fact}": str(PKI / f"soon.{end}") for fact, end in {"certificate": "crt", "key": "key"}.items()
     }
-    result = ansible("site.yml", "--tags", "deploy", "-e", json.dumps(files))
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds("site.yml", "--tags", "deploy", **files)
     assert "[WARNING]: the provided certificate ends on" in result.stdout
-    assert served() != before
+    assert served_certificate(hosts["server"], 443) != before
     hosts["client1"].check_output(f"docker pull {REGISTRY}/test/any:1 2>&1 | grep 'manifest unknown'")
 
-    result = ansible("site.yml", "--tags", "deploy")
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds("site.yml", "--tags", "deploy")
     assert "the provided certificate ends on" not in result.stdout
-    assert served() == before
+    assert served_certificate(hosts["server"], 443) == before
 
 
 @pytest.mark.parametrize("playbook", ["renew-certificates.yml", "rotate-ca.yml"])
 def test_what_only_the_owner_can_renew_is_refused_with_the_remedy(hosts, ansible, playbook):
-    result = ansible(f"playbooks/{playbook}")
-    assert result.returncode != 0
+    result = ansible.fails(f"playbooks/{playbook}")
     assert f"wharf_registry_trust: is provided, and {playbook} knows only" in result.stdout
     assert "put the new files where wharf_registry_certificate" in result.stdout
 
@@ -109,38 +105,29 @@ def test_named_user_is_logged_in(hosts):
 
 def test_image_moves_without_another_login(hosts):
     reference = f"{REGISTRY}/test/provided:1"
-    hosts["client1"].check_output(f"echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - {reference}")
-    hosts["client1"].check_output(f"docker push {reference}")
+    make_image(hosts["client1"], reference)
+    push(hosts["client1"], reference)
     hosts["client2"].check_output(f"docker pull {reference}")
 
 
-def test_login_goes_through_the_credential_store(hosts, ansible):
+def test_login_goes_through_the_credential_store(hosts, ansible, credential_store):
     """A store that the user has set is used, and other registries' entries stay."""
     client = hosts["client2"]
-    write(client, "/usr/local/bin/docker-credential-test", CREDENTIAL_STORE)
-    client.check_output(f"chmod +x /usr/local/bin/docker-credential-test; docker logout {REGISTRY}")
-    config = {"auths": {"other.test:5000": {"auth": "b3RoZXI6b3RoZXI="}}, "credsStore": "test"}
-    write(client, "/root/.docker/config.json", json.dumps(config))
-
-    result = ansible("playbooks/trust-registry.yml", "--limit", "client2")
-    assert result.returncode == 0, result.stdout
     after = json.loads(client.file("/root/.docker/config.json").content_string)
     assert after["auths"]["other.test:5000"] == {"auth": "b3RoZXI6b3RoZXI="}
     assert "auth" not in after["auths"].get(REGISTRY, {})
     assert json.loads(client.file("/root/store.json").content_string)["Username"] == "ci"
-    assert changes(ansible("playbooks/trust-registry.yml", "--limit", "client2")) == 0
+    assert ansible.succeeds("playbooks/trust-registry.yml", "--limit", "client2").changes == 0
 
 
+@pytest.mark.usefixtures("credential_store")
 def test_diagnosis_finds_all_well(ansible):
-    result = ansible("playbooks/diagnose-registry.yml")
-    assert result.returncode == 0, result.stdout
-    assert result.stdout.count("all is well") >= 2 * 3  # a line and a row for each
+    assert_all_is_well(ansible, 3)
 
 
 def test_name_that_resolves_to_nothing_is_named_with_the_remedy(hosts, ansible):
-    result = ansible("playbooks/trust-registry.yml", "-e", '{"wharf_manage_hosts_file": false}', "--limit", "client1")
-    assert result.returncode != 0
+    result = ansible.fails("playbooks/trust-registry.yml", "--limit", "client1", wharf_manage_hosts_file=False)
     assert "fatal: [client1]: FAILED!" in result.stdout
     assert "registry.corp.test resolves to nothing on this host" in result.stdout
     assert "wharf_manage_hosts_file: true" in result.stdout
-    assert ansible("playbooks/trust-registry.yml", "--limit", "client1").returncode == 0
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", "client1")
