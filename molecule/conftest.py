@@ -90,13 +90,3 @@ def pytest_terminal_summary(terminalreporter) -> None:
         width = max(len(name) for name, _, _ in NUMBERS)
         for name, value, unit in NUMBERS:
             terminalreporter.write_line(f"{name:{width}}  {value:10.2f} {unit}")
-
-
-# For test modules that import from here still.
-from clients import log_in, plain_restart, pull, push, watch  # noqa: E402, F401
-from machines import snapshot, write  # noqa: E402, F401
-
-
-def changes(run) -> int:
-    """Return how many tasks of a run have changed something."""
-    return run.changes

@@ -152,6 +152,7 @@ ENGINE_FILES = (
     "/etc/default/wharf-docker",
     "/etc/systemd/system/docker.service.d",
     "/var/lib/wharf/daemon.json.record",
+    "/var/lib/wharf/docker_engine.holds",
 )
 
 

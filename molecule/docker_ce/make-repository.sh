@@ -18,7 +18,7 @@ gpg() { command gpg --batch --quiet --no-tty "$@"; }
 make_key() {
     gpg --passphrase '' --faked-system-time 20240101T000000 --quick-generate-key "$1" rsa3072 cert 0
     fingerprint=$(gpg --with-colons --list-keys "$1" | awk -F: '/^fpr/ { print $10; exit }')
-    gpg --passphrase '' --faked-system-time 20240101T000000 --quick-add-key "$fingerprint" rsa3072 sign 0
+    gpg --passphrase '' --faked-system-time 20240101T010000 --quick-add-key "$fingerprint" rsa3072 sign 0
 }
 
 # Debian's packages of a release, whatever release this host has.

@@ -8,3 +8,4 @@ openssl x509 -req -copy_extensions copyall -in /tmp/request.pem -CA ../ca/ca.crt
     -not_before "$(date -u -d "-$1 days" +%Y%m%d%H%M%SZ)" -not_after "$(date -u -d "+$2 days" +%Y%m%d%H%M%SZ)" \
     -out registry.crt
 docker restart registry
+timeout 30 sh -c 'until openssl s_client -connect 127.0.0.1:5000 </dev/null; do sleep 0.1; done' >/dev/null 2>&1

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from clients import log_in, login, pull, push, replace_container
-from machines import broken, engine_put_back, snapshot, wait_until
+from machines import PREPARED, broken, engine_put_back, snapshot, wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,4 +59,4 @@ def test_engine_with_the_containerd_image_store_loads_the_archive_once(hosts, an
 
 
 def test_archive_is_still_there_for_the_next_server():
-    assert (Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "registry.tar").exists()
+    assert (PREPARED / "registry.tar").exists()

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
 import time
 
 import pytest
-from conftest import PROJECT, REGISTRY, changes, log_in, plain_restart, push, watch
+from clients import (
+    REGISTRY,
+    log_in,
+    make_image,
+    plain_restart,
+    push,
+    serve_old_certificate,
+    served_certificate,
+    watch,
+)
+from machines import PROJECT, lock_held, put_back, replaced
 
 PROGRAM = "/usr/local/sbin/wharf renew-certificate"
 CERTIFICATE = "/etc/wharf/tls/registry.crt"
 SETTINGS = "/etc/wharf/certificate.json"
-
-
-def served(host) -> str:
-    """Return the fingerprint of the certificate that the registry itself serves."""
-    return host.check_output(
-        "openssl s_client -connect 127.0.0.1:5000 -servername registry.wharf.test </dev/null 2>/dev/null"
-        " | openssl x509 -noout -fingerprint -sha256"
-    )
 
 
 def in_file(host) -> str:
@@ -45,21 +44,11 @@ def traits(host) -> list[str]:
     return sorted(line for line in lines if kept.match(line))
 
 
-def make_old(host, life: int = 397, left: int = 97) -> None:
-    """Let the registry serve a certificate from its CA that has so many days left of its life."""
-    host.check_output(
-        f"cd /etc/wharf/tls && openssl x509 -copy_extensions copyall -x509toreq -in registry.crt -key registry.key"
-        f" -out /tmp/request.pem && openssl x509 -req -copy_extensions copyall -in /tmp/request.pem"
-        f" -CA ../ca/ca.crt -CAkey ../ca/ca.key -not_before $(date -u -d '-{life - left} days' +%Y%m%d%H%M%SZ)"
-        f" -not_after $(date -u -d '+{left} days' +%Y%m%d%H%M%SZ) -out registry.crt && docker restart registry"
-    )
-
-
 @pytest.fixture(scope="module")
 def pulled(hosts, password) -> str:
     """Return the reference of an image in the registry, on a client that is logged in."""
     reference = f"{REGISTRY}/test/certificates:1"
-    hosts["client1"].check_output(f"echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - {reference}")
+    make_image(hosts["client1"], reference)
     log_in(hosts["client1"], password)
     push(hosts["client1"], reference)
     return reference
@@ -94,12 +83,12 @@ def test_a_certificate_with_much_life_left_stays(hosts):
 
 def test_the_timer_renews_in_time_and_site_yml_finds_nothing_to_do(hosts, ansible, pulled, restart, number):
     server = hosts["server"]
-    make_old(server)
-    wanted, old = traits(server), served(server)
+    serve_old_certificate(server)
+    wanted, old = traits(server), served_certificate(server)
     assert len(wanted) > 6, wanted
     with watch(hosts["client1"], pulled) as seen:
         server.check_output("systemctl start wharf-renew-certificate.service")
-    assert served(server) == in_file(server) != old
+    assert served_certificate(server) == in_file(server) != old
     assert traits(server) == wanted
     assert server.run(f"openssl x509 -noout -checkend $((390 * 86400)) -in {CERTIFICATE}").rc == 0
     file = server.file(CERTIFICATE)
@@ -110,34 +99,32 @@ def test_the_timer_renews_in_time_and_site_yml_finds_nothing_to_do(hosts, ansibl
     number("renewal, without service", seen.seconds, "s")
 
     before = started(server)
-    result = ansible("playbooks/deploy-registry.yml")
-    assert result.returncode == 0, result.stdout
-    assert changes(result) == 0, result.stdout
+    result = ansible.succeeds("playbooks/deploy-registry.yml")
+    assert result.changes == 0, result.stdout
     assert started(server) == before
 
 
 def test_a_renewal_that_fails_is_seen_and_made_up_for(hosts, ansible):
     """The file is new, and the registry was not restarted: as after a run that was cut off between the two."""
     server = hosts["server"]
-    old = served(server)
+    old = served_certificate(server)
     server.check_output(f"sed -i 's/docker restart registry/false/' {SETTINGS}")
     refused = server.run(f"{PROGRAM} --now")
     assert refused.rc == 1
     assert "renewed, but not served: `false` fails" in refused.stderr
-    assert served(server) == old != in_file(server)
+    assert served_certificate(server) == old != in_file(server)
 
     assert server.run("systemctl start wharf-renew-certificate.service").rc != 0
     assert "failed" in server.run("systemctl is-failed wharf-renew-certificate.service").stdout
-    diagnosis = ansible("playbooks/diagnose-registry.yml")
-    assert diagnosis.returncode == 0, diagnosis.stdout
+    diagnosis = ansible.succeeds("playbooks/diagnose-registry.yml")
     assert "wharf renew-certificate failed on server" in diagnosis.stdout
     assert "`false` fails" in diagnosis.stdout
     assert diagnosis.stdout.count("warning: a s") == 1
 
     # A run puts the configuration right and restarts the same container.
     container = started(server).split()[0]
-    assert ansible("playbooks/deploy-registry.yml").returncode == 0
-    assert served(server) == in_file(server)
+    ansible.succeeds("playbooks/deploy-registry.yml")
+    assert served_certificate(server) == in_file(server)
     assert started(server).split()[0] == container
     server.check_output("systemctl start wharf-renew-certificate.service")
     assert server.run("systemctl is-failed wharf-renew-certificate.service").rc != 0
@@ -146,39 +133,35 @@ def test_a_renewal_that_fails_is_seen_and_made_up_for(hosts, ansible):
 
 def test_a_restart_that_was_cut_off_is_made_up_for_by_the_timer(hosts):
     server = hosts["server"]
-    old = served(server)
-    server.check_output(f"cp {SETTINGS} /root/settings; sed -i 's/docker restart registry/false/' {SETTINGS}")
-    assert server.run(f"{PROGRAM} --now").rc == 1
-    server.check_output(f"mv /root/settings {SETTINGS}")
-    assert served(server) == old
+    old = served_certificate(server)
+    settings = server.file(SETTINGS).content_string
+    with replaced(server, SETTINGS, settings.replace("docker restart registry", "false")):
+        assert server.run(f"{PROGRAM} --now").rc == 1
+    assert served_certificate(server) == old
     server.check_output("systemctl start wharf-renew-certificate.service")
-    assert served(server) == in_file(server) != old
+    assert served_certificate(server) == in_file(server) != old
 
 
 def test_it_waits_for_what_else_is_at_work(hosts, ansible):
     server = hosts["server"]
     before = in_file(server)
-    server.check_output(
-        "echo collect-garbage $(date +%s) >/run/lock/wharf-registry.lock;"
-        " setsid flock -o /run/lock/wharf-registry.lock sleep 60 >/dev/null 2>&1 & sleep 0.5; echo $! >/run/holder"
-    )
-    result = ansible("playbooks/renew-certificates.yml")
-    assert result.returncode != 0
+    with lock_held(server):
+        result = ansible.fails("playbooks/renew-certificates.yml")
     assert re.search("collect-garbage is at work on server since 20.*: wait", result.stdout), result.stdout
     assert in_file(server) == before
     # The timer waits.
-    server.check_output(f"(sleep 2; kill $(cat /run/holder)) & timeout 20 {PROGRAM} --now --wait 15")
+    with lock_held(server, seconds=2):
+        server.check_output(f"timeout 20 {PROGRAM} --now --wait 15")
     assert in_file(server) != before
 
 
 def test_a_renewal_at_once_costs_a_restart(hosts, ansible, pulled, restart, number):
     server = hosts["server"]
-    old = served(server)
+    old = served_certificate(server)
     with watch(hosts["client1"], pulled) as seen:
-        result = ansible("playbooks/renew-certificates.yml")
-    assert result.returncode == 0, result.stdout
+        result = ansible.succeeds("playbooks/renew-certificates.yml")
     assert "host held until holds until its CA until without service server 20" in result.stdout
-    assert served(server) == in_file(server) != old
+    assert served_certificate(server) == in_file(server) != old
     assert seen.shows_no_more_than(restart), (restart, vars(seen))
     number("renew-certificates.yml, without service", seen.seconds, "s")
 
@@ -186,8 +169,7 @@ def test_a_renewal_at_once_costs_a_restart(hosts, ansible, pulled, restart, numb
 def test_check_mode_renews_nothing(hosts, ansible):
     before = in_file(hosts["server"])
     for playbook in ("renew-certificates", "rotate-ca"):
-        result = ansible(f"playbooks/{playbook}.yml", "--check")
-        assert result.returncode == 0, result.stdout
+        ansible.succeeds(f"playbooks/{playbook}.yml", "--check")
     assert in_file(hosts["server"]) == before
     assert hosts["server"].check_output("ls /etc/wharf/ca").split() == ["ca.crt", "ca.key"]
 
@@ -196,9 +178,9 @@ def test_a_damaged_key_or_ca_costs_no_working_certificate(hosts):
     server = hosts["server"]
     before = in_file(server)
     for file, words in (("tls/registry.key", "does not belong to"), ("ca/ca.key", "the key of /etc/wharf/ca/ca.crt")):
-        server.check_output(f"cd /etc/wharf; mv {file} /tmp/kept; openssl ecparam -name prime256v1 -genkey -out {file}")
-        result = server.run(f"{PROGRAM} --now")
-        server.check_output(f"mv /tmp/kept /etc/wharf/{file}")
+        with put_back(server, f"/etc/wharf/{file}"):
+            server.check_output(f"openssl ecparam -name prime256v1 -genkey -out /etc/wharf/{file}")
+            result = server.run(f"{PROGRAM} --now")
         assert result.rc == 1
         assert words in result.stderr
         assert in_file(server) == before
@@ -231,66 +213,48 @@ def system_trusts(host) -> bool:
     return host.run(command).rc == 0
 
 
-def kill_when_signed(ansible_arguments: list[str], host, issuer: str) -> None:
-    """Rotate, and kill Ansible as soon as the next CA has signed the certificate."""
-    with open("/dev/null", "w") as nowhere:
-        process = subprocess.Popen(
-            ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], *ansible_arguments],
-            cwd=PROJECT, stdout=nowhere, stderr=nowhere, start_new_session=True,
-        )  # fmt: skip
-    try:
-        while process.poll() is None:
-            if host.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") != issuer:
-                break
-            time.sleep(0.05)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, restart, number):
     server, client = hosts["server"], hosts["client1"]
     (old,) = authorities(server, "/etc/wharf/tls/ca.crt")
     assert authorities(client, TRUSTED) == [old]
     assert system_trusts(client)
-    issuer = server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}")
+    issued_by = f"openssl x509 -noout -issuer -in {CERTIFICATE}"
+    issuer = server.check_output(issued_by)
 
     with watch(client, pulled) as seen:
         # The first step, and then nothing for a while: the timer goes on with the old CA.
-        result = ansible("playbooks/rotate-ca.yml", "-e", "wharf_rotate_until=stage")
-        assert result.returncode == 0, result.stdout
+        result = ansible.succeeds("playbooks/rotate-ca.yml", "-e", "wharf_rotate_until=stage")
         both = authorities(server, "/etc/wharf/tls/ca.crt")
         assert both[0] == old
         assert len(set(both)) == 2
         assert authorities(client, TRUSTED) == [old]
         server.check_output(f"{PROGRAM} --now")
-        assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") == issuer
+        assert server.check_output(issued_by) == issuer
 
         # A client that cannot be reached is not left behind in silence.
-        result = ansible("playbooks/rotate-ca.yml", *AWAY)
-        assert result.returncode != 0
+        result = ansible.fails("playbooks/rotate-ca.yml", *AWAY)
         assert "away: not known to trust the next CA" in result.stdout
         assert "wharf_skip_clients=away" in result.stdout
         assert authorities(client, TRUSTED) == both
         assert sorted(authorities(client, STORED)) == sorted(both)
-        assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") == issuer
+        assert server.check_output(issued_by) == issuer
 
         # Killed in the middle of the next step; a plain run makes up for the restart and keeps the state.
-        kill_when_signed(["playbooks/rotate-ca.yml"], server, issuer)
-        result = ansible("site.yml", "--skip-tags", "verify")
-        assert result.returncode == 0, result.stdout
+        with ansible.killed("playbooks/rotate-ca.yml") as rotation:
+            while rotation.poll() is None and server.check_output(issued_by) == issuer:
+                time.sleep(0.05)
+        result = ansible.succeeds("site.yml", "--skip-tags", "verify")
         assert "another CA is about to follow" in result.stdout
-        assert served(server) == in_file(server)
-        assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") != issuer
+        assert served_certificate(server) == in_file(server)
+        assert server.check_output(issued_by) != issuer
         assert authorities(server, "/etc/wharf/tls/ca.crt") == authorities(client, TRUSTED) == both
         assert system_trusts(client)
         # The timer goes on with the next CA.
         server.check_output(f"{PROGRAM} --now")
-        assert server.check_output(f"openssl x509 -noout -issuer -in {CERTIFICATE}") != issuer
+        assert server.check_output(issued_by) != issuer
 
         # Again, to the end, without the client that is away.
-        result = ansible("playbooks/rotate-ca.yml", *AWAY, "-e", "wharf_skip_clients=away")
-        assert result.returncode == 0, result.stdout
+        result = ansible.succeeds("playbooks/rotate-ca.yml", *AWAY, "-e", "wharf_skip_clients=away")
     assert authorities(server, "/etc/wharf/tls/ca.crt") == authorities(client, TRUSTED) == both[1:]
     assert authorities(client, STORED) == authorities(server, "/etc/wharf/ca/ca.crt") == both[1:]
     assert server.check_output("ls -A /etc/wharf/ca").split() == ["ca.crt", "ca.key"]
@@ -298,15 +262,13 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
     assert seen.shows_no_more_than(restart), (restart, vars(seen))
     number("rotate-ca.yml, without service", seen.seconds, "s")
 
-    result = ansible("site.yml", "--skip-tags", "verify")
-    assert result.returncode == 0, result.stdout
-    assert changes(result) == 0, result.stdout
+    result = ansible.succeeds("site.yml", "--skip-tags", "verify")
+    assert result.changes == 0, result.stdout
     assert "about to follow" not in result.stdout
 
 
 def test_a_limit_that_leaves_the_server_out_is_refused(hosts, ansible):
-    result = ansible("playbooks/rotate-ca.yml", "--limit", "client1")
-    assert result.returncode != 0
+    result = ansible.fails("playbooks/rotate-ca.yml", "--limit", "client1")
     assert "--limit: leaves server out" in result.stdout
     assert not hosts["server"].file("/etc/wharf/ca/next.key").exists
 
@@ -314,10 +276,9 @@ def test_a_limit_that_leaves_the_server_out_is_refused(hosts, ansible):
 # Without systemd, and without a CA of Wharf's own ---------------------------------------------------------------------
 
 
-def test_cron_renews_where_there_is_no_systemd(hosts, ansible):
+def test_cron_renews_where_there_is_no_systemd_and_stops_when_others_provide_the_certificate(hosts, ansible):
     sysv = hosts["sysv"]
-    result = ansible("molecule/certificates/alone.yml")
-    assert result.returncode == 0, result.stdout
+    ansible.succeeds("molecule/certificates/alone.yml")
     (line,) = re.findall(
         r"^\d+ \d+ \* \* \* root (.*)$", sysv.file("/etc/cron.d/wharf-renew-certificate").content_string, re.M
     )
@@ -331,14 +292,10 @@ def test_cron_renews_where_there_is_no_systemd(hosts, ansible):
     assert sysv.run(f"{PROGRAM} --now").rc == 0
     assert in_file(sysv) != before
     sysv.check_output(f"openssl verify -purpose sslserver -CAfile /etc/wharf/tls/ca.crt {CERTIFICATE}")
-    assert changes(ansible("molecule/certificates/alone.yml")) == 0
+    assert ansible.succeeds("molecule/certificates/alone.yml").changes == 0
 
-
-def test_the_renewal_goes_when_others_provide_the_certificate(hosts, ansible):
-    sysv = hosts["sysv"]
     files = {"certificate": CERTIFICATE, "key": "/etc/wharf/tls/registry.key", "ca": "/etc/wharf/tls/ca.crt"}
     provided = {f"registry_tls_{name}": sysv.file(path).content_string for name, path in files.items()}
-    result = ansible("molecule/certificates/alone.yml", "-e", json.dumps(provided | {"registry_tls_mode": "provided"}))
-    assert result.returncode == 0, result.stdout
+    ansible.succeeds("molecule/certificates/alone.yml", registry_tls_mode="provided", **provided)
     left = sysv.run(f"ls /etc/cron.d/wharf-renew-certificate {SETTINGS}")
     assert left.stdout == ""

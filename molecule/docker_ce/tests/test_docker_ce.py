@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from conftest import changes, snapshot
+from machines import PREPARED, broken, engine_put_back, program, snapshot
 
 CONVERGE = "molecule/docker_ce/converge.yml"
 BARE = {"debian12": "20.10.24", "debian13": "26.1.4", "testing": "28.5.2"}
 MOVER = ["--limit", "mover"]
-TO_DOCKER = ["-e", "docker_engine_source=docker_ce"]
-REPLACE = ["-e", '{"docker_engine_replace": true}']
+TO_DOCKER = {"docker_engine_source": "docker_ce"}
+REPLACE = {"docker_engine_replace": True}
 
 
 def version(host, package: str) -> str:
@@ -36,10 +36,23 @@ def treasure(host) -> dict[str, str]:
     }
 
 
+@contextmanager
+def packages_put_back(host) -> Iterator[None]:
+    """Let a host have the engine's packages and holds, and its configuration, of before again, afterwards."""
+    packages = [f"{name}={host.package(name).version}" for name in ("docker-ce", "docker-ce-cli")]
+    held = holds(host)
+    with engine_put_back(host):
+        try:
+            yield
+        finally:
+            host.check_output(program(host, "install-packages.sh", *packages))
+            host.run(f"apt-mark hold {' '.join(held)}")
+
+
 @pytest.fixture(scope="module")
 def fingerprint() -> str:
     """Return the fingerprint of the repository's key."""
-    return Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "fingerprint").read_text().strip()
+    return (PREPARED / "fingerprint").read_text().strip()
 
 
 # Bare hosts -----------------------------------------------------------------------------------------------------------
@@ -86,30 +99,28 @@ def test_what_is_pinned_is_held_and_apt_does_not_upgrade_it(hosts):
 
 def test_a_newer_pin_upgrades_by_one_restart_and_an_older_one_is_refused(hosts, ansible):
     host = hosts["debian13"]
-    pid = host.file("/run/docker.pid").content_string
-    result = ansible(CONVERGE, "--limit", "debian13", "-e", "docker_engine_version=26.1.5")
-    assert result.returncode == 0, result.stdout
-    assert version(host, "docker-ce") == version(host, "docker-ce-cli") == "26.1.5"
-    assert holds(host) == ["docker-ce", "docker-ce-cli"]
-    assert host.file("/run/docker.pid").content_string != pid
-    assert "(deleted)" not in host.check_output("readlink /proc/$(cat /run/docker.pid)/exe")
+    with packages_put_back(host):
+        pid = host.file("/run/docker.pid").content_string
+        ansible.succeeds(CONVERGE, "--limit", "debian13", docker_engine_version="26.1.5")
+        assert version(host, "docker-ce") == version(host, "docker-ce-cli") == "26.1.5"
+        assert holds(host) == ["docker-ce", "docker-ce-cli"]
+        assert host.file("/run/docker.pid").content_string != pid
+        assert "(deleted)" not in host.check_output("readlink /proc/$(cat /run/docker.pid)/exe")
 
-    before = snapshot(host)
-    result = ansible(CONVERGE, "--limit", "debian13")
-    assert result.returncode != 0
-    assert "the engine here is 26.1.5 (docker-ce), and 26.1.4 is older" in result.stdout
-    assert "docker_engine_allow_downgrade: true" in result.stdout
-    assert snapshot(host) == before
+        before = snapshot(host)
+        result = ansible.fails(CONVERGE, "--limit", "debian13")
+        assert "the engine here is 26.1.5 (docker-ce), and 26.1.4 is older" in result.stdout
+        assert "docker_engine_allow_downgrade: true" in result.stdout
+        assert snapshot(host) == before
 
 
 def test_a_pin_that_goes_releases_only_our_holds(hosts, ansible):
     host = hosts["debian13"]
-    host.check_output("apt-mark hold containerd.io")
-    result = ansible(CONVERGE, "--limit", "debian13", "-e", "docker_engine_version=")
-    assert result.returncode == 0, result.stdout
-    assert holds(host) == ["containerd.io"]
-    assert version(host, "docker-ce") == "26.1.5"
-    host.check_output("apt-mark unhold containerd.io")
+    before = version(host, "docker-ce")
+    with packages_put_back(host), broken(host, "apt-mark hold containerd.io", "apt-mark unhold containerd.io"):
+        ansible.succeeds(CONVERGE, "--limit", "debian13", docker_engine_version="")
+        assert holds(host) == ["containerd.io"]
+        assert version(host, "docker-ce") == before
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------
@@ -153,8 +164,7 @@ def test_what_cannot_work_is_refused_before_anything_changes(hosts, ansible, tmp
     says = {host: {f"docker_engine_{k}": v for k, v in said.items()} for host, (said, _) in mistakes.items()}
     inventory.write_text(json.dumps({"engines": {"hosts": says}}))
     before = {host: snapshot(hosts[host]) for host in mistakes}
-    result = ansible(CONVERGE, "-i", str(inventory), *TO_DOCKER, *REPLACE)
-    assert result.returncode != 0
+    result = ansible.fails(CONVERGE, "-i", str(inventory), **TO_DOCKER, **REPLACE)
     heard = {part.partition("]")[0]: part for part in result.stdout.partition("PLAY RECAP")[0].split("fatal: [")[1:]}
     for host, (_, words) in mistakes.items():
         for word in words:
@@ -169,8 +179,7 @@ def test_what_cannot_work_is_refused_before_anything_changes(hosts, ansible, tmp
 
 def test_a_move_that_nobody_asked_for_is_refused_and_names_the_packages(hosts, ansible):
     before = snapshot(hosts["mover"])
-    result = ansible(CONVERGE, *MOVER, *TO_DOCKER)
-    assert result.returncode != 0
+    result = ansible.fails(CONVERGE, *MOVER, **TO_DOCKER)
     assert "docker.io, containerd, runc are installed here" in result.stdout
     assert "docker_engine_replace: true" in result.stdout
     assert snapshot(hosts["mover"]) == before
@@ -178,19 +187,17 @@ def test_a_move_that_nobody_asked_for_is_refused_and_names_the_packages(hosts, a
 
 def test_check_mode_tells_the_move_and_changes_nothing(hosts, ansible):
     before = snapshot(hosts["mover"])
-    result = ansible(CONVERGE, *MOVER, *TO_DOCKER, *REPLACE, "--check")
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds(CONVERGE, *MOVER, "--check", **TO_DOCKER, **REPLACE)
     assert "docker-ce=5:20.10.24-1~debian.12~bookworm" in result.stdout
     assert "in place of docker.io, containerd, runc" in result.stdout
     assert "The engine would be restarted for packages" in result.stdout
     assert snapshot(hosts["mover"]) == before
 
 
-def test_a_move_keeps_images_volumes_and_what_runs(hosts, ansible):
+def test_a_move_there_and_back_keeps_images_volumes_and_what_runs(hosts, ansible):
     host = hosts["mover"]
     before = treasure(host)
-    result = ansible(CONVERGE, *MOVER, *TO_DOCKER, *REPLACE)
-    assert result.returncode == 0, result.stdout
+    ansible.succeeds(CONVERGE, *MOVER, **TO_DOCKER, **REPLACE)
     assert version(host, "docker-ce") == "20.10.24"
     assert not version(host, "docker.io")
     assert treasure(host) == before
@@ -200,18 +207,12 @@ def test_a_move_keeps_images_volumes_and_what_runs(hosts, ansible):
     for process in ("cat /run/docker.pid", "systemctl show containerd --property=MainPID --value"):
         assert "(deleted)" not in host.check_output(f"readlink /proc/$({process})/exe")
     host.check_output("docker run --rm sleeper:1 /bin/sleep 0")
-    assert changes(ansible(CONVERGE, *MOVER, *TO_DOCKER)) == 0
+    assert ansible.succeeds(CONVERGE, *MOVER, **TO_DOCKER).changes == 0
 
-
-def test_and_back(hosts, ansible):
-    host = hosts["mover"]
-    before = treasure(host)
-    result = ansible(CONVERGE, *MOVER)
-    assert result.returncode != 0
+    result = ansible.fails(CONVERGE, *MOVER)
     assert "docker-ce, docker-ce-cli, containerd.io are installed here" in result.stdout
 
-    result = ansible(CONVERGE, *MOVER, *REPLACE, "-e", "docker_engine_version=20.10")
-    assert result.returncode == 0, result.stdout
+    ansible.succeeds(CONVERGE, *MOVER, **REPLACE, docker_engine_version="20.10")
     assert version(host, "docker.io") == "20.10.24"
     assert holds(host) == ["docker.io"]
     for package in ("docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin"):
@@ -220,42 +221,41 @@ def test_and_back(hosts, ansible):
     assert not host.file("/etc/apt/sources.list.d/wharf-docker.sources").exists
     assert not host.file("/etc/apt/keyrings/wharf-docker.asc").exists
     host.check_output("docker run --rm sleeper:1 /bin/sleep 0")
+    host.check_output("apt-mark unhold docker.io; rm /var/lib/wharf/docker_engine.holds")
 
 
 def test_restart_that_a_run_was_cut_off_before_is_made_up_for_in_a_downgrade_that_was_asked_for(hosts, ansible):
     """The packages are there already; only the engine that runs is still the old one."""
     host = hosts["testing"]
-    pid = host.file("/run/docker.pid").content_string
-    older = ["--limit", "testing", "-e", json.dumps({"docker_engine_allow_downgrade": True}), "-e"]
-    older += ["docker_engine_version=28.5.1"]
-    # The engine refuses the option, and the run ends before its handlers.
-    result = ansible(CONVERGE, *older, "-e", '{"docker_engine_options": {"no-such-key": 1}}')
-    assert result.returncode != 0
-    assert version(host, "docker-ce") == "28.5.1"
-    assert host.file("/run/docker.pid").content_string == pid
-    assert "(deleted)" in host.check_output("readlink /proc/$(cat /run/docker.pid)/exe")
+    older = {"docker_engine_allow_downgrade": True, "docker_engine_version": "28.5.1"}
+    with packages_put_back(host):
+        pid = host.file("/run/docker.pid").content_string
+        # The engine refuses the option, and the run ends before its handlers.
+        unknown = {"docker_engine_options": {"no-such-key": 1}}
+        ansible.fails(CONVERGE, "--limit", "testing", **older, **unknown)
+        assert version(host, "docker-ce") == "28.5.1"
+        assert host.file("/run/docker.pid").content_string == pid
+        assert "(deleted)" in host.check_output("readlink /proc/$(cat /run/docker.pid)/exe")
 
-    assert "The engine would be restarted for packages" in ansible(CONVERGE, *older, "--check").stdout
-    result = ansible(CONVERGE, *older)
-    assert result.returncode == 0, result.stdout
-    assert "(deleted)" not in host.check_output("readlink /proc/$(cat /run/docker.pid)/exe")
-    assert changes(ansible(CONVERGE, *older)) == 0
+        checked = ansible(CONVERGE, "--limit", "testing", "--check", **older)
+        assert "The engine would be restarted for packages" in checked.stdout
+        ansible.succeeds(CONVERGE, "--limit", "testing", **older)
+        assert "(deleted)" not in host.check_output("readlink /proc/$(cat /run/docker.pid)/exe")
+        assert ansible.succeeds(CONVERGE, "--limit", "testing", **older).changes == 0
 
 
 def test_a_move_after_which_images_would_be_out_of_sight_is_refused(hosts, ansible):
     """The images are in containerd's store because of an option, and the option does not come along."""
     host = hosts["testing"]
-    here = ["--limit", "testing", "-e", "docker_engine_version="]
-    store = {"docker_engine_options": {"features": {"containerd-snapshotter": True}}}
-    result = ansible(CONVERGE, *here, "-e", json.dumps(store))
-    assert result.returncode == 0, result.stdout
-    assert "io.containerd.snapshotter" in host.check_output("docker info --format '{{json .DriverStatus}}'")
-    before = snapshot(host)
-    move = ["-e", "docker_engine_source=distro", *REPLACE]
-    result = ansible(CONVERGE, *here, *move)
-    assert result.returncode != 0
-    assert "keeps its images in containerd's store" in result.stdout.replace("''", "'")
-    assert "features: {containerd-snapshotter: true}" in result.stdout
-    result = ansible(CONVERGE, *here, *move, "-e", json.dumps(store), "--check")
-    assert result.returncode == 0, result.stdout
-    assert snapshot(host) == before
+    here = ["--limit", "testing"]
+    store = {"docker_engine_options": {"features": {"containerd-snapshotter": True}}, "docker_engine_version": ""}
+    with engine_put_back(host):
+        ansible.succeeds(CONVERGE, *here, **store)
+        assert "io.containerd.snapshotter" in host.check_output("docker info --format '{{json .DriverStatus}}'")
+        before = snapshot(host)
+        move = {"docker_engine_source": "distro", "docker_engine_version": "", **REPLACE}
+        result = ansible.fails(CONVERGE, *here, **move)
+        assert "keeps its images in containerd's store" in result.stdout.replace("''", "'")
+        assert "features: {containerd-snapshotter: true}" in result.stdout
+        ansible.succeeds(CONVERGE, *here, "--check", **(move | store))
+        assert snapshot(host) == before

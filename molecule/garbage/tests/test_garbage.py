@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
+import secrets
 import threading
-import time
-from collections.abc import Iterator
 
 import pytest
-from conftest import REGISTRY, changes, log_in, plain_restart, pull, push, snapshot, watch, write
+from clients import REGISTRY, log_in, make_image, plain_restart, pull, push, watch
+from machines import broken, container, docker_that, from_outside, in_background, put_back, snapshot, wait_until
 from testinfra.host import Host
 
 DATA = "/var/lib/wharf/registry"
@@ -38,8 +37,8 @@ def kept(client) -> dict[str, str]:
     Reference to digest.
     """
     references = [f"{REGISTRY}/kept/{name}" for name in ("one:1", "one:same", "two:1")]
-    make(client, references[0])
-    make(client, references[2])
+    make_image(client, references[0])
+    make_image(client, references[2])
     client.check_output(f"docker tag {references[0]} {references[1]}")
     digests = {reference: push(client, reference) for reference in references}
     assert digests[references[0]] == digests[references[1]]
@@ -47,19 +46,11 @@ def kept(client) -> dict[str, str]:
     return digests
 
 
-def make(host: Host, reference: str, size: int = 100_000, platform: str = "linux/amd64") -> None:
-    """Make an image with fresh random content."""
-    host.check_output(
-        f"head -c {size} /dev/urandom >/tmp/content && tar -C /tmp -c content"
-        f" | docker import --platform {platform} - {reference}"
-    )
-
-
 def push_index(host: Host, repository: str) -> str:
     """Push a multi-arch image with the tag all, whose two parts have no tag; return its digest."""
     parts = [f"{repository}:{name}" for name in ("amd64", "arm64")]
     for part in parts:
-        make(host, part, platform=f"linux/{part.rpartition(':')[2]}")
+        make_image(host, part, platform=f"linux/{part.rpartition(':')[2]}")
         push(host, part)
     manifest = "export DOCKER_CLI_EXPERIMENTAL=enabled; docker manifest"
     host.check_output(f"{manifest} create {repository}:all {' '.join(parts)}")
@@ -68,7 +59,7 @@ def push_index(host: Host, repository: str) -> str:
 
 def add_garbage(client: Host, server: Host, name: str = "garbage/heap") -> str:
     """Push an image and take its repository away: nothing needs its blobs then. Return the largest one's directory."""
-    make(client, f"{REGISTRY}/{name}:1")
+    make_image(client, f"{REGISTRY}/{name}:1")
     push(client, f"{REGISTRY}/{name}:1")
     digests = server.check_output(f"ls {STORAGE}/repositories/{name}/_layers/sha256").split()
     server.check_output(f"rm -r {STORAGE}/repositories/{name}")
@@ -99,28 +90,13 @@ def serves(client: Host) -> None:
     """Assert that a client pulls and pushes."""
     reference = f"{REGISTRY}/kept/two:1"
     client.check_output(f"docker image rm {reference} && docker pull {reference}")
-    make(client, f"{REGISTRY}/kept/two:2")
+    make_image(client, f"{REGISTRY}/kept/two:2")
     push(client, f"{REGISTRY}/kept/two:2")
 
 
 def result(server: Host) -> str:
     """Return how the last run ended, as the diagnosis reads it."""
     return server.file("/var/lib/wharf/results/collect-garbage").content_string
-
-
-@contextlib.contextmanager
-def docker_that(server: Host, what: str) -> Iterator[str]:
-    """Yield a PATH on which docker does its work, and something more at a certain call: `what` is a shell's case."""
-    script = (
-        f'#!/bin/sh\nreal() {{ /usr/bin/docker "$@"; }}\ncase "$*" in\n{what}\n*) exec /usr/bin/docker "$@" ;; esac\n'
-    )
-    server.check_output("mkdir -p /tmp/path")
-    write(server, "/tmp/path/docker", script)
-    server.check_output("chmod +x /tmp/path/docker")
-    try:
-        yield "PATH=/tmp/path:$PATH"
-    finally:
-        server.check_output("rm -r /tmp/path")
 
 
 # The collection -----------------------------------------------------------------------------------
@@ -130,25 +106,25 @@ def test_dry_run_shows_what_would_go_and_changes_nothing(server, client, kept, a
     server.check_output(COLLECT)
     place = add_garbage(client, server)
     before = snapshot(server)
-    shown = ansible("playbooks/collect-garbage.yml", "--check")
-    assert shown.returncode == 0, shown.stdout
-    assert changes(shown) == 0, shown.stdout
+    shown = ansible.succeeds("playbooks/collect-garbage.yml", "--check")
+    assert shown.changes == 0, shown.stdout
     assert "would be deleted: 3 blobs, " in shown.stdout
     assert os.path.basename(place) in shown.stdout
     assert snapshot(server) == before
 
 
 def test_collection_frees_the_garbage_and_loses_nothing(server, client, kept, ansible, number):
-    place = add_garbage(client, server)
+    server.check_output(COLLECT)
+    places = [add_garbage(client, server, f"garbage/heap{number}") for number in range(2)]
     one = f"{REGISTRY}/kept/one@{kept[f'{REGISTRY}/kept/one:1']}"
     restart = plain_restart(server, client, one)
     with watch(client, one) as seen:
         run = ansible("playbooks/collect-garbage.yml")
     assert run.returncode == 0, run.stdout
-    assert changes(run) == 1, run.stdout
+    assert run.changes == 1, run.stdout
     assert "deleted: 6 blobs" in run.stdout
     assert "verified: an image was pushed and pulled" in run.stdout
-    assert not server.file(place).exists
+    assert [place for place in places if server.file(place).exists] == []
     assert result(server).startswith("ok ")
     as_it_was(server, kept)
     for reference, digest in kept.items():
@@ -164,18 +140,18 @@ def test_collection_frees_the_garbage_and_loses_nothing(server, client, kept, an
 
 
 def test_nothing_to_collect_leaves_the_registry_alone(server, ansible):
+    server.check_output(COLLECT)
     before = server.check_output("docker inspect --format '{{.State.StartedAt}}' registry")
-    run = ansible("playbooks/collect-garbage.yml")
-    assert run.returncode == 0, run.stdout
+    run = ansible.succeeds("playbooks/collect-garbage.yml")
     assert "nothing to collect" in run.stdout
-    assert changes(run) == 0, run.stdout
+    assert run.changes == 0, run.stdout
     assert server.check_output("docker inspect --format '{{.State.StartedAt}}' registry") == before
 
 
 def test_image_that_was_collected_is_pushed_again_whole(server, client, kept):
     """A registry that remembered the blobs would say "Layer already exists" of what is gone."""
     reference = f"{REGISTRY}/garbage/again:1"
-    make(client, reference)
+    make_image(client, reference)
     digest = push(client, reference)
     server.check_output(f"rm -r {STORAGE}/repositories/garbage/again && {COLLECT}")
     assert push(client, reference) == digest
@@ -186,12 +162,12 @@ def test_image_that_was_collected_is_pushed_again_whole(server, client, kept):
 def test_pushes_meanwhile_are_refused_and_others_wait(server, client, kept, ansible):
     add_garbage(client, server)
     reference = f"{REGISTRY}/kept/late:1"
-    make(client, reference)
+    make_image(client, reference)
     hold = '"start --attach registry-collect-garbage") while [ -e /tmp/hold ]; do sleep 0.1; done; real "$@" ;;'
     with docker_that(server, hold) as path:
-        server.check_output(f"touch /tmp/hold; {path} setsid {COLLECT} >/tmp/collected 2>&1 </dev/null &")
-        try:
-            wait_for(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
+        collecting = in_background(f"sh -c '{COLLECT} >/tmp/collected 2>&1'")
+        with broken(server, f"touch /tmp/hold; export {path}; {collecting}", "rm /tmp/hold"):
+            wait_until(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
             refused = client.run(f"docker push {reference}")
             assert refused.rc != 0
             assert "405" in refused.stderr, refused.stderr
@@ -203,12 +179,9 @@ def test_pushes_meanwhile_are_refused_and_others_wait(server, client, kept, ansi
             busy = server.run(COLLECT)
             assert busy.rc == 1
             assert re.search("collect-garbage is at work on server since 20.* wait", busy.stderr), busy.stderr
-            deploy = ansible("playbooks/deploy-registry.yml")
-            assert deploy.returncode != 0
+            deploy = ansible.fails("playbooks/deploy-registry.yml")
             assert re.search("collect-garbage is at work on server since 20.* wait", deploy.stdout), deploy.stdout
-        finally:
-            server.check_output("rm /tmp/hold")
-        wait_for(server, "grep verified: /tmp/collected")
+        wait_until(server, "grep verified: /tmp/collected")
     push(client, reference)
     as_it_was(server, kept)
 
@@ -216,11 +189,11 @@ def test_pushes_meanwhile_are_refused_and_others_wait(server, client, kept, ansi
 def test_push_that_is_under_way_fails_in_plain_words_or_succeeds_and_is_whole(server, client, kept):
     add_garbage(client, server)
     reference = f"{REGISTRY}/kept/large:1"
-    make(client, reference, size=60_000_000)
+    make_image(client, reference, size=60_000_000)
     done: dict[str, object] = {}
     under_way = threading.Thread(target=lambda: done.update(first=client.run(f"docker push {reference}")))
     under_way.start()
-    wait_for(server, f"ls {STORAGE}/repositories/kept/large/_uploads/*/data")
+    wait_until(server, f"ls {STORAGE}/repositories/kept/large/_uploads/*/data")
     server.check_output(COLLECT)
     under_way.join()
     tags = json.loads(server.check_output(f"{VERIFY} --tags {DATA}"))["tags"]
@@ -260,11 +233,9 @@ def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, an
     with docker_that(server, KILLED["read-only"]) as path:
         assert server.run(f"{path} {COLLECT}").rc == 137
     before = snapshot(server)
-    check = ansible("playbooks/deploy-registry.yml", "--check")
-    assert check.returncode == 0, check.stdout
+    ansible.succeeds("playbooks/deploy-registry.yml", "--check")
     assert snapshot(server) == before
-    run = ansible("playbooks/deploy-registry.yml")
-    assert run.returncode == 0, run.stdout
+    ansible.succeeds("playbooks/deploy-registry.yml")
     as_it_was(server, kept)
     serves(client)
 
@@ -285,8 +256,9 @@ def test_power_failure_in_the_middle(server, client, kept, password):
     add_garbage(client, server)
     with docker_that(server, KILLED["read-only"]) as path:
         assert server.run(f"{path} {COLLECT}").rc == 137
-    server.backend.run_local("docker kill wharf-garbage-server && docker start wharf-garbage-server")
-    wait_for(client, f"docker pull {REGISTRY}/kept/one:1", 60)
+    from_outside("kill", container("server"))
+    from_outside("start", container("server"))
+    wait_until(client, f"docker pull {REGISTRY}/kept/one:1", 60)
     assert server.check_output("docker ps --format '{{.Names}}'") == "registry"
     serves(client)
     server.check_output(COLLECT)
@@ -298,11 +270,8 @@ def test_power_failure_in_the_middle(server, client, kept, password):
 
 def test_collection_that_fails_brings_the_registry_back(server, client, kept):
     place = add_garbage(client, server)
-    server.check_output(f"mount --bind {place} {place}")  # it cannot be removed
-    try:
+    with broken(server, f"mount --bind {place} {place}", f"umount {place}"):  # it cannot be removed
         run = server.run(COLLECT)
-    finally:
-        server.check_output(f"umount {place}")
     assert run.rc == 1
     assert "the registry's own collection failed: " in run.stderr
     assert result(server).startswith("failed ")
@@ -314,15 +283,13 @@ def test_collection_that_fails_brings_the_registry_back(server, client, kept):
 
 def test_damaged_manifest_is_named_and_nothing_is_deleted(server, client, kept):
     place = add_garbage(client, server)
-    digest = kept[f"{REGISTRY}/kept/two:1"].partition(":")[2]
-    manifest = f"{STORAGE}/blobs/sha256/{digest[:2]}/{digest}/data"
-    server.check_output(f"cp -p {manifest} /root/manifest && sed -i 's/layers/lairs_/' {manifest}")
-    try:
+    digest = kept[f"{REGISTRY}/kept/two:1"]
+    manifest = blob(digest)
+    with put_back(server, manifest):
+        server.check_output(f"sed -i 's/layers/lairs_/' {manifest}")
         run = server.run(COLLECT)
-    finally:
-        server.check_output(f"cp -p /root/manifest {manifest}")
     assert run.rc == 1
-    assert f"kept/two:1: the manifest sha256:{digest} is damaged" in run.stderr
+    assert f"kept/two:1: the manifest {digest} is damaged" in run.stderr
     assert "Nothing was deleted" in run.stderr
     assert server.file(f"{place}/data").exists
     as_it_was(server, kept)
@@ -334,56 +301,44 @@ def test_collection_that_would_eat_an_image_is_refused(server, client, kept, ans
     part = index["manifests"][0]["digest"].partition(":")[2]
     link = f"{STORAGE}/repositories/kept/many/_manifests/revisions/sha256/{part}"
     tag = f"{STORAGE}/repositories/kept/many/_manifests/tags/amd64"
-    server.check_output(f"mkdir /root/away && mv {link} /root/away/link && mv {tag} /root/away/tag")
-    before = blobs(server)
-    try:
-        run = ansible("playbooks/collect-garbage.yml")
-    finally:
-        server.check_output(f"mv /root/away/link {link} && mv /root/away/tag {tag} && rmdir /root/away")
-    assert run.returncode != 0
-    assert re.search("would delete sha256:[0-9a-f]+, which kept/many:all needs", run.stdout), run.stdout
-    assert before == server.check_output(f"find {DATA} -type f | grep -v -e {link} -e {tag}/ | sort")
+    with put_back(server, link, tag):
+        server.check_output(f"rm -r {link} {tag}")
+        before = blobs(server)
+        run = ansible.fails("playbooks/collect-garbage.yml")
+        assert re.search("would delete sha256:[0-9a-f]+, which kept/many:all needs", run.stdout), run.stdout
+        assert blobs(server) == before
     as_it_was(server, kept)
 
 
 def test_untagged_images_stay_with_version_2_where_a_multi_arch_image_is_stored(server, client, kept, ansible):
     reference = f"{REGISTRY}/kept/over:1"
     for _ in range(2):
-        make(client, reference)
+        make_image(client, reference)
         kept[reference] = push(client, reference)
     before = blobs(server)
-    run = ansible("playbooks/collect-garbage.yml", "-e", '{"wharf_delete_untagged": true}')
-    assert run.returncode != 0
+    run = ansible.fails("playbooks/collect-garbage.yml", wharf_delete_untagged=True)
     assert "is refused: the registry's version 2" in run.stdout
     assert "would delete the parts of the multi-arch image " in run.stdout
     assert blobs(server) == before
     # Without one they go.
-    server.check_output(f"mkdir /root/away && mv {STORAGE}/repositories/kept/many /root/away/")
-    server.check_output(f"cp -a {STORAGE}/blobs /root/away/")
-    try:
+    with put_back(server, f"{STORAGE}/repositories/kept/many", f"{STORAGE}/blobs"):
+        server.check_output(f"rm -r {STORAGE}/repositories/kept/many")
         collected = server.run(f"{COLLECT} --delete-untagged")
         assert collected.rc == 0, collected.stderr
         assert len(server.check_output(f"ls {STORAGE}/repositories/kept/over/_manifests/revisions/sha256").split()) == 1
-    finally:
-        server.check_output(f"mv /root/away/many {STORAGE}/repositories/kept/ && cp -an /root/away/blobs {STORAGE}/")
-        server.check_output("rm -r /root/away")
     as_it_was(server, kept)
 
 
 def test_full_disk_is_refused(server):
-    server.check_output(f"mount -t tmpfs -o size=8m tmpfs {DATA}")
-    try:
+    with broken(server, f"mount -t tmpfs -o size=8m tmpfs {DATA}", f"umount {DATA}"):
         run = server.run(COLLECT)
-    finally:
-        server.check_output(f"umount {DATA}")
     assert run.rc == 1
     assert f"only 8.0 MiB free in {DATA}, and 16.0 MiB are needed" in run.stderr
 
 
 def test_bad_variables_are_refused(ansible):
     bad = {"wharf_garbage_schedule": "hourly", "wharf_retention": [{"repositories": "(", "keep_newest": 1}]}
-    run = ansible("playbooks/collect-garbage.yml", "-e", json.dumps(bad))
-    assert run.returncode != 0
+    run = ansible.fails("playbooks/collect-garbage.yml", **bad)
     assert "wharf_garbage_schedule: 'hourly' is unknown: use daily, weekly or monthly" in run.stdout
     assert "wharf_retention: rule 1 has repositories that is no regular expression" in run.stdout
 
@@ -402,21 +357,23 @@ def test_schedule_works_survives_a_kill_and_goes(server, client, kept, ansible):
 
     add_garbage(client, server)
     server.check_output("systemctl start --no-block wharf-collect-garbage")
-    wait_for(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
+    wait_until(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
     server.check_output("systemctl kill --kill-whom=main --signal=KILL wharf-collect-garbage")
-    wait_for(server, "systemctl is-failed wharf-collect-garbage")
+    wait_until(server, "systemctl is-failed wharf-collect-garbage")
     as_it_was(server, kept)
     serves(client)
     server.check_output("systemctl reset-failed wharf-collect-garbage")
 
-    assert ansible("playbooks/deploy-registry.yml", "-e", "wharf_garbage_schedule=").returncode == 0
-    assert server.run("systemctl is-active wharf-collect-garbage.timer").stdout.strip() == "inactive"
-    left = server.check_output("find /etc -path '*/systemd/*' -name 'wharf-collect-garbage*'")
-    assert left == ""
+    start = "systemctl daemon-reload; systemctl start wharf-collect-garbage.timer"
+    with put_back(server, "/etc/systemd/system", then=start):
+        ansible.succeeds("playbooks/deploy-registry.yml", wharf_garbage_schedule="")
+        assert server.run("systemctl is-active wharf-collect-garbage.timer").stdout.strip() == "inactive"
+        left = server.check_output("find /etc -path '*/systemd/*' -name 'wharf-collect-garbage*'")
+        assert left == ""
 
 
 def test_status_says_how_the_registry_is(server, client, kept):
-    server.check_output(COLLECT)
+    server.check_output(f"rm -f /var/lib/wharf/results/*; {COLLECT}")  # how runs of other tests ended
     assert 10 <= len(server.check_output("wharf status").splitlines()) <= 13
     status = json.loads(server.check_output("wharf status --json"))
     assert status["problems"] == []
@@ -426,9 +383,8 @@ def test_status_says_how_the_registry_is(server, client, kept):
     assert status["storage"]["path"] == DATA
     assert status["storage"]["used"] > 100_000
     assert status["results"]["collect-garbage"]["good"]
-    server.check_output("docker stop registry")
-    stopped = server.run("wharf status")
-    server.check_output("docker start registry")
+    with broken(server, "docker stop registry", "docker start registry"):
+        stopped = server.run("wharf status")
     assert stopped.rc == 3
     assert "registry: exited" in stopped.stdout
 
@@ -438,55 +394,50 @@ def test_status_says_how_the_registry_is(server, client, kept):
 
 def test_retention_deletes_what_its_plan_says_and_nothing_else(server, client, kept, ansible):
     server.check_output(COLLECT)
-    repository = f"{REGISTRY}/app/web"
+    name = f"app/{secrets.token_hex(3)}"
+    repository = f"{REGISTRY}/{name}"
     digests = {}
     for age, tags in ((9, ["old", "old-too"]), (8, ["v1"]), (7, ["older"]), (1, ["new"])):
-        make(client, f"{repository}:{tags[0]}")
+        make_image(client, f"{repository}:{tags[0]}")
         for tag in tags:
-            client.check_output(
-                f"docker tag {repository}:{tags[0]} {repository}:{tag}",
-            )
+            client.check_output(f"docker tag {repository}:{tags[0]} {repository}:{tag}")
             digests[tag] = push(client, f"{repository}:{tag}")
-            age_tag(server, "app/web", tag, age)
+            age_tag(server, name, tag, age)
     # The same image under a tag that stays: it must not go with the tag that does.
     client.check_output(f"docker tag {repository}:older {repository}:v2")
     digests["v2"] = push(client, f"{repository}:v2")
     digests["all"] = push_index(client, repository)
     for tag in ("amd64", "arm64"):
-        age_tag(server, "app/web", tag, 30)
-    rules = json.dumps(
-        {"wharf_retention": [{"repositories": "app/.*", "keep_newest": 2, "keep_tags": "v[0-9]+", "older_than": 5}]}
-    )
+        age_tag(server, name, tag, 30)
+    rule = {"repositories": f"{name[:-2]}.*", "keep_newest": 2, "keep_tags": "v[0-9]+", "older_than": 5}
+    rules = {"wharf_retention": [rule]}
 
     before = snapshot(server)
     # In check mode nothing goes, whatever else is said.
-    planned = ansible("playbooks/apply-retention.yml", "-e", rules, "-e", "wharf_retention_plan=any", "--check")
-    assert planned.returncode == 0, planned.stdout
+    planned = ansible.succeeds("playbooks/apply-retention.yml", "--check", wharf_retention_plan="any", **rules)
     assert snapshot(server) == before
     assert "kept/" not in planned.stdout
-    assert changes(planned) == 0, planned.stdout
+    assert planned.changes == 0, planned.stdout
     # amd64 and arm64 are parts of "all": only their tags go. "older" shares its image with v2.
     assert "5 of " in planned.stdout
     assert "free 3 blobs" in planned.stdout
     plan = re.search("plan: ([0-9a-f]{12})", planned.stdout)[1]
-    do = ["playbooks/apply-retention.yml", "-e", rules, "-e", f"wharf_retention_plan={plan}"]
+    do = rules | {"wharf_retention_plan": plan}
 
     # Something was pushed since.
     client.check_output(f"docker tag {repository}:older {repository}:late")
     push(client, f"{repository}:late")
-    age_tag(server, "app/web", "late", 20)
+    age_tag(server, name, "late", 20)
     before = blobs(server)
-    changed = ansible(*do)
-    assert changed.returncode != 0
+    changed = ansible.fails("playbooks/apply-retention.yml", **do)
     assert f"plan {plan} is not what would be deleted now, so nothing was deleted" in changed.stdout
     assert blobs(server) == before
-    server.check_output(f"rm -r {STORAGE}/repositories/app/web/_manifests/tags/late")
+    server.check_output(f"rm -r {STORAGE}/repositories/{name}/_manifests/tags/late")
 
-    done = ansible(*do)
-    assert done.returncode == 0, done.stdout
+    done = ansible.succeeds("playbooks/apply-retention.yml", **do)
     assert "deleted 5 tags and 1 manifest" in done.stdout
-    tags = json.loads(server.check_output(f"{VERIFY} --tags --repository app/web {DATA}"))["tags"]
-    assert tags == {f"app/web:{tag}": digests[tag] for tag in ("v1", "v2", "new", "all")}
+    tags = json.loads(server.check_output(f"{VERIFY} --tags --repository {name} {DATA}"))["tags"]
+    assert tags == {f"{name}:{tag}": digests[tag] for tag in ("v1", "v2", "new", "all")}
     # What was deleted is not served any more, by its digest neither.
     assert client.run(f"docker pull {repository}@{digests['old']}").rc != 0
 
@@ -496,14 +447,14 @@ def test_retention_deletes_what_its_plan_says_and_nothing_else(server, client, k
         client.run(f"docker image rm --force {repository}:{tag}")
         pull(client, f"{repository}:{tag}", digests[tag])
     as_it_was(server, kept)
-    again = ansible(*do)
-    assert again.returncode != 0
+    again = ansible.fails("playbooks/apply-retention.yml", **do)
     assert f"there is no plan {plan} any more" in again.stdout
+    # Another test deletes untagged images, which a multi-arch image anywhere forbids.
+    server.check_output(f"rm -r {STORAGE}/repositories/{name}")
 
 
 def test_retention_without_rules_is_refused(ansible):
-    run = ansible("playbooks/apply-retention.yml")
-    assert run.returncode != 0
+    run = ansible.fails("playbooks/apply-retention.yml")
     assert "wharf_retention: is empty" in run.stdout
 
 
@@ -516,11 +467,3 @@ def blob(digest: str) -> str:
     """Return the file of a blob."""
     number = digest.partition(":")[2]
     return f"{STORAGE}/blobs/sha256/{number[:2]}/{number}/data"
-
-
-def wait_for(host: Host, command: str, seconds: float = 20) -> None:
-    """Wait until a command succeeds on a host."""
-    deadline = time.monotonic() + seconds
-    while host.run(command).rc != 0:
-        assert time.monotonic() < deadline, command
-        time.sleep(0.05)

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sysconfig
 
-from conftest import PROJECT, REGISTRY, changes, pull, push
+from clients import REGISTRY, make_image, pull, push
+from machines import PROJECT
+from plays import INVENTORY, assert_all_is_well, write_play
 
 ALONE = "alone.wharf.test:8443"
 
@@ -46,7 +48,7 @@ def test_what_everybody_must_read_is_readable_although_roots_umask_is_strict(hos
 def test_run_without_changes_visits_a_client_once_for_its_trust_and_logins(ansible):
     """What the first play has found is used again, where nothing is pending."""
     result = ansible("site.yml", "--skip-tags", "verify")
-    assert changes(result) == 0
+    assert result.changes == 0
     task = "registry_client : Trust the registry and log the users in"
     assert result.stdout.count(task) == result.stdout.count(f"{task} (check only)") == 1
 
@@ -54,15 +56,14 @@ def test_run_without_changes_visits_a_client_once_for_its_trust_and_logins(ansib
 def test_roles_alone_serve_a_registry(hosts):
     alone = hosts["alone"]
     reference = f"{ALONE}/test/alone:1"
-    alone.check_output(f"echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - {reference}")
+    make_image(alone, reference)
     pull(alone, reference, push(alone, reference))
     assert alone.file("/srv/registry-data/docker/registry/v2/repositories/test/alone").exists
 
 
 def test_role_of_the_installed_collection_serves_by_its_full_name(tmp_path):
     """From the tarball, in a directory that knows nothing of the checkout, in a playbook of somebody else's."""
-    play = [{"hosts": "alone", "become": True, "gather_facts": False, "roles": ["wharf.registry.docker_engine"]}]
-    (tmp_path / "play.yml").write_text(json.dumps(play))
+    play = write_play(tmp_path, "alone", "docker_engine")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))},
         "ANSIBLE_COLLECTIONS_PATH": f"{tmp_path}:{sysconfig.get_path('purelib')}",
@@ -80,7 +81,7 @@ def test_role_of_the_installed_collection_serves_by_its_full_name(tmp_path):
             "--offline",
             "wharf-registry-1.0.0.tar.gz",
         ],
-        ["ansible-playbook", "--check", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "play.yml"],
+        ["ansible-playbook", "--check", "-i", INVENTORY, play],
     ):
         result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout + result.stderr
@@ -94,28 +95,18 @@ def test_memory_limit_of_a_container(hosts):
 def test_second_registry_leaves_the_first_alone(hosts, ansible, tmp_path):
     """Two registries on one client, one of them insecure: neither takes the other's entries away."""
     names = ["second.wharf.test", "third.wharf.test"]
-    roles = [
-        {
-            "role": "wharf.registry.registry_client",
-            "vars": {
-                "registry_client_name": name,
-                "registry_client_address": "192.0.2.1",
-                "registry_client_trust": "insecure",
-            },
-        }
+    second, third = (
+        {"registry_client_name": name, "registry_client_address": "192.0.2.1", "registry_client_trust": "insecure"}
         for name in names
-    ]
-    play = tmp_path / "second.yml"
-    play.write_text(json.dumps([{"hosts": "alone", "become": True, "gather_facts": False, "roles": roles}]))
-    assert ansible(str(play)).returncode == 0
-    again = ansible(str(play))
-    assert changes(again) == 0, again.stdout
+    )
+    play = write_play(tmp_path, "alone", "registry_client", second, third)
+    ansible.succeeds(play)
+    again = ansible(play)
+    assert again.changes == 0, again.stdout
     config = json.loads(hosts["alone"].file("/etc/docker/daemon.json").content_string)
     assert sorted(config["insecure-registries"]) == [f"{name}:5000" for name in names]
     assert hosts["alone"].file(f"/etc/docker/certs.d/{ALONE}").exists
 
 
 def test_diagnosis_finds_all_well(ansible):
-    result = ansible("playbooks/diagnose-registry.yml")
-    assert result.returncode == 0, result.stdout
-    assert result.stdout.count("all is well") >= 2 * 3  # a line and a row for each
+    assert_all_is_well(ansible, 3)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import secrets
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import REGISTRY, changes, snapshot, write
+from clients import REGISTRY, log_in, make_image, push
+from machines import broken, put, put_back, replaced, snapshot, write
+from plays import INVENTORY, assert_all_is_well, write_play
 
-CREDENTIALS = Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".credentials/users/ci"
+CREDENTIALS = Path(INVENTORY).parent / ".credentials/users/ci"
 DOCKER = ["debian13", "testing"]
 CONTAINERS = ["debian12", "debian13", "testing"]
 NODES = ["node13", "nodetesting"]
@@ -22,23 +24,6 @@ UNKNOWN = "certificate signed by unknown authority"
 PLAIN = "server gave HTTP response to HTTPS client"
 IMAGE = f"{REGISTRY}/test/tools:1"
 CA_FILE = f"{REGISTRY}/wharf-ca.crt"
-
-# Speaks the protocol of credential helpers, with a file for a store.
-CREDENTIAL_HELPER = """#!/bin/sh
-case $1 in
-    store) cat >"$HOME/store.json" ;;
-    get) cat "$HOME/store.json" 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; } ;;
-    erase) rm -f "$HOME/store.json" ;;
-    list) echo '{}' ;;
-esac
-"""
-
-# Notes down the command lines of all processes, and goes on as the tool itself.
-WITNESS = """#!/bin/sh
-cat /proc/[0-9]*/cmdline >>/tmp/witness 2>/dev/null
-chmod 0666 /tmp/witness 2>/dev/null
-exec /usr/bin/TOOL "$@"
-"""
 
 
 def as_user(host, user: str, command: str):
@@ -50,27 +35,10 @@ def as_user(host, user: str, command: str):
     return host.run(f"user={user}; cd /; exec runuser -u $user -- env -i {variables} sh -ec '{command}'")
 
 
-def moves(tool: str) -> str:
-    """Return the commands with which a tool pushes an image of fresh random content, and pulls it back."""
+def moves(host, user: str, tool: str):
+    """Let a tool push an image of fresh random content, and pull it back."""
     image = f"{REGISTRY}/test/{secrets.token_hex(6)}:1"
-    content = f"directory=$(mktemp -d); head -c 100000 /dev/urandom >$directory/content; image={image}; "
-    return (
-        content
-        + {
-            "docker": "tar -C $directory -c content | docker import - $image; docker push $image;"
-            " docker image rm $image; docker pull $image; docker image rm $image",
-            "podman": "tar -C $directory -c content | podman import - $image; podman push $image;"
-            " podman image rm $image; podman pull $image; podman image rm $image",
-            "buildah": "container=$(buildah from scratch); buildah copy $container $directory/content /;"
-            " buildah commit --rm $container $image; buildah push $image; buildah rmi $image; buildah pull $image;"
-            " buildah rmi $image",
-            "skopeo": "tar -C $directory -c -f $directory/layer.tar content; mkdir $directory/image;"
-            " skopeo copy docker://$source dir:$directory/image; skopeo copy dir:$directory/image docker://$image;"
-            " skopeo inspect docker://$image".replace("$source", IMAGE),
-            "buildx": 'printf "FROM scratch\\nCOPY content /\\n" >$directory/Dockerfile;'
-            " docker buildx build --push --tag $image $directory; docker pull $image; docker image rm $image",
-        }[tool]
-    )
+    return as_user(host, user, f"sh {put(host, f'move-{tool}.sh', mode='0644')} {image} {IMAGE}")
 
 
 def cri_pull(host, image: str, password: str | None) -> str:
@@ -106,15 +74,14 @@ def password() -> str:
     return CREDENTIALS.read_text().strip()
 
 
-@pytest.fixture
-def image_is_there(hosts, password) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _image_is_there(hosts) -> None:
     """Have an image in the registry that the tools can pull; the server itself is no client."""
-    push = "echo hello >/tmp/hello; tar -C /tmp -c hello | docker import - localhost:5000/test/tools:1"
-    server = hosts["server"]
-    server.check_output(
-        f"{push} && echo '{password}' | docker login --username ci --password-stdin localhost:5000"
-        " && docker push localhost:5000/test/tools:1 && docker logout localhost:5000"
-    )
+    server, here = hosts["server"], "localhost:5000"
+    make_image(server, f"{here}/test/tools:1")
+    log_in(server, CREDENTIALS.read_text().strip(), registry=here)
+    push(server, f"{here}/test/tools:1")
+    server.check_output(f"docker logout {here}")
 
 
 def test_docker_is_not_installed_where_it_is_not_wanted(hosts):
@@ -124,15 +91,14 @@ def test_docker_is_not_installed_where_it_is_not_wanted(hosts):
 
 def test_smoke_test_names_who_took_no_part(ansible):
     """Pushed with docker, pulled with docker and podman."""
-    result = ansible("playbooks/verify-registry.yml")
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds("playbooks/verify-registry.yml")
     for line in ("debian13 pushed", "debian12 pulled", "testing pulled"):
         assert line in result.stdout
     for name in NODES:
         assert f"{name} not verified: it has neither docker nor podman" in result.stdout
 
 
-def test_absent_takes_trust_and_logins_away_and_nothing_of_others(hosts, ansible, password, image_is_there):
+def test_absent_takes_trust_and_logins_away_and_nothing_of_others(hosts, ansible, password):
     """The negative of all that follows. What others have in the same places stays."""
     other = {"auths": {"other.test:5000": {"auth": "b3RoZXI6b3RoZXI="}}}
     for name in CONTAINERS:
@@ -141,8 +107,7 @@ def test_absent_takes_trust_and_logins_away_and_nothing_of_others(hosts, ansible
         write(hosts[name], "/root/.config/containers/auth.json", json.dumps(document))
     hosts["debian13"].check_output(f"touch /etc/docker/certs.d/{REGISTRY}/client.cert")
 
-    result = ansible("playbooks/trust-registry.yml", "-e", "registry_client_state=absent")
-    assert result.returncode == 0, result.stdout
+    ansible.succeeds("playbooks/trust-registry.yml", registry_client_state="absent")
 
     try:
         # A client certificate is broken without its key: it would hide what is to be seen.
@@ -166,8 +131,7 @@ def test_absent_takes_trust_and_logins_away_and_nothing_of_others(hosts, ansible
             assert UNKNOWN in cri_pull(hosts[name], IMAGE, password)
         assert hosts["debian13"].run(f"curl --silent --show-error https://{REGISTRY}/v2/").rc == 60
     finally:
-        result = ansible("playbooks/trust-registry.yml")
-        assert result.returncode == 0, result.stdout
+        ansible.succeeds("playbooks/trust-registry.yml")
 
 
 def test_engine_has_the_store_that_is_meant(hosts):
@@ -177,12 +141,12 @@ def test_engine_has_the_store_that_is_meant(hosts):
 
 @pytest.mark.parametrize("name", DOCKER)
 def test_docker_pushes_and_pulls(hosts, name):
-    result = as_user(hosts[name], "root", moves("docker"))
+    result = moves(hosts[name], "root", "docker")
     assert result.rc == 0, result.stderr
 
 
 def test_buildx_builds_and_pushes(hosts):
-    result = as_user(hosts["testing"], "root", moves("buildx"))
+    result = moves(hosts["testing"], "root", "buildx")
     assert result.rc == 0, result.stderr
 
 
@@ -190,7 +154,7 @@ def test_buildx_builds_and_pushes(hosts):
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("tool", ["podman", "buildah", "skopeo"])
 def test_podman_and_its_sisters_push_and_pull(hosts, name, user, tool):
-    result = as_user(hosts[name], user, moves(tool))
+    result = moves(hosts[name], user, tool)
     assert result.rc == 0, result.stderr
 
 
@@ -227,7 +191,7 @@ def test_login_files_are_their_users_own(hosts, name, user):
 def test_changed_password_is_noticed_and_renewed_and_shows_nowhere(hosts, ansible, password):
     new = secrets.token_urlsafe(24)
     CREDENTIALS.write_text(f"{new}\n")
-    assert ansible("playbooks/deploy-registry.yml").returncode == 0
+    ansible.succeeds("playbooks/deploy-registry.yml")
     # A session kept the old password, in the file that podman reads first.
     runtime = "/run/user/$(id -u dev)/containers"
     other = {"other.test": {"auth": "b3RoZXI6b3RoZXI="}}
@@ -239,11 +203,9 @@ def test_changed_password_is_noticed_and_renewed_and_shows_nowhere(hosts, ansibl
     for name in CONTAINERS:
         assert "authentication required" in as_user(hosts[name], "dev", f"skopeo inspect docker://{IMAGE}").stderr
     for name, tool in (("debian12", "skopeo"), ("debian13", "docker"), ("debian13", "skopeo")):
-        write(hosts[name], f"/usr/local/bin/{tool}", WITNESS.replace("TOOL", tool))
-        hosts[name].check_output(f"chmod 0755 /usr/local/bin/{tool}")
+        put(hosts[name], "witness.sh", f"/usr/local/bin/{tool}", mode="0755")
 
-    result = ansible("playbooks/trust-registry.yml", "-vvv", "--diff")
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds("playbooks/trust-registry.yml", "-vvv", "--diff")
     assert new not in result.stdout
     assert base64.b64encode(f"ci:{new}".encode()).decode() not in result.stdout
     for name in CONTAINERS:
@@ -262,16 +224,13 @@ def test_changed_password_is_noticed_and_renewed_and_shows_nowhere(hosts, ansibl
 
 
 def test_wrong_password_is_named_and_not_shown(hosts, ansible, tmp_path):
-    play = tmp_path / "wrong.yml"
     variables = {
         "registry_client_name": "registry.wharf.test",
         "registry_client_ca": hosts["server"].file("/etc/wharf/tls/ca.crt").content_string,
         "registry_client_logins": [{"user": "root", "name": "ci", "password": "a-wrong-password"}],
     }
-    role = {"role": "wharf.registry.registry_client", "vars": variables}
-    play.write_text(json.dumps([{"hosts": "debian12,testing", "gather_facts": False, "roles": [role]}]))
-    result = ansible(str(play), "-vvv")
-    assert result.returncode != 0
+    play = write_play(tmp_path, "debian12,testing", "registry_client", variables)
+    result = ansible.fails(play, "-vvv")
     assert "registry_client_logins: root cannot log in as ci with skopeo: " in result.stdout
     assert "registry_client_logins: root cannot log in as ci with docker: " in result.stdout
     assert "a-wrong-password" not in result.stdout
@@ -280,38 +239,33 @@ def test_wrong_password_is_named_and_not_shown(hosts, ansible, tmp_path):
 def test_login_that_the_registry_no_longer_accepts_is_noticed(hosts, ansible):
     """The files on the clients are as they should be; the registry has lost its user."""
     htpasswd = "/etc/wharf/registry/htpasswd"
-    hosts["server"].check_output(f"cp -p {htpasswd} /root/htpasswd; sed -i 's/^ci:/somebody:/' {htpasswd}")
-    result = ansible("playbooks/trust-registry.yml", "--limit", "debian12")
-    hosts["server"].check_output(f"cp -p /root/htpasswd {htpasswd}; rm /root/htpasswd; touch {htpasswd}")
-    assert result.returncode != 0
+    users = hosts["server"].file(htpasswd).content_string.replace("ci:", "somebody:")
+    with replaced(hosts["server"], htpasswd, users, then=f"touch {htpasswd}"):  # the registry looks at its time
+        result = ansible.fails("playbooks/trust-registry.yml", "--limit", "debian12")
     assert "registry_client_logins: root cannot log in as ci with skopeo: " in result.stdout
-    assert changes(ansible("playbooks/trust-registry.yml", "--limit", "debian12")) == 0
+    assert ansible.succeeds("playbooks/trust-registry.yml", "--limit", "debian12").changes == 0
 
 
 def test_credential_helper_of_podman_is_used(hosts, ansible):
     """One that the user has set for this registry, and one for all registries."""
     client = hosts["debian12"]
-    write(client, "/usr/local/bin/docker-credential-test", CREDENTIAL_HELPER)
-    client.check_output("chmod 0755 /usr/local/bin/docker-credential-test")
-    settings = client.file("/etc/containers/registries.conf").content_string
+    settings = "/etc/containers/registries.conf"
     auth = "/root/.config/containers/auth.json"
-    before = client.file(auth).content_string
     dev = client.check_output("getent passwd dev | cut -d: -f6")
-    dev_before = client.file(f"{dev}/.config/containers/auth.json").content_string
-    for config, helpers in ((settings, {REGISTRY: "test"}), ('credential-helpers = ["test"]\n' + settings, {})):
-        write(client, "/etc/containers/registries.conf", config)
-        write(client, auth, json.dumps({"auths": {"other.test": {"auth": "b3RoZXI6b3RoZXI="}}, "credHelpers": helpers}))
-        result = ansible("playbooks/trust-registry.yml", "--limit", "debian12")
-        assert result.returncode == 0, result.stdout
-        after = json.loads(client.file(auth).content_string)
-        assert after["auths"] == {"other.test": {"auth": "b3RoZXI6b3RoZXI="}}
-        assert json.loads(client.file("/root/store.json").content_string)["Username"] == "ci"
-        client.check_output("mv /root/store.json /root/store")
-    client.check_output("mv /root/store /root/store.json")
-    assert changes(ansible("playbooks/trust-registry.yml", "--limit", "debian12")) == 0
-    write(client, "/etc/containers/registries.conf", settings)
-    write(client, auth, before)
-    write(client, f"{dev}/.config/containers/auth.json", dev_before)
+    before = client.file(settings).content_string
+    put(client, "docker-credential-test.sh", "/usr/local/bin/docker-credential-test", mode="0755")
+    with put_back(client, settings, auth, f"{dev}/.config/containers/auth.json"):
+        for config, helpers in ((before, {REGISTRY: "test"}), ('credential-helpers = ["test"]\n' + before, {})):
+            write(client, settings, config)
+            logins = {"auths": {"other.test": {"auth": "b3RoZXI6b3RoZXI="}}, "credHelpers": helpers}
+            write(client, auth, json.dumps(logins))
+            ansible.succeeds("playbooks/trust-registry.yml", "--limit", "debian12")
+            after = json.loads(client.file(auth).content_string)
+            assert after["auths"] == {"other.test": {"auth": "b3RoZXI6b3RoZXI="}}
+            assert json.loads(client.file("/root/store.json").content_string)["Username"] == "ci"
+            client.check_output("mv /root/store.json /root/store")
+        client.check_output("mv /root/store /root/store.json")
+        assert ansible.succeeds("playbooks/trust-registry.yml", "--limit", "debian12").changes == 0
     client.check_output(f"rm /usr/local/bin/docker-credential-test /root/store.json {dev}/store.json")
 
 
@@ -319,19 +273,18 @@ def test_tool_that_is_no_longer_in_the_list_loses_trust(hosts, ansible):
     """And one that is not there yet gets it ahead."""
     client = hosts["testing"]
     tools = {"wharf_client_tools": ["docker", "containerd"], "wharf_registry_logins": []}
-    result = ansible("playbooks/trust-registry.yml", "--limit", "testing", "-e", json.dumps(tools))
-    assert result.returncode == 0, result.stdout
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", "testing", **tools)
     assert not client.file("/etc/containers/certs.d").exists
     assert client.file(f"/etc/containerd/certs.d/{CA_FILE}").exists
     assert "# BEGIN wharf" in client.file("/etc/containerd/config.toml").content_string
     assert client.file(f"/etc/docker/certs.d/{CA_FILE}").exists
     tools["wharf_client_tools"] = ["skopeo"]
-    assert ansible("playbooks/trust-registry.yml", "--limit", "node13", "-e", json.dumps(tools)).returncode == 0
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", "node13", **tools)
     assert hosts["node13"].file(f"/etc/containers/certs.d/{CA_FILE}").exists
     assert not hosts["node13"].file("/etc/containerd/certs.d").exists
     assert "wharf" not in hosts["node13"].file("/etc/containerd/config.toml").content_string
 
-    assert ansible("playbooks/trust-registry.yml", "--limit", "testing,node13").returncode == 0
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", "testing,node13")
     assert not client.file("/etc/containerd/certs.d").exists
     assert "# BEGIN wharf" not in client.file("/etc/containerd/config.toml").content_string
     assert not hosts["node13"].file("/etc/containers/certs.d").exists
@@ -350,7 +303,7 @@ def test_directory_that_somebody_chose_for_containerd_is_used(hosts, ansible, pa
     table = '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/srv/registries"\n'
     write(node, "/etc/containerd/config.toml", bare + table)
     node.check_output("systemctl restart containerd")
-    assert ansible("playbooks/trust-registry.yml", "--limit", "nodetesting").returncode == 0
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", "nodetesting")
     assert node.file("/etc/containerd/config.toml").content_string == bare + table
     assert node.file(f"/srv/registries/{CA_FILE}").exists
     assert not node.file(f"/etc/containerd/certs.d/{REGISTRY}").exists
@@ -358,7 +311,7 @@ def test_directory_that_somebody_chose_for_containerd_is_used(hosts, ansible, pa
 
     write(node, "/etc/containerd/config.toml", bare)
     node.check_output("systemctl restart containerd; rm -r /srv/registries")
-    assert ansible("playbooks/trust-registry.yml", "--limit", "nodetesting").returncode == 0
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", "nodetesting")
     assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
 
 
@@ -372,106 +325,97 @@ def refusals(result) -> dict[str, str]:
 
 def test_files_of_others_that_hide_ours_are_named_and_left_alone(hosts, ansible):
     places = {"nodetesting": "/etc/containerd", "debian13": "/etc/docker"}
-    for name, place in places.items():
-        directory = f"{place}/certs.d/{REGISTRY}"
-        hosts[name].check_output(
-            f"mkdir -p {directory}; echo 'server = \"https://other.test\"' >{directory}/hosts.toml"
+    with ExitStack() as stack:
+        for name, place in places.items():
+            file = f"{place}/certs.d/{REGISTRY}/hosts.toml"
+            stack.enter_context(put_back(hosts[name], file))
+            hosts[name].check_output(
+                f"mkdir -p {file.rpartition('/')[0]}; echo 'server = \"https://other.test\"' >{file}"
+            )
+        seen = {name: snapshot(hosts[name]) for name in places}
+        refused = refusals(ansible("playbooks/trust-registry.yml", "--limit", "nodetesting,debian13"))
+        assert "hosts.toml is not Wharf's, and containerd reads it instead" in refused["nodetesting"]
+        assert (
+            "hosts.toml is not Wharf's, and an engine with the containerd image store reads it" in refused["debian13"]
         )
-    seen = {name: snapshot(hosts[name]) for name in places}
-    refused = refusals(ansible("playbooks/trust-registry.yml", "--limit", "nodetesting,debian13"))
-    assert "hosts.toml is not Wharf's, and containerd reads it instead" in refused["nodetesting"]
-    assert "hosts.toml is not Wharf's, and an engine with the containerd image store reads it" in refused["debian13"]
-    assert {name: snapshot(hosts[name]) for name in places} == seen
-    for name, place in places.items():
-        hosts[name].check_output(f"rm {place}/certs.d/{REGISTRY}/hosts.toml")
+        assert {name: snapshot(hosts[name]) for name in places} == seen
 
 
 def test_what_a_client_cannot_have_is_refused_before_anything_changes(hosts, ansible):
     """A containerd that was configured otherwise, and a system user that does not exist."""
     node = hosts["node13"]
-    before = node.file("/etc/containerd/config.toml").content_string
     mirrors = (
         '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]\n  endpoint = ["https://mirror.test"]\n'
     )
-    write(node, "/etc/containerd/config.toml", without_our_block(node) + mirrors)
-    seen = {name: snapshot(hosts[name]) for name in ("server", "debian12", "node13")}
-    facts = {"wharf_registry_logins": [{"user": "nobody-here", "name": "ci"}], "wharf_registry_port": 5005}
-    refused = refusals(ansible("site.yml", "-e", json.dumps(facts)))
-    assert "has registry.mirrors or registry.configs, which do not go with config_path" in refused["node13"]
-    assert "registry_client_logins: there is no system user 'nobody-here' on this host" in refused["debian12"]
-    assert {name: snapshot(hosts[name]) for name in seen} == seen
-    write(node, "/etc/containerd/config.toml", before)
+    with replaced(node, "/etc/containerd/config.toml", without_our_block(node) + mirrors):
+        seen = {name: snapshot(hosts[name]) for name in ("server", "debian12", "node13")}
+        wrong = {"wharf_registry_logins": [{"user": "nobody-here", "name": "ci"}], "wharf_registry_port": 5005}
+        refused = refusals(ansible("site.yml", **wrong))
+        assert "has registry.mirrors or registry.configs, which do not go with config_path" in refused["node13"]
+        assert "registry_client_logins: there is no system user 'nobody-here' on this host" in refused["debian12"]
+        assert {name: snapshot(hosts[name]) for name in seen} == seen
 
 
 def test_login_without_a_program_for_it_is_named(hosts, ansible):
     tools = {"wharf_client_tools": ["docker", "podman"], "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
-    result = ansible("playbooks/trust-registry.yml", "--limit", "node13", "-e", json.dumps(tools))
-    assert result.returncode != 0
+    result = ansible.fails("playbooks/trust-registry.yml", "--limit", "node13", **tools)
     assert "a login with docker needs the command docker" in result.stdout
     assert "a login with podman needs podman, buildah or skopeo" in result.stdout
 
 
 def test_diagnosis_finds_all_well(ansible):
-    result = ansible("playbooks/diagnose-registry.yml")
-    assert result.returncode == 0, result.stdout
-    assert result.stdout.count("all is well") >= 2 * 6  # a line and a row for each
+    assert_all_is_well(ansible, 6)
 
 
 def test_diagnosis_finds_logins_that_are_missing(hosts, ansible):
     """On a machine with podman alone, and of a user who may not use the engine."""
     missing = {"debian12": "root", "debian13": "dev"}
-    for name, user in missing.items():
-        hosts[name].check_output(f"cd ~{user}/.config/containers; mv auth.json auth.json.away")
-    result = ansible("playbooks/diagnose-registry.yml", "--limit", ",".join(missing))
-    for name, user in missing.items():
-        hosts[name].check_output(f"cd ~{user}/.config/containers; mv auth.json.away auth.json")
-    assert result.returncode != 0
+    with ExitStack() as stack:
+        for name, user in missing.items():
+            file = f"~{user}/.config/containers/auth.json"
+            stack.enter_context(broken(hosts[name], f"mv {file} {file}.away", f"mv {file}.away {file}"))
+        result = ansible.fails("playbooks/diagnose-registry.yml", "--limit", ",".join(missing))
     for name, user in missing.items():
         line = re.search(rf"ok: \[{name}\] => msg: (.*?) (?:ok: \[|TASK \[)", result.stdout)
         assert f"the system user {user} is not logged in" in line[1]
 
 
 def test_check_mode_on_finished_hosts_finds_nothing_to_do(ansible):
-    result = ansible("site.yml", "--check", "--diff")
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds("site.yml", "--check", "--diff")
     assert "changed: [" not in result.stdout
 
 
 def test_plain_http_instead_and_back(hosts, ansible):
     """Every tool changes over to plain HTTP, and nothing of the CA is left; and the other way round."""
-    facts = {
+    plain = {
         "wharf_registry_trust": "insecure",
         "wharf_registry_anonymous": True,
         "wharf_registry_users": [],
         "wharf_registry_logins": [],
         "wharf_client_system_store": False,
     }
-    plain = ["-e", json.dumps(facts)]
-    result = ansible("playbooks/trust-registry.yml", "--check", "--limit", "debian13", *plain)
+    result = ansible("playbooks/trust-registry.yml", "--check", "--limit", "debian13", **plain)
     assert "The engine would be reloaded for insecure-registries" in result.stdout
-    result = ansible("playbooks/deploy-registry.yml", *plain)
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds("playbooks/deploy-registry.yml", **plain)
     assert PLAIN in hosts["debian13"].run(f"docker pull {IMAGE}").stderr
     assert PLAIN in as_user(hosts["debian12"], "dev", f"podman pull {IMAGE}").stderr
     assert PLAIN in cri_pull(hosts["node13"], IMAGE, None)
 
-    result = ansible("playbooks/trust-registry.yml", *plain)
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds("playbooks/trust-registry.yml", **plain)
     for name in CLIENTS:
         assert hosts[name].check_output("find /etc /usr/local -name 'wharf*.crt'") == ""
     for name in DOCKER:
-        assert as_user(hosts[name], "root", moves("docker")).rc == 0
+        assert moves(hosts[name], "root", "docker").rc == 0
     for tool in ("podman", "buildah", "skopeo"):
-        result = as_user(hosts["debian12"], "dev", moves(tool))
+        result = moves(hosts["debian12"], "dev", tool)
         assert result.rc == 0, result.stderr
     for name in NODES:
         assert ctr_pull(hosts[name], None).rc == 0
         assert "grpc-status: 0" in cri_pull(hosts[name], IMAGE, None)
     # Asked again, they have nothing to do.
-    assert changes(ansible("playbooks/trust-registry.yml", *plain)) == 0
+    assert ansible.succeeds("playbooks/trust-registry.yml", **plain).changes == 0
 
-    result = ansible("site.yml", "--tags", "deploy,trust")
-    assert result.returncode == 0, result.stdout
+    result = ansible.succeeds("site.yml", "--tags", "deploy,trust")
     places = "/etc/docker /etc/containers/registries.conf.d /etc/containerd"
     for name in CLIENTS:
         assert hosts[name].run(f"grep -rlE 'insecure-registries|insecure = true|http:' {places}").stdout == ""
