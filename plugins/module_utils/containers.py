@@ -174,8 +174,13 @@ def uninterrupted() -> Iterator[None]:
     What the engine was asked for comes all the same; a container that it makes after this program has cleaned up would
     be left for ever.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    held: list[int] = []
+    # Handlers, and no mask of signals: that is a thread's, and the command that is started would inherit it.
+    before = {number: signal.signal(number, lambda got, _frame: held.append(got)) for number in STOPPING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held:
+            signal.raise_signal(number)
