@@ -244,18 +244,19 @@ class Contents:
         """Read and compare a blob, unless it is too large, or elsewhere, in an object store."""
         if size > self.left:
             return
-        self.part, left = f"layer {digest}", self.left
+        self.part, length = f"layer {digest}", 0
         try:
             for part in self.client.blob(self.repository, digest):
-                self.left -= len(part)
+                length += len(part)
         except api.StatusError as error:
             if error.status not in (302, 303, 307):
                 raise
         except (api.DigestError, api.NoResponseError) as error:
-            if size and self.left == left and not isinstance(error.__cause__, socket.timeout):
+            if size and not length and not isinstance(error.__cause__, socket.timeout):
                 # The registry still knows the size, but the content is gone.
                 raise BrokenError("blob_missing", image=self.image, what=self.part) from error
             raise
+        self.left -= length
 
 
 class Links:
