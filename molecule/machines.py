@@ -137,12 +137,13 @@ def docker_that(host: Host, case: str) -> Iterator[str]:
     It cuts a program off at a step, or holds it there: the case, of a shell's `case "$*" in`, may call docker by
     `real "$@"`, and `kill -9 $PPID` kills who called.
     """
-    host.check_output("mkdir -p /tmp/path")
-    write(host, "/tmp/path/docker", source("docker-that.sh").replace("# CASE", case), mode="0755")
+    path = "/run/wharf-test-path"  # /tmp is noexec
+    host.check_output(f"mkdir -p {path}")
+    write(host, f"{path}/docker", source("docker-that.sh").replace("# CASE", case), mode="0755")
     try:
-        yield "PATH=/tmp/path:$PATH"
+        yield f"PATH={path}:$PATH"
     finally:
-        host.check_output("rm -r /tmp/path")
+        host.check_output(f"rm -r {path}")
 
 
 # What the role docker_engine writes.

@@ -37,10 +37,8 @@ def test_login_is_the_users_own(hosts):
 def test_what_everybody_must_read_is_readable_although_roots_umask_is_strict(hosts):
     assert hosts["client1"].check_output("echo lab | runuser -l ops -c 'sudo -S sh -c umask'").endswith("0027")
     for name, path in (
-        ("client1", "/etc/docker"),
         ("client1", "/etc/docker/daemon.json"),
-        ("client1", f"/etc/docker/certs.d/{REGISTRY}/ca.crt"),
-        ("server", "/etc/wharf/tls/ca.crt"),
+        ("client2", f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"),
     ):
         hosts[name].check_output(f"runuser -u nobody -- test -r {path}")
 
