@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from ansible_collections.wharf.registry.plugins.plugin_utils.backups import backup_lines
 
 DOCUMENTATION = r"""
@@ -38,6 +35,5 @@ _value:
 class FilterModule:
     """What Ansible looks for."""
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by its name."""
+    def filters(self) -> dict[str, object]:
         return {"backup_lines": backup_lines}

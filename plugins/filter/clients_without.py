@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from ansible_collections.wharf.registry.plugins.plugin_utils.rotation import clients_without
 
 DOCUMENTATION = r"""
@@ -31,6 +28,5 @@ _value: {description: The pattern., type: str}
 class FilterModule:
     """What Ansible looks for."""
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by its name."""
+    def filters(self) -> dict[str, object]:
         return {"clients_without": clients_without}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import image_problems
 
 DOCUMENTATION = r"""
@@ -36,6 +33,5 @@ _value:
 class FilterModule:
     """What Ansible looks for."""
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by its name."""
+    def filters(self) -> dict[str, object]:
         return {"image_problems": image_problems}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import logins_with_passwords
 
 DOCUMENTATION = r"""
@@ -37,6 +34,5 @@ _value: {description: "The logins, each with C(user), C(name) and C(password).",
 class FilterModule:
     """What Ansible looks for."""
 
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return the filter by its name."""
+    def filters(self) -> dict[str, object]:
         return {"logins": logins_with_passwords}
