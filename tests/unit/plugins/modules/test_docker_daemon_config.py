@@ -68,11 +68,17 @@ while True:
 # Runs the module with its files in a directory, and kills it before the n-th change, where n is not 0: a file replaced,
 # a file removed or a signal sent.
 RUN = """
-import os, runpy, signal, sys
+import os, runpy, shutil, signal, sys
+from ansible.module_utils import basic
 from ansible_collections.wharf.registry.plugins.module_utils import daemon_json, engine
 path, home, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 daemon_json.PATH, daemon_json.LEDGER = home + "/etc/docker/daemon.json", home + "/var/ledger"
 engine.PID_FILE, engine.RELOAD_TIMEOUT = home + "/docker.pid", 1
+def found(arg, opt_dirs=None):
+    if path := shutil.which(arg):
+        return path
+    raise ValueError(arg)
+basic.get_bin_path = found  # Ansible's own looks into /usr/sbin as well, where this machine has its engine
 def counted(function):
     def call(*arguments, **keywords):
         global left
@@ -143,7 +149,6 @@ class Sandbox:
         done = subprocess.run(
             [sys.executable, "-c", RUN, MODULE, self.home, str(killed_at)],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            # Without this machine's own engine.
             env={**os.environ, "PATH": str(self.bin), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
