@@ -10,7 +10,7 @@ import tempfile
 from typing import Any
 
 from .errors import WharfError
-from .files import Changes, Entry, make_directories, read_entry
+from .files import Changes, Entry, read_entry
 from .processes import has, must_run, run
 
 TOOLS = ("docker", "podman", "buildah", "skopeo", "containerd")
@@ -294,7 +294,7 @@ class Trust:
         if after == before:
             return
         if after and not self.check_mode:
-            make_directories(os.path.dirname(CONTAINERD_FILE))
+            os.makedirs(os.path.dirname(CONTAINERD_FILE), exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=os.path.dirname(CONTAINERD_FILE), suffix=".toml") as file:
                 file.write(after.content or b"")
                 file.flush()

@@ -22,7 +22,7 @@ from typing import Any
 from . import engine as engines
 from .engine import Engine, ReloadWatch, describe
 from .errors import WharfError
-from .files import make_directories, write_atomic
+from .files import write_atomic
 
 PATH = "/etc/docker/daemon.json"
 DATA_ROOT = "/var/lib/docker"
@@ -403,7 +403,7 @@ def _write(path: str, text: str | None, mode: int) -> None:
             facts = os.stat(path)
             write_atomic(path, content, facts.st_mode & 0o7777, facts.st_uid, facts.st_gid)
         else:
-            make_directories(os.path.dirname(path))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomic(path, content, mode, os.geteuid(), os.getegid())
     except OSError as error:
         raise WharfError(f"{path} cannot be written: {error.strerror}.") from error

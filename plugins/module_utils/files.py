@@ -21,15 +21,6 @@ class Entry(NamedTuple):
     content: bytes | None  # of a file; where a link leads; None for a directory
 
 
-def make_directories(path: str) -> None:
-    """Create a directory and those above it that are missing, open to everybody also where root's umask is stricter."""
-    umask = os.umask(0o022)
-    try:
-        os.makedirs(path, exist_ok=True)
-    finally:
-        os.umask(umask)
-
-
 def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
     """Replace a file as a whole: whoever reads it sees the old content or the new one, also after a power loss.
 
@@ -118,11 +109,11 @@ class Changes:
         if wanted is None:
             os.unlink(path)
         elif wanted.content is None:
-            make_directories(path)
+            os.makedirs(path, exist_ok=True)
             os.chown(path, wanted.uid, wanted.gid)
             os.chmod(path, wanted.mode)
         else:
-            make_directories(os.path.dirname(path))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomic(path, wanted.content, wanted.mode, wanted.uid, wanted.gid)
         return True
 

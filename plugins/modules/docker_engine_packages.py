@@ -82,7 +82,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.engine_packages imp
     run,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.files import make_directories, write_atomic
+from ansible_collections.wharf.registry.plugins.module_utils.files import write_atomic
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = "#!/bin/sh\n# wharf\nexit 101\n"
@@ -92,7 +92,7 @@ LOCK_WAIT = 300  # seconds: an unattended upgrade may be at work
 def write(path: str, text: str) -> None:
     """Write a file, with the directories above it; without text, remove it."""
     if text:
-        make_directories(os.path.dirname(path))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomic(path, text.encode())
     else:
         Path(path).unlink(missing_ok=True)

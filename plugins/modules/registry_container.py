@@ -193,6 +193,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    os.umask(0o022)
     p = module.params
     run = Run(p["registry"], module.check_mode)
     try:
