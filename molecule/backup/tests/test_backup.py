@@ -407,9 +407,9 @@ def test_interrupted_restore_leaves_the_old_registry(hosts, ansible, one):
     server = hosts["server"]
     restoring = "wharf restore --confirm registry.wharf.test"
     server.check_output(in_background(restoring))
-    wait_until(server, f"[ -d {DATA}/.restoring ]", 30)
-    time.sleep(1)
-    server.check_output("pkill -KILL -f '[/]sbin/wharf restore'; pkill -KILL restic")
+    wait_until(server, f'[ -n "$(ls -A {DATA}/.restoring 2>/dev/null)" ]', 60, every=0.02)
+    server.check_output("pkill -KILL -f '[/]sbin/wharf restore'")
+    wait_until(server, "! pgrep -x restic", 30)
     assert server.file(f"{DATA}/.restoring").exists
     pull(hosts["client2"], *one)
 
