@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sysconfig
+from pathlib import Path
 
 from clients import REGISTRY, make_image, pull, push
 from machines import PROJECT
@@ -84,6 +86,54 @@ def test_role_of_the_installed_collection_serves_by_its_full_name(tmp_path):
         result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout + result.stderr
     assert "wharf.registry.docker_engine" in result.stdout
+
+
+def test_awx_runs_it(tmp_path):
+    """As AWX does: by ansible-runner, the credentials apart from the inventory, the answers of a survey as variables.
+
+    What is imitated: AWX itself, and the execution environment, which is this controller. The environment's variables
+    are those that AWX sets.
+    """
+    told = subprocess.run(["ansible-inventory", "-i", INVENTORY, "--list"], capture_output=True, text=True, check=True)
+    known = json.loads(told.stdout)["_meta"]["hostvars"]
+    credentials = ("ansible_become_pass", "ansible_private_key_file", "ansible_ssh_common_args")
+    key = known["server"]["ansible_private_key_file"]
+    groups = {"registry_servers": ["server"], "registry_clients": ["client1", "client2"]}
+    inventory = {
+        group: {"hosts": {host: {k: v for k, v in known[host].items() if k not in credentials} for host in hosts}}
+        for group, hosts in groups.items()
+    }
+    for path, content in {
+        "inventory/hosts.yml": json.dumps(inventory),
+        "env/ssh_key": Path(key).read_text(),
+        "env/passwords": json.dumps({"BECOME password.*:\\s*?$": known["server"]["ansible_become_pass"]}),
+        "env/cmdline": "--ask-become-pass",
+        "env/extravars": json.dumps({"wharf_diagnose_image": ""}),
+        "env/settings": json.dumps({"suppress_ansible_output": True}),
+        "env/envvars": json.dumps({
+            "ANSIBLE_COLLECTIONS_PATH": f"{tmp_path}/requirements_collections:.:{sysconfig.get_path('purelib')}",
+            "ANSIBLE_HOST_KEY_CHECKING": "False",
+            "ANSIBLE_FORCE_COLOR": "True",
+        }),
+    }.items():  # fmt: skip
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(content)
+    (tmp_path / "env/ssh_key").chmod(0o600)
+    (tmp_path / "project").symlink_to(PROJECT)
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    for playbook in ("site.yml", "playbooks/diagnose-registry.yml"):
+        command = ["ansible-runner", "run", tmp_path, "--playbook", playbook, "--ident", "job"]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        events = [json.loads(file.read_text()) for file in (tmp_path / "artifacts/job/job_events").glob("*.json")]
+        said = "".join(event["stdout"] for event in events)
+        assert result.returncode == 0, result.stderr + said
+        [summary] = [event["event_data"] for event in events if event["event"] == "playbook_on_stats"]
+        assert summary["changed"] == {}, said
+        assert summary["ok"].keys() >= set(known) - {"alone"}
+        kept = subprocess.run(["grep", "-rlF", "not-a-secret-0123456789", tmp_path / "artifacts"])
+        assert kept.returncode == 1, "a password is in what AWX would keep"
+        shutil.rmtree(tmp_path / "artifacts")
 
 
 def test_memory_limit_of_a_container(hosts):
