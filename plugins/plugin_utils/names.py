@@ -11,6 +11,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.values import absen
 
 NAME_EXAMPLE = "registry.example.com"
 _NAME = re.compile(DOMAIN)
+_TAKEN = {22: "SSH", 2375: "Docker's own API", 2376: "Docker's own API", 2377: "Docker's swarm mode"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PORT = re.compile(r"(\[.*\]|[^:]*)(:[^:]*)")
 
@@ -29,8 +30,8 @@ def name_problems(value: object, variable: str) -> list[str]:
     return _host_problems(value, variable, "")
 
 
-def alias_problems(aliases: Sequence[object] | None, variable: str) -> list[str]:
-    """Judge the further names and addresses that the certificate must match."""
+def alias_problems(aliases: Sequence[object] | None, variable: str, name: object = "") -> list[str]:
+    """Judge the further names and addresses that the certificate must match, beside the registry's name."""
     problems = []
     for position, alias in enumerate(aliases or [], start=1):
         where = f"item {position}, "
@@ -39,6 +40,8 @@ def alias_problems(aliases: Sequence[object] | None, variable: str) -> list[str]
             problems.append(f"{variable}: {where}{shown(alias)} is not a name: {use}")
         elif alias.startswith("[") and _is_ipv6(alias.strip("[]")):
             problems.append(f"{variable}: {where}{shown(alias)} has brackets: use {shown(alias.strip('[]'))}")
+        elif alias == name:
+            problems.append(f"{variable}: {where}{shown(alias)} is the registry's name already: take it out")
         elif not _is_ipv6(alias):
             problems += _host_problems(alias, variable, where)
     return problems
@@ -61,6 +64,8 @@ def previous_name_problems(names: Sequence[str], variable: str, name: str, port:
 
 def port_problems(value: object, variable: str) -> list[str]:
     """Judge a TCP port: a number, or its digits as text. Null means the default and is good."""
+    if value is not None and whole_number(value) in _TAKEN:
+        return [f"{variable}: {value} is the port of {_TAKEN[whole_number(value)]}: use another, such as 5000"]
     if value is None or 1 <= whole_number(value) <= 65535:
         return []
     return [f"{variable}: {shown(value)} is not a TCP port: use a number from 1 to 65535"]
@@ -133,6 +138,8 @@ def _fault(name: str) -> str | None:
         return f"has an empty part, or a part with a hyphen at its start or end: use a name such as {NAME_EXAMPLE}"
     if len(name) > 253:
         return f"has {len(name)} characters: use a name of at most 253"
+    if re.fullmatch(r"(.+\.)?docker\.(io|com)", name):
+        return "is a name of Docker Hub, whose images no host could pull any more: use a name of your own"
     longest = max(map(len, name.split(".")))
     return f"has a part of {longest} characters: use at most 63 between two dots" if longest > 63 else None
 

@@ -14,7 +14,12 @@ def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> lis
         rules: mappings with the keys repositories, keep_newest, keep_tags and older_than, of the right types.
         variable: the variable that holds them, for the messages.
     """
-    return [
+    everything = next((number for number, rule in enumerate(rules, 1) if rule.get("repositories") in (".*", ".+")), 0)
+    never = [
+        f"{variable}: rule {number} is never used, because rule {everything} names every repository: put it before that"
+        for number in range(everything + 1, len(rules) + 1 if everything else 0)
+    ]
+    return never + [
         f"{variable}: rule {number} {problem}"
         for number, rule in enumerate(rules, start=1)
         for problem in _problems({key: value for key, value in rule.items() if value is not None})

@@ -65,12 +65,18 @@ def shown(value: object) -> str:
         return quoted(value, 80)
     if value is None or isinstance(value, (bool, int, float)):
         return json.dumps(value)
-    return "a mapping" if isinstance(value, Mapping) else "a list"
+    return kind(value)
 
 
-def listed(words: Sequence[str]) -> str:
+def kind(value: object) -> str:
+    """Return what a value is, without what it says: it could be a secret."""
+    kinds = {str: "text", bool: "a boolean", (int, float): "a number", Mapping: "a mapping", (list, tuple): "a list"}
+    return next((name for types, name in kinds.items() if isinstance(value, types)), f"a {type(value).__name__}")
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
     """Return words as a person lists them: ``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def absent(value: object) -> bool:
