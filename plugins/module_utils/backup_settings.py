@@ -83,7 +83,7 @@ def _repository_problems(value: str, host: str, data: str, prefix: str) -> Itera
     elif _CONTROL.search(value) or value != value.strip():
         yield f"{shown} is no place for a backup: {use}"
     elif host and (not value.startswith("/") or ".." in value.split("/") or " " in value or not value.strip("/")):
-        yield f"{shown} must be an absolute path without spaces, the directory on {prefix}host"
+        yield f"{shown} is not an absolute path without spaces: use one, the directory on {prefix}host"
     elif _SYSTEM.fullmatch(value):
         yield f"{shown} is a directory of the system: {use}"
     elif value.startswith(_LOST):

@@ -31,6 +31,9 @@ OF_CLIENTS = (
 )
 # What only one source of the engine reads.
 _OF_DOCKER_CE = ("channel", "repository_url", "repository_key_fingerprint")
+_NUMBER = re.compile(
+    r"^[ \t]*(\w+):[ \t]+(0[0-7]+|0x[0-9a-f]+|[1-9][0-9]*(?::[0-5]?[0-9])+)[ \t]*(?:#.*)?$", re.MULTILINE
+)
 Variables = Mapping[str, Mapping[str, Any]]
 JUDGES = {
     "wharf_": settings.problems_of,
@@ -61,7 +64,7 @@ def settings_problems(
     problems += _in_vain(given, servers, clients)
     problems += _misnamed({host: variables[host] for host in in_run})
     problems += _reachability_problems(variables, given, servers[0], clients)
-    return problems + [*_file_problems(variables, groups)]
+    return [*problems, *_file_problems(variables, groups), *dict.fromkeys(_misread_numbers(variables))]
 
 
 def clear_vaults(hostvars: Variables, hosts: Sequence[str]) -> list[str]:
@@ -270,6 +273,20 @@ def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) ->
             right = next((host for host in variables if host.split(".")[0] == stem.split(".")[0] and host != stem), "")
             if stem not in (groups.get("all") or []) and right:
                 yield f"{file}: is read for no host, because none has this name: rename it after {right}"
+
+
+def _misread_numbers(variables: Variables) -> Iterator[str]:
+    """Yield whole numbers that YAML reads as others than people do: 05000 is octal, 5:00 counts in sixties."""
+    options = {**specification(settings.ROLE), **specification(engine_variables.ROLE)}
+    for directory in _inventories(variables):
+        for pattern in ("*", "group_vars/**/*", "host_vars/**/*"):
+            for file in sorted(directory.glob(pattern)):
+                if file.suffix in ("", ".yml", ".yaml") and file.is_file() and file.stat().st_size < 1_000_000:
+                    for name, text in _NUMBER.findall(file.read_text("utf-8", errors="replace")):
+                        if options.get(name, {}).get("type") == "int":
+                            value, how = yaml.safe_load(text), "in sixties" if ":" in text else "octal"
+                            how, right = ("hexadecimal", value) if "x" in text else (how, int(text.replace(":", "")))
+                            yield f"{name}: {text} is {value} to YAML ({how}): write {right}"
 
 
 def _inventories(variables: Variables) -> list[Path]:

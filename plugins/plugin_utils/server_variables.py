@@ -12,7 +12,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
 ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup")
 _DRIVERS = ("filesystem", "s3", "azure", "gcs", "swift", "oss", "inmemory", "middleware")
-_SIZE = re.compile(r"([1-9][0-9]*)([kmg])")
+_SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
 _SMALLEST = 6 * 1024**2  # moby, daemon/daemon_unix.go: linuxMinMemory
 
 
@@ -49,16 +49,13 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
 
 
 def memory_problems(value: object) -> list[str]:
-    """Judge a memory limit, such as 512m; empty or null means none."""
+    """Judge a memory limit, such as 512m; empty, null or 0 mean none."""
     variable, use = "registry_server_memory_limit", "use a whole number followed by k, m or g, such as 512m"
-    if value in (None, ""):
-        return []
-    match = _SIZE.fullmatch(str(value))
+    match = _SIZE.fullmatch(str(value or 0))
     if not match:
         return [f"{variable}: {shown(value)} is not a size: {use}, or nothing at all for no limit"]
-    if int(match[1]) * 1024 ** ("kmg".index(match[2]) + 1) < _SMALLEST:
-        return [f"{variable}: {shown(value)} is less than Docker takes, 6m: {use}"]
-    return []
+    size = int(match[1]) * 1024 ** " kmg".index(match[2].lower() or " ")
+    return [f"{variable}: {shown(value)} is less than Docker takes, 6m: {use}"] if 0 < size < _SMALLEST else []
 
 
 def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:

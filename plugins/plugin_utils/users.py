@@ -121,8 +121,8 @@ def _user_faults(user: Mapping[str, Any], cost: object) -> Iterator[str]:
 
 def _login_faults(login: Mapping[str, Any], names: Sequence[object] | None) -> Iterator[str]:
     user, name = login.get("user"), login.get("name")
-    if fault := system_user_fault(user):
-        yield f"has no system user of the client under user: {shown(user)} {fault}"
+    if system_user_fault(user):
+        yield "has no system user of the client under user: give its name, such as deploy"
     faults = list(_name_faults(name))
     yield from faults
     if not faults and names is not None and name not in names:
@@ -175,7 +175,7 @@ def _meant_otherwise(password: object, remedy: str) -> Iterator[str]:
     if _HASH.fullmatch(text):
         yield "has the hash of a password as its password: give the password itself, which Wharf hashes"
     elif _PUBLISHED.search(text):
-        yield f"has a password that an example shows to everybody: {remedy}"
+        yield f"has a password that an example shows to everybody: {remedy.replace('give one', 'give another')}"
     elif text != text.strip() and not CONTROL.search(text):
         yield "has white space around the password, which a client may cut off: use a password without"
 

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from jinja2 import Undefined
+
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -48,7 +50,12 @@ def plain(value: Any) -> Any:
 
     Ansible's containers template their items when they are read, and take its whole templar along when they are copied,
     as its validator does: for a host's settings that took 0.1 s of a processor.
+
+    Raises:
+        UndefinedError: something in it refers to what is not defined, or cannot be evaluated.
     """
+    if isinstance(value, Undefined):
+        str(value)  # raises what it stands for
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -51,7 +51,7 @@ def read(source: str, extra: Mapping[str, Any] | None = None) -> tuple[HostVars,
     loader = DataLoader()
     hosts = InventoryManager(loader=loader, sources=[source])
     variables = VariableManager(loader=loader, inventory=hosts)
-    variables.extra_vars.update(extra or {})
+    variables._extra_vars = dict(extra or {})
     hostvars = HostVars(hosts, variables, loader)
     variables._hostvars = hostvars
     return hostvars, hosts.get_groups_dict()
