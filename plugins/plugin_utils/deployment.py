@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import engine_variables, server_variables, settings
+from ansible_collections.wharf.registry.plugins.plugin_utils.programs import storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, near, specification
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, plain, problems_on_hosts, shown
 
@@ -62,9 +63,11 @@ def settings_problems(
     problems += _backup_host_problems(server.get("wharf_backup_host") or "", hostvars, servers)
     problems += _differences({host: given[host] for host in in_run}, servers[0])
     problems += _in_vain(given, servers, clients)
+    problems += _conflicts({host: given[host] for host in in_run}, servers[0])
     problems += _misnamed({host: variables[host] for host in in_run})
     problems += _reachability_problems(variables, given, servers[0], clients)
-    return [*problems, *_file_problems(variables, groups), *dict.fromkeys(_misread_numbers(variables))]
+    problems += [*_file_problems(variables, groups), *_misplaced(variables), *_misread_numbers(variables)]
+    return list(dict.fromkeys(problems))
 
 
 def clear_vaults(hostvars: Variables, hosts: Sequence[str]) -> list[str]:
@@ -90,7 +93,7 @@ def _given(variables: Mapping[str, Any], host: str, problems: list[tuple[str, st
                 given[name] = plain(variables[name])
             except Exception as error:  # Ansible's own, of several modules
                 reason = str(getattr(error, "message", error)).splitlines()[0].rstrip(".: ")
-                problems.append((f"{name}: cannot be evaluated ({reason}): define what it refers to", host))
+                problems.append((f"{name}: cannot be evaluated ({reason}): correct it, or what it refers to", host))
     return given
 
 
@@ -200,17 +203,22 @@ def _misnamed(variables: Variables) -> list[str]:
     """Return variables that are set in vain, because they have the name of another one."""
     found = []
     known = specification(settings.ROLE)
+    squeezed = {name.replace("_", ""): name for name in known}
     for host, own in variables.items():
         for name in own:
             start, _, rest = name.partition("_")
-            right = f"wharf_{rest.lower()}"
+            right = squeezed.get(re.sub("[_-]", "", name.lower()), "")
+            if not right and near(start.lower(), ["wharf"], 0.6):
+                right = f"wharf_{rest}"
             if name in _set_by_playbooks():
                 narrower = name.removesuffix("_extra")  # docker_engine_no_proxy_extra
                 source = narrower if narrower in specification("docker_engine") else _set_by_playbooks()[name]
-                found.append(
-                    (f"{name}: is set by the playbooks: {f'set {source}' if source else 'leave it out'}", host)
-                )
-            elif start != "wharf" and right in known and near(start.lower(), ["wharf"], 0.6):
+                line = f"{name}: is set by the playbooks: {f'set {source}' if source else 'leave it out'}"
+                found.append((line, host))
+            elif name == "wharf":
+                line = f"{name}: is unknown: set each setting by its own name, such as wharf_registry_name"
+                found.append((line, host))
+            elif right in known and start != "wharf":
                 found.append((f"{name}: is unknown, and nothing would read it: use {right}", host))
     return _by_host(found, list(variables))
 
@@ -233,9 +241,47 @@ def _reachability_problems(
             f"wharf_registry_address: {shown(given[strays[0]]['wharf_registry_address'])} is on each client the client"
             f" itself: use an address of {server}"
         )
+    for variable, host, value in [
+        ("wharf_registry_name", server, name),
+        *(("wharf_registry_address", host, str(given[host].get("wharf_registry_address") or "")) for host in remote),
+    ]:
+        owner = next((one for one in remote if value in (one, str(variables[one].get("ansible_host")))), "")
+        if owner:
+            yield f"{variable}: {shown(value)} is {owner}, a client: use a name or an address of the server, {server}"
     port = given[server].get("wharf_registry_port") or defaults(settings.ROLE)["wharf_registry_port"]
     if str(port) == str(variables[server].get("ansible_port")) != "22":
         yield f"wharf_registry_port: {port} is the port of SSH on {server} (ansible_port): use another, such as 5000"
+
+
+def _conflicts(given: Variables, server: str) -> Iterator[str]:
+    """Yield settings of the engine and of the registry that contradict each other."""
+    own = {**defaults(settings.ROLE), **{name: value for name, value in given[server].items() if value is not None}}
+    registry = f"{own['wharf_registry_name']}:{own['wharf_registry_port']}"
+    options = {host: one.get("docker_engine_options") for host, one in given.items()}
+    options = {host: one for host, one in options.items() if isinstance(one, Mapping)}
+    if own["wharf_registry_trust"] != "insecure":
+        open_to_all = [host for host, one in options.items() if registry in (one.get("insecure-registries") or [])]
+        if open_to_all:
+            yield (
+                f"docker_engine_options: insecure-registries holds the registry itself, {registry}, whose certificate"
+                f" nobody would check: take it out; wharf_registry_trust is {own['wharf_registry_trust']}"
+            )
+    root, data = str(options.get(server, {}).get("data-root") or ""), str(own["wharf_registry_data"])
+    if root.startswith("/") and data.startswith("/"):
+        one, two = f"{root.rstrip('/')}/", f"{data.rstrip('/')}/"
+        if one.startswith(two) or two.startswith(one):
+            yield (
+                f"wharf_registry_data: {shown(data)} and the engine's data-root, {shown(root)}, lie in each other: use"
+                " a directory beside that"
+            )
+    config = own.get("registry_server_config")
+    driver = storage_driver(config) if isinstance(config, Mapping) else "filesystem"
+    for name in ("wharf_garbage_schedule", "wharf_backup_schedule"):
+        if driver != "filesystem" and own[name]:
+            yield (
+                f"{name}: is {shown(own[name])}, but the images lie in storage.{driver} (registry_server_config), which"
+                " only files can be: leave it out, and use the store's own means"
+            )
 
 
 def _is_loopback(name: str) -> bool:
@@ -273,6 +319,26 @@ def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) ->
             right = next((host for host in variables if host.split(".")[0] == stem.split(".")[0] and host != stem), "")
             if stem not in (groups.get("all") or []) and right:
                 yield f"{file}: is read for no host, because none has this name: rename it after {right}"
+
+
+def _misplaced(variables: Variables) -> Iterator[str]:
+    """Yield variables that stand beside a group's vars in an inventory of YAML: Ansible reads none of them."""
+    for directory in _inventories(variables):
+        for file in sorted([*directory.glob("*.yml"), *directory.glob("*.yaml")]):
+            try:
+                groups = yaml.safe_load(file.read_text("utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):
+                continue
+            for group, name in _beside_vars(groups):
+                yield f"{name}: stands in the group {group} of {file.name} itself: put it under its vars"
+
+
+def _beside_vars(groups: Any) -> Iterator[tuple[str, str]]:
+    """Yield groups of an inventory with the variables that stand in them and not in their vars."""
+    for group, content in groups.items() if isinstance(groups, Mapping) else ():
+        if isinstance(content, Mapping) and content.keys() & {"hosts", "vars", "children"}:
+            yield from ((group, name) for name in content if str(name).startswith(PREFIXES))
+            yield from _beside_vars(content.get("children"))
 
 
 def _misread_numbers(variables: Variables) -> Iterator[str]:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.settings import unknown_problems
@@ -32,7 +33,7 @@ FORMS = {
         "no size: use a whole number followed by k, m or g, such as 10m",
     ),
     "docker_engine_repository_url": (
-        rf"https?://[^/\s]\S*|{LOGIN}",
+        rf"https?://(?!download\.docker\.com(?!/linux/))[^/\s]\S*|{LOGIN}",
         "no address: use that of a repository such as Docker's, https://download.docker.com/linux/debian",
     ),
     "docker_engine_restart_throttle": (
@@ -55,6 +56,12 @@ OPTION_TYPES = {
     int: (
         "max-concurrent-downloads max-concurrent-uploads max-download-attempts mtu oom-score-adjust shutdown-timeout"
     ),
+}
+NETWORK_OPTIONS: dict[str, Callable[[str], object]] = {
+    "dns": ipaddress.ip_address,
+    "bip": ipaddress.ip_interface,
+    "fixed-cidr": ipaddress.ip_interface,
+    "fixed-cidr-v6": ipaddress.ip_interface,
 }
 # What may stand in a file that systemd and a shell read alike, in single quotes.
 PROXY = re.compile(r"(https?|socks5)://([^\s'\"\\/?#@]+@)?(\[[0-9a-f:]+\]|[^\s'\"\\/?#@:]+)(:[0-9]{1,5})?/?", re.ASCII)
@@ -138,6 +145,18 @@ def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
                 yield f"registry-mirrors: {shown(item)} has no scheme: use an address such as https://mirror.example"
             if key == "insecure-registries" and "/" in re.sub("/[0-9]+$", "", str(item)):
                 yield f"insecure-registries: {shown(item)} is an address: use HOST:PORT or a network, without a scheme"
+    for key, form in NETWORK_OPTIONS.items():
+        values = options.get(key) or []
+        for value in values if isinstance(values, list) else [values]:
+            try:
+                form(str(value))
+            except ValueError:
+                yield (
+                    f"{key}: {shown(value)} is no {'address' if key == 'dns' else 'network'}: use one such as 10.9.0.1"
+                    + ("" if key == "dns" else "/24")
+                )
+    if not str(options.get("data-root") or "/").startswith("/"):
+        yield f"data-root: {shown(options['data-root'])} is not an absolute path: use one such as /srv/docker"
     log_options = options.get("log-opts")
     for name, value in log_options.items() if isinstance(log_options, Mapping) else ():
         if not isinstance(value, str):

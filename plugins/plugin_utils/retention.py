@@ -7,6 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
+# A * that repeats one letter is hardly meant.
+_AS_IN_A_SHELL = re.compile(r"(?<=(?<!\\)[A-Za-z0-9/_-])\*")
+
+
 def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> list[str]:
     """Return a line for each mistake in the rules.
 
@@ -30,8 +34,14 @@ def _problems(rule: Mapping[str, Any]) -> Iterator[str]:
     for key in ("repositories", "keep_tags"):
         if rule.get(key) == "":
             yield f"has an empty {key}: use a regular expression, such as v[0-9.]+"
+        text = rule.get(key, "")
+        if _AS_IN_A_SHELL.search(text) and not re.search(r"\[[^]]*$", text.partition("*")[0]):
+            right = _AS_IN_A_SHELL.sub(".*", text)
+            yield f"has {key} {text!r}, in which * repeats the character before it: write {right!r} for anything there"
+        if key == "repositories" and (text.startswith("/") or re.search(r"(?<![(?]):", text)):
+            yield f"has {key} {text!r}, which is more than a repository: leave out registry, first slash and tag"
         try:
-            re.compile(rule.get(key, ""))
+            re.compile(text)
         except re.error as error:
             yield f"has {key} that is no regular expression ({error}): correct it, such as v[0-9.]+"
     for key in ("keep_newest", "older_than"):

@@ -12,6 +12,11 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
 ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup")
 _DRIVERS = ("filesystem", "s3", "azure", "gcs", "swift", "oss", "inmemory", "middleware")
+# Source: distribution, configuration/configuration.go of v2.8.3 and v3.1.1.
+_CONFIG = (
+    "version log loglevel storage auth middleware reporting http notifications redis health proxy compatibility"
+    " validation policy catalog"
+).split()
 _SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
 _SMALLEST = 6 * 1024**2  # moby, daemon/daemon_unix.go: linuxMinMemory
 
@@ -60,6 +65,8 @@ def memory_problems(value: object) -> list[str]:
 
 def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield why the registry would not start, or not as the deployment needs it, with this configuration."""
+    for key in config.keys() - {*_CONFIG}:
+        yield f"{key} is no key of the registry's configuration: use {near(str(key), _CONFIG) or 'what it documents'}"
     storage = config.get("storage")
     if storage is not None and not isinstance(storage, Mapping):
         yield f"storage is {shown(storage)}: use a mapping with a driver, such as {{s3: {{bucket: images}}}}"
@@ -77,6 +84,12 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"storage.s3.{key} is missing, without which the registry does not start: give it"
         if bool(s3.get("accesskey")) != bool(s3.get("secretkey")):
             yield "storage.s3 has one of accesskey and secretkey without the other: give both, or neither"
+    if isinstance(files := (storage or {}).get("filesystem"), Mapping) and "rootdirectory" in files:
+        yield "storage.filesystem.rootdirectory leads out of the data: leave it out, and set wharf_registry_data"
+    auth = config.get("auth")
+    if isinstance(auth, Mapping) and auth.keys() - {"htpasswd"}:
+        other = min(map(str, auth.keys() - {"htpasswd"}))
+        yield f"auth.{other} is not supported: leave it out, and set wharf_registry_users"
     http = config.get("http")
     if isinstance(http, Mapping) and http.get("addr"):
         yield "holds http.addr, where the container's published port leads: leave it out, and set wharf_registry_port"

@@ -113,7 +113,8 @@ def _text_fault(text: str) -> str:
 def _typed_list(value: Any, spec: Mapping[str, Any], where: str) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         of = f" of mappings with the keys {listed(list(spec['options']))}" if "options" in spec else ", such as [a, b]"
-        raise ValueError(f"{where}is {kind(value)}: use a list{of}")
+        json = "; with -e, give all of it as JSON" if isinstance(value, str) and value[:1] in ("[", "{") else ""
+        raise ValueError(f"{where}is {kind(value)}: use a list{of}{json}")
     item = {**spec, "type": spec.get("elements", "raw")}
     return [typed(each, item, f"{where}item {position}: ") for position, each in enumerate(value, start=1)]
 

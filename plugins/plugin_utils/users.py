@@ -111,6 +111,8 @@ def _user_faults(user: Mapping[str, Any], cost: object) -> Iterator[str]:
     if "password" in user:
         remedy = "give one, or leave password out and one is made"
         faults = list(_password_faults(user["password"], remedy))
+        if not faults and user["password"] == name:
+            faults = [f"has its own name as its password: {remedy}"]
         yield from faults or _weakness(user["password"], cost)
     elif "/" in str(name) or str(name).startswith("."):
         yield (

@@ -1,4 +1,4 @@
-"""The settings of a deployment: what needs certificates, files or secrets. All else is in tests/unit/test_refusals.py."""
+"""The settings of a deployment: what needs certificates, files or secrets. See tests/unit/test_refusals.py, too."""
 
 from __future__ import annotations
 
