@@ -93,7 +93,10 @@ def _given(variables: Mapping[str, Any], host: str, problems: list[tuple[str, st
                 given[name] = plain(variables[name])
             except Exception as error:  # Ansible's own, of several modules
                 reason = str(getattr(error, "message", error)).splitlines()[0].rstrip(".: ")
-                problems.append((f"{name}: cannot be evaluated ({reason}): correct it, or what it refers to", host))
+                wrong = f"cannot be evaluated ({reason}): correct it, or what it refers to"
+                if "vault" in reason.lower():
+                    wrong = "cannot be decrypted: use --ask-vault-pass, with the password that it was encrypted with"
+                problems.append((f"{name}: {wrong}", host))
     return given
 
 
@@ -241,9 +244,9 @@ def _reachability_problems(
             f"wharf_registry_address: {shown(given[strays[0]]['wharf_registry_address'])} is on each client the client"
             f" itself: use an address of {server}"
         )
-    for variable, host, value in [
-        ("wharf_registry_name", server, name),
-        *(("wharf_registry_address", host, str(given[host].get("wharf_registry_address") or "")) for host in remote),
+    for variable, value in [
+        ("wharf_registry_name", name),
+        *(("wharf_registry_address", str(given[host].get("wharf_registry_address") or "")) for host in remote),
     ]:
         owner = next((one for one in remote if value in (one, str(variables[one].get("ansible_host")))), "")
         if owner:

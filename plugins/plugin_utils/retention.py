@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-
 # A * that repeats one letter is hardly meant.
 _AS_IN_A_SHELL = re.compile(r"(?<=(?<!\\)[A-Za-z0-9/_-])\*")
 

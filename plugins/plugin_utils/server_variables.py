@@ -14,9 +14,23 @@ ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup"
 _DRIVERS = ("filesystem", "s3", "azure", "gcs", "swift", "oss", "inmemory", "middleware")
 # Source: distribution, configuration/configuration.go of v2.8.3 and v3.1.1.
 _CONFIG = (
-    "version log loglevel storage auth middleware reporting http notifications redis health proxy compatibility"
-    " validation policy catalog"
-).split()
+    "version",
+    "log",
+    "loglevel",
+    "storage",
+    "auth",
+    "middleware",
+    "reporting",
+    "http",
+    "notifications",
+    "redis",
+    "health",
+    "proxy",
+    "compatibility",
+    "validation",
+    "policy",
+    "catalog",
+)
 _SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
 _SMALLEST = 6 * 1024**2  # moby, daemon/daemon_unix.go: linuxMinMemory
 

@@ -190,3 +190,17 @@ def test_the_inventories_that_we_ship_are_right_but_for_the_examples_password(in
     found = settings_problems(hostvars, groups["registry_servers"], groups)
     assert found == ([] if inventory != "example" else [line for line in found if "an example shows" in line])
     assert len(found) == (inventory == "example")
+
+
+@pytest.mark.parametrize("password", ["right", "wrong", ""])
+def test_a_value_from_a_vault_is_read_and_one_that_cannot_be_decrypted_is_named(tmp_path: Path, password: str) -> None:
+    (tmp_path / "right").write_text("right")
+    (tmp_path / "wrong").write_text("wrong")
+    encrypt = ["ansible-vault", "encrypt_string", "--vault-password-file", str(tmp_path / "right"), STRONG]
+    vault = subprocess.run(encrypt, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    users = 'wharf_registry_users: [{name: ci, password: "{{ vault_ci }}"}]\n'
+    case = {"all": {"wharf_registry_users": None}, "files": {"group_vars/all.yml": f"{users}vault_ci: {vault}\n"}}
+    result = run(written(tmp_path, case), *(["--vault-password-file", str(tmp_path / password)] if password else []))
+    named = "wharf_registry_users: cannot be decrypted: use --ask-vault-pass" in result.stdout
+    assert named == (password != "right"), result.stdout
+    assert STRONG not in result.stdout + result.stderr
