@@ -83,8 +83,7 @@ def typed(value: Any, spec: Mapping[str, Any], where: str = "") -> Any:
 def _typed_text(value: Any, spec: Mapping[str, Any], where: str, what: str) -> str:
     if choices := spec.get("choices"):
         if value not in choices:
-            words = [word or '""' for word in choices]
-            raise ValueError(f"{where}{what} is unknown: use {', '.join(words[:-1])} or {words[-1]}")
+            raise ValueError(f"{where}{what} is unknown: use {listed([word for word in choices if word], 'or')}")
         return value
     if isinstance(value, (list, tuple, Mapping)):
         raise ValueError(f"{where}is {kind(value)}: use text")
