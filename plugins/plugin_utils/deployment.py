@@ -204,25 +204,29 @@ def _set_by_playbooks() -> dict[str, str]:
 
 def _misnamed(variables: Variables) -> list[str]:
     """Return variables that are set in vain, because they have the name of another one."""
-    found = []
-    known = specification(settings.ROLE)
-    squeezed = {name.replace("_", ""): name for name in known}
+    hosts: dict[str, list[str]] = {}
     for host, own in variables.items():
         for name in own:
-            start, _, rest = name.partition("_")
-            right = squeezed.get(re.sub("[_-]", "", name.lower()), "")
-            if not right and near(start.lower(), ["wharf"], 0.6):
-                right = f"wharf_{rest}"
-            if name in _set_by_playbooks():
-                narrower = name.removesuffix("_extra")  # docker_engine_no_proxy_extra
-                source = narrower if narrower in specification("docker_engine") else _set_by_playbooks()[name]
-                line = f"{name}: is set by the playbooks: {f'set {source}' if source else 'leave it out'}"
-                found.append((line, host))
-            elif name == "wharf":
-                line = f"{name}: is unknown: set each setting by its own name, such as wharf_registry_name"
-                found.append((line, host))
-            elif right in known and start != "wharf":
-                found.append((f"{name}: is unknown, and nothing would read it: use {right}", host))
+            hosts.setdefault(name, []).append(host)
+    known = specification(settings.ROLE)
+    squeezed = {name.replace("_", ""): name for name in known}
+    found = []
+    for name, on in hosts.items():
+        start, _, rest = name.partition("_")
+        right = squeezed.get(re.sub("[_-]", "", name.lower()), "")
+        if not right and near(start.lower(), ["wharf"], 0.6):
+            right = f"wharf_{rest}"
+        if name in _set_by_playbooks():
+            narrower = name.removesuffix("_extra")  # docker_engine_no_proxy_extra
+            source = narrower if narrower in specification("docker_engine") else _set_by_playbooks()[name]
+            line = f"{name}: is set by the playbooks: {f'set {source}' if source else 'leave it out'}"
+        elif name == "wharf":
+            line = f"{name}: is unknown: set each setting by its own name, such as wharf_registry_name"
+        elif right in known and start != "wharf":
+            line = f"{name}: is unknown, and nothing would read it: use {right}"
+        else:
+            continue
+        found += [(line, host) for host in on]
     return _by_host(found, list(variables))
 
 
@@ -230,8 +234,9 @@ def _reachability_problems(
     variables: Variables, given: Variables, server: str, clients: Sequence[str]
 ) -> Iterator[str]:
     """Yield what would lead clients to themselves, or to something else on the server."""
-    place = str(variables[server].get("ansible_host") or server)
-    remote = [host for host in clients if host != server and str(variables[host].get("ansible_host") or host) != place]
+    places = {host: str(variables[host].get("ansible_host") or host) for host in (server, *clients)}
+    remote = [host for host in clients if host != server and places[host] != places[server]]
+    owners = {**{places[host]: host for host in remote}, **{host: host for host in remote}}
     name = str(given[server].get("wharf_registry_name") or "")
     if remote and _is_loopback(name):
         yield (
@@ -248,8 +253,7 @@ def _reachability_problems(
         ("wharf_registry_name", name),
         *(("wharf_registry_address", str(given[host].get("wharf_registry_address") or "")) for host in remote),
     ]:
-        owner = next((one for one in remote if value in (one, str(variables[one].get("ansible_host")))), "")
-        if owner:
+        if owner := owners.get(value):
             yield f"{variable}: {shown(value)} is {owner}, a client: use a name or an address of the server, {server}"
     port = given[server].get("wharf_registry_port") or defaults(settings.ROLE)["wharf_registry_port"]
     if str(port) == str(variables[server].get("ansible_port")) != "22":
