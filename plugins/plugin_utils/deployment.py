@@ -60,7 +60,7 @@ def settings_problems(
     judged = {host: given[host] if host in servers else _as_client(given[host], server) for host in in_run}
     for prefix, judge in JUDGES.items():
         problems += problems_on_hosts(judged, in_run, prefix, judge)
-    problems += _backup_host_problems(server.get("wharf_backup_host") or "", hostvars, servers)
+    problems += _backup_host_problems(server.get("wharf_backup_host") or "", groups.get("all") or [], servers)
     problems += _differences({host: given[host] for host in in_run}, servers[0])
     problems += _in_vain(given, servers, clients)
     problems += _conflicts({host: given[host] for host in in_run}, servers[0])
@@ -103,7 +103,7 @@ def _given(variables: Mapping[str, Any], host: str, problems: list[tuple[str, st
 def _as_client(own: Mapping[str, Any], server: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a client's settings are where it does not contradict the server."""
     elsewhere = specification(settings.ROLE).keys() - {*OF_CLIENTS}
-    mine = {name: value for name, value in own.items() if name not in elsewhere and not name.startswith("registry_")}
+    mine = {name: value for name, value in own.items() if name not in elsewhere}
     return mine | {name: value for name, value in server.items() if name in elsewhere}
 
 
@@ -238,7 +238,7 @@ def _reachability_problems(
     remote = [host for host in clients if host != server and places[host] != places[server]]
     owners = {**{places[host]: host for host in remote}, **{host: host for host in remote}}
     name = str(given[server].get("wharf_registry_name") or "")
-    if remote and _is_loopback(name):
+    if remote and _is_loopback(name) and ":" not in name:
         yield (
             f"wharf_registry_name: {shown(name)} is on each client the client itself, and {_some(remote)}"
             f" {'is' if len(remote) == 1 else 'are'} not the server: use a name or an address of {server}"
@@ -267,7 +267,9 @@ def _conflicts(given: Variables, server: str) -> Iterator[str]:
     options = {host: one.get("docker_engine_options") for host, one in given.items()}
     options = {host: one for host, one in options.items() if isinstance(one, Mapping)}
     if own["wharf_registry_trust"] != "insecure":
-        open_to_all = [host for host, one in options.items() if registry in (one.get("insecure-registries") or [])]
+        names = [registry, own["wharf_registry_name"]] if str(own["wharf_registry_port"]) == "443" else [registry]
+        lists = [one.get("insecure-registries") for one in options.values()]
+        open_to_all = [one for one in lists if isinstance(one, list) and any(name in one for name in names)]
         if open_to_all:
             yield (
                 f"docker_engine_options: insecure-registries holds the registry itself, {registry}, whose certificate"
@@ -281,6 +283,9 @@ def _conflicts(given: Variables, server: str) -> Iterator[str]:
                 f"wharf_registry_data: {shown(data)} and the engine's data-root, {shown(root)}, lie in each other: use"
                 " a directory beside that"
             )
+    metrics = str(options.get(server, {}).get("metrics-addr") or "")
+    if metrics.endswith(f":{own['wharf_registry_port']}"):
+        yield f"wharf_registry_port: {own['wharf_registry_port']} is the port of the engine's metrics-addr: use another"
     config = own.get("registry_server_config")
     driver = storage_driver(config) if isinstance(config, Mapping) else "filesystem"
     for name in ("wharf_garbage_schedule", "wharf_backup_schedule"):
@@ -299,7 +304,7 @@ def _is_loopback(name: str) -> bool:
         return name.startswith("localhost.") or name == "localhost" or name.endswith(".localhost")
 
 
-def _backup_host_problems(host: str, hosts: Mapping[str, Any], servers: Sequence[str]) -> Iterator[str]:
+def _backup_host_problems(host: object, hosts: Sequence[str], servers: Sequence[str]) -> Iterator[str]:
     """Yield what is wrong with the host of the inventory that keeps the backup."""
     variable = "wharf_backup_host"
     if host in servers:
@@ -307,7 +312,7 @@ def _backup_host_problems(host: str, hosts: Mapping[str, Any], servers: Sequence
             f"{variable}: {host} is the registry's server itself: leave it out to keep the backup there, or name"
             " another host"
         )
-    elif host and host not in hosts:
+    elif isinstance(host, str) and host and host not in hosts:
         yield f"{variable}: {host} is not a host of the inventory: use one of its hosts"
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.settings import unknown_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged
+from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged, near
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import system_user_fault
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, problems_on_hosts, shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, listed, problems_on_hosts, shown
 
 ROLE = "docker_engine"
 # An address that holds a user or a password, which is another matter, and never shown.
@@ -53,15 +53,29 @@ OPTION_TYPES = {
         "debug experimental icc init ip-forward ip-masq ip6tables iptables ipv6 live-restore no-new-privileges"
         " selinux-enabled tls tlsverify userland-proxy"
     ),
+    dict: "builder default-network-opts default-ulimits features log-opts proxies runtimes",
     int: (
         "max-concurrent-downloads max-concurrent-uploads max-download-attempts mtu oom-score-adjust shutdown-timeout"
     ),
+}
+# What others than these the engine does not know; a log driver may be a plugin's.
+OPTION_CHOICES = {
+    "log-level": ["debug", "info", "warn", "error", "fatal"],
+    "storage-driver": [
+        *("overlay2", "fuse-overlayfs", "btrfs", "zfs", "vfs"),
+        *("overlayfs", "overlay", "aufs", "devicemapper"),
+    ],
+    "log-driver": [
+        *("json-file", "local", "journald", "syslog", "fluentd"),
+        *("gelf", "awslogs", "gcplogs", "splunk", "logentries", "none"),
+    ],
 }
 NETWORK_OPTIONS: dict[str, Callable[[str], object]] = {
     "dns": ipaddress.ip_address,
     "bip": ipaddress.ip_interface,
     "fixed-cidr": ipaddress.ip_interface,
     "fixed-cidr-v6": ipaddress.ip_interface,
+    "default-address-pools": ipaddress.ip_interface,
 }
 # What may stand in a file that systemd and a shell read alike, in single quotes.
 PROXY = re.compile(r"(https?|socks5)://([^\s'\"\\/?#@]+@)?(\[[0-9a-f:]+\]|[^\s'\"\\/?#@:]+)(:[0-9]{1,5})?/?", re.ASCII)
@@ -111,7 +125,15 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     for fault in _options_faults(options):
         yield True, f"docker_engine_options: {fault}"
     proxies = {name: values[name] for name in PROXIES.values() if values.get(name)}
+    for host in (*values["docker_engine_no_proxy"], *values["docker_engine_no_proxy_extra"]):
+        try:
+            ipaddress.ip_interface(host if "/" in host else "::1")
+        except ValueError:
+            yield True, f"docker_engine_no_proxy: {shown(host)} is no network: use one such as 10.0.0.0/8"
     for name, proxy in proxies.items():
+        port = re.search(r":([0-9]{1,5})/?$", proxy)
+        if PROXY.fullmatch(proxy) and port and not 1 <= int(port[1]) <= 65535:
+            yield True, f"{name}: {port[1]} is not a TCP port: use a number from 1 to 65535"
         yield "://" not in proxy, f"{name}: has no scheme: use an address such as http://proxy.example:3128"
         yield (
             "://" in proxy and not PROXY.fullmatch(proxy),
@@ -138,16 +160,22 @@ def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
             right = re.sub("[ _]", "-", str(key).lower())
             yield f"{shown(key)} is no key of daemon.json: use {right if right != key else 'one that Docker documents'}"
         elif value is not None and (not isinstance(value, wanted) or wanted is int and isinstance(value, bool)):
-            names = {list: "a list", bool: "true or false, without quotes", int: "a number, without quotes"}
-            yield f"{key} is {kind(value)}: use {names[wanted]}"
+            names = {list: "a list", dict: "a mapping", bool: "true or false, without quotes"}
+            yield f"{key} is {kind(value)}: use {names.get(wanted, 'a whole number, without quotes')}"
+        known = OPTION_CHOICES.get(key, [])
+        right = near(str(value), known, 0.6)
+        if known and value not in known and (right or key != "log-driver"):
+            yield f"{key}: {shown(value)} is unknown: use {right or listed(known, 'or')}"
         for item in value if wanted is list and isinstance(value, list) else ():
-            if key == "registry-mirrors" and not re.match("https?://[^/]", str(item)):
-                yield f"registry-mirrors: {shown(item)} has no scheme: use an address such as https://mirror.example"
+            if key == "registry-mirrors" and not re.fullmatch("https?://[^/?#@]+/?", str(item)):
+                wrong = "has a path or a user" if "://" in str(item) else "has no scheme"
+                yield f"registry-mirrors: {shown(item)} {wrong}: use an address such as https://mirror.example"
             if key == "insecure-registries" and "/" in re.sub("/[0-9]+$", "", str(item)):
                 yield f"insecure-registries: {shown(item)} is an address: use HOST:PORT or a network, without a scheme"
     for key, form in NETWORK_OPTIONS.items():
         values = options.get(key) or []
         for value in values if isinstance(values, list) else [values]:
+            value = value.get("base", "") if isinstance(value, dict) else value
             try:
                 form(str(value))
             except ValueError:

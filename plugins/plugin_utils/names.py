@@ -20,7 +20,7 @@ def name_problems(value: object, variable: str) -> list[str]:
     """Judge the name or IPv4 address that stands in image references.
 
     Returns:
-        One line for what does not belong there (scheme, path, port, upper case), one for what is left.
+        A line for what does not belong there (scheme, path, port, upper case), and for what is left.
     """
     use = f"the name or IPv4 address that stands in image references, such as {NAME_EXAMPLE}"
     if absent(value):
@@ -40,6 +40,8 @@ def alias_problems(aliases: Sequence[object] | None, variable: str, name: object
             problems.append(f"{variable}: {where}{shown(alias)} is not a name: {use}")
         elif alias.startswith("[") and _is_ipv6(alias.strip("[]")):
             problems.append(f"{variable}: {where}{shown(alias)} has brackets: use {shown(alias.strip('[]'))}")
+        elif alias in aliases[: position - 1]:
+            problems.append(f"{variable}: {where}{shown(alias)} stands in the list twice: use each once")
         elif alias == name:
             problems.append(f"{variable}: {where}{shown(alias)} is the registry's name already: take it out")
         elif not _is_ipv6(alias):
@@ -84,8 +86,9 @@ def _host_problems(name: str, variable: str, where: str) -> list[str]:
             use += " (clients look for the certificate under the name exactly as it stands in image references)"
         # What stands before an @ may be a password.
         whole = shown("..." + name[name.rindex("@") :] if "@" in name else name)
-        problems.append(f"{variable}: {where}{whole} has {listed(faults)}: {use}")
-    if fault and rest:
+        rest_too = f", and {shown(rest)} {fault}" if fault and rest else f": {use}"
+        problems.append(f"{variable}: {where}{whole} has {listed(faults)}{rest_too}")
+    elif fault:
         problems.append(f"{variable}: {where}{shown(rest)} {fault}")
     return problems
 
@@ -128,9 +131,11 @@ def _fault(name: str) -> str | None:
             address = ipaddress.IPv4Address(name)
         except ValueError:
             return "is not an IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10, or a name"
-        if address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF:
+        if address.is_unspecified or address.is_multicast or address.is_link_local or int(address) == 0xFFFFFFFF:
             return "is not an address that a client can reach: use the server's own address or name"
         return None
+    if name in ("null", "none", "undefined"):
+        return f"stands for no name: use one such as {NAME_EXAMPLE}"
     if strange := sorted(set(re.sub(r"[a-z0-9.-]", "", name))):
         also = "" if name.isascii() else "; names in other scripts are written in their xn-- form"
         return f"holds {listed([shown(c) for c in strange])}: use letters a to z, digits, dots and hyphens only{also}"

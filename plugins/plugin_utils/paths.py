@@ -19,6 +19,12 @@ _SYSTEM_DIRECTORY = re.compile(
     r"|dev|home|lost\+found|media|mnt|opt|proc|root|run|srv|sys|tmp|usr|usr/local"
     r"|var|var/(?:backups|cache|lib|local|log|mail|opt|run|spool|tmp))?"
 )
+_OF_OTHERS = re.compile(
+    r"(?!/etc/)"
+    + _SYSTEM_DIRECTORY.pattern
+    + r"|/etc(/(apt|ca-certificates|containerd|containers|cron\.\w+|default|docker"
+    r"|init\.d|logrotate\.d|nginx|pam\.d|pki|profile\.d|security|ssh|ssl(/certs|/private)?|sudoers\.d|systemd|wharf))?"
+)
 _LOST = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/", "/tmp/", "/var/tmp/")
 
 
@@ -53,7 +59,7 @@ def directory_problems(path: str, variable: str) -> list[str]:
     default = f"/etc/{variable.removesuffix('_directory').replace('_', '/')}"
     if not path.startswith("/") or posixpath.normpath(path) != path.rstrip("/") or ":" in path or CONTROL.search(path):
         wrong = "is not an absolute path without a colon, a dot or a slash too many"
-    elif _SYSTEM_DIRECTORY.fullmatch(path.rstrip("/")) and not re.match("/etc/.", path):
+    elif _OF_OTHERS.fullmatch(path.rstrip("/")):
         wrong = "is a directory of the system"
     elif path.startswith(_LOST):
         wrong = "is lost at the next reboot, or cleaned up by the system"

@@ -17,11 +17,15 @@ def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> lis
         rules: mappings with the keys repositories, keep_newest, keep_tags and older_than, of the right types.
         variable: the variable that holds them, for the messages.
     """
-    everything = next((number for number, rule in enumerate(rules, 1) if rule.get("repositories") in (".*", ".+")), 0)
-    never = [
-        f"{variable}: rule {number} is never used, because rule {everything} names every repository: put it before that"
-        for number in range(everything + 1, len(rules) + 1 if everything else 0)
-    ]
+    never, before = [], {}
+    for number, rule in enumerate(rules, start=1):
+        text = str(rule.get("repositories"))
+        if other := before.get(text) or before.get(".*") or before.get(".+"):
+            names = "the same repositories" if text in before else "every repository"
+            never.append(
+                f"{variable}: rule {number} is never used, because rule {other} names {names}: put it before that"
+            )
+        before.setdefault(text, number)
     return never + [
         f"{variable}: rule {number} {problem}"
         for number, rule in enumerate(rules, start=1)
@@ -39,6 +43,8 @@ def _problems(rule: Mapping[str, Any]) -> Iterator[str]:
             yield f"has {key} {text!r}, in which * repeats the character before it: write {right!r} for anything there"
         if key == "repositories" and (text.startswith("/") or re.search(r"(?<![(?]):", text)):
             yield f"has {key} {text!r}, which is more than a repository: leave out registry, first slash and tag"
+        if key == "repositories" and "(?" not in text and (upper := re.search("[A-Z]", re.sub(r"\\\\.", "", text))):
+            yield f"has {key} {text!r}, and no repository has upper case letters such as {upper[0]}: use lower case"
         try:
             re.compile(text)
         except re.error as error:

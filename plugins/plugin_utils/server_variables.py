@@ -104,6 +104,9 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(auth, Mapping) and auth.keys() - {"htpasswd"}:
         other = min(map(str, auth.keys() - {"htpasswd"}))
         yield f"auth.{other} is not supported: leave it out, and set wharf_registry_users"
+    proxy = config.get("proxy")
+    if isinstance(proxy, Mapping) and "://" not in str(proxy.get("remoteurl")):
+        yield f"proxy.remoteurl: {shown(proxy.get('remoteurl'))} has no scheme: use one such as https://registry-1.docker.io"
     http = config.get("http")
     if isinstance(http, Mapping) and http.get("addr"):
         yield "holds http.addr, where the container's published port leads: leave it out, and set wharf_registry_port"

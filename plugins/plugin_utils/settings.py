@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -86,7 +87,7 @@ def _address_problems(address: str, variable: str) -> list[str]:
         found = ipaddress.ip_address(address or "192.0.2.10")
     except ValueError:
         return [f"{variable}: {shown(address)} is not an IP address: {use}"]
-    if found.is_unspecified or found.is_multicast or str(found) == "255.255.255.255":
+    if found.is_unspecified or found.is_multicast or found.is_link_local or str(found) == "255.255.255.255":
         return [f"{variable}: {shown(address)} is not an address that a client can reach: {use}"]
     return []
 
@@ -118,19 +119,19 @@ def _directories_problems(directory: str, variable: str, tls: str, ca: str, data
         for other_name, other in everything[:position]:
             one, two = f"{path.rstrip('/')}/", f"{other.rstrip('/')}/"
             if one.startswith(two) or two.startswith(one):
-                problems.append(
+                return [
                     f"{name}: {shown(path)} and {other_name}, {shown(other)}, lie in each other: use two directories"
                     " beside each other"
-                )
-    return problems
+                ]
+    return []
 
 
 def _credentials_problems(directory: str, variable: str) -> list[str]:
     """Judge where the controller keeps generated passwords."""
-    if directory.startswith(("/", "{{")):
+    if directory.startswith("{{") or directory.startswith("/") and not os.path.isfile(directory):
         return []
     return [
-        f"{variable}: {shown(directory)} is not an absolute path on the controller: use one, such as"
+        f"{variable}: {shown(directory)} is not the absolute path of a directory on the controller: use one, such as"
         ' "{{ inventory_dir }}/.credentials"'
     ]
 
@@ -161,7 +162,9 @@ def _fetch_problems(directory: str, variable: str, repository: str, host: str) -
         return []
     if not directory.startswith("/") or ".." in directory.split("/") or not directory.strip("/"):
         return [f"{variable}: {shown(directory)} is not a directory: use an absolute path on the controller"]
-    if host or (repository or "/").startswith("/"):
+    if not repository:
+        return [f"{variable}: is set, but nothing says where the backup is: set wharf_backup_repository, too"]
+    if host or repository.startswith("/"):
         return []
     return [
         f"{variable}: is set, but wharf_backup_repository is not a directory of a host of the inventory: fetch it by"

@@ -89,7 +89,12 @@ def _typed_text(value: Any, spec: Mapping[str, Any], where: str, what: str) -> s
         raise ValueError(f"{where}is {kind(value)}: use text")
     if not isinstance(value, str):
         as_yaml = " (YAML reads yes, no, on and off as true and false)" if isinstance(value, bool) else ""
-        raise ValueError(f"{where}{what} is {kind(value)}{as_yaml}: write it in quotes, as text")
+        if value is None:
+            raise ValueError(f"{where}is empty: give it, or leave it out")
+        said = f"is {kind(value)}" if what == kind(value) else f"{what} is {kind(value)}"
+        raise ValueError(f"{where}{said}{as_yaml}: write it in quotes, as text")
+    if value.startswith("$ANSIBLE_VAULT;"):
+        raise ValueError(f"{where}is the text of a vault, which Ansible does not decrypt: write !vault | before it")
     if not spec.get("no_log") and "-----BEGIN" not in value and (fault := _text_fault(value)):
         raise ValueError(f"{where}{shown(value)} {fault}")
     return value
