@@ -16,7 +16,8 @@ short_description: What is wrong with a deployment, as far as the controller can
 description:
   - Judges the variables of this collection on all hosts, by the specifications of their roles and by what a
     specification cannot say; then the groups, what differs between hosts, and what is set where nothing reads it.
-  - Warns of files beside the inventory that are named like a vault, and are not encrypted.
+  - Warns of files beside the inventory that are named like a vault and are not encrypted, and of a deployment without
+    clients whose inventory has other hosts.
 positional: hosts, groups, limit
 options:
   _input: {description: The variable C(hostvars)., type: dict, required: true}
@@ -45,9 +46,9 @@ def settings_problems(
     groups: Mapping[str, Sequence[str]],
     limit: str = "",
 ) -> list[str]:
-    """Return what is wrong with a deployment, and warn of vaults in the clear."""
-    for file in deployment.clear_vaults(hostvars, hosts):
-        Display().warning(f"{file} is named like a vault, but is not encrypted: run ansible-vault encrypt {file}")
+    """Return what is wrong with a deployment, and warn of what is hardly meant."""
+    for warning in deployment.warnings(hostvars, hosts, groups):
+        Display().warning(warning)
     return deployment.settings_problems(hostvars, hosts, groups, limit)
 
 

@@ -104,7 +104,7 @@ def _password_problems(value: str | None, file: str) -> Iterator[str]:
     if value == "":
         yield f"is missing: set it, or {file}, where one is kept on the controller"
     elif value and (_CONTROL.search(value) or value != value.strip()):
-        yield "must be a text of one line, without spaces at its ends"
+        yield "is not one line without spaces at its ends: use one that is"
     elif value and re.search("replace[-_ ]?(this|me)|change[-_ ]?(this|me)", value, re.IGNORECASE):
         yield "is one that an example shows to everybody: use another, or leave it out, and one is generated"
     elif value and len(value) < SHORTEST:

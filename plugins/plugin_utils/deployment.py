@@ -70,6 +70,18 @@ def settings_problems(
     return list(dict.fromkeys(problems))
 
 
+def warnings(hostvars: Variables, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what may be meant, but hardly is."""
+    found = [
+        f"{file} is named like a vault, but is not encrypted: run ansible-vault encrypt {file}"
+        for file in clear_vaults(hostvars, hosts)
+    ]
+    others = [host for host in groups.get("all") or [] if host not in (groups.get(SERVERS) or [])]
+    if others and not groups.get(CLIENTS):
+        found.append(f"{CLIENTS}: has no host, so that {_some(others)} will not trust the registry")
+    return found
+
+
 def clear_vaults(hostvars: Variables, hosts: Sequence[str]) -> list[str]:
     """Return the files beside the inventory that are named like a vault and hold text in the clear."""
     return [

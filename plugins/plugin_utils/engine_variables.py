@@ -127,7 +127,7 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     proxies = {name: values[name] for name in PROXIES.values() if values.get(name)}
     for host in (*values["docker_engine_no_proxy"], *values["docker_engine_no_proxy_extra"]):
         try:
-            ipaddress.ip_interface(host if "/" in host else "::1")
+            ipaddress.ip_interface(host if re.fullmatch("[0-9a-f.:]+/[0-9]+", host) else "::1")
         except ValueError:
             yield True, f"docker_engine_no_proxy: {shown(host)} is no network: use one such as 10.0.0.0/8"
     for name, proxy in proxies.items():

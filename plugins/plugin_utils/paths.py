@@ -20,10 +20,9 @@ _SYSTEM_DIRECTORY = re.compile(
     r"|var|var/(?:backups|cache|lib|local|log|mail|opt|run|spool|tmp))?"
 )
 _OF_OTHERS = re.compile(
-    r"(?!/etc/)"
-    + _SYSTEM_DIRECTORY.pattern
-    + r"|/etc(/(apt|ca-certificates|containerd|containers|cron\.\w+|default|docker"
-    r"|init\.d|logrotate\.d|nginx|pam\.d|pki|profile\.d|security|ssh|ssl(/certs|/private)?|sudoers\.d|systemd|wharf))?"
+    r"(?!/etc/)" + _SYSTEM_DIRECTORY.pattern + r"|/etc(/(apt|ca-certificates|containerd|containers|cron\.\w+|default"
+    r"|docker|init\.d|logrotate\.d|nginx|pam\.d|pki|profile\.d|security|ssh|ssl(/certs|/private)?|sudoers\.d|systemd"
+    r"|wharf))?"
 )
 _LOST = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/", "/tmp/", "/var/tmp/")
 

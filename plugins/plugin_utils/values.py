@@ -77,14 +77,8 @@ def shown(value: object) -> str:
 
 def kind(value: object) -> str:
     """Return what a value is, without what it says: it could be a secret."""
-    kinds = {
-        type(None): "null",
-        str: "text",
-        bool: "a boolean",
-        (int, float): "a number",
-        Mapping: "a mapping",
-        (list, tuple): "a list",
-    }
+    kinds: dict[Any, str] = {type(None): "null", str: "text", bool: "a boolean", (int, float): "a number"}
+    kinds |= {Mapping: "a mapping", (list, tuple): "a list"}
     return next((name for types, name in kinds.items() if isinstance(value, types)), f"a {type(value).__name__}")
 
 

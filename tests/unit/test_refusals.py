@@ -7,7 +7,9 @@ run that reached for one would say so.
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ import yaml
 from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.filter.settings_problems import settings_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import specification
 from tests.unit.inventories import GOOD, STRONG, read, written
 
 WRONG = yaml.safe_load((ROOT / "tests/unit/wrong_deployments.yml").read_text("utf-8"))
@@ -204,3 +207,32 @@ def test_a_value_from_a_vault_is_read_and_one_that_cannot_be_decrypted_is_named(
     named = "wharf_registry_users: cannot be decrypted: use --ask-vault-pass" in result.stdout
     assert named == (password != "right"), result.stdout
     assert STRONG not in result.stdout + result.stderr
+
+
+# Whatever somebody writes -----------------------------------------------------------------------------------------
+
+ODD = [True, -1, 1.5, "", "x", "\t", [], {}, [None], [[]], {"a": None}, [{"a": 1}], {"name": ["x"]}, "{{", "ä" * 300]
+ROLES = ("settings", "docker_engine", "registry_server", "registry_tls", "registry_client", "registry_backup")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_value_breaks_the_check_and_each_line_says_its_variable(role: str) -> None:
+    options = specification(role)
+    for name, value in itertools.product(options, ODD):
+        own = {**GOOD, name: value, "inventory_dir": ""}
+        hostvars = {"server": own, "client1": own}
+        groups = {"all": ["server", "client1"], "registry_servers": ["server"], "registry_clients": ["client1"]}
+        for line in settings_problems(hostvars, ["server", "client1"], groups):
+            assert re.match(r"(wharf|docker_engine|registry)_\w+: .+: .+", line) and "\n" not in line, (
+                name,
+                value,
+                line,
+            )
+
+
+def test_a_client_in_the_inventory_that_is_in_no_group_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert problems(tmp_path, {"groups": {"registry_clients": None, "clients": ["client1", "client2"]}}) == []
+    warned = "".join(capsys.readouterr().err.split())
+    assert "registry_clients:hasnohost,sothatclient1andclient2willnottrusttheregistry" in warned

@@ -51,7 +51,7 @@ def test_good_settings_pass(facts):
         ({"host": "store", "repository": "/"}, "is not an absolute path"),
         ({"password": ""}, "x_password: is missing: set it, or x_password_file"),
         ({"password": "short"}, "x_password: has 5 characters"),
-        ({"password": "two\nlines of a password"}, "x_password: must be a text of one line"),
+        ({"password": "two\nlines of a password"}, "x_password: is not one line"),
         ({"environment": {"RESTIC_PASSWORD": "x"}}, "RESTIC_PASSWORD is set by wharf itself"),
         ({"environment": {"KEY": 1}}, "the value of KEY must be a text"),
         ({"keep": {"daily": 0}}, "x_keep: daily: 0 cannot be kept"),
