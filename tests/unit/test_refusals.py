@@ -21,6 +21,7 @@ import yaml
 from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.filter.settings_problems import settings_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.deployment import warnings
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import specification
 from tests.unit.inventories import GOOD, STRONG, read, written
 
@@ -230,9 +231,10 @@ def test_no_value_breaks_the_check_and_each_line_says_its_variable(role: str) ->
             )
 
 
-def test_a_client_in_the_inventory_that_is_in_no_group_is_warned_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert problems(tmp_path, {"groups": {"registry_clients": None, "clients": ["client1", "client2"]}}) == []
-    warned = "".join(capsys.readouterr().err.split())
-    assert "registry_clients:hasnohost,sothatclient1andclient2willnottrusttheregistry" in warned
+def test_hosts_of_a_deployment_without_clients_are_warned_of(tmp_path: Path) -> None:
+    case = {"groups": {"registry_clients": None, "clients": ["client1", "client2"]}}
+    hostvars, groups = read(written(tmp_path, case))
+    assert settings_problems(hostvars, ["server"], groups) == []
+    assert warnings(hostvars, ["server"], groups) == [
+        "registry_clients: has no host, so that client1 and client2 will not trust the registry"
+    ]
