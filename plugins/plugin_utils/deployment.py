@@ -13,7 +13,7 @@ import yaml
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import engine_variables, server_variables, settings
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import storage_driver
-from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, near, specification
+from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, judged, near, specification
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, plain, problems_on_hosts, shown
 
 SERVERS, CLIENTS = "registry_servers", "registry_clients"
@@ -52,14 +52,14 @@ def settings_problems(
     members = list(dict.fromkeys([*servers, *clients]))
     variables = {host: hostvars[host] for host in members}
     problems = [*_group_problems(groups, limit)]
-    given = {host: _given(own, host, problems) for host, own in variables.items()}
-    if problems or not servers:
-        return _by_host(problems, members)
     in_run = [host for host in members if host in hosts or host in servers]
+    given = {host: _given(own, host, problems if host in in_run else []) for host, own in variables.items()}
+    if problems or not servers:
+        return _by_host(problems, in_run)
     server = given[servers[0]]
-    judged = {host: given[host] if host in servers else _as_client(given[host], server) for host in in_run}
+    settled = {host: given[host] if host in servers else _as_client(given[host], server) for host in in_run}
     for prefix, judge in JUDGES.items():
-        problems += problems_on_hosts(judged, in_run, prefix, judge)
+        problems += problems_on_hosts(settled, in_run, prefix, judge)
     problems += _backup_host_problems(server.get("wharf_backup_host") or "", groups.get("all") or [], servers)
     problems += _differences({host: given[host] for host in in_run}, servers[0])
     problems += _in_vain(given, servers, clients)
@@ -134,7 +134,8 @@ def _group_problems(groups: Mapping[str, Sequence[str]], limit: str) -> Iterator
             line = f"{name}: is a group that no playbook knows, so that {_some(strays)} would be left out: use {right}"
             yield line, ""
     if not servers and not misspelt:
-        yield f"{SERVERS}: the group is empty: put the host that shall run the registry into it", ""
+        line = f"{SERVERS}: the group is empty: put the host that shall run the registry into it"
+        yield f"{line}, and name the inventory with -i", ""
     if len(servers) > 1:
         yield (
             f"{SERVERS}: has {len(servers)} hosts, {_some(servers)}, but one name leads to one registry: leave one in"
@@ -153,9 +154,8 @@ def _group_problems(groups: Mapping[str, Sequence[str]], limit: str) -> Iterator
 def _differences(given: Variables, server: str) -> Iterator[str]:
     """Yield what the server and a client must see alike, but do not."""
     for name in SHARED:
-        default = defaults(settings.ROLE)[name]
-        values = {host: default if own.get(name) is None else own[name] for host, own in given.items()}
-        other = [host for host, value in values.items() if str(value) != str(values[server])]
+        values = {host: judged({name: own.get(name)}, settings.ROLE)[0][name] for host, own in given.items()}
+        other = [host for host, value in values.items() if value != values[server]]
         if other:
             server_value, value = shown(values[server]), shown(values[other[0]])
             said = f"is {value} on {_some(other)}, and {server_value} on {server}"
@@ -336,7 +336,8 @@ def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) ->
     for directory in _inventories(variables):
         for file in sorted(directory.glob("group_vars/*")):
             right = near(file.stem.lower().replace("-", "_"), ("all", SERVERS, CLIENTS), 0.8)
-            if file.stem not in groups and right and file.stem != right:
+            # registry_clients_eu may be a group of another inventory here.
+            if file.stem not in groups and right and not f"{file.stem}_".startswith(f"{right}_"):
                 yield f"{file}: is read for no host, because no group has this name: rename it to {right}{file.suffix}"
         for file in sorted(directory.glob("host_vars/*")):
             stem = file.stem if file.suffix in (".yml", ".yaml", ".json") else file.name
@@ -349,10 +350,7 @@ def _misplaced(variables: Variables) -> Iterator[str]:
     """Yield variables that stand beside a group's vars in an inventory of YAML: Ansible reads none of them."""
     for directory in _inventories(variables):
         for file in sorted([*directory.glob("*.yml"), *directory.glob("*.yaml")]):
-            try:
-                groups = yaml.safe_load(file.read_text("utf-8"))
-            except (OSError, ValueError, yaml.YAMLError):
-                continue
+            groups = _yaml(file) if any(prefix in _text(file) for prefix in PREFIXES) else None
             for group, name in _beside_vars(groups):
                 yield f"{name}: stands in the group {group} of {file.name} itself: put it under its vars"
 
@@ -371,12 +369,11 @@ def _misread_numbers(variables: Variables) -> Iterator[str]:
     for directory in _inventories(variables):
         for pattern in ("*", "group_vars/**/*", "host_vars/**/*"):
             for file in sorted(directory.glob(pattern)):
-                if file.suffix in ("", ".yml", ".yaml") and file.is_file() and file.stat().st_size < 1_000_000:
-                    for name, text in _NUMBER.findall(file.read_text("utf-8", errors="replace")):
-                        if options.get(name, {}).get("type") == "int":
-                            value, how = yaml.safe_load(text), "in sixties" if ":" in text else "octal"
-                            how, right = ("hexadecimal", value) if "x" in text else (how, int(text.replace(":", "")))
-                            yield f"{name}: {text} is {value} to YAML ({how}): write {right}"
+                for name, text in _NUMBER.findall(_text(file)) if file.suffix in ("", ".yml", ".yaml") else ():
+                    if options.get(name, {}).get("type") == "int":
+                        value, how = yaml.safe_load(text), "in sixties" if ":" in text else "octal"
+                        how, right = ("hexadecimal", value) if "x" in text else (how, int(text.replace(":", "")))
+                        yield f"{name}: {text} is {value} to YAML ({how}): write {right}"
 
 
 def _inventories(variables: Variables) -> list[Path]:
@@ -387,13 +384,26 @@ def _inventories(variables: Variables) -> list[Path]:
 
 def _is_in_the_clear(file: Path) -> bool:
     """Tell whether a file of variables holds text of its own, and neither Ansible Vault nor SOPS has encrypted it."""
-    try:
-        text = file.read_text("utf-8")
-        if text.startswith("$ANSIBLE_VAULT") or "!vault" in text or re.search(r"^sops:", text, re.MULTILINE):
-            return False
-        return any("{{" not in word for word in _words(yaml.safe_load(text)))
-    except (OSError, ValueError, yaml.YAMLError):
+    text = _text(file)
+    if text.startswith("$ANSIBLE_VAULT") or "!vault" in text or re.search(r"^sops:", text, re.MULTILINE):
         return False
+    return any("{{" not in word for word in _words(_yaml(file)))
+
+
+def _text(file: Path) -> str:
+    """Return the text of a file; empty for what is none, or cannot be read."""
+    try:
+        return file.read_text("utf-8") if file.is_file() and file.stat().st_size < 1_000_000 else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _yaml(file: Path) -> Any:
+    """Return what a file of YAML holds; None where it is none."""
+    try:
+        return yaml.safe_load(_text(file))
+    except yaml.YAMLError:
+        return None
 
 
 def _words(value: Any) -> Iterator[str]:

@@ -53,7 +53,7 @@ def data_problems(value: object, variable: str) -> list[str]:
     return [f"{variable}: {shown(value)} {wrong}: {use}"] if wrong and value is not None else []
 
 
-def directory_problems(path: str, variable: str) -> list[str]:
+def own_directory_problems(path: str, variable: str) -> list[str]:
     """Judge a directory of the server that only Wharf writes to."""
     default = f"/etc/{variable.removesuffix('_directory').replace('_', '/')}"
     if not path.startswith("/") or posixpath.normpath(path) != path.rstrip("/") or ":" in path or CONTROL.search(path):

@@ -13,7 +13,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.references import R
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import archive_problems, image_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, directory_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, own_directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, judged, near, specification
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
@@ -111,7 +111,7 @@ def _container_problems(name: str, variable: str) -> list[str]:
 def _directories_problems(directory: str, variable: str, tls: str, ca: str, data: str) -> list[str]:
     """Judge the server's directories: each its own, and none in the data, which belong to the registry."""
     all_of_them = {variable: directory, "wharf_tls_directory": tls, "wharf_ca_directory": ca}
-    problems = [line for name, path in all_of_them.items() for line in directory_problems(path, name)]
+    problems = [line for name, path in all_of_them.items() for line in own_directory_problems(path, name)]
     if problems or data_problems(data, ""):
         return problems
     everything = [*all_of_them.items(), *([("wharf_registry_data", data)] if data.startswith("/") else [])]
