@@ -38,7 +38,11 @@ options:
     default: [auto]
   system_store: {description: Whether the system's own store trusts the CA as well., type: bool, default: false}
   address: {description: "An IP address, which C(/etc/hosts) gives the name.", type: str, default: ""}
-  resolve: {description: Whether a name that has no address on this host is refused., type: bool, default: true}
+  resolve:
+    description:
+      - Whether a name that has no address on this host is refused, or one that means this host, where nothing answers.
+    type: bool
+    default: true
   previous_names:
     description: What the registry was called before, NAME:PORT each. Trust and logins under these are removed.
     type: list
