@@ -13,7 +13,7 @@ BACKENDS = {
     "local": (r"/.+", "local:/path"),
     "sftp": (r"//[^/]+/.+|(?!//)[^/:]+:.+", "sftp:user@host:/path"),
     "rest": (r"https?://[^/]+.*|http\+unix://.+", "rest:https://host:8000/"),
-    "s3": (r"(https?://)?[^/:]+(:[0-9]+)?/[^/].*", "s3:https://host/bucket"),
+    "s3": (r"(https?://)?(\[[0-9a-f:]+\]|[^/:]+)(:[0-9]+)?/[^/].*", "s3:https://host/bucket"),
     "b2": (r"[^:/]+(:.*)?", "b2:bucket:path"),
     "azure": (r"[^:/]+:/.*", "azure:container:/path"),
     "gs": (r"[^:/]+:/.*", "gs:bucket:/path"),
