@@ -51,7 +51,7 @@ def settings_problems(
     servers, clients = groups.get(SERVERS) or [], groups.get(CLIENTS) or []
     members = list(dict.fromkeys([*servers, *clients]))
     variables = {host: hostvars[host] for host in members}
-    problems = [*_group_problems(groups, limit)]
+    problems = [(line, "") for line in [*_group_problems(groups), *_limit_problems(groups, limit, hosts)]]
     in_run = [host for host in members if host in hosts or host in servers]
     given = {host: _given(own, host, problems if host in in_run else []) for host, own in variables.items()}
     if problems or not servers:
@@ -122,30 +122,42 @@ def _as_client(own: Mapping[str, Any], server: Mapping[str, Any]) -> dict[str, A
 # Groups -----------------------------------------------------------------------------------------------------------
 
 
-def _group_problems(groups: Mapping[str, Sequence[str]], limit: str) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the inventory's groups."""
+def _group_problems(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what is wrong with the inventory's groups."""
     servers, clients = groups.get(SERVERS) or [], groups.get(CLIENTS) or []
-    members = {*servers, *clients}
-    misspelt = False
+    problems = []
     for name, hosts in groups.items():
         right = near(name.lower().replace("-", "_"), (SERVERS, CLIENTS), 0.85) if name not in (SERVERS, CLIENTS) else ""
-        if right and (strays := [host for host in hosts if host not in members]):
-            misspelt = True
-            line = f"{name}: is a group that no playbook knows, so that {_some(strays)} would be left out: use {right}"
-            yield line, ""
-    if not servers and not misspelt:
-        line = f"{SERVERS}: the group is empty: put the host that shall run the registry into it"
-        yield f"{line}, and name the inventory with -i", ""
-    if len(servers) > 1:
-        yield (
-            f"{SERVERS}: has {len(servers)} hosts, {_some(servers)}, but one name leads to one registry: leave one in"
-            " it, and give each other registry an inventory of its own",
-            "",
+        if right and (strays := [host for host in hosts if host not in (*servers, *clients)]):
+            problems.append(
+                f"{name}: is a group that no playbook knows, so that {_some(strays)} would be left out: use {right}"
+            )
+    if not servers and not problems:
+        problems.append(
+            f"{SERVERS}: the group is empty: put the host that shall run the registry into it, and name the inventory"
+            " with -i"
         )
-    known = groups.get("all") or []
-    for host in re.split("[,:]", limit) if not misspelt else ():
-        if host in known and host not in members:
-            yield f"{host}: is in neither {SERVERS} nor {CLIENTS}, and nothing would be done there: put it into one", ""
+    if len(servers) > 1:
+        problems.append(
+            f"{SERVERS}: has {len(servers)} hosts, {_some(servers)}, but one name leads to one registry: leave one in"
+            " it, and give each other registry an inventory of its own"
+        )
+    return problems
+
+
+def _limit_problems(groups: Mapping[str, Sequence[str]], limit: str, hosts: Sequence[str]) -> list[str]:
+    """Return why a run that is limited to some hosts would do nothing there."""
+    servers, clients = groups.get(SERVERS) or [], groups.get(CLIENTS) or []
+    if not servers or not limit:
+        return []
+    known = [host for host in re.split("[,:]", limit) if host in (groups.get("all") or [])]
+    strays = [host for host in known if host not in (*servers, *clients)]
+    if not strays and not any(host in (*servers, *clients) for host in hosts):
+        strays = list(hosts)
+    return [
+        f"{host}: is in neither {SERVERS} nor {CLIENTS}, and nothing would be done there: put it into one"
+        for host in strays
+    ]
 
 
 # Hosts ------------------------------------------------------------------------------------------------------------

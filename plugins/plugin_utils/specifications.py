@@ -67,9 +67,9 @@ def typed(value: Any, spec: Mapping[str, Any], where: str = "") -> Any:
             raise ValueError(f"{where}{what} is neither true nor false: use one of the two")
         return value if isinstance(value, bool) else str(value).lower() in ("yes", "on", "1", "true", "t", "y")
     if wanted == "int":
-        if isinstance(value, bool) or not re.fullmatch(r"-?(0|[1-9][0-9]{0,14})(\.0)?", str(value)):
+        if isinstance(value, bool) or not re.fullmatch(r"-?(0|[1-9][0-9]{0,14})", str(value)):
             raise ValueError(f"{where}{what} is not a whole number: use one, such as {spec.get('default') or 10}")
-        return int(float(value))
+        return int(value)
     if wanted == "list":
         return _typed_list(value, spec, where)
     if wanted == "dict":

@@ -32,7 +32,8 @@ RIGHT = yaml.safe_load((ROOT / "tests/unit/right_deployments.yml").read_text("ut
 def problems(directory: Path, case: Mapping[str, Any]) -> list[str]:
     """Return what is wrong in the deployment of a case."""
     hostvars, groups = read(written(directory, case), case.get("extra"))
-    hosts = [host for group in ("registry_servers", "registry_clients") for host in groups.get(group, [])]
+    members = [host for group in ("registry_servers", "registry_clients") for host in groups.get(group, [])]
+    hosts = case.get("hosts", members)
     lines = settings_problems(hostvars, hosts, groups, case.get("limit", ""))
     return [line.replace(str(directory), "DIRECTORY") for line in lines]
 
