@@ -4,20 +4,23 @@ from collections.abc import Mapping, Sequence
 
 # Whatever is imported here is there before Ansible forks its workers, because a play's hosts are templated before.
 # Otherwise each worker would import it for each task: a run without changes took a third longer.
-from ansible_collections.wharf.registry.plugins.plugin_utils import settings  # noqa: F401
+from ansible_collections.wharf.registry.plugins.plugin_utils import deployment  # noqa: F401
 
 DOCUMENTATION = r"""
 name: settings_hosts
 author: Wharf maintainers
 short_description: The pattern of the hosts whose settings are judged
 description:
-  - The servers and clients of the registry; where the inventory has none, C(localhost), so that somebody says so.
+  - The servers and clients of the registry. With C(--limit), which may leave out all of them, every host; where the
+    inventory has none, C(localhost), so that somebody says so.
+positional: limit
 options:
   _input: {description: The variable C(groups)., type: dict, required: true}
+  limit: {description: The variable C(ansible_limit)., type: str, default: ""}
 """
 
 EXAMPLES = r"""
-# hosts: "{{ groups | wharf.registry.settings_hosts }}"
+# hosts: "{{ groups | wharf.registry.settings_hosts(ansible_limit | default('')) }}"
 """
 
 RETURN = r"""
@@ -25,9 +28,11 @@ _value: {description: A pattern for a play's C(hosts)., type: str}
 """
 
 
-def settings_hosts(groups: Mapping[str, Sequence[str]]) -> str:
+def settings_hosts(groups: Mapping[str, Sequence[str]], limit: str = "") -> str:
     """Return the pattern of the hosts whose settings are judged."""
-    return "registry_servers:registry_clients" if groups.get("registry_servers") else "localhost"
+    if groups.get("registry_servers") and not limit:
+        return "registry_servers:registry_clients"
+    return "all" if groups.get("all") else "localhost"
 
 
 class FilterModule:

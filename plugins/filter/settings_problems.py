@@ -1,31 +1,55 @@
 """The filter settings_problems: see DOCUMENTATION."""
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.settings import settings_problems
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.utils.display import Display
+
+from ansible_collections.wharf.registry.plugins.plugin_utils import deployment
 
 DOCUMENTATION = r"""
 name: settings_problems
 author: Wharf maintainers
-short_description: What is wrong with the settings of a deployment
+short_description: What is wrong with a deployment, as far as the controller can know
 description:
-  - Judges every variable that begins with C(wharf_), on all hosts, by the specification of the role C(settings)
-    and by what a specification cannot say.
-positional: hosts, servers
+  - Judges the variables of this collection on all hosts, by the specifications of their roles and by what a
+    specification cannot say; then the groups, what differs between hosts, and what is set where nothing reads it.
+  - Warns of files beside the inventory that are named like a vault and are not encrypted, and of a deployment without
+    clients whose inventory has other hosts.
+positional: hosts, groups, limit
 options:
   _input: {description: The variable C(hostvars)., type: dict, required: true}
-  hosts: {description: The hosts whose settings are judged., type: list, elements: str, required: true}
-  servers: {description: The hosts that run the registry., type: list, elements: str, required: true}
+  hosts: {description: The hosts of the run., type: list, elements: str, required: true}
+  groups: {description: The variable C(groups)., type: dict, required: true}
+  limit: {description: The variable C(ansible_limit)., type: str, default: ""}
 """
 
 EXAMPLES = r"""
-# {{ hostvars | wharf.registry.settings_problems(ansible_play_hosts_all, groups['registry_servers']) }}
+# {{ hostvars | wharf.registry.settings_problems(ansible_play_hosts_all, groups) }}
 """
 
 RETURN = r"""
 _value:
-  description: A line for each mistake, with the variable, what is wrong and what would be right. Never a secret.
+  description:
+    - A line for each mistake, once for all hosts, with the variable, what is wrong and what would be right. One that
+      only some hosts make names them. Never a secret.
   type: list
   elements: str
 """
+
+
+def settings_problems(
+    hostvars: Mapping[str, Mapping[str, Any]],
+    hosts: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    limit: str = "",
+) -> list[str]:
+    """Return what is wrong with a deployment, and warn of what is hardly meant."""
+    for warning in deployment.warnings(hostvars, hosts, groups):
+        Display().warning(warning)
+    return deployment.settings_problems(hostvars, hosts, groups, limit)
 
 
 class FilterModule:

@@ -7,8 +7,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 PERIODS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-BACKENDS = ("local", "sftp", "rest", "s3", "b2", "azure", "gs", "swift", "rclone")
+# What restic takes behind the name of a backend, and an example. Source: restic's documentation, "Preparing a new
+# repository"; s3://bucket is what other tools take.
+BACKENDS = {
+    "local": (r"/.+", "local:/path"),
+    "sftp": (r"//[^/]+/.+|(?!//)[^/:]+:.+", "sftp:user@host:/path"),
+    "rest": (r"https?://[^/]+.*|http\+unix://.+", "rest:https://host:8000/"),
+    "s3": (r"(https?://)?(\[[0-9a-f:]+\]|[^/:]+)(:[0-9]+)?/[^/].*", "s3:https://host/bucket"),
+    "b2": (r"[^:/]+(:.*)?", "b2:bucket:path"),
+    "azure": (r"[^:/]+:/.*", "azure:container:/path"),
+    "gs": (r"[^:/]+:/.*", "gs:bucket:/path"),
+    "swift": (r"[^:/]+:/.*", "swift:container:/path"),
+    "rclone": (r"[^:]+:.*", "rclone:remote:path"),
+}
+# Environment variables of an object store that go together. Source: the same page.
+PAIRS = {
+    "AWS_ACCESS_KEY_ID": "AWS_SECRET_ACCESS_KEY",
+    "B2_ACCOUNT_ID": "B2_ACCOUNT_KEY",
+    "AZURE_ACCOUNT_NAME": "AZURE_ACCOUNT_KEY",
+}
+_AZURE_OTHERS = ("AZURE_ACCOUNT_SAS", "AZURE_FORCE_CLI_CREDENTIAL")
 SHORTEST = 12  # characters of a password
+_SYSTEM = re.compile(r"/*(bin|boot|dev|etc|home|lib|lib64|media|mnt|opt|root|sbin|srv|usr|var)?/*")
+_LOST = ("/tmp/", "/var/tmp/", "/run/", "/dev/", "/proc/", "/sys/")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -54,23 +75,28 @@ def _repository_problems(value: str, host: str, data: str, prefix: str) -> Itera
         "use an absolute path of its own, or what restic takes, such as sftp:user@host:/path or s3:https://host/bucket"
     )
     backend, _, place = value.partition(":")
+    form, example = BACKENDS.get(backend, ("$.", ""))
+    shown = repr("..." + value[value.rindex("@") :] if re.search(":.*@", value) and "sftp" not in backend else value)
     if not value:
         if host:
             yield f"is missing, so that nobody knows where the backup goes: {use}"
     elif _CONTROL.search(value) or value != value.strip():
-        yield f"{value!r} is no place for a backup: {use}"
-    elif host:
-        if not value.startswith("/") or ".." in value.split("/") or " " in value or not value.strip("/"):
-            yield (
-                f"{value!r} must be an absolute path without spaces, because {prefix}host is set: the directory on"
-                " that host"
-            )
-    elif value.startswith("/"):
-        backed_up = ("/etc/wharf/", f"{data.rstrip('/')}/" if data.startswith("/") else "/etc/wharf/")
-        if f"{value}/".startswith(backed_up):
-            yield f"{value!r} lies in what is backed up: {use}"
-    elif backend not in BACKENDS or not place:
-        yield f"{value!r} is no place for a backup: {use}"
+        yield f"{shown} is no place for a backup: {use}"
+    elif host and (not value.startswith("/") or ".." in value.split("/") or " " in value or not value.strip("/")):
+        yield f"{shown} is not an absolute path without spaces: use one, the directory on {prefix}host"
+    elif _SYSTEM.fullmatch(value):
+        yield f"{shown} is a directory of the system: {use}"
+    elif value.startswith(_LOST):
+        yield f"{shown} is lost at the next reboot, or cleaned up by the system: {use}"
+    elif value.startswith("/") and not host:
+        for inside in ("/etc/wharf/", *([f"{data.rstrip('/')}/"] if data.startswith("/") else [])):
+            place = f"{value.rstrip('/')}/"
+            if place.startswith(inside):
+                yield f"{shown} lies in what is backed up: {use}"
+            elif inside.startswith(place):
+                yield f"{shown} holds what is backed up: {use}"
+    elif not value.startswith("/") and not re.fullmatch(form, place):
+        yield f"{shown} is no place for a backup: {f'use {example}' if example else use}"
 
 
 def _password_problems(value: str | None, file: str) -> Iterator[str]:
@@ -78,7 +104,9 @@ def _password_problems(value: str | None, file: str) -> Iterator[str]:
     if value == "":
         yield f"is missing: set it, or {file}, where one is kept on the controller"
     elif value and (_CONTROL.search(value) or value != value.strip()):
-        yield "must be a text of one line, without spaces at its ends"
+        yield "is not one line without spaces at its ends: use one that is"
+    elif value and re.search("replace[-_ ]?(this|me)|change[-_ ]?(this|me)", value, re.IGNORECASE):
+        yield "is one that an example shows to everybody: use another, or leave it out, and one is generated"
     elif value and len(value) < SHORTEST:
         yield (
             f"has {len(value)} characters: use at least {SHORTEST}, because the keys of the CA are in the backup, or"
@@ -95,3 +123,9 @@ def _environment_problems(value: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is set by wharf itself: remove it"
         elif not isinstance(content, str):
             yield f"the value of {name} must be a text: put it in quotes"
+        elif name.upper() in (*PAIRS, *PAIRS.values()) and name != name.upper():
+            yield f"{name} is read by nobody: use {name.upper()}"
+    for one, other in PAIRS.items():
+        for given, missing in ((one, other), (other, one)):
+            if value.get(given) and not value.get(missing) and not any(map(value.get, _AZURE_OTHERS)):
+                yield f"holds {given} without {missing}: give both"

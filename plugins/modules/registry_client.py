@@ -38,7 +38,11 @@ options:
     default: [auto]
   system_store: {description: Whether the system's own store trusts the CA as well., type: bool, default: false}
   address: {description: "An IP address, which C(/etc/hosts) gives the name.", type: str, default: ""}
-  resolve: {description: Whether a name that has no address on this host is refused., type: bool, default: true}
+  resolve:
+    description:
+      - Whether a name that has no address on this host is refused, or one that means this host, where nothing answers.
+    type: bool
+    default: true
   previous_names:
     description: What the registry was called before, NAME:PORT each. Trust and logins under these are removed.
     type: list
@@ -117,12 +121,27 @@ def engine_changes(module: AnsibleModule, options: dict[str, dict], apply: bool)
     return changes
 
 
-def resolves(name: str) -> bool:
-    """Return whether a name has an address on this host."""
+def addresses(name: str) -> list[str]:
+    """Return the addresses that a name has on this host."""
     try:
-        return bool(socket.getaddrinfo(name, None))
+        return [str(found[4][0]) for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
     except OSError:
-        return False
+        return []
+
+
+def leads_nowhere(name: str, port: int) -> str:
+    """Return the address by which a name means this host itself, where nothing answers; empty where all is well.
+
+    So it is on a host whose own name is the registry's: Debian's installer writes 127.0.1.1 into /etc/hosts.
+    """
+    found = addresses(name)
+    if not found or not all(one.startswith("127.") or one == "::1" for one in found):
+        return ""
+    try:
+        socket.create_connection((found[0], port), timeout=5).close()
+    except OSError:
+        return found[0]
+    return ""
 
 
 def refuse(problems: list[str]) -> None:
@@ -151,11 +170,16 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     engine_options = trust.engine_options()
     engine = engine_changes(module, engine_options, apply=False)
     trust.write_hosts()
-    is_found = not trust.present or bool(params["address"]) or resolves(params["name"])
+    is_found = not trust.present or bool(params["address"]) or bool(addresses(params["name"]))
     if params["resolve"] and not is_found:
         raise WharfError(
             f"{params['name']} resolves to nothing on this host: add it to the DNS that this host uses, or let Wharf"
             " write it into /etc/hosts (registry_client_address; wharf_manage_hosts_file: true in the inventory)"
+        )
+    if params["resolve"] and trust.present and not check and (itself := leads_nowhere(params["name"], params["port"])):
+        raise WharfError(
+            f"{params['name']} resolves to {itself} on this host, which is the host itself, and no registry answers"
+            " there: give it the server's address, in the DNS or /etc/hosts, or the registry another name"
         )
     is_trusted = not trust.write() and not any(change.changed for change in engine)
     if not check:

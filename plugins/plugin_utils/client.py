@@ -71,7 +71,9 @@ def tools_problems(value: object, variable: str) -> list[str]:
         return [f"{variable}: {shown(value)} is not a list: {use}"]
     if not value:
         return [f"{variable}: is an empty list, so that no tool would trust the registry: {use}"]
-    return [f"{variable}: {str(tool)[:80]!r} is unknown: {use}" for tool in value if tool not in TOOLS]
+    if "auto" in value:
+        return [f"{variable}: has auto beside others: use auto alone, or a list out of {', '.join(TOOLS)}"]
+    return [f"{variable}: {shown(tool)} is unknown: {use}" for tool in value if tool not in TOOLS]
 
 
 def store_problems(value: bool | None, trust: str, variable: str, trust_variable: str) -> list[str]:

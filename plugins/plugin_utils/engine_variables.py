@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.wharf.registry.plugins.plugin_utils.settings import unknown_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged, near
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import system_user_fault
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, listed, problems_on_hosts, shown
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts
-
-SPECIFICATION = Path(__file__).parents[2] / "roles/docker_engine/meta/argument_specs.yml"
+ROLE = "docker_engine"
 # An address that holds a user or a password, which is another matter, and never shown.
 LOGIN = r"([^/]*//)?[^/]*@(?s:.*)"
 # What a value, or each of a list, must match, and what another one is.
@@ -28,14 +28,12 @@ FORMS = {
         r" *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?",
         "no fingerprint: use the whole one of the repository's primary key, 40 hexadecimal digits",
     ),
-    # useradd(8) of Debian.
-    "docker_engine_users": (r"[a-z_][a-z0-9_-]{0,30}[a-z0-9_$-]?", "no name of a user: use names of users of the host"),
     "docker_engine_log_max_size": (
         r"[1-9][0-9]*[kmg]",
         "no size: use a whole number followed by k, m or g, such as 10m",
     ),
     "docker_engine_repository_url": (
-        rf"https?://[^/\s]\S*|{LOGIN}",
+        rf"https?://(?!download\.docker\.com(?!/linux/))[^/\s]\S*|{LOGIN}",
         "no address: use that of a repository such as Docker's, https://download.docker.com/linux/debian",
     ),
     "docker_engine_restart_throttle": (
@@ -45,8 +43,42 @@ FORMS = {
     "docker_engine_no_proxy": (r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?", NO_HOST),
     "docker_engine_no_proxy_extra": (r"[A-Za-z0-9_.:*\[\]-]+(/[0-9]+)?", NO_HOST),
 }
+# The types of keys that are often written in another one, with which the engine does not start.
+OPTION_TYPES = {
+    list: (
+        "allow-nondistributable-artifacts authorization-plugins default-address-pools dns dns-opts dns-search exec-opts"
+        " insecure-registries labels registry-mirrors storage-opts"
+    ),
+    bool: (
+        "debug experimental icc init ip-forward ip-masq ip6tables iptables ipv6 live-restore no-new-privileges"
+        " selinux-enabled tls tlsverify userland-proxy"
+    ),
+    dict: "builder default-network-opts default-ulimits features log-opts proxies runtimes",
+    int: (
+        "max-concurrent-downloads max-concurrent-uploads max-download-attempts mtu oom-score-adjust shutdown-timeout"
+    ),
+}
+# What others than these the engine does not know; a log driver may be a plugin's.
+OPTION_CHOICES = {
+    "log-level": ["debug", "info", "warn", "error", "fatal"],
+    "storage-driver": [
+        *("overlay2", "fuse-overlayfs", "btrfs", "zfs", "vfs"),
+        *("overlayfs", "overlay", "aufs", "devicemapper"),
+    ],
+    "log-driver": [
+        *("json-file", "local", "journald", "syslog", "fluentd"),
+        *("gelf", "awslogs", "gcplogs", "splunk", "logentries", "none"),
+    ],
+}
+NETWORK_OPTIONS: dict[str, Callable[[str], object]] = {
+    "dns": ipaddress.ip_address,
+    "bip": ipaddress.ip_interface,
+    "fixed-cidr": ipaddress.ip_interface,
+    "fixed-cidr-v6": ipaddress.ip_interface,
+    "default-address-pools": ipaddress.ip_interface,
+}
 # What may stand in a file that systemd and a shell read alike, in single quotes.
-PROXY = re.compile(r"(https?|socks5)://[^\s'\"\\/?#]+/?", re.ASCII)
+PROXY = re.compile(r"(https?|socks5)://([^\s'\"\\/?#@]+@)?(\[[0-9a-f:]+\]|[^\s'\"\\/?#@:]+)(:[0-9]{1,5})?/?", re.ASCII)
 PROXIES = {"HTTP_PROXY": "docker_engine_http_proxy", "HTTPS_PROXY": "docker_engine_https_proxy"}
 ITSELF = ("localhost", "127.0.0.0/8", "::1")
 
@@ -58,52 +90,50 @@ def docker_engine_problems(hostvars: Mapping[str, Mapping[str, Any]], hosts: Seq
 
 def problems_of(given: Mapping[str, Any]) -> list[str]:
     """Return a line for each mistake in one host's variables."""
-    specs = specification()
-    result = ArgumentSpecValidator(specs).validate({name: value for name, value in given.items() if name in specs})
-    if result.error_messages:
-        return list(dict.fromkeys(map(_plain, result.error_messages)))
-    values = {name: value for name, value in result.validated_parameters.items() if value is not None}
-    # A number is text by now.
-    values["docker_engine_version"] = given.get("docker_engine_version", "")
-    problems = []
+    version = given.get("docker_engine_version")
+    number = isinstance(version, (int, float)) and not isinstance(version, bool)
+    values, wrong = judged(given, ROLE)
+    if number:
+        wrong["docker_engine_version"] = (
+            f"{version!r} is a number, in which 28.10 and 28.1 are the same: write it in quotes"
+        )
+    problems = [f"{name}: {fault}" for name, fault in wrong.items()]
+    problems += unknown_problems(given, ROLE, "what roles/docker_engine/README.md lists")
     for name, (form, otherwise) in FORMS.items():
-        value = values.get(name, [])
+        value = values[name]
         all_values = value if isinstance(value, list) else [value]
-        problems += [f"{name}: {one!r} is {otherwise}" for one in all_values if not re.fullmatch(form, str(one))]
+        problems += [f"{name}: {shown(one)} is {otherwise}" for one in all_values if not re.fullmatch(form, str(one))]
     return problems + [problem for is_wrong, problem in _judgements(values) if is_wrong]
 
 
 def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     """Yield what can be wrong beyond types and forms: whether it is, and what to say. Proxies can hold passwords."""
-    version, source = values["docker_engine_version"], values.get("docker_engine_source")
+    version, source = values["docker_engine_version"], values["docker_engine_source"]
     yield (
-        not isinstance(version, str),
-        f"docker_engine_version: {version!r} is a number, in which 28.10 and 28.1 are the same: write it in quotes",
-    )
-    yield (
-        isinstance(version, str) and version != "" and source == "none",
+        version != "" and source == "none",
         f"docker_engine_version: is {version!r}, but docker_engine_source is none, which installs no engine: leave the "
         "version out, or use distro or docker_ce",
     )
+    for user in values["docker_engine_users"]:
+        yield system_user_fault(user) != "", f"docker_engine_users: {shown(user)} {system_user_fault(user)}"
     yield (
         re.match(LOGIN, values.get("docker_engine_repository_url", "")) is not None,
         "docker_engine_repository_url: holds a user or a password, which everybody on the host could read: put it into "
         "a file in /etc/apt/auth.conf.d",
     )
-    options = values.get("docker_engine_options", {})
-    yield (
-        "hosts" in options,
-        "docker_engine_options: holds hosts, which the service's command line sets already (-H), and the engine does "
-        "not start with both: set it in a drop-in of the service",
-    )
-    log_options = options.get("log-opts")
-    for name, value in log_options.items() if isinstance(log_options, dict) else ():
-        yield (
-            not isinstance(value, str),
-            f"docker_engine_options: log-opts.{name} is {value!r}, and the engine wants text: write it in quotes",
-        )
+    options = values["docker_engine_options"]
+    for fault in _options_faults(options):
+        yield True, f"docker_engine_options: {fault}"
     proxies = {name: values[name] for name in PROXIES.values() if values.get(name)}
+    for host in (*values["docker_engine_no_proxy"], *values["docker_engine_no_proxy_extra"]):
+        try:
+            ipaddress.ip_interface(host if re.fullmatch("[0-9a-f.:]+/[0-9]+", host) else "::1")
+        except ValueError:
+            yield True, f"docker_engine_no_proxy: {shown(host)} is no network: use one such as 10.0.0.0/8"
     for name, proxy in proxies.items():
+        port = re.search(r":([0-9]{1,5})/?$", proxy)
+        if PROXY.fullmatch(proxy) and port and not 1 <= int(port[1]) <= 65535:
+            yield True, f"{name}: {port[1]} is not a TCP port: use a number from 1 to 65535"
         yield "://" not in proxy, f"{name}: has no scheme: use an address such as http://proxy.example:3128"
         yield (
             "://" in proxy and not PROXY.fullmatch(proxy),
@@ -117,23 +147,52 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     )
 
 
-def _plain(message: str) -> str:
-    """Return a validator's message in this project's form, without a value of another type: it could be a secret."""
-    if choice := re.match(r"value of (\S+) must be one of: (.*), got: (.*)$", message):
-        others, _, last = choice[2].rpartition(", ")
-        return f"{choice[1]}: {choice[3]!r} is unknown: use {others} or {last}"
-    if other := re.search(r"'(docker_engine_\w+)' is of type (?:<class ')?(\w+).*convert to (\w+)", message, re.DOTALL):
-        return f"{other[1]}: is of type {other[2]}: use the type {other[3]}"
-    return message
-
-
-@lru_cache(maxsize=1)
-def specification() -> dict[str, dict[str, Any]]:
-    """Return the role's argument specification as a validator takes it, its defaults left to the role."""
-    options = yaml.safe_load(SPECIFICATION.read_text("utf-8"))["argument_specs"]["main"]["options"]
-    return {
-        name: {key: spec[key] for key in spec.keys() - {"description", "default"}} for name, spec in options.items()
-    }
+def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why the engine would not start with these keys of daemon.json. Source: moby, daemon/config/config.go."""
+    if "hosts" in options:
+        yield (
+            "holds hosts, which the service's command line sets already (-H), and the engine does not start with both:"
+            " set it in a drop-in of the service"
+        )
+    for key, value in options.items():
+        wanted = next((types for types, keys in OPTION_TYPES.items() if key in keys.split()), object)
+        if not isinstance(key, str) or not re.fullmatch("[a-z0-9-]+", key):
+            right = re.sub("[ _]", "-", str(key).lower())
+            yield f"{shown(key)} is no key of daemon.json: use {right if right != key else 'one that Docker documents'}"
+        elif value is not None and (not isinstance(value, wanted) or wanted is int and isinstance(value, bool)):
+            names = {list: "a list", dict: "a mapping", bool: "true or false, without quotes"}
+            yield f"{key} is {kind(value)}: use {names.get(wanted, 'a whole number, without quotes')}"
+        known = OPTION_CHOICES.get(key, [])
+        right = near(str(value), known, 0.6)
+        if known and value not in known and (right or key != "log-driver"):
+            yield f"{key}: {shown(value)} is unknown: use {right or listed(known, 'or')}"
+        for item in value if wanted is list and isinstance(value, list) else ():
+            if key == "registry-mirrors" and not re.fullmatch("https?://[^/?#@]+/?", str(item)):
+                wrong = "has a path or a user" if "://" in str(item) else "has no scheme"
+                yield f"registry-mirrors: {shown(item)} {wrong}: use an address such as https://mirror.example"
+            if key == "insecure-registries" and "/" in re.sub("/[0-9]+$", "", str(item)):
+                yield f"insecure-registries: {shown(item)} is an address: use HOST:PORT or a network, without a scheme"
+    for key, form in NETWORK_OPTIONS.items():
+        values = options.get(key) or []
+        for value in values if isinstance(values, list) else [values]:
+            value = value.get("base", "") if isinstance(value, dict) else value
+            try:
+                form(str(value))
+            except ValueError:
+                yield (
+                    f"{key}: {shown(value)} is no {'address' if key == 'dns' else 'network'}: use one such as 10.9.0.1"
+                    + ("" if key == "dns" else "/24")
+                )
+    if not str(options.get("data-root") or "/").startswith("/"):
+        yield f"data-root: {shown(options['data-root'])} is not an absolute path: use one such as /srv/docker"
+    log_options = options.get("log-opts")
+    for name, value in log_options.items() if isinstance(log_options, Mapping) else ():
+        if not isinstance(value, str):
+            yield f"log-opts.{name} is {value!r}, and the engine wants text: write it in quotes"
+    try:
+        json.dumps(options)
+    except TypeError:
+        yield "holds what JSON cannot, such as a date: write it in quotes"
 
 
 def docker_engine_proxies(variables: Mapping[str, Any]) -> str:

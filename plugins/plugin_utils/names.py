@@ -11,6 +11,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.values import absen
 
 NAME_EXAMPLE = "registry.example.com"
 _NAME = re.compile(DOMAIN)
+_TAKEN = {22: "SSH", 2375: "Docker's own API", 2376: "Docker's own API", 2377: "Docker's swarm mode"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PORT = re.compile(r"(\[.*\]|[^:]*)(:[^:]*)")
 
@@ -19,7 +20,7 @@ def name_problems(value: object, variable: str) -> list[str]:
     """Judge the name or IPv4 address that stands in image references.
 
     Returns:
-        One line for what does not belong there (scheme, path, port, upper case), one for what is left.
+        A line for what does not belong there (scheme, path, port, upper case), and for what is left.
     """
     use = f"the name or IPv4 address that stands in image references, such as {NAME_EXAMPLE}"
     if absent(value):
@@ -29,8 +30,8 @@ def name_problems(value: object, variable: str) -> list[str]:
     return _host_problems(value, variable, "")
 
 
-def alias_problems(aliases: Sequence[object] | None, variable: str) -> list[str]:
-    """Judge the further names and addresses that the certificate must match."""
+def alias_problems(aliases: Sequence[object] | None, variable: str, name: object = "") -> list[str]:
+    """Judge the further names and addresses that the certificate must match, beside the registry's name."""
     problems = []
     for position, alias in enumerate(aliases or [], start=1):
         where = f"item {position}, "
@@ -39,6 +40,10 @@ def alias_problems(aliases: Sequence[object] | None, variable: str) -> list[str]
             problems.append(f"{variable}: {where}{shown(alias)} is not a name: {use}")
         elif alias.startswith("[") and _is_ipv6(alias.strip("[]")):
             problems.append(f"{variable}: {where}{shown(alias)} has brackets: use {shown(alias.strip('[]'))}")
+        elif alias in aliases[: position - 1]:
+            problems.append(f"{variable}: {where}{shown(alias)} stands in the list twice: use each once")
+        elif alias == name:
+            problems.append(f"{variable}: {where}{shown(alias)} is the registry's name already: take it out")
         elif not _is_ipv6(alias):
             problems += _host_problems(alias, variable, where)
     return problems
@@ -61,6 +66,8 @@ def previous_name_problems(names: Sequence[str], variable: str, name: str, port:
 
 def port_problems(value: object, variable: str) -> list[str]:
     """Judge a TCP port: a number, or its digits as text. Null means the default and is good."""
+    if value is not None and whole_number(value) in _TAKEN:
+        return [f"{variable}: {value} is the port of {_TAKEN[whole_number(value)]}: use another, such as 5000"]
     if value is None or 1 <= whole_number(value) <= 65535:
         return []
     return [f"{variable}: {shown(value)} is not a TCP port: use a number from 1 to 65535"]
@@ -79,8 +86,9 @@ def _host_problems(name: str, variable: str, where: str) -> list[str]:
             use += " (clients look for the certificate under the name exactly as it stands in image references)"
         # What stands before an @ may be a password.
         whole = shown("..." + name[name.rindex("@") :] if "@" in name else name)
-        problems.append(f"{variable}: {where}{whole} has {listed(faults)}: {use}")
-    if fault and rest:
+        rest_too = f", and {shown(rest)} {fault}" if fault and rest else f": {use}"
+        problems.append(f"{variable}: {where}{whole} has {listed(faults)}{rest_too}")
+    elif fault:
         problems.append(f"{variable}: {where}{shown(rest)} {fault}")
     return problems
 
@@ -123,9 +131,11 @@ def _fault(name: str) -> str | None:
             address = ipaddress.IPv4Address(name)
         except ValueError:
             return "is not an IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10, or a name"
-        if address.is_unspecified or address.is_multicast or int(address) == 0xFFFFFFFF:
+        if address.is_unspecified or address.is_multicast or address.is_link_local or int(address) == 0xFFFFFFFF:
             return "is not an address that a client can reach: use the server's own address or name"
         return None
+    if name in ("null", "none", "undefined"):
+        return f"stands for no name: use one such as {NAME_EXAMPLE}"
     if strange := sorted(set(re.sub(r"[a-z0-9.-]", "", name))):
         also = "" if name.isascii() else "; names in other scripts are written in their xn-- form"
         return f"holds {listed([shown(c) for c in strange])}: use letters a to z, digits, dots and hyphens only{also}"
@@ -133,6 +143,8 @@ def _fault(name: str) -> str | None:
         return f"has an empty part, or a part with a hyphen at its start or end: use a name such as {NAME_EXAMPLE}"
     if len(name) > 253:
         return f"has {len(name)} characters: use a name of at most 253"
+    if re.fullmatch(r"(.+\.)?docker\.(io|com)", name):
+        return "is a name of Docker Hub, whose images no host could pull any more: use a name of your own"
     longest = max(map(len, name.split(".")))
     return f"has a part of {longest} characters: use at most 63 between two dots" if longest > 63 else None
 

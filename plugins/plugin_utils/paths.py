@@ -15,10 +15,16 @@ Read = TypeVar("Read")
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 # Their owner must stay root: the registry's data directory gets the container's user as its owner.
 _SYSTEM_DIRECTORY = re.compile(
-    r"/(?:bin|boot|dev|etc|home|lib|lib64|opt|proc|root|run|sbin|srv|sys|tmp|usr|usr/local"
-    r"|var|var/lib|var/lib/docker|var/log|var/run|var/tmp)?"
+    r"/(?:(?:bin|boot|etc|lib|lib64|sbin|usr/s?bin|usr/lib|usr/share|var/lib/(?:docker|containerd))(?:/.*)?"
+    r"|dev|home|lost\+found|media|mnt|opt|proc|root|run|srv|sys|tmp|usr|usr/local"
+    r"|var|var/(?:backups|cache|lib|local|log|mail|opt|run|spool|tmp))?"
 )
-_LOST_AT_REBOOT = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/")
+_OF_OTHERS = re.compile(
+    r"(?!/etc/)" + _SYSTEM_DIRECTORY.pattern + r"|/etc(/(apt|ca-certificates|containerd|containers|cron\.\w+|default"
+    r"|docker|init\.d|logrotate\.d|nginx|pam\.d|pki|profile\.d|security|ssh|ssl(/certs|/private)?|sudoers\.d|systemd"
+    r"|wharf))?"
+)
+_LOST = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/", "/tmp/", "/var/tmp/")
 
 
 def data_problems(value: object, variable: str) -> list[str]:
@@ -40,11 +46,25 @@ def data_problems(value: object, variable: str) -> list[str]:
             ":" in path or CONTROL.search(path)
         ),
         "is a directory of the system, whose owner would change": is_directory and _SYSTEM_DIRECTORY.fullmatch(normal),
-        "is lost at the next reboot": normal.startswith(_LOST_AT_REBOOT),
+        "is lost at the next reboot, or cleaned up by the system": normal.startswith(_LOST),
     }
     wrong = next((fault for fault, is_there in faults.items() if is_there), None)
     use = "use a directory of its own, such as /var/lib/wharf/registry, or the name of a volume"
     return [f"{variable}: {shown(value)} {wrong}: {use}"] if wrong and value is not None else []
+
+
+def own_directory_problems(path: str, variable: str) -> list[str]:
+    """Judge a directory of the server that only Wharf writes to."""
+    default = f"/etc/{variable.removesuffix('_directory').replace('_', '/')}"
+    if not path.startswith("/") or posixpath.normpath(path) != path.rstrip("/") or ":" in path or CONTROL.search(path):
+        wrong = "is not an absolute path without a colon, a dot or a slash too many"
+    elif _OF_OTHERS.fullmatch(path.rstrip("/")):
+        wrong = "is a directory of the system"
+    elif path.startswith(_LOST):
+        wrong = "is lost at the next reboot, or cleaned up by the system"
+    else:
+        return []
+    return [f"{variable}: {shown(path)} {wrong}: use one of its own, such as {default}"]
 
 
 def is_absolute_path(path: str) -> bool:

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+# A * that repeats one letter is hardly meant.
+_AS_IN_A_SHELL = re.compile(r"(?<=(?<!\\)[A-Za-z0-9/_-])\*")
+
 
 def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> list[str]:
     """Return a line for each mistake in the rules.
@@ -14,7 +17,16 @@ def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> lis
         rules: mappings with the keys repositories, keep_newest, keep_tags and older_than, of the right types.
         variable: the variable that holds them, for the messages.
     """
-    return [
+    never, before = [], {}
+    for number, rule in enumerate(rules, start=1):
+        text = str(rule.get("repositories"))
+        if other := before.get(text) or before.get(".*") or before.get(".+"):
+            names = "the same repositories" if text in before else "every repository"
+            never.append(
+                f"{variable}: rule {number} is never used, because rule {other} names {names}: put it before that"
+            )
+        before.setdefault(text, number)
+    return never + [
         f"{variable}: rule {number} {problem}"
         for number, rule in enumerate(rules, start=1)
         for problem in _problems({key: value for key, value in rule.items() if value is not None})
@@ -25,8 +37,16 @@ def _problems(rule: Mapping[str, Any]) -> Iterator[str]:
     for key in ("repositories", "keep_tags"):
         if rule.get(key) == "":
             yield f"has an empty {key}: use a regular expression, such as v[0-9.]+"
+        text = rule.get(key, "")
+        if _AS_IN_A_SHELL.search(text) and not re.search(r"\[[^]]*$", text.partition("*")[0]):
+            right = _AS_IN_A_SHELL.sub(".*", text)
+            yield f"has {key} {text!r}, in which * repeats the character before it: write {right!r} for anything there"
+        if key == "repositories" and (text.startswith("/") or re.search(r"(?<![(?]):", text)):
+            yield f"has {key} {text!r}, which is more than a repository: leave out registry, first slash and tag"
+        if key == "repositories" and "(?" not in text and (upper := re.search("[A-Z]", re.sub(r"\\\\.", "", text))):
+            yield f"has {key} {text!r}, and no repository has upper case letters such as {upper[0]}: use lower case"
         try:
-            re.compile(rule.get(key, ""))
+            re.compile(text)
         except re.error as error:
             yield f"has {key} that is no regular expression ({error}): correct it, such as v[0-9.]+"
     for key in ("keep_newest", "older_than"):

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
 
@@ -21,8 +20,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS, storage_driver
+from ansible_collections.wharf.registry.plugins.plugin_utils.server_variables import memory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, passwords_of, user_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import quoted
 
 DISTRO_IMAGE = "wharf-registry:distro"  # what the role builds from the distribution's package
 TLS_CONFIG = {"http": {"tls": {"certificate": "/wharf/tls/registry.crt", "key": "/wharf/tls/registry.key"}}}
@@ -66,7 +65,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         ),
         *cost_problems(settings["bcrypt_cost"], "registry_server_bcrypt_cost"),
         *data_problems(settings["data"], "registry_server_data"),
-        *_memory_problems(settings["memory_limit"]),
+        *memory_problems(settings["memory_limit"]),
         *image_faults,
         *config_problems(keys, version),
     ]
@@ -99,16 +98,6 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         },
         "generate": [name for name, password in passwords.items() if not password],
     }
-
-
-def _memory_problems(value: Any) -> list[str]:
-    """Judge a memory limit."""
-    try:
-        human_to_bytes(str(value or 0))
-    except ValueError:
-        use = "use bytes with a suffix of k, m or g, such as 512m, or nothing at all for none"
-        return [f"registry_server_memory_limit: {quoted(str(value), 40)} is not a size: {use}"]
-    return []
 
 
 def merged_config(*configs: dict[str, Any]) -> dict[str, Any]:

@@ -1,127 +1,47 @@
-"""The settings of a deployment: every variable that begins with wharf_, judged once for all hosts."""
+"""The settings of a deployment: every variable that begins with wharf_."""
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
+import os
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
+from ansible_collections.wharf.registry.plugins.module_utils.references import REFERENCE
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import archive_problems, image_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, own_directory_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, judged, near, specification
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import problems_on_hosts, shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
-ROLE = Path(__file__).parents[2] / "roles/settings"
-_OTHER_TYPE = re.compile(r"is of type (?:<class ')?(\w+)'?>?.*unable to convert to (\w+)", re.DOTALL)
-
-
-def settings_problems(
-    hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], servers: Sequence[str]
-) -> list[str]:
-    """Return the mistakes in the settings of all hosts, before anything changes on any of them.
-
-    Each is a line, once for however many hosts: the variable, what is wrong, what would be right. None holds a password
-    or a key. A mistake that only some hosts make names them.
-    """
-    if not servers:
-        return ["registry_servers: the group is empty: put the host that shall run the registry into it"]
-    return problems_on_hosts(
-        hostvars,
-        hosts,
-        "wharf_",
-        lambda given: [
-            *problems_of(given),
-            *_backup_host_problems(given.get("wharf_backup_host") or "", hostvars, servers),
-        ],
-    )
+ROLE = "settings"
 
 
 def problems_of(given: Mapping[str, Any]) -> list[str]:
     """Return a line for each mistake in one host's variables that begin with wharf_; a missing one has its default."""
-    specs, defaults = specification()
-    known = {name: value for name, value in given.items() if name in specs and value is not None}
-    result = ArgumentSpecValidator(specs).validate(known)
-    wrong = [_plain(str(error), specs) for error in result.errors.errors]
-    values = {**defaults, **_without_none(result.validated_parameters)}
-    problems = _unknown_names(given.keys() - specs.keys(), specs)
-    problems += dict.fromkeys(f"{name}: {text}" for name, text in wrong if name)
+    values, wrong = judged(given, ROLE)
+    problems = [f"{name}: {fault}" for name, fault in wrong.items()]
+    problems += unknown_problems(given, ROLE, "what docs/variables.md lists, or a name of your own without wharf_")
     for judge, reads in CHECKS:
         first, *others = (f"wharf_{name}" for name in reads.split())
-        if not {first, *others}.intersection(name for name, _ in wrong):
+        if not {first, *others} & wrong.keys():
             problems += judge(values[first], first, *(values[name] for name in others))
     return problems + [
         f"{name}: is set, but {other} is {values[other]} and would ignore it: remove it, or set {other} to {wanted}"
         for name, (other, wanted) in IGNORED_UNLESS.items()
-        if values[name] and values[other] != wanted and other not in dict(wrong)
+        if values[name] not in ("", defaults(ROLE)[name]) and values[other] != wanted and other not in wrong
     ]
 
 
-@lru_cache(maxsize=1)
-def specification() -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Return the role's argument specification, of all its entry points, and its defaults.
-
-    Nothing is required here: the check of the registry's name says it better, and the playbooks judge what they need.
-    """
-    entries = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"].values()
-    options = _without_defaults({name: spec for entry in entries for name, spec in entry["options"].items()})
-    specs = {name: {**spec, "required": False} for name, spec in options.items()}
-    return specs, yaml.safe_load((ROLE / "defaults/main.yml").read_text("utf-8"))
-
-
-def _without_defaults(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return options for a validator that leaves their defaults to the role."""
-    return {
-        name: {**spec, "default": None, "options": _without_defaults(spec.get("options", {})) or None}
-        for name, spec in options.items()
-    }
-
-
-def _without_none(value: Any) -> Any:
-    """Return a value without the keys that a validator has added for what was not given."""
-    if isinstance(value, Mapping):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    return [_without_none(item) for item in value] if isinstance(value, list) else value
-
-
-def _plain(message: str, specs: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the variable that a validator's message is about, and the message without it.
-
-    What the message shows of a value of another type is left out: it could be a secret. A message without a variable
-    only repeats another one.
-    """
-    name = next((word for word in re.findall(r"\bwharf_\w+", message) if word in specs), "")
-    if other := _OTHER_TYPE.search(message):
-        key = re.search(r"(?:argument|option) '(\w+)'", message)
-        subject = "" if key is None or key[1] == name else f"{key[1]} "
-        return name, f"{subject}is of type {other[1]}: use the type {other[2]}"
-    if unknown := re.match(rf"{name}\.(\S+)\. Supported parameters include: (.*)\.$", message):
-        return name, f"{unknown[1]} is unknown: use {unknown[2]}"
-    if choices := re.match(r"value of (\S+) must be one of: (.*), got: (.*?)(?: found in .*)?$", message):
-        key = "" if choices[1] == name else f"{choices[1]} "
-        words, _, last = choices[2].lstrip(", ").rpartition(", ")
-        return name, f"{key}{shown(choices[3])} is unknown: use {words} or {last}"
-    return name, message.replace(f" found in {name}", "")
-
-
-def _unknown_names(names: Iterable[str], specs: Mapping[str, Any]) -> list[str]:
-    """Judge names that begin with wharf_: a misspelt one would be ignored in silence."""
-    problems = []
-    for name in sorted(names):
-        near = "".join(f"{other}, or " for other in difflib.get_close_matches(name, sorted(specs), n=1, cutoff=0.8))
-        problems.append(
-            f"{name}: is unknown: use {near}what docs/variables.md lists, or a name of your own without wharf_"
-        )
-    return problems
+def unknown_problems(names: Iterable[str], role: str, use: str) -> list[str]:
+    """Judge names of a role's variables: a misspelt one would be ignored in silence."""
+    known = specification(role)
+    others = {name: near(name, known, 0.8) for name in sorted(names) if name not in known}
+    return [f"{name}: is unknown: use {f'{other}, or ' if other else ''}{use}" for name, other in others.items()]
 
 
 # What the specification cannot say ----------------------------------------------------------------
@@ -148,13 +68,72 @@ def _saved_image_problems(path: str, variable: str, source: str) -> list[str]:
     return archive_problems(path, variable) if source == "archive" else []
 
 
+def _own_image_problems(image: str, variable: str, source: str, name: str, port: int) -> list[str]:
+    """Judge the registry's image: it cannot come from the registry that is to run from it."""
+    problems = image_problems(image, variable) if source == "pull" else []
+    match = None if problems else REFERENCE.fullmatch(image)
+    if source == "pull" and match and match["host"] in (f"{name}:{port}", name):
+        return [
+            f"{variable}: {shown(image)} lies in the registry that is to run from it: use one of another registry, or"
+            " wharf_registry_image_source archive"
+        ]
+    return problems
+
+
 def _address_problems(address: str, variable: str) -> list[str]:
     """Judge the address that goes into /etc/hosts."""
+    use = "use one such as 192.0.2.10"
     try:
-        ipaddress.ip_address(address or "192.0.2.10")
+        found = ipaddress.ip_address(address or "192.0.2.10")
     except ValueError:
-        return [f"{variable}: {shown(address)} is not an IP address: use one such as 192.0.2.10"]
+        return [f"{variable}: {shown(address)} is not an IP address: {use}"]
+    if found.is_unspecified or found.is_multicast or found.is_link_local or str(found) == "255.255.255.255":
+        return [f"{variable}: {shown(address)} is not an address that a client can reach: {use}"]
     return []
+
+
+def _uid_problems(uid: int, variable: str) -> list[str]:
+    """Judge the user that the registry runs as."""
+    if 0 < uid < 2**31 and uid not in (65534, 65535):
+        return []
+    why = {0: "is root", 65534: "is nobody, whom others run as, too"}.get(uid, "is not the number of a user")
+    return [f"{variable}: {uid} {why}: use one that belongs to nobody else, such as 59500"]
+
+
+def _container_problems(name: str, variable: str) -> list[str]:
+    """Judge the container's name. Source: moby, daemon/names/names.go."""
+    if re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", name):
+        return []
+    use = "use two or more of letters, digits and _.-, a letter or digit first, such as registry"
+    return [f"{variable}: {shown(name)} is not the name of a container: {use}"]
+
+
+def _directories_problems(directory: str, variable: str, tls: str, ca: str, data: str) -> list[str]:
+    """Judge the server's directories: each its own, and none in the data, which belong to the registry."""
+    all_of_them = {variable: directory, "wharf_tls_directory": tls, "wharf_ca_directory": ca}
+    problems = [line for name, path in all_of_them.items() for line in own_directory_problems(path, name)]
+    if problems or data_problems(data, ""):
+        return problems
+    everything = [*all_of_them.items(), *([("wharf_registry_data", data)] if data.startswith("/") else [])]
+    for position, (name, path) in enumerate(everything):
+        for other_name, other in everything[:position]:
+            one, two = f"{path.rstrip('/')}/", f"{other.rstrip('/')}/"
+            if one.startswith(two) or two.startswith(one):
+                return [
+                    f"{name}: {shown(path)} and {other_name}, {shown(other)}, lie in each other: use two directories"
+                    " beside each other"
+                ]
+    return []
+
+
+def _credentials_problems(directory: str, variable: str) -> list[str]:
+    """Judge where the controller keeps generated passwords."""
+    if directory.startswith("{{") or directory.startswith("/") and not os.path.isfile(directory):
+        return []
+    return [
+        f"{variable}: {shown(directory)} is not the absolute path of a directory on the controller: use one, such as"
+        ' "{{ inventory_dir }}/.credentials"'
+    ]
 
 
 def _system_store_problems(store: bool, variable: str, trust: str) -> list[str]:
@@ -170,15 +149,11 @@ def _backup_problems(
     return backup_problems(prefix, repository, host, password or None, environment, keep, data)
 
 
-def _backup_host_problems(host: str, hosts: Container[str], servers: Sequence[str]) -> list[str]:
-    """Judge which host of the inventory keeps the backup."""
-    variable = "wharf_backup_host"
-    if host in servers:
-        return [
-            f"{variable}: {host} is the registry's server itself: leave it out to keep the backup there, or name"
-            " another host"
-        ]
-    return [f"{variable}: {host} is not a host of the inventory"] if host and host not in hosts else []
+def _schedule_problems(schedule: str, variable: str, repository: str) -> list[str]:
+    """Judge whether a backup that is to be made has a place."""
+    if not schedule or repository:
+        return []
+    return [f"{variable}: is {schedule}, but nothing says where the backup goes: set wharf_backup_repository, too"]
 
 
 def _fetch_problems(directory: str, variable: str, repository: str, host: str) -> list[str]:
@@ -187,7 +162,9 @@ def _fetch_problems(directory: str, variable: str, repository: str, host: str) -
         return []
     if not directory.startswith("/") or ".." in directory.split("/") or not directory.strip("/"):
         return [f"{variable}: {shown(directory)} is not a directory: use an absolute path on the controller"]
-    if host or (repository or "/").startswith("/"):
+    if not repository:
+        return [f"{variable}: is set, but nothing says where the backup is: set wharf_backup_repository, too"]
+    if host or repository.startswith("/"):
         return []
     return [
         f"{variable}: is set, but wharf_backup_repository is not a directory of a host of the inventory: fetch it by"
@@ -201,6 +178,7 @@ IGNORED_UNLESS = {
     "wharf_registry_key": ("wharf_registry_trust", "provided"),
     "wharf_registry_ca": ("wharf_registry_trust", "provided"),
     "wharf_registry_image_archive": ("wharf_registry_image_source", "archive"),
+    "wharf_registry_image": ("wharf_registry_image_source", "pull"),
 }
 # Each check with the variables that it reads: it is given the value and the name of the first, and the values of the
 # others. It is left out where one of them has a wrong type already.
@@ -211,22 +189,27 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
         _certificate_problems,
         "registry_certificate registry_key registry_ca registry_trust registry_name registry_aliases",
     ),
-    (names.alias_problems, "registry_aliases"),
+    (names.alias_problems, "registry_aliases registry_name"),
     (names.previous_name_problems, "registry_previous_names registry_name registry_port"),
     (_user_problems, "registry_users registry_anonymous registry_trust registry_bcrypt_cost"),
     (login_problems, "registry_logins registry_users"),
     (tools_problems, "client_tools"),
     (_system_store_problems, "client_system_store registry_trust"),
     (cost_problems, "registry_bcrypt_cost"),
-    (image_problems, "registry_image"),
+    (_own_image_problems, "registry_image registry_image_source registry_name registry_port"),
     (_saved_image_problems, "registry_image_archive registry_image_source"),
     (data_problems, "registry_data"),
+    (_directories_problems, "registry_directory tls_directory ca_directory registry_data"),
+    (_credentials_problems, "credentials_directory"),
+    (_uid_problems, "registry_uid"),
+    (_container_problems, "registry_container"),
     (_address_problems, "registry_address"),
     (retention.retention_problems, "retention"),
     (
         _backup_problems,
         "backup_repository backup_host backup_password backup_environment backup_keep registry_data",
     ),
+    (_schedule_problems, "backup_schedule backup_repository"),
     (_fetch_problems, "backup_fetch_to backup_repository backup_host"),
     (copies.parallel_problems, "copies_parallel"),
     (copies.login_problems, "copies_logins"),

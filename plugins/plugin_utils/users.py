@@ -14,7 +14,12 @@ COST_HIGHEST = 14  # about a second for every request
 COST_DEFAULT = 4
 COST_SLOW = 10  # from here on guessing is slow enough for passwords that people make up
 
-_SYSTEM_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+# What an htpasswd file, /etc/shadow or a hashing filter holds: with it as the password nobody could log in as expected.
+_HASH = re.compile(r"([^:]+:)?(\$(2[abxy]?|apr1|1|5|6|y|7|argon2\w*)\$|\{(S?SHA|SSHA\d*|CRYPT|MD5)\}).+")
+# Passwords that stand in documentation, the example's among them (inventories/example).
+_PUBLISHED = re.compile(
+    r"replace[-_ ]?(this|me)|change[-_ ]?(this|me)|(your|example|secret|my)[-_ ]?password", re.IGNORECASE
+)
 
 
 def cost_problems(value: object, variable: str) -> list[str]:
@@ -106,6 +111,8 @@ def _user_faults(user: Mapping[str, Any], cost: object) -> Iterator[str]:
     if "password" in user:
         remedy = "give one, or leave password out and one is made"
         faults = list(_password_faults(user["password"], remedy))
+        if not faults and user["password"] == name:
+            faults = [f"has its own name as its password: {remedy}"]
         yield from faults or _weakness(user["password"], cost)
     elif "/" in str(name) or str(name).startswith("."):
         yield (
@@ -116,7 +123,7 @@ def _user_faults(user: Mapping[str, Any], cost: object) -> Iterator[str]:
 
 def _login_faults(login: Mapping[str, Any], names: Sequence[object] | None) -> Iterator[str]:
     user, name = login.get("user"), login.get("name")
-    if not isinstance(user, str) or not _SYSTEM_USER.fullmatch(user):
+    if system_user_fault(user):
         yield "has no system user of the client under user: give its name, such as deploy"
     faults = list(_name_faults(name))
     yield from faults
@@ -124,6 +131,20 @@ def _login_faults(login: Mapping[str, Any], names: Sequence[object] | None) -> I
         yield f"logs in as {quoted(str(name), 40)}, whom the registry does not know: use one of its users"
     if "password" in login:
         yield from _password_faults(login["password"], "give one")
+
+
+def system_user_fault(user: object) -> str:
+    """Return why no host can have a user of that name; empty where one may: which it has, only the host knows.
+
+    Users of a directory are jane.doe, jane.doe@corp.example or CORP\\jane.
+    """
+    if not isinstance(user, str) or not user or user != user.strip():
+        return "is no name of a user: use one of the host's, such as deploy"
+    if user.startswith("-") or re.search("[:/,]", user) or CONTROL.search(user):
+        return "is no name of a user, which no colon, comma or slash is in: use one of the host's, such as deploy"
+    if re.search(r'[$`;|&<>(){}"*?\[\]]', user.rstrip("$")):
+        return "is no name of a user: use one of the host's, such as deploy"
+    return ""
 
 
 def _name_faults(name: object) -> Iterator[str]:
@@ -147,6 +168,18 @@ def _password_faults(password: object, remedy: str) -> Iterator[str]:
         yield f"has an empty password: {remedy}"
     else:
         yield from _text_faults(password, "password", 72, ", and bcrypt ignores the rest")
+        yield from _meant_otherwise(password, remedy)
+
+
+def _meant_otherwise(password: object, remedy: str) -> Iterator[str]:
+    """Yield why a password is hardly the one that is meant."""
+    text = str(password)
+    if _HASH.fullmatch(text):
+        yield "has the hash of a password as its password: give the password itself, which Wharf hashes"
+    elif _PUBLISHED.search(text):
+        yield f"has a password that an example shows to everybody: {remedy.replace('give one', 'give another')}"
+    elif text != text.strip() and not CONTROL.search(text):
+        yield "has white space around the password, which a client may cut off: use a password without"
 
 
 def _text_faults(value: object, what: str, most: int, why: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from jinja2 import Undefined
+
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -48,7 +50,12 @@ def plain(value: Any) -> Any:
 
     Ansible's containers template their items when they are read, and take its whole templar along when they are copied,
     as its validator does: for a host's settings that took 0.1 s of a processor.
+
+    Raises:
+        UndefinedError: something in it refers to what is not defined, or cannot be evaluated.
     """
+    if isinstance(value, Undefined):
+        str(value)  # raises what it stands for
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
@@ -65,12 +72,19 @@ def shown(value: object) -> str:
         return quoted(value, 80)
     if value is None or isinstance(value, (bool, int, float)):
         return json.dumps(value)
-    return "a mapping" if isinstance(value, Mapping) else "a list"
+    return kind(value)
 
 
-def listed(words: Sequence[str]) -> str:
+def kind(value: object) -> str:
+    """Return what a value is, without what it says: it could be a secret."""
+    kinds: dict[Any, str] = {type(None): "null", str: "text", bool: "a boolean", (int, float): "a number"}
+    kinds |= {Mapping: "a mapping", (list, tuple): "a list"}
+    return next((name for types, name in kinds.items() if isinstance(value, types)), f"a {type(value).__name__}")
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
     """Return words as a person lists them: ``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def absent(value: object) -> bool:

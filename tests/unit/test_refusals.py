@@ -1,180 +1,241 @@
-"""site.yml itself refuses bad input, in one clear line for each mistake, before it talks to any host.
+"""Bad input: each wrong deployment is refused in one line, before any host is reached, and each right one is accepted.
 
-One run for many: each host of the inventory makes one mistake, and the hosts do not exist, so that a run that reached
-for one would say so.
+The tables are wrong_deployments.yml and right_deployments.yml. Their inventories are read as Ansible reads them, and
+judged by the filter that site.yml begins with. Some go through ansible-playbook itself, with hosts that do not exist: a
+run that reached for one would say so.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from conftest import ROOT
 
-PROJECT = Path(__file__).resolve().parents[2]
-STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
-GOOD = {"wharf_registry_name": "registry.example.com", "wharf_registry_users": [{"name": "ci", "password": STRONG}]}
-OPEN = {"wharf_registry_trust": "insecure", "wharf_registry_users": [], "wharf_registry_anonymous": True}
-PROVIDED = {"wharf_registry_trust": "provided"}
+from ansible_collections.wharf.registry.plugins.filter.settings_problems import settings_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.deployment import warnings
+from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import specification
+from tests.unit.inventories import GOOD, STRONG, read, written
 
-# What is said in the inventory (None takes a fact away), and what the line must hold.
-MISTAKES = {
-    "no-name": ({"wharf_registry_name": None}, "wharf_registry_name: is missing"),
-    "scheme": ({"wharf_registry_name": "https://reg.test"}, "wharf_registry_name: 'https://reg.test' has a scheme"),
-    "path": ({"wharf_registry_name": "reg.test/team"}, "wharf_registry_name: 'reg.test/team' has a path"),
-    "port-in-name": ({"wharf_registry_name": "reg.test:5000"}, "wharf_registry_name: 'reg.test:5000' has a port"),
-    "upper-case": ({"wharf_registry_name": "Reg.test"}, "wharf_registry_name: 'Reg.test' has upper case letters"),
-    "port-0": ({"wharf_registry_port": 0}, "wharf_registry_port: 0 is not a TCP port"),
-    "port-70000": ({"wharf_registry_port": 70000}, "wharf_registry_port: 70000 is not a TCP port"),
-    "port-text": ({"wharf_registry_port": "http"}, "wharf_registry_port: is of type str"),
-    "trust": ({"wharf_registry_trust": "letsencrypt"}, "wharf_registry_trust: 'letsencrypt' is unknown"),
-    "users-insecure": ({"wharf_registry_trust": "insecure"}, "wharf_registry_users: users need TLS"),
-    "colon": ({"wharf_registry_users": [{"name": "a:b", "password": STRONG}]}, "has a colon"),
-    "empty-user": ({"wharf_registry_users": [{"name": "", "password": STRONG}]}, "wharf_registry_users: user 1"),
-    "double-user": ({"wharf_registry_users": [{"name": "a"}, {"name": "a"}]}, "twice"),
-    "empty-password": ({"wharf_registry_users": [{"name": "a", "password": ""}]}, "empty"),
-    "long-password": ({"wharf_registry_users": [{"name": "a", "password": "kD8xQ2vLm4" * 8}]}, "72"),
-    "weak-password": ({"wharf_registry_users": [{"name": "a", "password": "secret"}]}, "20 characters"),
-    "nobody": ({"wharf_registry_users": []}, "wharf_registry_anonymous"),
-    "no-certificate": (PROVIDED, "wharf_registry_certificate: is missing"),
-    "missing-file": (
-        PROVIDED | dict.fromkeys(["wharf_registry_certificate", "wharf_registry_key", "wharf_registry_ca"], "/no/file"),
-        "wharf_registry_certificate: '/no/file'",
-    ),
-    "no-pem": (PROVIDED | {"wharf_registry_ca": str(PROJECT / "site.yml")}, "wharf_registry_ca: "),
-    "no-archive": ({"wharf_registry_image_source": "archive"}, "wharf_registry_image_archive: is missing"),
-    "bad-archive": (
-        {"wharf_registry_image_source": "archive", "wharf_registry_image_archive": str(PROJECT / "site.yml")},
-        "wharf_registry_image_archive: ",
-    ),
-    "image-source": ({"wharf_registry_image_source": "hub"}, "wharf_registry_image_source: 'hub' is unknown"),
-    "unpinned": ({"wharf_registry_image": "registry:latest"}, "wharf_registry_image: 'registry:latest' is not pinned"),
-    "data": ({"wharf_registry_data": "/var/lib"}, "wharf_registry_data: '/var/lib' is a directory of the system"),
-    "login-of-nobody": (
-        {"wharf_registry_logins": [{"user": "root", "name": "x"}]},
-        "wharf_registry_logins: login 1 ('root') logs in as 'x', whom the registry does not know",
-    ),
-    "tool": ({"wharf_client_tools": ["docker", "rkt"]}, "wharf_client_tools: 'rkt' is unknown: use auto, or"),
-    "tools-text": ({"wharf_client_tools": "docker"}, "wharf_client_tools: 'docker' is not a list: use auto, or"),
-    "tools-none": ({"wharf_client_tools": []}, "wharf_client_tools: is an empty list"),
-    "insecure-store": (
-        OPEN | {"wharf_client_system_store": True},
-        "wharf_client_system_store: is true, but wharf_registry_trust is insecure",
-    ),
-    "former": (
-        {"wharf_registry_previous_names": ["old"]},
-        "wharf_registry_previous_names: item 1, 'old' is not NAME:PORT",
-    ),
-    "former-present": (
-        {"wharf_registry_previous_names": ["registry.example.com:5000"]},
-        "wharf_registry_previous_names: item 1, 'registry.example.com:5000' is what the registry is called now",
-    ),
-    "backup-place": (
-        {"wharf_backup_repository": "ftp://store/registry"},
-        "wharf_backup_repository: 'ftp://store/registry' is no place for a backup",
-    ),
-    "backup-inside": (
-        {"wharf_backup_repository": "/var/lib/wharf/registry/backup"},
-        "wharf_backup_repository: '/var/lib/wharf/registry/backup' lies in what is backed up",
-    ),
-    "backup-password": ({"wharf_backup_password": "short"}, "wharf_backup_password: has 5 characters"),
-    "backup-keep": ({"wharf_backup_keep": {"daily": 0}}, "wharf_backup_keep: daily: 0 cannot be kept"),
-    "backup-schedule": ({"wharf_backup_schedule": "often"}, "wharf_backup_schedule: 'often' is unknown"),
-    "backup-fetch": ({"wharf_backup_fetch_to": "copy"}, "wharf_backup_fetch_to: 'copy' is not a directory"),
-    "hosts-file": ({"wharf_manage_hosts_file": "perhaps"}, "wharf_manage_hosts_file: "),
-    "misspelt": ({"wharf_backup_shedule": "daily"}, "wharf_backup_shedule: is unknown: use wharf_backup_schedule"),
-}
-
-# What is wrong with the engine is told once the settings are right.
-ENGINE_MISTAKES = {
-    "engine-source": ({"docker_engine_source": "snap"}, "docker_engine_source: 'snap' is unknown"),
-    "engine-channel": ({"docker_engine_channel": "nightly"}, "docker_engine_channel: 'nightly' is unknown"),
-    "engine-version": ({"docker_engine_version": "latest"}, "docker_engine_version: 'latest' is no version"),
-    "engine-repository": (
-        {"docker_engine_repository_url": "mirror.test"},
-        "docker_engine_repository_url: 'mirror.test' is no address",
-    ),
-    "engine-key": (
-        {"docker_engine_repository_key_fingerprint": "0EBFCD88"},
-        "docker_engine_repository_key_fingerprint: '0EBFCD88'",
-    ),
-    "engine-proxy": (
-        {"docker_engine_http_proxy": f"ops:{STRONG}@proxy.test:3128"},
-        "docker_engine_http_proxy: has no scheme",
-    ),
-}
+WRONG = yaml.safe_load((ROOT / "tests/unit/wrong_deployments.yml").read_text("utf-8"))
+RIGHT = yaml.safe_load((ROOT / "tests/unit/right_deployments.yml").read_text("utf-8"))
 
 
-def run(tmp_path: Path, inventory: dict) -> str:
-    """Run site.yml with an inventory and return what it said, line breaks and runs of spaces folded."""
-    file = tmp_path / "inventory.yml"
-    file.write_text(yaml.safe_dump(inventory))
-    result = subprocess.run(
-        ["ansible-playbook", "-i", str(file), "site.yml"],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode != 0
-    return " ".join(result.stdout.split())
+def problems(directory: Path, case: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong in the deployment of a case."""
+    hostvars, groups = read(written(directory, case), case.get("extra"))
+    members = [host for group in ("registry_servers", "registry_clients") for host in groups.get(group, [])]
+    hosts = case.get("hosts", members)
+    lines = settings_problems(hostvars, hosts, groups, case.get("limit", ""))
+    return [line.replace(str(directory), "DIRECTORY") for line in lines]
 
 
-def answers(tmp_path: Path, mistakes: dict[str, tuple[dict, str]]) -> dict[str, str]:
-    """Return what a run with these mistakes said of each host."""
-    hosts = {
-        name: {k: v for k, v in (GOOD | facts).items() if v is not None} | {"ansible_host": "192.0.2.1"}
-        for name, (facts, _) in mistakes.items()
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_deployment_gets_one_line(name: str, tmp_path: Path) -> None:
+    found = problems(tmp_path, WRONG[name])
+    assert len(found) == 1 and "\n" not in found[0], found
+    assert found[0].startswith(WRONG[name]["line"])
+    assert ": " in found[0].partition(": ")[2], "it says what would be right"
+    assert STRONG not in found[0]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_deployment_is_accepted(name: str, tmp_path: Path) -> None:
+    assert problems(tmp_path, RIGHT[name]) == []
+
+
+def test_the_tables_are_large() -> None:
+    assert len(WRONG) >= 200 and len(RIGHT) >= 70
+
+
+# What a table in YAML cannot say ----------------------------------------------------------------------------------
+
+INI = """
+[registry_servers]
+server ansible_host=192.0.2.1
+
+[registry_clients]
+client1 ansible_host=192.0.2.2 wharf_manage_hosts_file=true
+
+[all:vars]
+wharf_registry_name=registry.corp.test
+wharf_registry_port=443
+wharf_registry_users=[{"name": "ci", "password": "kD8-xQ2_vLm4Rt7Zp1Wc"}]
+wharf_registry_anonymous=false
+wharf_client_system_store=yes
+wharf_registry_data="/srv/registry"
+docker_engine_replace=True
+docker_engine_restart_throttle=2
+"""
+
+
+def test_an_inventory_in_ini_is_accepted(tmp_path: Path) -> None:
+    """Its values are text, but for what Python reads as something else."""
+    file = tmp_path / "hosts.ini"
+    file.write_text(INI)
+    hostvars, groups = read(str(file), {"wharf_delete_untagged": "true", "wharf_registry_bcrypt_cost": "5"})
+    assert settings_problems(hostvars, ["server", "client1"], groups) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("wharf_registry_port", "05000", "wharf_registry_port: 05000 is 2560 to YAML (octal): write 5000"),
+        ("wharf_registry_port", "5:00", "wharf_registry_port: 5:00 is 300 to YAML (in sixties): write 500"),
+        ("wharf_registry_uid", "0x7d0", "wharf_registry_uid: 0x7d0 is 2000 to YAML (hexadecimal): write 2000"),
+    ],
+)
+@pytest.mark.parametrize("place", ["hosts.yml", "group_vars/all.yml"])
+def test_a_number_that_yaml_reads_otherwise(tmp_path: Path, name: str, text: str, line: str, place: str) -> None:
+    file = written(tmp_path, {})
+    if place == "hosts.yml":
+        Path(file).write_text(Path(file).read_text().replace("  vars:\n", f"  vars:\n    {name}:   {text} # so\n"))
+    else:
+        (tmp_path / "group_vars").mkdir()
+        (tmp_path / place).write_text(f"{name}: {text}\n")
+    hostvars, groups = read(file)
+    found = settings_problems(hostvars, ["server", "client1", "client2"], groups)
+    assert len(found) == 1 and found[0].startswith(line), found
+
+
+def test_vaults_in_the_clear_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {
+        "group_vars/all/vault.yml": {"vault_password_ci": "in the clear"},
+        "group_vars/elsewhere/vault.yml": "$ANSIBLE_VAULT;1.1;AES256\n6162\n",
+        "group_vars/registry_servers/vault.yml": "a: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162\n",
+        "group_vars/registry_clients/vault.yml": "a: \"{{ lookup('env', 'A') }}\"\n",
+        "host_vars/server/vault.yml": "---\n",
     }
-    inventory = {"registry_servers": {"hosts": {"server": GOOD}}, "registry_clients": {"hosts": hosts}}
-    output = run(tmp_path, inventory)
-    for trace in ("UNREACHABLE", "Gathering Facts", "changed: ["):
-        assert trace not in output
-    assert STRONG not in output
-    recap = output.index("PLAY RECAP")
-    if "(on " in output:  # all settings of all hosts are judged in one task
-        lines = re.findall(r"(\w+: .*?) \(on ([^)]*)\)", output[output.index("fatal: [") : recap])
-        return {host: " ".join(line for line, on in lines if host in on.split(", ")) for host in mistakes}
-    parts = output[:recap].split("fatal: [")[1:]
-    return {part.partition("]")[0]: part for part in parts}
+    found = problems(tmp_path, {"files": files})
+    warned = "".join(capsys.readouterr().err.split())  # it is wrapped
+    assert found == []
+    assert warned.count("isnamedlikeavault,butisnotencrypted") == 1
+    assert "group_vars/all/vault.ymlisnamed" in warned
+    assert "intheclear" not in warned
+
+
+# Through ansible-playbook -----------------------------------------------------------------------------------------
+
+RUNS = [
+    "name-with-scheme",
+    "name-localhost-with-remote-clients",
+    "name-not-templated",
+    "port-only-for-the-server",
+    "port-in-words",
+    "users-as-mapping",
+    "tools-unknown",
+    "engine-options-underscore",
+    "two-servers",
+    "group-with-hyphen",
+    "limit-to-a-stranger",
+    "variables-of-a-misspelt-group",
+]
+
+
+def run(inventory: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run site.yml with an inventory."""
+    command = ["ansible-playbook", "-i", inventory, "site.yml", *arguments]
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return what was said of each host that makes a mistake."""
-    rounds = (answers(tmp_path_factory.mktemp("refusals"), mistakes) for mistakes in (MISTAKES, ENGINE_MISTAKES))
-    return {host: words for answer in rounds for host, words in answer.items()}
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Return the status and the output of a run for each of RUNS."""
+
+    def output(name: str) -> tuple[int, str]:
+        directory = tmp_path_factory.mktemp(name)
+        limit = ["--limit", WRONG[name]["limit"]] if "limit" in WRONG[name] else []
+        result = run(written(directory, WRONG[name]), *limit)
+        return result.returncode, (result.stdout + result.stderr).replace(str(directory), "DIRECTORY")
+
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(RUNS, pool.map(output, RUNS), strict=True))
 
 
-@pytest.mark.parametrize("name", [*MISTAKES, *ENGINE_MISTAKES])
-def test_mistake_is_named(said: dict[str, str], name: str) -> None:
-    assert (MISTAKES | ENGINE_MISTAKES)[name][1] in said[name].replace("''", "'")
+@pytest.mark.parametrize("name", RUNS)
+def test_site_refuses_it_once_in_one_line_and_reaches_no_host(outputs: dict[str, tuple[int, str]], name: str) -> None:
+    status, output = outputs[name]
+    assert status != 0
+    assert "UNREACHABLE" not in output and "Gathering Facts" not in output and "Validate the hosts" not in output
+    line = WRONG[name]["line"].rstrip("'")
+    assert [text for text in output.splitlines() if text.strip().startswith(line)], output
+    assert output.count(line) == 1, output
+    assert STRONG not in output
 
 
-def test_host_without_a_mistake_is_stopped_too_but_not_blamed(said: dict[str, str]) -> None:
-    assert set(said) == {*MISTAKES, *ENGINE_MISTAKES}
+def test_all_mistakes_are_told_in_one_run(tmp_path: Path) -> None:
+    names = ["port-in-words", "data-tmp", "uid-root", "memory-mb", "engine-log-size", "backup-schedule-cron"]
+    case = {"all": {key: value for name in names for key, value in WRONG[name]["all"].items()}}
+    result = run(written(tmp_path, case))
+    assert result.returncode
+    assert [result.stdout.count(WRONG[name]["line"]) for name in names] == [1] * len(names), result.stdout
 
 
-def test_deployment_without_a_server_is_refused(tmp_path: Path) -> None:
-    output = run(tmp_path, {"registry_clients": {"hosts": {"client": GOOD | {"ansible_host": "192.0.2.1"}}}})
-    assert "registry_servers: the group is empty" in output
-    assert "UNREACHABLE" not in output
+def test_a_right_deployment_goes_on_to_its_hosts(tmp_path: Path) -> None:
+    """What the others are spared: here the hosts are asked."""
+    unreachable = {
+        name: {"ansible_ssh_common_args": "-o ConnectTimeout=1"} for name in ("server", "client1", "client2")
+    }
+    result = run(written(tmp_path, {"all": GOOD, **unreachable}))
+    assert "UNREACHABLE" in result.stdout and "Wrong in this deployment" not in result.stdout
 
 
-@pytest.mark.parametrize("inventory", ["example", "lab", "local"])
-def test_the_inventories_that_we_ship_are_accepted(tmp_path: Path, inventory: str) -> None:
-    play = tmp_path / "play.yml"
-    play.write_text(f"- import_playbook: {PROJECT}/playbooks/validate-settings.yml\n")
-    result = subprocess.run(
-        ["ansible-playbook", "-i", f"inventories/{inventory}", str(play)],
-        cwd=PROJECT,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "Refuse settings that cannot work" in result.stdout
+@pytest.mark.parametrize("inventory", ["lab", "local", "example"])
+def test_the_inventories_that_we_ship_are_right_but_for_the_examples_password(inventory: str) -> None:
+    hostvars, groups = read(str(ROOT / "inventories" / inventory))
+    found = settings_problems(hostvars, groups["registry_servers"], groups)
+    assert found == ([] if inventory != "example" else [line for line in found if "an example shows" in line])
+    assert len(found) == (inventory == "example")
+
+
+@pytest.mark.parametrize("password", ["right", "wrong", ""])
+def test_a_value_from_a_vault_is_read_and_one_that_cannot_be_decrypted_is_named(tmp_path: Path, password: str) -> None:
+    (tmp_path / "right").write_text("right")
+    (tmp_path / "wrong").write_text("wrong")
+    encrypt = ["ansible-vault", "encrypt_string", "--vault-password-file", str(tmp_path / "right"), STRONG]
+    vault = subprocess.run(encrypt, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    users = 'wharf_registry_users: [{name: ci, password: "{{ vault_ci }}"}]\n'
+    case = {"all": {"wharf_registry_users": None}, "files": {"group_vars/all.yml": f"{users}vault_ci: {vault}\n"}}
+    result = run(written(tmp_path, case), *(["--vault-password-file", str(tmp_path / password)] if password else []))
+    named = "wharf_registry_users: cannot be decrypted: use --ask-vault-pass" in result.stdout
+    assert named == (password != "right"), result.stdout
+    assert STRONG not in result.stdout + result.stderr
+
+
+# Whatever somebody writes -----------------------------------------------------------------------------------------
+
+ODD = [True, -1, 1.5, "", "x", "\t", [], {}, [None], [[]], {"a": None}, [{"a": 1}], {"name": ["x"]}, "{{", "ä" * 300]
+ROLES = ("settings", "docker_engine", "registry_server", "registry_tls", "registry_client", "registry_backup")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_value_breaks_the_check_and_each_line_says_its_variable(role: str) -> None:
+    options = specification(role)
+    for name, value in itertools.product(options, ODD):
+        own = {**GOOD, name: value, "inventory_dir": ""}
+        hostvars = {"server": own, "client1": own}
+        groups = {"all": ["server", "client1"], "registry_servers": ["server"], "registry_clients": ["client1"]}
+        for line in settings_problems(hostvars, ["server", "client1"], groups):
+            assert re.match(r"(wharf|docker_engine|registry)_\w+: .+: .+", line) and "\n" not in line, (
+                name,
+                value,
+                line,
+            )
+
+
+def test_hosts_of_a_deployment_without_clients_are_warned_of(tmp_path: Path) -> None:
+    case = {"groups": {"registry_clients": None, "clients": ["client1", "client2"]}}
+    hostvars, groups = read(written(tmp_path, case))
+    assert settings_problems(hostvars, ["server"], groups) == []
+    assert warnings(hostvars, ["server"], groups) == [
+        "registry_clients: has no host, so that client1 and client2 will not trust the registry"
+    ]

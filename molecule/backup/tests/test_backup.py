@@ -138,7 +138,7 @@ def backed_up(hosts, ansible, images, take_snapshot, tmp_path_factory) -> Story:
     bad = {"wharf_backup_keep": {"daily": 0}, "wharf_backup_schedule": "often", "wharf_backup_host": "server"}
     refused = (
         backup(ansible, **bad),
-        backup(ansible, wharf_backup_repository="", wharf_backup_host=""),
+        backup(ansible, wharf_backup_repository="", wharf_backup_host="", wharf_backup_schedule=""),
         backup(ansible, wharf_backup_host="nobody"),
     )
     announced = backup(ansible, "--check", "--diff")

@@ -41,9 +41,11 @@ def test_wrong_password_is_refused(hosts):
 
 
 def test_port_of_something_else_is_named_before_anything_changes(hosts, ansible):
+    hosts["server"].check_output("systemd-run --quiet --unit squatter python3 -m http.server 5005")
     before = {name: snapshot(hosts[name]) for name in ("server", "client1")}
-    result = ansible.fails("site.yml", wharf_registry_port=22)
-    assert "registry_server_port: 22 is taken on server by sshd" in result.stdout
+    result = ansible.fails("site.yml", wharf_registry_port=5005)
+    hosts["server"].check_output("systemctl stop squatter")
+    assert "registry_server_port: 5005 is taken on server by python3" in result.stdout
     assert before == {name: snapshot(hosts[name]) for name in before}
 
 

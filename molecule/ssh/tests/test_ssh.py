@@ -9,8 +9,9 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import pytest
 from clients import REGISTRY, make_image, pull, push
-from machines import PROJECT
+from machines import PROJECT, put_back
 from plays import INVENTORY, assert_all_is_well, write_play
 
 ALONE = "alone.wharf.test:8443"
@@ -34,6 +35,24 @@ def test_ordinary_user_pushes_and_another_pulls(hosts):
 def test_login_is_the_users_own(hosts):
     config = hosts["client1"].file("/home/ops/.docker/config.json")
     assert (config.mode, config.user) == (0o600, "ops")
+
+
+@pytest.mark.parametrize("user", ["jane.doe@corp.example", r"CORP\jane"])
+def test_user_of_a_directory_is_a_user_and_one_that_the_host_does_not_know_is_refused(hosts, ansible, user):
+    """What getent knows is a user. Imitated: the directory, by a line in /etc/passwd."""
+    client, quoted = hosts["client2"], f"'{user}'"
+    settings = {"wharf_registry_logins": [{"user": user, "name": "ci"}], "docker_engine_users": [user]}
+    only = ("--limit", "client2", "--skip-tags", "verify")
+    refused = ansible.fails("site.yml", *only, **settings)
+    assert f"docker_engine_users: {user} does not exist on this host" in refused.stdout
+    assert "changed=0" in refused.stdout and "changed=1" not in refused.stdout
+    home = "/srv/jane"
+    with put_back(client, "/etc/passwd", "/etc/group", "/etc/gshadow", then=f"rm -rf {home}"):
+        client.check_output(f"install -d -o 20001 {home}; echo {quoted}':x:20001:100::{home}:/bin/sh' >>/etc/passwd")
+        ansible.succeeds("site.yml", *only, **settings)
+        assert "docker" in client.check_output(f"id -nG {quoted}").split()
+        assert REGISTRY in json.loads(client.file(f"{home}/.docker/config.json").content_string)["auths"]
+        assert ansible("site.yml", *only, **settings).changes == 0
 
 
 def test_what_everybody_must_read_is_readable_although_roots_umask_is_strict(hosts):

@@ -24,7 +24,10 @@ def judged(**facts: object) -> list[str]:
     "facts",
     [
         {},
-        {"repository": "s3:https://store.example/bucket", "environment": {"AWS_ACCESS_KEY_ID": "id"}},
+        {
+            "repository": "s3:https://store.example/bucket",
+            "environment": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"},
+        },
         {"host": "store", "repository": "/srv/backup/registry"},
         {"password": "twelve-chars", "keep": {"daily": "7"}},
     ],
@@ -43,12 +46,12 @@ def test_good_settings_pass(facts):
         ({"repository": "/etc/wharf/backup"}, "lies in what is backed up"),
         (
             {"host": "store", "repository": "sftp:a:/b"},
-            "must be an absolute path without spaces, because x_host is set",
+            "is not an absolute path without spaces: use one, the directory on x_host",
         ),
-        ({"host": "store", "repository": "/"}, "must be an absolute path"),
+        ({"host": "store", "repository": "/"}, "is not an absolute path"),
         ({"password": ""}, "x_password: is missing: set it, or x_password_file"),
         ({"password": "short"}, "x_password: has 5 characters"),
-        ({"password": "two\nlines of a password"}, "x_password: must be a text of one line"),
+        ({"password": "two\nlines of a password"}, "x_password: is not one line"),
         ({"environment": {"RESTIC_PASSWORD": "x"}}, "RESTIC_PASSWORD is set by wharf itself"),
         ({"environment": {"KEY": 1}}, "the value of KEY must be a text"),
         ({"keep": {"daily": 0}}, "x_keep: daily: 0 cannot be kept"),

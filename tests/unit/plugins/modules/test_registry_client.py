@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,16 +72,27 @@ def trust(monkeypatch: pytest.MonkeyPatch) -> type[Trust]:
     for name, value in {"refusals": [], "options": {}, "pending": False, "done": []}.items():
         monkeypatch.setattr(Trust, name, value)
     monkeypatch.setattr(registry_client, "Trust", Trust)
-    monkeypatch.setattr(registry_client, "resolves", lambda name: name == "reg.test")
+    monkeypatch.setattr(registry_client, "addresses", lambda name: NAMES.get(name, []))
     monkeypatch.setattr(daemon_json, "Change", Change)
     monkeypatch.setattr(auth_files, "find_user", lambda name: None if name == "nobody" else True)
     monkeypatch.setattr(auth_files, "has", lambda program: True)
     return Trust
 
 
+NAMES = {"reg.test": ["192.0.2.1"], "own.test": ["127.0.1.1", "::1"]}
+
+
 def run(check: bool = False, **params: Any) -> dict[str, Any]:
     """Run the module."""
-    given = {"name": "reg.test", "address": "", "resolve": True, "previous_names": [], "logins": [], "problems": []}
+    given = {
+        "name": "reg.test",
+        "port": 5000,
+        "address": "",
+        "resolve": True,
+        "previous_names": [],
+        "logins": [],
+        "problems": [],
+    }
     return registry_client.run(SimpleNamespace(params={**given, "request": "r", **params}, check_mode=check))
 
 
@@ -124,6 +136,18 @@ def test_name_that_resolves_nowhere_is_refused_before_the_tools_are_told(trust: 
     assert trust.done == ["hosts"]
     assert run(name="new.test", resolve=False)["up_to_date"] is False
     assert run(name="new.test", address="192.0.2.1")["up_to_date"] is True
+
+
+def test_name_that_means_the_host_itself_is_refused_where_nothing_answers(trust: type[Trust]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        NAMES["server.test"] = ["127.0.0.1"]
+        assert run(name="server.test", port=port)["up_to_date"] is True
+    with pytest.raises(WharfError, match=r"^own\.test resolves to 127\.0\.1\.1 on this host, which is the host itself"):
+        run(name="own.test", port=port)
+    assert trust.done[-1] == "hosts"
+    run(check=True, name="own.test", port=port)
+    run(name="own.test", port=port, resolve=False)
 
 
 @pytest.mark.parametrize("check", [False, True])

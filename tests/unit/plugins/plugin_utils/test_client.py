@@ -35,7 +35,7 @@ def test_good_tools_pass(tools: Any) -> None:
         ({"docker": True}, "v: a mapping is not a list"),
         ([], "v: is an empty list"),
         (["docker", "nerdctl"], "v: 'nerdctl' is unknown: use auto, or a list out of docker"),
-        (["auto", "docker"], "v: 'auto' is unknown"),
+        (["auto", "docker"], "v: has auto beside others"),
     ],
 )
 def test_bad_tools_are_named(tools: Any, line: str) -> None:

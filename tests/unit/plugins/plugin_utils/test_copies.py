@@ -198,16 +198,16 @@ def test_bad_login_is_refused_without_its_password(login):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("wharf_copies", ["quay.example.com/app:1"], "dict"),
-        ("wharf_copies", "quay.example.com/app:1", "dict"),
+        ("wharf_copies", ["quay.example.com/app:1"], "item 1: is text: use a mapping"),
+        ("wharf_copies", "quay.example.com/app:1", "is text: use a list of mappings"),
         ("wharf_copies", [{"to": "app:1"}], "from"),
         (
             "wharf_copies",
             [{"from": "quay.example.com/app:1", "tag": "2"}],
-            "tag is unknown: use engine, from, image, to",
+            "tag is unknown: use from, to, engine or image",
         ),
-        ("wharf_copies_logins", "secret-word", "dict"),
-        ("wharf_copies_logins", ["secret-word"], "dict"),
+        ("wharf_copies_logins", "secret-word", "is text: use a list of mappings"),
+        ("wharf_copies_logins", ["secret-word"], "item 1: is text: use a mapping"),
         ("wharf_copies_logins", [{"registry": "a.example.com", "name": "me"}], "password"),
         (
             "wharf_copies_logins",
@@ -215,7 +215,7 @@ def test_bad_login_is_refused_without_its_password(login):
             "token is unk",
         ),
         ("wharf_export_images", None, ""),
-        ("wharf_export_registry_image", "ture", "use the type bool"),
+        ("wharf_export_registry_image", "ture", "is neither true nor false"),
     ],
 )
 def test_what_has_another_shape_is_refused_by_the_specification(name, value, words):

@@ -46,7 +46,7 @@ SYSTEM = f"is a directory of the system, whose owner would change: {OWN}"
         ("/./", f"'/./' {SYSTEM}"),
         ("/etc", f"'/etc' {SYSTEM}"),
         ("//var//lib/", f"'//var//lib/' {SYSTEM}"),
-        ("/run/registry", f"'/run/registry' is lost at the next reboot: {OWN}"),
+        ("/run/registry", f"'/run/registry' is lost at the next reboot, or cleaned up by the system: {OWN}"),
         (5, f"5 is neither a directory nor a volume: {OWN}"),
         (True, f"true is neither a directory nor a volume: {OWN}"),
         (["/srv/registry"], f"a list is neither a directory nor a volume: {OWN}"),

@@ -34,16 +34,16 @@ def test_good_rules_pass(rules: Any) -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ("all", "is of type str"),
-        (["all"], "is of type str"),
-        ([{"keep_newest": 3}], "missing required arguments: repositories"),
+        ("all", "is text"),
+        (["all"], "is text"),
+        ([{"keep_newest": 3}], "repositories is missing"),
         ([{"repositories": "", "keep_newest": 3}], "rule 1 has an empty repositories: use a regular expression"),
         ([{"repositories": "(", "keep_newest": 3}], "rule 1 has repositories that is no regular expression"),
         ([{"repositories": "a", "keep_tags": "*"}], "rule 1 has keep_tags that is no regular expression"),
         ([{"repositories": "a", "keep_newest": 1}, {"repositories": "b"}], "rule 2 does not say what is kept"),
         ([{"repositories": "a", "keep_newest": -1}], "rule 1 has a negative keep_newest: use a whole number"),
-        ([{"repositories": "a", "older_than": "30d"}], "older_than is of type str: use the type int"),
-        ([{"repositories": "a", "keep_newest": 1, "older": 3}], "older is unknown: use keep_newest,"),
+        ([{"repositories": "a", "older_than": "30d"}], "older_than '30d' is not a whole number"),
+        ([{"repositories": "a", "keep_newest": 1, "older": 3}], "older is unknown: use repositories"),
     ],
 )
 def test_bad_rules_are_named(rules: Any, message: str) -> None:

@@ -132,7 +132,10 @@ def test_numbers_and_booleans_that_arrive_as_text_are_taken_for_what_they_mean()
         ({"users": []}, "registry_server_users: is empty"),
         ({"bcrypt_cost": 3}, "registry_server_bcrypt_cost: 3 is not a bcrypt cost"),
         ({"data": "/etc"}, "registry_server_data: '/etc' is a directory of the system"),
-        ({"memory_limit": "much"}, "registry_server_memory_limit: 'much' is not a size: use bytes with a suffix"),
+        (
+            {"memory_limit": "much"},
+            "registry_server_memory_limit: 'much' is not a size: use a whole number followed by k, m or g",
+        ),
         ({"image": "registry"}, "registry_server_image: 'registry' is not pinned"),
         ({"image_source": "archive"}, "registry_server_image_archive: is missing"),
         (
@@ -152,7 +155,7 @@ def test_a_memory_limit_that_is_no_size_is_refused(limit: str) -> None:
     assert "is not a size" in module.server_plan({**SETTINGS, "memory_limit": limit}, BASE)["problems"][0]
 
 
-@pytest.mark.parametrize("limit", ["", "0", "512", "10k", "256m", "1G", None])
+@pytest.mark.parametrize("limit", ["", "0", "536870912", "10240k", "256m", "1G", None])
 def test_a_memory_limit_is_read_as_docker_reads_it(limit: str | None) -> None:
     assert plan(memory_limit=limit)["registry"]["memory_limit"] == limit
 

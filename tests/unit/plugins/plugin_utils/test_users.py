@@ -228,6 +228,7 @@ def test_users_that_do_not_fit_the_rest_get_one_clear_line(users: object, argume
         ([{"user": "root", "name": "alice", "password": STRONG}], ["alice"]),
         ([{"user": "build.bot-1", "name": "alice"}, {"user": "_ci", "name": "alice"}], ["bob", "alice"]),
         ([{"user": "root", "name": "alice", "password": "short"}], None),
+        ([{"user": user, "name": "alice"} for user in ("jane.doe", "jane.doe@corp.example", "CORP\\jane")], ["alice"]),
         ([{"user": Tagged("root"), "name": Tagged("alice"), "password": Tagged("x")}], ["alice"]),
     ],
 )

@@ -1,0 +1,112 @@
+"""The variables of the server's roles that an inventory may set beside the settings: what cannot be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
+from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged, near, specification
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
+
+ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup")
+_DRIVERS = ("filesystem", "s3", "azure", "gcs", "swift", "oss", "inmemory", "middleware")
+# Source: distribution, configuration/configuration.go of v2.8.3 and v3.1.1.
+_CONFIG = (
+    "version",
+    "log",
+    "loglevel",
+    "storage",
+    "auth",
+    "middleware",
+    "reporting",
+    "http",
+    "notifications",
+    "redis",
+    "health",
+    "proxy",
+    "compatibility",
+    "validation",
+    "policy",
+    "catalog",
+)
+_SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
+_SMALLEST = 6 * 1024**2  # moby, daemon/daemon_unix.go: linuxMinMemory
+
+
+def problems_of(given: Mapping[str, Any]) -> list[str]:
+    """Return a line for each mistake in one host's variables."""
+    problems = []
+    for role in ROLES:
+        known = specification(role)
+        values, wrong = judged({name: value for name, value in given.items() if name in known}, role)
+        problems += [f"{name}: {fault}" for name, fault in wrong.items()]
+        problems += [
+            f"{name}: is unknown: use {right}"
+            for name in given
+            if name.startswith(f"{role}_") and name not in known and (right := near(name, known, 0.85))
+        ]
+        if role == "registry_server":
+            problems += memory_problems(values["registry_server_memory_limit"])
+            problems += [
+                f"registry_server_config: {fault}" for fault in _config_faults(values["registry_server_config"])
+            ]
+            timeout = values["registry_server_start_timeout"]
+            if timeout < 1:
+                problems.append(f"registry_server_start_timeout: {timeout} is no time: use seconds, such as 60")
+        if role == "registry_tls":
+            days, ca_days = values["registry_tls_certificate_days"], values["registry_tls_ca_days"]
+            if not 1 <= days <= 397:
+                problems.append(f"registry_tls_certificate_days: {days} is out of range: use a number from 1 to 397")
+            elif ca_days <= days:
+                problems.append(
+                    f"registry_tls_ca_days: {ca_days} is not more than registry_tls_certificate_days, {days}: use a"
+                    " larger number, such as 3650"
+                )
+    return problems
+
+
+def memory_problems(value: object) -> list[str]:
+    """Judge a memory limit, such as 512m; empty, null or 0 mean none."""
+    variable, use = "registry_server_memory_limit", "use a whole number followed by k, m or g, such as 512m"
+    match = _SIZE.fullmatch(str(value or 0))
+    if not match:
+        return [f"{variable}: {shown(value)} is not a size: {use}, or nothing at all for no limit"]
+    size = int(match[1]) * 1024 ** " kmg".index(match[2].lower() or " ")
+    return [f"{variable}: {shown(value)} is less than Docker takes, 6m: {use}"] if 0 < size < _SMALLEST else []
+
+
+def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why the registry would not start, or not as the deployment needs it, with this configuration."""
+    for key in config.keys() - {*_CONFIG}:
+        yield f"{key} is no key of the registry's configuration: use {near(str(key), _CONFIG) or 'what it documents'}"
+    storage = config.get("storage")
+    if storage is not None and not isinstance(storage, Mapping):
+        yield f"storage is {shown(storage)}: use a mapping with a driver, such as {{s3: {{bucket: images}}}}"
+        storage = None
+    drivers = [key for key, value in (storage or {}).items() if key not in NO_DRIVERS and value is not None]
+    for driver in drivers:
+        if driver not in _DRIVERS:
+            yield f"storage.{driver} is no driver of the registry: use {near(driver, _DRIVERS) or 'filesystem or s3'}"
+    if len(drivers) > 1:
+        yield f"storage has {len(drivers)} drivers, {' and '.join(drivers)}, and the registry takes one: leave one"
+    s3 = (storage or {}).get("s3")
+    if isinstance(s3, Mapping):
+        for key in ("bucket", "region"):
+            if not s3.get(key):
+                yield f"storage.s3.{key} is missing, without which the registry does not start: give it"
+        if bool(s3.get("accesskey")) != bool(s3.get("secretkey")):
+            yield "storage.s3 has one of accesskey and secretkey without the other: give both, or neither"
+    if isinstance(files := (storage or {}).get("filesystem"), Mapping) and "rootdirectory" in files:
+        yield "storage.filesystem.rootdirectory leads out of the data: leave it out, and set wharf_registry_data"
+    auth = config.get("auth")
+    if isinstance(auth, Mapping) and auth.keys() - {"htpasswd"}:
+        other = min(map(str, auth.keys() - {"htpasswd"}))
+        yield f"auth.{other} is not supported: leave it out, and set wharf_registry_users"
+    proxy = config.get("proxy")
+    if isinstance(proxy, Mapping) and "://" not in str(proxy.get("remoteurl")):
+        yield f"proxy.remoteurl: {shown(proxy.get('remoteurl'))} has no scheme: use one such as https://registry-1.docker.io"
+    http = config.get("http")
+    if isinstance(http, Mapping) and http.get("addr"):
+        yield "holds http.addr, where the container's published port leads: leave it out, and set wharf_registry_port"
