@@ -57,6 +57,7 @@ def test_the_tarball_has_what_users_need_and_nothing_else(place: Path) -> None:
         "LICENSE",
         "MANIFEST.json",
         "README.md",
+        "README.zh.md",
         "ansible.cfg",
         "docs",
         "inventories",
