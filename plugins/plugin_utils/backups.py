@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, table
+from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import read_password
 
 
 def backup_password(given: str, path: str) -> str:
     """Return the password of a backup: the given one, or that in a file; a text where it is still to be generated."""
     if given or not path:
         return given
-    try:
-        return Path(path).read_text("utf-8").strip()
-    except FileNotFoundError:
-        return "(still to be generated)"
+    directory, name = os.path.split(path)
+    return read_password(directory, name) or "(still to be generated)"
 
 
 def backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[str]:
