@@ -288,7 +288,7 @@ def main() -> None:
             "allow_downgrade": {"type": "bool", "default": False},
             "data_confirm": {"type": "str", "default": ""},
             "generated_users": {"type": "list", "elements": "str", "default": []},
-            "password_directory": {"type": "str", "default": ""},
+            "password_directory": {"type": "str", "default": "", "no_log": False},
             "pull": {"type": "bool", "default": False},
             "proxy": {"type": "str", "default": "", "no_log": True},
             "host": {"type": "str", "required": True},
