@@ -143,6 +143,18 @@ def test_a_run_in_a_world_writable_checkout_is_told_what_to_set(tmp_path: Path) 
     assert result.returncode and WHAT_TO_SET in result.stderr
 
 
+def test_a_checkout_that_lost_its_link_is_told_so(tmp_path: Path) -> None:
+    """Without symbolic links, git writes a file that holds where the link leads."""
+    subprocess.run(["git", "checkout-index", "--all", f"--prefix={tmp_path}/"], cwd=ROOT, check=True)
+    link = tmp_path / "ansible_collections/wharf/registry"
+    link.unlink()
+    link.write_text("../..")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    command = ["ansible-playbook", "-i", "inventories/lab", "site.yml", "--syntax-check"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode and "ansible_collections/wharf/registry there is a link to ../.." in result.stderr
+
+
 def test_a_run_from_another_directory_works_with_ansible_cfg(tmp_path: Path) -> None:
     command = ["ansible-playbook", "-i", f"{ROOT}/inventories/lab", f"{ROOT}/site.yml", "--syntax-check"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ANSIBLE_CONFIG": f"{ROOT}/ansible.cfg"}
