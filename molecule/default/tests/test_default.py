@@ -106,6 +106,7 @@ def bare(tmp_path_factory) -> Iterator[Ansible]:
         "wharf_registry_image_source": "distro",
         "wharf_registry_users": [{"name": "ci"}],
         "wharf_registry_logins": [{"user": "root", "name": "ci"}],
+        "wharf_manage_hosts_file": True,
     }
     inventory = tmp_path_factory.mktemp("bare") / "hosts.json"
     inventory.write_text(json.dumps({"all": {"hosts": hosts, "children": groups, "vars": settings}}))
