@@ -34,13 +34,13 @@ class ApiConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def call(method: str, path: str, body: Any = None) -> Any:
-    """Return what the engine answers, as JSON data; None where it knows no such thing.
+def call(method: str, path: str, body: Any = None, timeout: float = TIMEOUT) -> Any:
+    """Return what the engine answers within so many seconds, as JSON data; None where it knows no such thing.
 
     Raises:
         WharfError: it does not answer, or refuses.
     """
-    connection = ApiConnection(DEFAULT_SOCKET, TIMEOUT)
+    connection = ApiConnection(DEFAULT_SOCKET, timeout)
     try:
         content = None if body is None else json.dumps(body)
         connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
