@@ -31,6 +31,13 @@ options:
     type: list
     elements: str
     default: []
+  tools:
+    description: The tools of this host that should get through, as M(wharf.registry.registry_client) takes them. Each
+      is asked as root and as the users of O(logins) use it.
+    type: list
+    elements: str
+    choices: [auto, docker, podman, buildah, skopeo, containerd]
+    default: [auto]
   ca:
     description: The CA certificates of the registry's server in PEM, to tell which side is wrong when the certificate
       does not verify.
@@ -67,6 +74,7 @@ warnings_found:
   elements: dict
   returned: success
 addresses: {description: What the name resolves to here., type: list, elements: str, returned: success}
+source: {description: The address from which this host reaches the registry., type: str, returned: success}
 certificate: {description: The certificate in PEM that is served; empty for none., type: str, returned: success}
 clock:
   description: This host's clock, in seconds since 1970.
@@ -77,6 +85,7 @@ clock:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.client_links import Links
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
 
 USER = {
     "name": {"type": "str", "required": True},
@@ -93,6 +102,7 @@ def main() -> None:
             "tls": {"type": "bool", "default": True},
             "users": {"type": "list", "elements": "dict", "default": [], "options": USER},
             "logins": {"type": "list", "elements": "str", "default": []},
+            "tools": {"type": "list", "elements": "str", "choices": ["auto", *TOOLS], "default": ["auto"]},
             "ca": {"type": "str", "default": ""},
             "contents": {"type": "bool", "default": False},
             "image": {"type": "str", "default": ""},

@@ -7,6 +7,7 @@ the same time. Whole runs of the playbook are kept for what the playbook does.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import re
 import shlex
@@ -281,6 +282,13 @@ CLIENT1 = {
     "CA without port": misplaced(NAME),
     "CA with capital letter": misplaced(f"{NAME.capitalize()}:5000"),
     "CA with scheme": misplaced(f"https:/{REGISTRY}"),
+    "engine that is masked": Fault(
+        "systemctl stop docker.socket docker; systemctl --quiet mask docker.service docker.socket",
+        (),
+        "engine_masked",
+        ["`systemctl unmask docker.service docker.socket; systemctl start docker` on client1"],
+        then=f"systemctl --quiet unmask docker.service docker.socket; {START_ENGINE}",
+    ),
     "no CA": Fault(f"rm -r {CERTS}", (CERTS,), "ca_missing", [CERTS, "trust-registry.yml --limit client1"]),
 }
 CLIENT2 = {
@@ -304,6 +312,13 @@ CLIENT2 = {
         f"echo '{{' >{DAEMON_JSON}", (DAEMON_JSON,), "engine_json_later", ["would not start again"], True
     ),
     "proxy": proxy(),
+    "engine that hangs": Fault(
+        "kill -STOP $(cat /run/docker.pid)",
+        (),
+        "engine_hangs",
+        ["does not answer within 10 s", "`systemctl restart docker` on client2"],
+        then="kill -CONT $(cat /run/docker.pid)",
+    ),
     "engine that verifies no certificate": Fault(
         f"{INSECURE}; {RESTART_ENGINE}; rm -r {CERTS}",
         (DAEMON_JSON, CERTS),
@@ -374,7 +389,7 @@ def test_name_that_leads_to_another_host_with_another_server_and_an_engine_that_
     address, server = (hosts[name].check_output("hostname --ip-address") for name in ("client2", "server"))
     first = other_host(address, server, "no registry answers on the port")
     stop = "systemctl stop docker.socket docker"
-    second = Fault(stop, (), "engine_stopped", ["`systemctl start docker` on client2"], then=START_ENGINE)
+    second = Fault(stop, (), "engine_stopped", ["systemctl start docker` on client2"], then=START_ENGINE)
     listen = "systemd-run --quiet --unit other --working-directory /tmp python3 -m http.server 5000; sleep 0.5"
     with broken(hosts["client2"], listen, "systemctl stop other"), two_faults(hosts, first, second) as compare:
         compare(examine(*BOTH))
@@ -403,6 +418,74 @@ def test_port_that_a_firewall_closes_or_filters(hosts, examine):
     result.says("filtered", *words, hosts=("client2",), others=("client1",))
 
 
+def test_large_packets_that_vanish(hosts, examine):
+    """On the way to one client, and on the way from the other."""
+    server = hosts["server"]
+    one, two = (hosts[name].check_output("hostname --ip-address") for name in BOTH)
+    rules = [f"--destination {one} --protocol tcp --sport 5000", f"--source {two} --protocol tcp --dport 5000"]
+    close, opened = (
+        " && ".join(f"iptables {option} DOCKER-USER {rule} --match length --length 700: --jump DROP" for rule in rules)
+        for option in ("-I", "-D")
+    )
+    with broken(server, close, opened):
+        result = examine(*BOTH)
+    result.says("large_packets", "small packets reach", "mtu 1280", hosts=BOTH)
+    assert "insecure" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("how", "repair", "code", "remedy"),
+    [
+        ("sysctl -qw net.ipv4.ip_forward=0", ":", "forwarding_off", "sysctl -w net.ipv4.ip_forward=1"),
+        ("iptables -P FORWARD DROP; iptables -F FORWARD", "iptables -P FORWARD ACCEPT", "rules_missing", ""),
+    ],
+    ids=["switch", "rules"],
+)
+def test_server_that_forwards_nothing(hosts, examine, ansible, how, repair, code, remedy):
+    server = hosts["server"]
+    kept = "/run/kept.rules"
+    back = f"{repair}; sysctl -qw net.ipv4.ip_forward=1; iptables-restore {kept}"
+    with broken(server, f"iptables-save >{kept}; {how}", back):
+        result = examine(*BOTH, server=True)
+        result.says(code, remedy or "`systemctl restart docker` on server", hosts=EVERYWHERE)
+        if remedy:
+            deployed = ansible.fails("playbooks/deploy-registry.yml")
+            assert "net.ipv4.ip_forward is 0 on server" in deployed.stdout
+            server.check_output(re.search("`(.*?)` on server", result.lines["client1"])[1])
+            assert examine(*BOTH, server=True).is_well()
+
+
+def test_networks_that_overlap(hosts, examine):
+    """The server's Docker has a network for the address of one client, the other client's for that of the server."""
+    server, client1, client2 = (hosts[name] for name in ("server", *BOTH))
+    address, other = (host.check_output("hostname --ip-address") for host in (client1, server))
+    with (
+        broken(server, network(address), "docker network rm overlap"),
+        broken(client2, network(other), "docker network rm overlap"),
+    ):
+        result = examine(*BOTH, server=True)
+    result.says(
+        "route_inner", f"the route of server to client1 ({address}) leads into br-", hosts=("client1", "client2")
+    )
+    assert f"the route of client2 to the registry ({other}) leads into br-" in result.lines["client2"]
+
+
+def network(address: str) -> str:
+    """Return the command that gives Docker a network which an address is in."""
+    net = ipaddress.ip_network(f"{address}/30", strict=False)
+    gateway = next(str(one) for one in net.hosts() if str(one) != address)
+    return f"docker network create --subnet {net} --gateway {gateway} overlap"
+
+
+def test_engine_of_the_server_that_hangs(hosts, examine):
+    start = time.monotonic()
+    with broken(hosts["server"], "kill -STOP $(cat /run/docker.pid)", "kill -CONT $(cat /run/docker.pid)"):
+        result = examine(*BOTH, server=True)
+    # The registry runs on.
+    result.says("engine_hangs", "`systemctl restart docker` on server", hosts=("server",))
+    assert time.monotonic() - start < 25
+
+
 def test_container_that_is_stopped_in_the_playbook(hosts):
     with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
         result = diagnose()
@@ -423,10 +506,12 @@ def test_something_else_answers_on_the_port(hosts, examine):
     )
     with broken(server, start, "systemctl stop other; docker start registry"):
         result = examine(*BOTH, server=True)
-    assert "the registry's container registry on server does not run" in result.lines["server"]
-    for name in BOTH:
-        assert "python3 answers on port 5000 instead" in result.lines[name], result.output
-        assert "stop python3 on server" in result.lines[name]
+        result.says("port_taken", "python3 has port 5000 instead", hosts=EVERYWHERE)
+        stop, start_again = re.findall("`(.*?)`", result.lines["server"])
+        assert (stop, start_again) == ("systemctl stop other.service", "docker start registry")
+        server.check_output(f"{stop} && {start_again}")
+        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
+        assert examine(*BOTH, server=True).is_well()
 
 
 OPEN = {"trust": "insecure", "tls": False, "users": [], "logins": []}
@@ -455,7 +540,8 @@ WITHOUT_USERS = "/^auth:/,/^    realm:/d"
 def test_plain_http_where_tls_is_expected(hosts, examine):
     with configuration(hosts["server"], WITHOUT_TLS):
         result = examine(*BOTH)
-    result.says("http_for_https", "plain HTTP", "wharf_registry_trust: insecure", hosts=BOTH)
+    result.says("http_for_https", "plain HTTP", "run playbooks/deploy-registry.yml", hosts=BOTH)
+    assert "insecure" not in result.output
 
 
 def test_plain_http_that_the_engine_does_not_allow(hosts, examine):
@@ -574,8 +660,9 @@ def test_disk_that_is_nearly_full_is_a_warning(hosts, examine):
             "wrong_owner",
             ["does not belong to the registry's user 59500", f"chown -R 59500:59500 {DATA}"],
         ),
+        (f"chmod 000 {DATA}", f"chmod 750 {DATA}", "wrong_mode", ["the mode 0000", f"`chmod u+rwx {DATA}` on server"]),
     ],
-    ids=["read-only", "owner"],
+    ids=["read-only", "owner", "mode"],
 )
 def test_storage_that_is_not_writable(hosts, examine, image, password, how, repair, code, words):
     log_in(hosts["client1"], password)

@@ -66,14 +66,16 @@ def inspected(monkeypatch, results, tmp_path):
     monkeypatch.setattr(module, "running_engine", lambda: object())
     monkeypatch.setattr(module.containers, "container", lambda _name: None if "gone" in found else found)
     monkeypatch.setattr(module.containers, "containers", lambda: found["known"])
-    monkeypatch.setattr(module.containers, "docker", lambda *_: subprocess.CompletedProcess([], 0, found["log"]))
+    monkeypatch.setattr(module.containers, "engine_info", lambda _timeout: found.get("info", {}))
+    monkeypatch.setattr(module.forwarding, "fault", lambda *_: None)
+    monkeypatch.setattr(module.containers, "docker", lambda *_, **__: subprocess.CompletedProcess([], 0, found["log"]))
     monkeypatch.setattr(module, "storage_fault", lambda *_: found["storage"])
     return found
 
 
 def inspect(tmp_path):
     """Return what the module tells of the container registry, at port 5000."""
-    return module.inspect("registry", 5000, "/nothing", tmp_path)
+    return module.inspect(None, "registry", 5000, "/nothing", tmp_path)
 
 
 def test_all_is_well(inspected, tmp_path):
@@ -115,7 +117,15 @@ def test_what_the_server_knows_better_than_its_container(inspected, tmp_path, mo
     monkeypatch.setattr(module.shutil, "which", lambda _name: None)
     assert inspect(tmp_path)["code"] == "engine_absent"
     monkeypatch.setattr(module.shutil, "which", lambda _name: "/usr/sbin/dockerd")
-    assert inspect(tmp_path)["code"] == "engine_stopped"
+    monkeypatch.setattr(module, "stopped_fault", lambda _module: ("engine_masked", {"unit": "docker.service"}))
+    found = inspect(tmp_path)
+    assert (found["code"], found["details"]) == ("engine_masked", {"unit": "docker.service"})
+
+
+def test_an_engine_that_hangs_is_asked_once(inspected, tmp_path, monkeypatch):
+    inspected["info"] = None
+    monkeypatch.setattr(module.containers, "containers", lambda: pytest.fail("it is asked again"))
+    assert inspect(tmp_path)["code"] == "engine_hangs"
 
 
 def test_another_port_that_is_published_is_told(inspected, tmp_path):
@@ -153,7 +163,22 @@ def test_a_disk_that_is_nearly_full_is_a_warning(inspected, tmp_path):
 def test_what_else_has_the_port_is_told(inspected, tmp_path, monkeypatch, known, processes, holder):
     inspected["known"] = known
     monkeypatch.setattr(server_info, "output", lambda *_: f'users:(("{processes}",pid=1,fd=3))')
-    assert inspect(tmp_path)["port_holder"] == holder
+    found = inspect(tmp_path)
+    assert (found["port_holder"], bool(found["port_stop"])) == (holder, bool(holder))
+
+
+@pytest.mark.parametrize(
+    ("known", "group", "command"),
+    [
+        ([{"names": ["web"]}], "", "docker stop web"),
+        ([], "0::/system.slice/nginx.service\n", "systemctl stop nginx.service"),
+        ([], "0::/user.slice/user-0.slice/session-1.scope\n", "kill 77"),
+    ],
+)
+def test_the_command_that_stops_what_has_the_port(monkeypatch, known, group, command):
+    monkeypatch.setattr(module, "output", lambda *_: 'users:(("nginx",pid=77,fd=3))')
+    monkeypatch.setattr(module, "read_text", lambda _path: group)
+    assert module.stop_command(5000, known) == command
 
 
 @pytest.mark.parametrize("name", ["it's", 'a "b"', "back\\slash", "sp ace: #x"])
@@ -188,9 +213,12 @@ def test_storage_that_cannot_be_written_is_named(monkeypatch):
     monkeypatch.setattr(module.Path, "read_text", lambda *_: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
     monkeypatch.setattr(module, "unwritable", lambda _root, uid, gid: f"{data.MOUNT}/{uid}/{gid}")
     monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD))
-    monkeypatch.setattr(module.os, "stat", lambda _path: SimpleNamespace(st_uid=0, st_gid=1))
+    monkeypatch.setattr(module.os, "stat", lambda _path: SimpleNamespace(st_uid=0, st_gid=1, st_mode=0o40755))
     owners = {"container_user": "7:8", "owner": "0:1"}
     assert module.storage_fault(1, "/data") == ("wrong_owner", {"directory": "/data/7/8", **owners})
+    for mode, code in ((0o40000, "wrong_mode"), (0o40500, "wrong_mode"), (0o40700, "not_allowed")):
+        monkeypatch.setattr(module.os, "stat", lambda _path, m=mode: SimpleNamespace(st_uid=7, st_gid=8, st_mode=m))
+        assert module.storage_fault(1, "/data")[0] == code
     monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD | {"f_flag": os.ST_RDONLY}))
     assert module.storage_fault(1, "/data") == ("mounted_read_only", {})
 
