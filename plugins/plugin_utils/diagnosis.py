@@ -143,7 +143,7 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
         (server.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS)
         or (server.code == "port_taken" and code in _CERTIFICATE)
         or (server.code in _FORWARDING and code in _NO_CONNECTION)
-        or (server.code in _STORAGE and code in ("ok", "unhealthy", "unreadable"))
+        or (server.code in _STORAGE and code in ("ok", "unhealthy", "unreadable", "engine_fails", "tool_fails"))
     ):
         found.code, found.fields = server.code, {**server.fields, "host": server.host}
     elif code in _NO_ANSWER and server.code in ("unreachable", "no_ssh", "host_hangs"):

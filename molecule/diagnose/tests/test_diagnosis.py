@@ -507,7 +507,7 @@ def test_something_else_answers_on_the_port(hosts, examine):
     with broken(server, start, "systemctl stop other; docker start registry"):
         result = examine(*BOTH, server=True)
         result.says("port_taken", "python3 has port 5000 instead", hosts=EVERYWHERE)
-        stop, start_again = re.findall("`(.*?)`", result.lines["server"])
+        stop, start_again = re.findall("`(.*?)`", result.lines["server"])[:2]
         assert (stop, start_again) == ("systemctl stop other.service", "docker start registry")
         server.check_output(f"{stop} && {start_again}")
         wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
