@@ -104,7 +104,8 @@ def policy_fault(home: str, registry: str) -> Fault | None:
     path = next(filter(os.path.exists, [f"{home}/.config/containers/policy.json", f"{SETTINGS}/policy.json"]), "")
     document = read_json(path)
     scopes = (document.get("transports") or {}).get("docker") or {}
-    name, *above = registry.split(".")
+    # A name that begins with "*." has no port.
+    _name, *above = registry.partition(":")[0].split(".")
     names = [registry, *("*." + ".".join(above[number:]) for number in range(len(above))), ""]
     wanted = next((scopes[scope] for scope in names if scope in scopes), document.get("default") or [])
     kinds = {one.get("type") for one in wanted if isinstance(one, dict)}
