@@ -64,11 +64,16 @@ def commands(tools: list[str], registry: str, user: str) -> dict[str, list[str]]
 
 def in_login(user: str, *command: str) -> tuple[int, str]:
     """Run a command as a user would, with the environment of a login; return its status and its output."""
+    entry = pwd.getpwnam(user)
     # Some accounts have none that runs commands.
-    shell = pwd.getpwnam(user).pw_shell
-    options = ["--shell", shell if shell in read_text("/etc/shells").split() else "/bin/sh"]
-    line = shlex.join(["timeout", str(TIMEOUT), *command])
-    status, output = run(["su", "--login", user, *options, "--command", f"{line} </dev/null"], timeout=TIMEOUT + 5)
+    shell = entry.pw_shell if entry.pw_shell in read_text("/etc/shells").split() else "/bin/sh"
+    # `su` begins no session of its own, which would give this to the user; it lasts as long as one of theirs.
+    runtime, logins = f"/run/user/{entry.pw_uid}", f"{entry.pw_dir}/.config/containers/auth.json"
+    has_session = f"XDG_RUNTIME_DIR={runtime}" if os.path.isdir(runtime) else f"REGISTRY_AUTH_FILE={logins}"
+    line = shlex.join(["env", *([has_session] if user != "root" else []), "timeout", str(TIMEOUT), *command])
+    status, output = run(
+        ["su", "--login", user, "--shell", shell, "--command", f"{line} </dev/null"], timeout=TIMEOUT + 5
+    )
     return status, f"it gave no answer within {TIMEOUT} s" if status == 124 else output
 
 
