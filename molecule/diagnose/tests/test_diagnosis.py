@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -196,9 +197,19 @@ def test_image_that_cannot_be_one_is_refused():
     assert "wharf_diagnose_image: " in result.stdout
 
 
-def test_server_that_ansible_does_not_reach(hosts, examine):
-    result = diagnose("-i", str(INVENTORIES / "no-server.yml"))
-    result.says("unreachable", "Ansible does not reach this host", hosts=("server",))
+def test_server_that_hangs(hosts, examine, tmp_path):
+    """What listens takes the connection, and says nothing; so does the registry of a server that is paused."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": silent.getsockname()[1]}
+        inventory = tmp_path / "silent.json"
+        inventory.write_text(json.dumps({"all": {"hosts": {"server": address}}}))
+        result = diagnose("-i", str(inventory))
+    result.says("no_ssh", "this host does not answer SSH", hosts=("server",))
+    with broken(hosts["server"], "docker pause registry", "docker unpause registry"):
+        start = time.monotonic()
+        result = examine("client1", server={"unreachable": True, "msg": "Connection timed out"})
+        assert time.monotonic() - start < 20
+    result.says("server_away", "Ansible does not reach server either", others=("server",))
     with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
         result = examine("client1", server=UNREACHABLE)
     assert "refuses connections to port 5000." in result.lines["client1"], result.output
@@ -519,7 +530,7 @@ OPEN = {"trust": "insecure", "tls": False, "users": [], "logins": []}
 
 def test_tls_where_plain_http_is_expected(examine):
     result = examine(*BOTH, **OPEN)
-    result.says("https_for_http", "wharf_registry_trust: private_ca", hosts=BOTH)
+    result.says("https_for_http", "wharf_registry_trust to private_ca", hosts=BOTH)
 
 
 @contextlib.contextmanager
@@ -754,9 +765,16 @@ def engineless(hosts) -> Iterator[Host]:
 
 
 def test_client_without_a_docker_engine(examine, engineless):
-    result = examine("engineless")
-    assert result.is_well(), result.table
     file = f"/etc/containers/certs.d/{REGISTRY}/ca.crt"
+    # What podman would read is of no use to containerd.
+    result = examine("engineless")
+    result.says("tool_trust", "containerd, as root uses it, refuses the certificate", hosts=("engineless",))
+    hosts_toml = f"/etc/containerd/certs.d/{REGISTRY}"
+    text = f'[host."https://{REGISTRY}"]\n  ca = "{file}"'
+    make = f"mkdir -p {hosts_toml}; echo '{text}' >{hosts_toml}/hosts.toml"
+    with broken(engineless, make, f"rm -r {hosts_toml}"):
+        result = examine("engineless")
+    assert result.is_well(), result.table
     with broken(engineless, f"mv {file} /root/ca.crt", f"mv /root/ca.crt {file}"):
         result = examine("engineless")
     result.says("ca_missing", f"/etc/containers/certs.d/{REGISTRY}", hosts=("engineless",))
