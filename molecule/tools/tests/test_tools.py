@@ -390,7 +390,7 @@ FAULTS = {
         f"/etc/containers/policy.json rejects each image of {REGISTRY}",
     ),
     "debian13": (
-        """sed -i '1s/{/{"credsStore": "nothing",/' /root/.docker/config.json""",
+        """echo '{"credsStore": "nothing"}' >/root/.docker/config.json""",
         ["/root/.docker/config.json"],
         "root keeps docker's logins with the program docker-credential-nothing (/root/.docker/config.json)",
     ),
