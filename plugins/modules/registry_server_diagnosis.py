@@ -64,7 +64,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers, data, forwarding, lock
+from ansible_collections.wharf.registry.plugins.module_utils import api, containers, data, forwarding, lock
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_inner, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.engine import running_engine
 from ansible_collections.wharf.registry.plugins.module_utils.engine_faults import Fault, stopped_fault
@@ -153,6 +153,22 @@ def storage_fault(pid: int, place: str) -> Fault:
     return "disk_low" if is_low else "ok", {"free": human_bytes(free)}
 
 
+def silence_of(port: int, published: list[str]) -> str:
+    """Return why nothing answers on a port of this host, published at these addresses; empty where something does."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(published[0], published[0]) if published else ""
+    reason = ""
+    for context in (api.trust_nothing(), None):
+        with api.Client(
+            "localhost", port, context, address=address or "127.0.0.1", timeout=ENGINE_TIMEOUT / 2
+        ) as client:
+            try:
+                client.request("GET", "/v2/")
+                return ""
+            except api.RegistryError as error:
+                reason = reason or one_line(error.__cause__ or error)
+    return reason
+
+
 def container_fault(name: str, inspected: dict[str, Any], port: int, place: str, names: list[str]) -> Fault:
     """Return the first thing that is wrong with the registry's container or its storage.
 
@@ -183,7 +199,14 @@ def container_fault(name: str, inspected: dict[str, Any], port: int, place: str,
     if published and str(port) not in published:
         return "other_port", {"published": published}
     code, details = storage_fault(state["Pid"], place)
-    if code in ("ok", "disk_low") and (state.get("Health") or {}).get("Status") == "unhealthy":
+    if code not in ("ok", "disk_low"):
+        return code, details
+    network = inspected["HostConfig"]["NetworkMode"]
+    if network not in ("host", "none") and not inspected["NetworkSettings"]["Networks"]:
+        return "no_network", {"network": "bridge" if network == "default" else network}
+    if silence := silence_of(port, [binding["HostIp"] for entry in bindings.values() for binding in entry or []]):
+        return "container_silent", {"output": silence}
+    if (state.get("Health") or {}).get("Status") == "unhealthy":
         return "container_unhealthy", {}
     return code, details
 

@@ -34,6 +34,7 @@ _ENGINE_DOWN = {"engine_absent", "engine_stopped", "engine_masked", "engine_json
 _NO_CONTAINER = {"container_absent", "container_stopped"}
 _REGISTRY_DOWN = _ENGINE_DOWN | _NO_CONTAINER | {"data_missing", "other_port", "port_taken"}
 _FORWARDING = {"forwarding_off", "forward_dropped", "rules_missing"}  # what the engine needs of the kernel
+_SILENT = {"no_network", "container_silent"}
 _STORAGE = {"mounted_read_only", "wrong_owner", "wrong_mode", "not_allowed", "disk_full", "read_only_container"}
 
 
@@ -142,7 +143,7 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
     elif (
         (server.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS)
         or (server.code == "port_taken" and code in _CERTIFICATE)
-        or (server.code in _FORWARDING and code in _NO_CONNECTION)
+        or (server.code in _FORWARDING | _SILENT and code in _NO_CONNECTION)
         or (server.code in _STORAGE and code in ("ok", "unhealthy", "unreadable", "engine_fails", "tool_fails"))
     ):
         found.code, found.fields = server.code, {**server.fields, "host": server.host}

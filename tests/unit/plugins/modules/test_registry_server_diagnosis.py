@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,7 +56,11 @@ def inspected(monkeypatch, results, tmp_path):
     (tmp_path / "images/.wharf").touch()
     found = {
         "State": {"Status": "running", "Pid": 1, "ExitCode": 0, "Error": "", "Health": {"Status": "healthy"}},
-        "HostConfig": {"PortBindings": {"5000/tcp": [{"HostPort": "5000"}], "5001/tcp": None}},
+        "HostConfig": {
+            "PortBindings": {"5000/tcp": [{"HostIp": "", "HostPort": "5000"}], "5001/tcp": None},
+            "NetworkMode": "default",
+        },
+        "NetworkSettings": {"Networks": {"bridge": {}}},
         "Mounts": [
             {"Source": str(tmp_path / "images"), "Destination": data.MOUNT},
             {"Source": str(tmp_path / "images/.wharf"), "Destination": module.DATA_ID},
@@ -70,6 +76,7 @@ def inspected(monkeypatch, results, tmp_path):
     monkeypatch.setattr(module.forwarding, "fault", lambda *_: None)
     monkeypatch.setattr(module.containers, "docker", lambda *_, **__: subprocess.CompletedProcess([], 0, found["log"]))
     monkeypatch.setattr(module, "storage_fault", lambda *_: found["storage"])
+    monkeypatch.setattr(module, "silence_of", lambda *_: found.get("silence", ""))
     return found
 
 
@@ -132,6 +139,30 @@ def test_another_port_that_is_published_is_told(inspected, tmp_path):
     inspected["HostConfig"]["PortBindings"]["5000/tcp"] = [{"HostPort": "5443"}]
     found = inspect(tmp_path)
     assert (found["code"], found["details"]["published"]) == ("other_port", ["5443"])
+
+
+def test_a_container_that_nobody_reaches_is_told(inspected, tmp_path):
+    inspected["silence"] = "timed out"
+    found = inspect(tmp_path)
+    assert (found["code"], found["details"]["output"]) == ("container_silent", "timed out")
+    inspected["NetworkSettings"]["Networks"] = {}
+    found = inspect(tmp_path)
+    assert (found["code"], found["details"]["network"]) == ("no_network", "bridge")
+
+
+def test_a_port_is_asked_where_it_is_published():
+    assert module.silence_of(1, ["::", "0.0.0.0"])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            for _ in range(2):  # TLS, then plain HTTP
+                connection, _ = server.accept()
+                connection.recv(9999)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+                connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        assert module.silence_of(server.getsockname()[1], ["0.0.0.0"]) == ""
 
 
 @pytest.mark.parametrize("code", ["ok", "disk_low"])
