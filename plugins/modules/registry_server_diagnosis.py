@@ -76,6 +76,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.text import human_b
 DATA_ID = "/wharf/data"  # where the container has the file that tells whose its data is
 REPOSITORIES = "docker/registry/v2/repositories"
 BLOBS = "docker/registry/v2/blobs"
+NEEDED = {"config.yml", "htpasswd", "registry.crt", "registry.key"}
 LOW_SHARE = 0.10  # free space that is worth a warning, of all
 LOW_BYTES = 1024**3
 FULL_BYTES = 16 * 1024**2  # so little that a push cannot be counted on
@@ -100,12 +101,11 @@ def failed_programs() -> list[Fault]:
     return warnings + [("unit_failed", {"unit": unit}) for unit in failed_units]
 
 
-def unwritable(root: str, uid: int, gid: int) -> str:
-    """Return a directory of the storage that a user may not write; empty where there is none.
+def denied(root: str, uid: int, gid: int, wanted: list[tuple[str, int]]) -> str:
+    """Return the first of some places, each with what is wanted of it, that a user may not use so; empty for none.
 
     A process of that user finds out within the container's files, because the image need not have a shell.
     """
-    places = [data.MOUNT, f"{data.MOUNT}/{REPOSITORIES}", f"{data.MOUNT}/{BLOBS}"]
     child = os.fork()
     if child == 0:
         wrong = 0
@@ -114,17 +114,28 @@ def unwritable(root: str, uid: int, gid: int) -> str:
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
-            needed = os.R_OK | os.W_OK | os.X_OK
-            found = [place for place in places if os.path.exists(place) and not os.access(place, needed)]
-            wrong = places.index(found[0]) + 1 if found else 0
+            is_denied = [not os.access(place, mode) for place, mode in wanted]
+            wrong = is_denied.index(True) + 1 if True in is_denied else 0
         finally:
             os._exit(wrong)
     wrong = os.WEXITSTATUS(os.waitpid(child, 0)[1])
-    return places[wrong - 1] if wrong else ""
+    return wanted[wrong - 1][0] if wrong else ""
 
 
-def storage_fault(pid: int, place: str) -> Fault:
+def files_of(inspected: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the files that the container needs besides its data, each with its place on this host."""
+    found = []
+    for mount in inspected["Mounts"]:
+        if mount["Destination"] not in (data.MOUNT, DATA_ID):
+            for name in sorted(os.listdir(mount["Source"]) if os.path.isdir(mount["Source"]) else []):
+                found.append((f"{mount['Destination']}/{name}", f"{mount['Source']}/{name}"))
+    return [(inner, outer) for inner, outer in found if os.path.basename(outer) in NEEDED]
+
+
+def storage_fault(pid: int, place: str, files: list[tuple[str, str]]) -> Fault:
     """Return what is wrong with the data, which lies at a place on the host, as the container's process sees it.
+
+    So with its other files.
 
     A mount that came later is not in its view.
 
@@ -136,7 +147,11 @@ def storage_fault(pid: int, place: str) -> Fault:
     space = os.statvfs(root + data.MOUNT)
     if space.f_flag & os.ST_RDONLY:
         return "mounted_read_only", {}
-    if directory := unwritable(root, uid, gid):
+    if unreadable := denied(root, uid, gid, [(inner, os.R_OK) for inner, _ in files]):
+        return "file_unreadable", {"file": dict(files)[unreadable], "container_user": f"{uid}:{gid}"}
+    places = [data.MOUNT, f"{data.MOUNT}/{REPOSITORIES}", f"{data.MOUNT}/{BLOBS}"]
+    there = [(place, os.R_OK | os.W_OK | os.X_OK) for place in places if os.path.exists(root + place)]
+    if directory := denied(root, uid, gid, there):
         found = os.stat(root + directory)
         details = {"directory": place + directory[len(data.MOUNT) :], "container_user": f"{uid}:{gid}"}
         if found.st_uid != uid:
@@ -198,7 +213,7 @@ def container_fault(name: str, inspected: dict[str, Any], port: int, place: str,
     published = [binding["HostPort"] for entry in bindings.values() for binding in entry or []]
     if published and str(port) not in published:
         return "other_port", {"published": published}
-    code, details = storage_fault(state["Pid"], place)
+    code, details = storage_fault(state["Pid"], place, files_of(inspected))
     if code not in ("ok", "disk_low"):
         return code, details
     network = inspected["HostConfig"]["NetworkMode"]

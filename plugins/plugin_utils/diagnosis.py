@@ -143,6 +143,7 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
     elif (
         (server.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS)
         or (server.code == "port_taken" and code in _CERTIFICATE)
+        or (server.code == "file_unreadable" and code in ("unhealthy", "password_refused", "engine_fails"))
         or (server.code in _FORWARDING | _SILENT and code in _NO_CONNECTION)
         or (server.code in _STORAGE and code in ("ok", "unhealthy", "unreadable", "engine_fails", "tool_fails"))
     ):

@@ -235,34 +235,51 @@ GOOD = {"f_files": 1000, "f_ffree": 900, "f_frsize": 4096, "f_bavail": GIGABYTE,
 )
 def test_free_space_is_judged(monkeypatch, changes, code, details):
     monkeypatch.setattr(module.Path, "read_text", lambda *_: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
-    monkeypatch.setattr(module, "unwritable", lambda *_: "")
+    monkeypatch.setattr(module, "denied", lambda *_: "")
     monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD | changes))
-    assert module.storage_fault(1, "/data") == (code, details)
+    assert module.storage_fault(1, "/data", []) == (code, details)
 
 
 def test_storage_that_cannot_be_written_is_named(monkeypatch):
     monkeypatch.setattr(module.Path, "read_text", lambda *_: "Uid:\t1\t7\t7\nGid:\t1\t8\t8\n")
-    monkeypatch.setattr(module, "unwritable", lambda _root, uid, gid: f"{data.MOUNT}/{uid}/{gid}")
+    monkeypatch.setattr(
+        module,
+        "denied",
+        lambda _root, uid, gid, wanted: f"{data.MOUNT}/{uid}/{gid}" if (data.MOUNT, 7) in wanted else "",
+    )
+    monkeypatch.setattr(module.os.path, "exists", lambda _path: True)
     monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD))
     monkeypatch.setattr(module.os, "stat", lambda _path: SimpleNamespace(st_uid=0, st_gid=1, st_mode=0o40755))
     owners = {"container_user": "7:8", "owner": "0:1"}
-    assert module.storage_fault(1, "/data") == ("wrong_owner", {"directory": "/data/7/8", **owners})
+    assert module.storage_fault(1, "/data", []) == ("wrong_owner", {"directory": "/data/7/8", **owners})
     for mode, code in ((0o40000, "wrong_mode"), (0o40500, "wrong_mode"), (0o40700, "not_allowed")):
         monkeypatch.setattr(module.os, "stat", lambda _path, m=mode: SimpleNamespace(st_uid=7, st_gid=8, st_mode=m))
-        assert module.storage_fault(1, "/data")[0] == code
+        assert module.storage_fault(1, "/data", [])[0] == code
+    monkeypatch.setattr(module, "denied", lambda _root, _uid, _gid, wanted: "/w/htpasswd" if wanted else "")
+    found = module.storage_fault(1, "/data", [("/w/htpasswd", "/etc/htpasswd")])
+    assert found == ("file_unreadable", {"file": "/etc/htpasswd", "container_user": "7:8"})
     monkeypatch.setattr(module.os, "statvfs", lambda _path: SimpleNamespace(**GOOD | {"f_flag": os.ST_RDONLY}))
-    assert module.storage_fault(1, "/data") == ("mounted_read_only", {})
+    assert module.storage_fault(1, "/data", []) == ("mounted_read_only", {})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
-def test_a_directory_that_the_registrys_user_may_not_write_is_named(tmp_path):
+def test_a_place_that_the_registrys_user_may_not_use_is_named(tmp_path):
     storage = Path(f"{tmp_path}{data.MOUNT}")
     (storage / module.BLOBS).mkdir(parents=True)
     for directory in [tmp_path, *tmp_path.rglob("*")]:
         directory.chmod(0o755)
     os.chown(storage, 59500, 59500)
-    assert module.unwritable(str(tmp_path), 59500, 59500) == f"{data.MOUNT}/{module.BLOBS}"
+    blobs = f"{data.MOUNT}/{module.BLOBS}"
+    wanted = [(data.MOUNT, os.R_OK), (data.MOUNT, os.W_OK), (blobs, os.R_OK), (blobs, os.W_OK)]
+    assert module.denied(str(tmp_path), 59500, 59500, wanted) == blobs
     os.chown(storage / module.BLOBS, 59500, 59500)
-    assert module.unwritable(str(tmp_path), 59500, 59500) == ""
-    os.chown(storage, 0, 0)
-    assert module.unwritable(str(tmp_path), 59500, 59500) == data.MOUNT
+    assert module.denied(str(tmp_path), 59500, 59500, wanted) == ""
+    storage.chmod(0)
+    assert module.denied(str(tmp_path), 59500, 59500, wanted) == data.MOUNT
+
+
+def test_the_files_that_the_container_needs_are_found_on_the_host(tmp_path):
+    (tmp_path / "htpasswd").touch()
+    (tmp_path / "data").touch()
+    mounts = [{"Source": str(tmp_path), "Destination": "/wharf/config"}, {"Source": "/x", "Destination": data.MOUNT}]
+    assert module.files_of({"Mounts": mounts}) == [("/wharf/config/htpasswd", f"{tmp_path}/htpasswd")]
