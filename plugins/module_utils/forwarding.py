@@ -51,26 +51,27 @@ def problem(host: str) -> str:
     )
 
 
-def fault(port: int, info: dict[str, Any]) -> Fault | None:
+def fault(port: int, info: dict[str, Any], sets_rules: bool) -> Fault | None:
     """Return what on this host may keep clients from a port that a container publishes.
 
     Args:
         port: the port.
         info: what the engine says of itself.
+        sets_rules: whether it is to set rules.
     """
     nat = rules("nat")
     if is_switched_off(nat):
         return "forwarding_off", {"file": switch_file()}
+    # Without such a rule the engine's proxy takes the packets, which then are not forwarded.
+    is_known = nat and "nftables" not in str(info.get("FirewallBackend"))
+    if is_known and not re.search(rf"^-A DOCKER .*--dport {port} -j DNAT", nat, re.MULTILINE):
+        return ("rules_missing" if sets_rules else "rules_off"), {}
     # As `nft` names them; those of iptables are looked at below.
     status, output = run(["nft", "--json", "list", "chains"], timeout=10)
     for item in json.loads(output or "{}").get("nftables", []) if status == 0 else []:
         chain = item.get("chain", {})
         if (chain.get("hook"), chain.get("policy")) == ("forward", "drop") and chain["name"] != "FORWARD":
             return "forward_dropped", {"chain": f"{chain['family']} {chain['table']} {chain['name']}"}
-    if not nat or "nftables" in str(info.get("FirewallBackend")):
-        return None
-    has_rule = re.search(rf"^-A DOCKER .*--dport {port} -j DNAT", nat, re.MULTILINE)
-    drops = re.search(r"^:FORWARD DROP", filters := rules("filter"), re.MULTILINE)
-    if has_rule and (not drops or TO_ENGINE.search(filters)):
-        return None
-    return "rules_missing", {}
+    filters = rules("filter") if is_known else ""
+    is_dropped = re.search(r"^:FORWARD DROP", filters, re.MULTILINE) and not TO_ENGINE.search(filters)
+    return ("rules_missing", {}) if is_dropped else None

@@ -67,7 +67,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils import api, containers, data, forwarding, lock
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_inner, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.engine import running_engine
-from ansible_collections.wharf.registry.plugins.module_utils.engine_faults import Fault, stopped_fault
+from ansible_collections.wharf.registry.plugins.module_utils.engine_faults import Fault, config_fault, stopped_fault
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
 from ansible_collections.wharf.registry.plugins.module_utils.server_info import output, port_holder
@@ -254,7 +254,8 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
     """
     warnings, details, known, forwarded = failed_programs(), {}, [], None
     # An engine that does not run must not be asked: its socket would start it.
-    if running_engine() is None:
+    engine = running_engine()
+    if engine is None:
         code, details = stopped_fault(module) if shutil.which("dockerd") else ("engine_absent", {})
     elif (info := containers.engine_info(ENGINE_TIMEOUT)) is None:
         code, details = "engine_hangs", {"seconds": ENGINE_TIMEOUT}
@@ -266,7 +267,9 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
         if inspected:
             publishers = [own for container in known for own in container["names"]]
             code, details = container_fault(name, inspected, port, place, publishers)
-            forwarded = forwarding.fault(port, info)
+            document, later = config_fault(engine.argv)
+            warnings += [(f"{later[0]}_later", later[1])] if later else []
+            forwarded = forwarding.fault(port, info, document.get("iptables") is not False)
         details["place"] = place
     if code == "disk_low":
         warnings.append((code, details))

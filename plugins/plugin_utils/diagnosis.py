@@ -33,7 +33,7 @@ _ANOTHER_ANSWERS = {"not_http", "not_registry", "http_for_https", "https_for_htt
 _ENGINE_DOWN = {"engine_absent", "engine_stopped", "engine_masked", "engine_json", "engine_conflict"}
 _NO_CONTAINER = {"container_absent", "container_stopped"}
 _REGISTRY_DOWN = _ENGINE_DOWN | _NO_CONTAINER | {"data_missing", "other_port", "port_taken"}
-_FORWARDING = {"forwarding_off", "forward_dropped", "rules_missing"}  # what the engine needs of the kernel
+_FORWARDING = {"forwarding_off", "forward_dropped", "rules_missing", "rules_off"}  # what the engine needs of the kernel
 _SILENT = {"no_network", "container_silent"}
 _STORAGE = {"mounted_read_only", "wrong_owner", "wrong_mode", "not_allowed", "disk_full", "read_only_container"}
 

@@ -43,6 +43,9 @@ def host(monkeypatch):
         ({"chains": [{**CHAIN, "family": "ip", "name": "FORWARD"}]}, {}, None),
         ({"chains": [{**CHAIN, "policy": "accept"}, {**CHAIN, "hook": "input"}]}, {}, None),
         ({"nat": "*nat\n"}, {}, "rules_missing"),
+        ({"nat": "*nat\n", "chains": [CHAIN]}, {}, "rules_missing"),
+        ({"nat": "*nat\n", "chains": [CHAIN]}, {"FirewallBackend": {"Driver": "nftables"}}, "forward_dropped"),
+        ({"nat": "*nat\n", "sets_rules": False}, {}, "rules_off"),
         ({"nat": "*nat\n"}, {"FirewallBackend": {"Driver": "nftables"}}, None),
         ({"filter": "*filter\n:FORWARD DROP [0:0]\n"}, {}, "rules_missing"),
         ({"filter": "*filter\n:FORWARD ACCEPT [0:0]\n"}, {}, None),
@@ -51,7 +54,7 @@ def host(monkeypatch):
 )
 def test_what_may_keep_clients_away(host, changes, info, code):
     host.update(changes)
-    found = forwarding.fault(5000, info)
+    found = forwarding.fault(5000, info, changes.get("sets_rules", True))
     assert (found and found[0]) == code
 
 
@@ -66,7 +69,7 @@ def test_what_may_keep_clients_away(host, changes, info, code):
 )
 def test_the_file_that_switches_it_off(host, files, file):
     host.update(switch="0", files=files)
-    assert forwarding.fault(5000, {}) == ("forwarding_off", {"file": file})
+    assert forwarding.fault(5000, {}, True) == ("forwarding_off", {"file": file})
     assert (f"set in {file}" in forwarding.problem("h1")) is bool(file)
     assert "sysctl -w net.ipv4.ip_forward=1" in forwarding.problem("h1")
 

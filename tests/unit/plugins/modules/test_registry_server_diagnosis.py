@@ -69,7 +69,8 @@ def inspected(monkeypatch, results, tmp_path):
         "log": "",
         "storage": ("ok", {}),
     }
-    monkeypatch.setattr(module, "running_engine", lambda: object())
+    monkeypatch.setattr(module, "running_engine", lambda: SimpleNamespace(argv=[]))
+    monkeypatch.setattr(module, "config_fault", lambda _argv: ({}, found.get("later")))
     monkeypatch.setattr(module.containers, "container", lambda _name: None if "gone" in found else found)
     monkeypatch.setattr(module.containers, "containers", lambda: found["known"])
     monkeypatch.setattr(module.containers, "engine_info", lambda _timeout: found.get("info", {}))
@@ -172,6 +173,12 @@ def test_health_counts_where_the_storage_is_not_to_blame(inspected, tmp_path, co
     assert inspect(tmp_path)["code"] == "container_unhealthy"
     inspected["storage"] = ("disk_full", {})
     assert inspect(tmp_path)["code"] == "disk_full"
+
+
+def test_an_engine_that_would_not_start_again_is_a_warning(inspected, tmp_path):
+    inspected["later"] = ("engine_json", {"path": "/etc/docker/daemon.json"})
+    found = inspect(tmp_path)
+    assert (found["code"], [one["code"] for one in found["warnings_found"]]) == ("ok", ["engine_json_later"])
 
 
 def test_a_disk_that_is_nearly_full_is_a_warning(inspected, tmp_path):
