@@ -31,10 +31,9 @@ UNAUTHORIZED = re.compile(
     r"unauthorized|no basic auth|authentication required|authorization failed|access denied|401 |username/password",
     re.I,
 )
-HELPER = re.compile(r"docker-credential-(?P<helper>[\w-]+).*(not found|no such file)", re.I)
-# Of which the first that fits tells what is wrong.
+# Of which the first that fits tells what is wrong; the first three also tell why a tool has no login.
 FAULTS = (
-    ("tool_helper", HELPER),
+    ("tool_helper", re.compile(r"docker-credential-(?P<helper>[\w-]+).*(not found|no such file)", re.I)),
     ("tool_no_access", re.compile(r"permission denied.*(docker daemon|docker API|docker\.sock)", re.I)),
     (
         "tool_unreadable",
@@ -70,11 +69,11 @@ def in_login(user: str, *command: str) -> tuple[int, str]:
     # `su` begins no session of its own, which would give this to the user; it lasts as long as one of theirs.
     runtime, logins = f"/run/user/{entry.pw_uid}", f"{entry.pw_dir}/.config/containers/auth.json"
     has_session = f"XDG_RUNTIME_DIR={runtime}" if os.path.isdir(runtime) else f"REGISTRY_AUTH_FILE={logins}"
-    line = shlex.join(["env", *([has_session] if user != "root" else []), "timeout", str(TIMEOUT), *command])
-    status, output = run(
-        ["su", "--login", user, "--shell", shell, "--command", f"{line} </dev/null"], timeout=TIMEOUT + 5
-    )
-    return status, f"it gave no answer within {TIMEOUT} s" if status == 124 else output
+    line = shlex.join(["env", *([has_session] if user != "root" else []), *command])
+    # Told to end, `su` ends what it has started, too.
+    limited = ["timeout", "--kill-after=5", str(TIMEOUT), "su", "--login", user, "--shell", shell]
+    status, output = run([*limited, "--command", f"{line} </dev/null"], timeout=TIMEOUT + 10)
+    return status, f"there was no answer within {TIMEOUT} s" if status == 124 else output
 
 
 def proxy_of(user: str) -> str:
@@ -164,7 +163,7 @@ def faults(tools: list[str], logins: list[str], registry: str) -> list[Fault]:
             status, output = in_login(user, *command)
             if status == 0 or UNKNOWN.search(output):
                 continue
-            if UNAUTHORIZED.search(output) and not HELPER.search(output):
+            if UNAUTHORIZED.search(output) and not any(pattern.search(output) for _, pattern in FAULTS[:3]):
                 if user in logins and tool != "containerd":
                     return [*found, login_fault(output, tool, user, entry.pw_dir, registry)]
                 continue
