@@ -21,6 +21,7 @@ from . import api
 from .addresses import is_inner
 from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file, read_json
 from .client_tools import faults
+from .client_trust import Containerd
 from .containers import ApiConnection
 from .engine import Engine, running_engine
 from .engine_faults import DAEMON_JSON, config_fault, stopped_fault
@@ -453,7 +454,9 @@ class Links:
         """Return the directories in which this host's container tools find CA certificates by registry."""
         if self.engine.running:
             return [DOCKER_CERTS]
-        return [base for base in OTHER_CERTS if os.path.isdir(base)] or [OTHER_CERTS[0]]
+        chosen = Containerd(True).config_path if has("containerd") else ""
+        bases = dict.fromkeys([*OTHER_CERTS, *([chosen] if chosen else [])])
+        return [base for base in bases if os.path.isdir(base)] or [OTHER_CERTS[0]]
 
     def verify(self, context: ssl.SSLContext) -> api.CertificateError | None:
         """Return what this context has against the certificate; None when it is content."""

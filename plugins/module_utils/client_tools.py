@@ -14,7 +14,7 @@ import shlex
 from typing import Any
 
 from .auth_files import CONTAINERS, ENGINE_SOCKET, SETTINGS, Containers, Docker, find_user, read_json
-from .client_trust import TOOLS, chosen_tools
+from .client_trust import CONTAINERD_FILE, TOOLS, Containerd, chosen_tools
 from .files import read_text
 from .processes import has, run
 from .text import human_bytes, one_line
@@ -54,9 +54,10 @@ def commands(tools: list[str], registry: str, user: str) -> dict[str, list[str]]
         # For others than root a pull would leave a process behind.
         asking[tool] = [tool, "pull", image] if user == "root" else [tool, "login", registry]
     asking["skopeo"] = ["skopeo", "inspect", "--raw", f"docker://{image}"]
-    if user == "root":
-        asking["containerd"] = ["ctr", "images", "pull", "--hosts-dir", "/etc/containerd/certs.d", image]
-        if has("crictl"):
+    if user == "root" and "containerd" in tools:
+        directory = Containerd(True).config_path
+        asking["containerd"] = ["ctr", "images", "pull", "--hosts-dir", directory, image]
+        if has("crictl"):  # asks as Kubernetes does
             asking["containerd"] = ["crictl", "pull", image]
     return {tool: command for tool, command in asking.items() if tool in tools and has(command[0])}
 
@@ -151,6 +152,8 @@ def faults(tools: list[str], logins: list[str], registry: str) -> list[Fault]:
     tools = chosen_tools([tool for tool in TOOLS if has("dockerd" if tool == "docker" else tool)], tools)
     if fault := disk_fault(tools):
         return [fault]
+    if "containerd" in tools and has("containerd") and not Containerd(True).config_path:
+        return [("containerd_path", {"path": CONTAINERD_FILE})]
     found = []
     for user in dict.fromkeys(["root", *logins]):
         entry = find_user(user)

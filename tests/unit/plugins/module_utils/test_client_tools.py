@@ -83,6 +83,15 @@ def test_what_a_tool_says_is_never_well_unless_the_registry_answers(host, output
     assert details.items() <= fault[1].items()
 
 
+def test_containerd_is_asked_with_the_directory_that_it_reads(host, monkeypatch):
+    host.answers.update(containerd=(0, ""), ctr=(1, f"{CTR}authorization failed: no basic auth credentials"))
+    monkeypatch.setattr(client_tools, "Containerd", lambda _used: SimpleNamespace(config_path="/srv/certs.d"))
+    assert faults(tools=["containerd"]) == []
+    assert host.asked[-1][1][:5] == ("ctr", "images", "pull", "--hosts-dir", "/srv/certs.d")
+    monkeypatch.setattr(client_tools, "Containerd", lambda _used: SimpleNamespace(config_path=""))
+    assert faults(tools=["containerd"])[0][0] == "containerd_path"
+
+
 @pytest.mark.parametrize(
     "output", ["unauthorized: authentication required", f"{CTR}authorization failed: no basic auth"]
 )
