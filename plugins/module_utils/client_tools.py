@@ -21,12 +21,11 @@ from .text import human_bytes, one_line
 
 TIMEOUT = 20  # seconds: the tools try some things twice
 FULL_BYTES = 16 * 1024**2  # so little that a pull cannot be counted on
+DIRECTORIES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 IMAGE = "wharf-diagnosis/none:none"
 STORAGE = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd", "podman": "/var/lib/containers"}
 STORAGE["buildah"] = STORAGE["podman"]
-UNKNOWN = re.compile(
-    r"(manifest|name) unknown|repository name not known|none:none\"?: not found|already logged in", re.I
-)
+UNKNOWN = re.compile(r"(manifest|name) unknown|repository name not known|none:none\"?: not found", re.I)
 UNAUTHORIZED = re.compile(
     r"unauthorized|no basic auth|authentication required|authorization failed|access denied|401 |username/password",
     re.I,
@@ -49,10 +48,7 @@ Fault = tuple[str, dict[str, Any]]  # a key of plugin_utils/verdicts.yml, and wh
 def commands(tools: list[str], registry: str, user: str) -> dict[str, list[str]]:
     """Return what asks the registry with each of these tools, as far as they are installed, as a user."""
     image = f"{registry}/{IMAGE}"
-    asking = {"docker": ["docker", "pull", image]}
-    for tool in ("podman", "buildah"):
-        # For others than root a pull would leave a process behind.
-        asking[tool] = [tool, "pull", image] if user == "root" else [tool, "login", registry]
+    asking = {tool: [tool, "pull", image] for tool in ("docker", "podman", "buildah")}
     asking["skopeo"] = ["skopeo", "inspect", "--raw", f"docker://{image}"]
     if user == "root" and "containerd" in tools:
         directory = Containerd(True).config_path
@@ -94,11 +90,26 @@ def proxy_source(home: str) -> str:
     return ""
 
 
-def fault_of(output: str, tool: str, user: str, home: str) -> Fault:
+def end_of(output: str, length: int = 300) -> str:
+    """Return the end of what a tool says on one line, because there the reason is."""
+    line = one_line(output, len(output))
+    return line if len(line) <= length else f"...{line[3 - length :]}"
+
+
+def unreadable_file(user: str, registry: str) -> str:
+    """Return a file of the registry's CA that a user may not read; empty for none. Some tools pass over it in silence."""
+    files = sorted(path for base in DIRECTORIES for path in glob.glob(f"{base}/{registry}/*"))
+    status, output = in_login(user, "head", "--bytes=0", *files) if files else (0, "")
+    return (re.findall(r"'(/[^']+)'", output) or [files[0]])[0] if status else ""
+
+
+def fault_of(output: str, tool: str, user: str, home: str, registry: str) -> Fault:
     """Return what a tool's answer means, which is none of the registry's."""
     matches = ((code, pattern.search(output)) for code, pattern in FAULTS)
     code, match = next((one for one in matches if one[1]), ("tool_fails", None))
-    details = {"tool": tool, "user": user, "output": one_line(output), **(match.groupdict() if match else {})}
+    details = {"tool": tool, "user": user, "output": end_of(output), **(match.groupdict() if match else {})}
+    if code == "tool_trust" and (path := unreadable_file(user, registry)):
+        return "tool_unreadable", {**details, "path": path}
     proxy = "" if tool == "docker" else proxy_of(user)
     if code == "tool_proxy" or (proxy and code in ("tool_fails", "tool_trust")):
         return "tool_proxy", {**details, "proxy": proxy or "that is set for it", "source": proxy_source(home)}
@@ -133,7 +144,7 @@ def disk_fault(tools: list[str]) -> Fault | None:
 def login_fault(output: str, tool: str, user: str, home: str, registry: str) -> Fault:
     """Return why a tool of a user has no login that is good."""
     place = (Docker if tool == "docker" else Containers)(home, registry)
-    details = {"tool": tool, "user": user, "output": one_line(output)}
+    details = {"tool": tool, "user": user, "output": end_of(output)}
     # Some tools go on without a login then, in silence.
     missing = [one for one in place.helpers() if in_login(user, "which", f"docker-credential-{one}")[0]]
     return (
@@ -171,7 +182,7 @@ def faults(tools: list[str], logins: list[str], registry: str) -> list[Fault]:
                 if user in logins and tool != "containerd":
                     return [*found, login_fault(output, tool, user, entry.pw_dir, registry)]
                 continue
-            return [*found, fault_of(output, tool, user, entry.pw_dir)]
+            return [*found, fault_of(output, tool, user, entry.pw_dir, registry)]
         if set(asking) & set(CONTAINERS) and (fault := policy_fault(entry.pw_dir, registry)) and fault not in found:
             found.append(fault)
     return found

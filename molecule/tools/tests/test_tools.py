@@ -395,7 +395,7 @@ FAULTS = {
         "root keeps docker's logins with the program docker-credential-nothing (/root/.docker/config.json)",
     ),
     # As after a login with umask 077.
-    "testing": (f"chmod 0700 {TRUST}", [TRUST], f"skopeo, as dev uses it, may not read {TRUST}"),
+    "testing": (f"chmod 0700 {TRUST}", [TRUST], f"podman, as dev uses it, may not read {TRUST}/wharf-ca.crt"),
     "node13": (
         ENVIRONMENT,
         ["/etc/environment"],

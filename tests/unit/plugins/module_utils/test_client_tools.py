@@ -51,7 +51,7 @@ def test_each_tool_is_asked_as_its_user_and_leaves_nothing_behind(host):
         ("root", "docker", "pull", image),
         ("root", "podman", "pull", image),
         ("dev", "docker", "pull", image),
-        ("dev", "podman", "login", REGISTRY),
+        ("dev", "podman", "pull", image),
     ]
 
 
@@ -100,6 +100,20 @@ def test_the_registry_answers_also_who_has_no_login(host, output):
     assert faults() == []
     (fault,) = faults(["root"])
     assert fault[0] == "tool_login"
+
+
+def test_a_ca_that_a_user_may_not_read_is_named(host, monkeypatch):
+    monkeypatch.setattr(client_tools.glob, "glob", lambda pattern: [f"{CERTS}/wharf-ca.crt"])
+    host.answers["head"] = (1, f"head: cannot open '{CERTS}/wharf-ca.crt' for reading: Permission denied")
+    host.answers["dev podman"] = (125, "x509: certificate signed by unknown authority")
+    (fault,) = faults(["dev"])
+    assert (fault[0], fault[1]["path"], fault[1]["user"]) == ("tool_unreadable", f"{CERTS}/wharf-ca.crt", "dev")
+
+
+def test_the_end_of_a_long_message_is_shown():
+    assert client_tools.end_of("a\nb") == "a b"
+    assert client_tools.end_of("a" * 400 + "reason").endswith("aareason")
+    assert len(client_tools.end_of("a" * 400)) == 300
 
 
 def test_a_helper_that_a_tool_does_without_in_silence_is_named(host):
