@@ -97,7 +97,7 @@ def end_of(output: str, length: int = 300) -> str:
 
 
 def unreadable_file(user: str, registry: str) -> str:
-    """Return a file of the registry's CA that a user may not read; empty for none. Some tools pass over it in silence."""
+    """Return a file of the CA that a user may not read, which some tools pass over in silence; empty for none."""
     files = sorted(path for base in DIRECTORIES for path in glob.glob(f"{base}/{registry}/*"))
     status, output = in_login(user, "head", "--bytes=0", *files) if files else (0, "")
     return (re.findall(r"'(/[^']+)'", output) or [files[0]])[0] if status else ""
