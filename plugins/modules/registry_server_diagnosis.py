@@ -133,11 +133,9 @@ def files_of(inspected: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def storage_fault(pid: int, place: str, files: list[tuple[str, str]]) -> Fault:
-    """Return what is wrong with the data, which lies at a place on the host, as the container's process sees it.
+    """Return what is wrong with the data, which lies at a place on the host, or with other files.
 
-    So with its other files.
-
-    A mount that came later is not in its view.
+    All is seen as the container's process sees it: a mount that came later is not in its view.
 
     Raises:
         OSError: it has ended meanwhile.
@@ -173,9 +171,7 @@ def silence_of(port: int, published: list[str]) -> str:
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(published[0], published[0]) if published else ""
     reason = ""
     for context in (api.trust_nothing(), None):
-        with api.Client(
-            "localhost", port, context, address=address or "127.0.0.1", timeout=ENGINE_TIMEOUT / 2
-        ) as client:
+        with api.Client("localhost", port, context, address=address or "127.0.0.1", timeout=5) as client:
             try:
                 client.request("GET", "/v2/")
                 return ""

@@ -108,7 +108,7 @@ def _server(
         found.warnings.append(("certificate_soon", found.fields))
     if found.code == "ok" and end < found.clock:
         found.code = "expired"
-    if result["port_holder"] and found.code in _NO_CONTAINER | _ENGINE_DOWN:
+    if result["port_holder"] and found.code in _REGISTRY_DOWN - {"other_port"}:
         found.fields.update(holder=result["port_holder"], stop=result["port_stop"])
         if found.code in _NO_CONTAINER:
             found.fields["then"] = _texts(found.code, {**settings, "start": "start", "server": found.host})["do"]
@@ -142,7 +142,7 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
         found.code = "other_host"
     elif (
         (server.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS)
-        or (server.code == "port_taken" and code in _CERTIFICATE)
+        or ("holder" in server.fields and code in _CERTIFICATE)
         or (server.code == "file_unreadable" and code in ("unhealthy", "password_refused", "engine_fails"))
         or (server.code in _FORWARDING | _SILENT and code in _NO_CONNECTION)
         or (server.code in _STORAGE and code in ("ok", "unhealthy", "unreadable", "engine_fails", "tool_fails"))

@@ -180,6 +180,7 @@ def test_all_is_well():
             "then run playbooks/deploy-registry.yml",
         ),
         (server("engine_stopped", **TAKEN), client("not_http"), "engine_stopped", "systemctl start docker"),
+        (server("engine_stopped", **TAKEN), client("ca_missing"), "engine_stopped", "systemctl start docker"),
         # So does what it sees of the kernel, as far as clients notice it.
         (server(forwarding=SWITCHED_OFF), client("filtered"), "forwarding_off", "sysctl -w net.ipv4.ip_forward=1"),
         (server(forwarding=SWITCHED_OFF), client("refused"), "forwarding_off", "correct /etc/sysctl.d/9.conf"),
