@@ -254,6 +254,7 @@ DROP_IN = "/etc/systemd/system/docker.service.d/proxy.conf"
 LOGIN = "/root/.docker/config.json"
 NEW_CA = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=Other CA' 2>/dev/null"
 RESTART_ENGINE = "systemctl daemon-reload; systemctl reset-failed docker; systemctl restart docker"
+UNMASK = "systemctl unmask docker.service docker.socket; systemctl start docker"
 INSECURE = f'sed -i \'1s/{{/{{"insecure-registries": ["{REGISTRY}"],/\' {DAEMON_JSON}'
 # Whoever asks the socket starts the engine: it must stay as it is.
 STOPPED = "systemctl stop docker; systemctl start docker.socket"
@@ -297,7 +298,8 @@ CLIENT1 = {
         "systemctl stop docker.socket docker; systemctl --quiet mask docker.service docker.socket",
         (),
         "engine_masked",
-        ["`systemctl unmask docker.service docker.socket; systemctl start docker` on client1"],
+        [f"`{UNMASK}` on client1"],
+        afterwards=UNMASK,
         then=f"systemctl --quiet unmask docker.service docker.socket; {START_ENGINE}",
     ),
     "no CA": Fault(f"rm -r {CERTS}", (CERTS,), "ca_missing", [CERTS, "trust-registry.yml --limit client1"]),
@@ -328,6 +330,7 @@ CLIENT2 = {
         (),
         "engine_hangs",
         ["does not answer within 10 s", "`systemctl restart docker` on client2"],
+        afterwards="systemctl restart docker",
         then="kill -CONT $(cat /run/docker.pid)",
     ),
     "engine that verifies no certificate": Fault(
@@ -501,6 +504,24 @@ def test_container_that_is_stopped_in_the_playbook(hosts):
     with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
         result = diagnose()
     result.says("container_stopped", "`docker start registry` on server", hosts=EVERYWHERE)
+
+
+@pytest.mark.parametrize(
+    ("how", "repair", "code"),
+    [
+        ("docker network disconnect bridge registry", RESTART, "no_network"),
+        ("kill -STOP $(docker inspect --format '{{.State.Pid}}' registry)", RESTART, "container_silent"),
+    ],
+    ids=["network", "process"],
+)
+def test_container_that_nobody_gets_through_to(hosts, examine, how, repair, code):
+    server = hosts["server"]
+    with broken(server, how, repair):
+        result = examine(*BOTH, server=True)
+        result.says(code, hosts=EVERYWHERE)
+        server.check_output(re.search("To do: `(.*?)` on server", result.lines["server"])[1])
+        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
+        assert examine(*BOTH, server=True).is_well()
 
 
 def test_container_that_is_paused(hosts, examine):
