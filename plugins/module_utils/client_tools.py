@@ -146,7 +146,8 @@ def login_fault(output: str, tool: str, user: str, home: str, registry: str) -> 
     place = (Docker if tool == "docker" else Containers)(home, registry)
     details = {"tool": tool, "user": user, "output": end_of(output)}
     # Some tools go on without a login then, in silence.
-    missing = [one for one in place.helpers() if in_login(user, "which", f"docker-credential-{one}")[0]]
+    find = "command -v docker-credential-{}"
+    missing = [one for one in place.helpers() if in_login(user, "sh", "-c", find.format(shlex.quote(one)))[0]]
     return (
         ("tool_helper", {**details, "helper": missing[0], "path": place.path}) if missing else ("tool_login", details)
     )

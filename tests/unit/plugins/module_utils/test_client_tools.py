@@ -25,7 +25,7 @@ def host(monkeypatch, tmp_path):
         "podman": (1, "reading manifest none in x: manifest unknown"),
         "env": (0, "HOME=/\n"),
     }
-    answers["test"] = answers["which"] = (0, "")
+    answers["test"] = answers["sh"] = (0, "")
     asked = []
 
     def in_login(user, *command):
@@ -121,7 +121,7 @@ def test_a_helper_that_a_tool_does_without_in_silence_is_named(host):
     config.parent.mkdir(parents=True)
     config.write_text(json.dumps({"credsStore": "pass"}))
     host.answers["docker"] = (1, "no basic auth credentials")
-    host.answers["which"] = (1, "")
+    host.answers["sh"] = (1, "")
     (fault,) = faults(["root"])
     assert (fault[0], fault[1]["helper"], fault[1]["path"]) == ("tool_helper", "pass", str(config))
 
