@@ -9,7 +9,7 @@ short_description: Find the first broken link between this host and a registry
 description:
   - Tries the links of a pull in their order, and stops at the first that is broken. Each is tried with what the host
     really uses - its resolver, the CA certificates that its container tools read, and finally the Docker engine and the
-    other tools themselves, which ask the registry with their own trust, proxies and policies, in a login of their users.
+    other tools themselves, which ask the registry with their own trust, proxies and policies, each in its users' login.
   - Changes nothing. An engine that does not run stays so, because not even its socket is touched, which could start it.
     Podman may leave what it makes for every user who calls it, directories and its pause process.
   - Without a Docker engine on the host its links are skipped, and the CA certificates are those of podman, containerd
