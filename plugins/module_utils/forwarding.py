@@ -16,6 +16,7 @@ from .processes import run
 SWITCH = "net.ipv4.ip_forward"
 # systemd-sysctl's order, and that of `sysctl --system`: the last one holds.
 SYSCTL_FILES = ("/usr/lib/sysctl.d/*.conf", "/run/sysctl.d/*.conf", "/etc/sysctl.d/*.conf", "/etc/sysctl.conf")
+ENGINE_CHAIN = "\n:DOCKER "  # without it the engine's proxy takes the packets, which then are not forwarded
 TO_ENGINE = re.compile(r"^-A FORWARD .*-j DOCKER(-USER|-FORWARD)?$", re.MULTILINE)
 
 Fault = tuple[str, dict[str, Any]]  # a key of plugin_utils/verdicts.yml, and what its texts name
@@ -27,9 +28,9 @@ def rules(table: str) -> str:
     return "" if status else output
 
 
-def is_switched_off(nat: str) -> bool:
-    """Tell whether the kernel forwards nothing, although the engine relies on it by its rules in the table nat."""
-    return read_text("/proc/sys/net/ipv4/ip_forward").strip() == "0" and "\n:DOCKER " in nat
+def is_switched_off() -> bool:
+    """Tell whether the kernel forwards nothing."""
+    return read_text("/proc/sys/net/ipv4/ip_forward").strip() == "0"
 
 
 def switch_file() -> str:
@@ -42,7 +43,7 @@ def switch_file() -> str:
 
 def problem(host: str) -> str:
     """Return why no client would reach a container that publishes a port; empty where nothing is known against it."""
-    if not is_switched_off(rules("nat")):
+    if not is_switched_off() or ENGINE_CHAIN not in rules("nat"):
         return ""
     where = switch_file()
     return (
@@ -60,9 +61,8 @@ def fault(port: int, info: dict[str, Any], sets_rules: bool) -> Fault | None:
         sets_rules: whether it is to set rules.
     """
     nat = rules("nat")
-    if is_switched_off(nat):
+    if is_switched_off() and ENGINE_CHAIN in nat:
         return "forwarding_off", {"file": switch_file()}
-    # Without such a rule the engine's proxy takes the packets, which then are not forwarded.
     is_known = nat and "nftables" not in str(info.get("FirewallBackend"))
     if is_known and not re.search(rf"^-A DOCKER .*--dport {port} -j DNAT", nat, re.MULTILINE):
         return ("rules_missing" if sets_rules else "rules_off"), {}
