@@ -62,11 +62,18 @@ def call(method: str, path: str, body: Any = None, timeout: float = TIMEOUT) -> 
     return found
 
 
+def engine_info(timeout: float = TIMEOUT) -> dict[str, Any] | None:
+    """Return what the engine says of itself; None where it does not answer in `timeout` seconds."""
+    try:
+        return call("GET", "/info", timeout=timeout)
+    except WharfError:
+        return None
+
+
 def engine() -> dict[str, Any] | None:
     """Return the engine's version and how it stores images; None where it does not answer."""
-    try:
-        found = call("GET", "/info")
-    except WharfError:
+    found = engine_info()
+    if found is None:
         return None
     containerd = "io.containerd.snapshotter" in json.dumps(found.get("DriverStatus"))
     return {"version": found.get("ServerVersion"), "containerd_image_store": containerd}

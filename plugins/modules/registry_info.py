@@ -93,7 +93,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers, server_data
+from ansible_collections.wharf.registry.plugins.module_utils import containers, forwarding, server_data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import (
@@ -206,6 +206,8 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
         problems.append(
             f"registry_server_port: {registry['port']} is taken on {host} by {holder}: stop it or choose another port"
         )
+    if not re.match(r"localhost$|127\.", registry["name"]) and (problem := forwarding.problem(host)):
+        problems.append(problem)
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(uid).pw_name
         problems.append(

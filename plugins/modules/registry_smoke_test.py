@@ -65,6 +65,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.text import one_lin
 
 RUN = "/run"  # in memory, and only root writes there
 SIZE = 1024 * 1024  # bytes
+TIMEOUT = 180  # seconds: a hundred clients may pull at once
 # What the tools make of the registry's answer 405.
 _READ_ONLY = re.compile(r"\b405\b|method not allowed|operation is unsupported", re.IGNORECASE)
 READ_ONLY = (
@@ -94,7 +95,7 @@ class Tool:
             WharfError: it failed.
         """
         command = [self.program, *arguments]
-        return must_run(command, " ".join(command), environment=self.environment, timeout=None)
+        return must_run(command, " ".join(command), environment=self.environment, timeout=TIMEOUT)
 
     def make(self, reference: str) -> None:
         """Make an image of random content."""
@@ -183,7 +184,7 @@ def main() -> None:
     try:
         module.exit_json(changed=False, **run(module.params))
     except (WharfError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=f"{error} (playbooks/diagnose-registry.yml finds out why)")
 
 
 if __name__ == "__main__":

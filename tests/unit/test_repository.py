@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.metadata
 import json
 import os
@@ -300,3 +301,15 @@ def test_no_file_names_a_place_on_a_developers_machine() -> None:
     """The homes of people, except that of the lab's user, and the place of this very clone."""
     place = re.compile(rf"/(?:home|Users)/(?!ops\b)\w+/|{re.escape(str(ROOT))}/")
     assert [file for file in files() if place.search(file.read_text("utf-8", errors="replace"))] == []
+
+
+def test_a_host_that_hangs_ends_its_connection() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "ansible.cfg")
+    options = dict(re.findall(r"-o (\w+)=(\S+)", config["ssh_connection"]["ssh_args"]))
+    assert 0 < int(options["ServerAliveInterval"]) * int(options["ServerAliveCountMax"]) <= 60
+    assert 0 < int(config["defaults"]["timeout"]) <= 30
+    tasks = load(ROOT / "playbooks/diagnose-registry.yml")[-1]["tasks"]
+    asked = [task for task in tasks if any("_diagnosis" in key and key.startswith("wharf.") for key in task)]
+    assert len(asked) == 2
+    assert all(task["timeout"] for task in asked)

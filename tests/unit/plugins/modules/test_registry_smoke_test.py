@@ -99,3 +99,12 @@ def test_pull_compares_what_was_pushed(log: Path) -> None:
     with pytest.raises(WharfError, match="the content differs: .*sha256:1.* was pulled, .*sha256:2.* was pushed"):
         run(digest=DIGEST, layers=["sha256:2"])
     assert log.read_text().splitlines()[-1] == "image rm --force 123"
+
+
+def test_what_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {}
+    monkeypatch.setattr(smoke_test, "must_run", lambda *_, **options: given.update(options) or "")
+    tool = smoke_test.Tool.__new__(smoke_test.Tool)
+    tool.program, tool.environment = "docker", {}
+    tool.run("push", "x")
+    assert 0 < given["timeout"] < 600
