@@ -3,7 +3,7 @@
 set -eu
 # Files are for owner and group only, in each session (for sudo: ssh.yml).
 for stack in common-session common-session-noninteractive; do
-    echo 'session optional pam_umask.so umask=0027' >>"/etc/pam.d/$stack"
+    echo 'session optional pam_umask.so nousergroups umask=0027' >>"/etc/pam.d/$stack"
 done
 # Only settings of the host's own network: others would be those of the whole machine.
 cat >/etc/sysctl.d/60-hardened.conf <<END
@@ -32,4 +32,6 @@ sed -i -E 's/^(passwd|group|shadow):.*/& extrausers/' /etc/nsswitch.conf
 mkdir -p /var/lib/extrausers
 echo 'jane.roe@corp.example:x:5002:5002::/home/jane.roe@corp.example:/bin/bash' >/var/lib/extrausers/passwd
 echo 'jane.roe@corp.example:x:5002:' >/var/lib/extrausers/group
+install -m 0640 -g shadow /dev/null /var/lib/extrausers/shadow
+echo 'jane.roe@corp.example:*:20000:0:99999:7:::' >/var/lib/extrausers/shadow
 install -d -m 0700 -o 5002 -g 5002 /home/jane.roe@corp.example

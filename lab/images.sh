@@ -24,7 +24,7 @@ build() {
         *-docker) include+=,$engine ;;
         *-tools) include+=,$engine,$tools ;;
         *-containerd) include+=,containerd,curl ;;
-        *-hardened) include+=,libnss-extrausers options+=(--customize-hook='chroot "$1" sh -s <lab/harden.sh') ;;
+        *-hardened) include+=,libnss-extrausers,restic,skopeo,strace options+=(--customize-hook='chroot "$1" sh -s <lab/harden.sh') ;;
     esac
     case $suite in
         # Debian 12 has the command line client inside docker.io, and no passt.

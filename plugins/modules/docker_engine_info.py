@@ -338,9 +338,9 @@ def problems(found: dict[str, Any], request: dict) -> list[str]:
         )
     if found["has_hosts"] and not dockerd:
         result.append(
-            "/etc/docker/daemon.json: holds hosts, from before, and the service that would be installed sets them as well "
-            "(-H), with which the engine does not start: take hosts out of the file, or give the service another command "
-            "line in /etc/systemd/system/docker.service.d (ExecStart=, then ExecStart=/usr/bin/dockerd)"
+            "/etc/docker/daemon.json: holds hosts, from before, and the service that would be installed sets them as "
+            "well (-H), with which the engine does not start: take hosts out of the file, or give the service another "
+            "command line in /etc/systemd/system/docker.service.d (ExecStart=, then ExecStart=/usr/bin/dockerd)"
         )
     return result + [
         f"docker_engine_users: {user} does not exist on this host: create the user first, or take the name out"
