@@ -9,6 +9,7 @@ import glob
 import http.client
 import json
 import os
+import pwd
 import re
 import socket
 import ssl
@@ -19,7 +20,7 @@ from typing import Any
 
 from . import api
 from .addresses import is_inner
-from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file, read_json
+from .auth_files import CONTAINERS, PLACES, Docker, as_user, find_user, in_file, read_json
 from .client_tools import faults
 from .client_trust import Containerd
 from .containers import ApiConnection
@@ -515,19 +516,20 @@ class Links:
         for name in self.params["logins"] if has_tool else []:
             user = find_user(name)
             # A user who may not use the engine has only the second, a host with Docker alone only the first.
-            found = [self.has_login(place(user.pw_dir, self.registry), name) for place in PLACES.values() if user]
+            found = [self.has_login(place(user.pw_dir, self.registry), user) for place in PLACES.values() if user]
             if not any(found):
                 raise BrokenError("login_missing", user=name)
 
-    def has_login(self, tool: Docker, user: str) -> bool:
+    def has_login(self, tool: Docker, user: pwd.struct_passwd) -> bool:
         """Tell whether a system user has a login for the registry. Raises BrokenError where it is refused."""
-        document = read_json(tool.path)
-        if document.get("credsStore") or self.registry in (document.get("credHelpers") or {}):
-            return True  # the user's own store, which we do not open
-        login = in_file(document, self.registry)
-        if login and not self.accepts(*login):
-            raise BrokenError("login_refused", user=user, path=tool.path)
-        return bool(login or tool.helpers())
+        try:
+            login, helpers = as_user(user, lambda: (in_file(read_json(tool.path), self.registry), tool.helpers()))
+        except WharfError:  # no home, say
+            return False
+        # A store is the user's own, and we do not open it.
+        if login and not helpers and not self.accepts(*login):
+            raise BrokenError("login_refused", user=user.pw_name, path=tool.path)
+        return bool(login or helpers)
 
     def check_tools(self) -> None:
         """Check that each tool gets through when its users use it."""

@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from .data import directory as directory_of
-from .files import read_text, write_atomic
+from .files import no_link, read_text, write_atomic
 
 DATA_ID = ".wharf"  # in the data: "ID NAME"
 STATE_FILE = "data"  # beside the configuration: "ID DATA", DATA as the setting says it
@@ -38,7 +38,7 @@ def read(path: str, directory: str) -> Data:
 
 
 def _line(path: str) -> str:
-    return read_text(path).rstrip("\n")
+    return read_text(path, no_link).rstrip("\n")
 
 
 def data_problems(data: Data, place: str, name: str, confirmed: str, host: str) -> list[str]:
