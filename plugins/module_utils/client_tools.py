@@ -11,10 +11,12 @@ import os
 import pwd
 import re
 import shlex
+from collections.abc import Callable
 from typing import Any
 
-from .auth_files import CONTAINERS, ENGINE_SOCKET, SETTINGS, Containers, Docker, find_user, read_json
+from .auth_files import CONTAINERS, ENGINE_SOCKET, SETTINGS, Containers, Docker, as_user, find_user, read_json
 from .client_trust import CONTAINERD_FILE, TOOLS, Containerd, chosen_tools
+from .errors import WharfError
 from .files import read_text
 from .processes import has, run
 from .text import human_bytes, one_line
@@ -103,8 +105,17 @@ def unreadable_file(user: str, registry: str) -> str:
     return (re.findall(r"'(/[^']+)'", output) or [files[0]])[0] if status else ""
 
 
-def fault_of(output: str, tool: str, user: str, home: str, registry: str) -> Fault:
+def as_owner(user: pwd.struct_passwd, work: Callable[[], Any], default: Any) -> Any:
+    """Return what a function finds in a user's home, which it reads as that user; the default where it may not."""
+    try:
+        return as_user(user, work)
+    except WharfError:
+        return default
+
+
+def fault_of(output: str, tool: str, entry: pwd.struct_passwd, registry: str) -> Fault:
     """Return what a tool's answer means, which is none of the registry's."""
+    user = entry.pw_name
     matches = ((code, pattern.search(output)) for code, pattern in FAULTS)
     code, match = next((one for one in matches if one[1]), ("tool_fails", None))
     details = {"tool": tool, "user": user, "output": end_of(output), **(match.groupdict() if match else {})}
@@ -112,7 +123,11 @@ def fault_of(output: str, tool: str, user: str, home: str, registry: str) -> Fau
         return "tool_unreadable", {**details, "path": path}
     proxy = "" if tool == "docker" else proxy_of(user)
     if code == "tool_proxy" or (proxy and code in ("tool_fails", "tool_trust")):
-        return "tool_proxy", {**details, "proxy": proxy or "that is set for it", "source": proxy_source(home)}
+        return "tool_proxy", {
+            **details,
+            "proxy": proxy or "that is set for it",
+            "source": as_owner(entry, lambda: proxy_source(entry.pw_dir), ""),
+        }
     return code, details
 
 
@@ -141,13 +156,17 @@ def disk_fault(tools: list[str]) -> Fault | None:
     return None
 
 
-def login_fault(output: str, tool: str, user: str, home: str, registry: str) -> Fault:
+def login_fault(output: str, tool: str, entry: pwd.struct_passwd, registry: str) -> Fault:
     """Return why a tool of a user has no login that is good."""
-    place = (Docker if tool == "docker" else Containers)(home, registry)
+    user, place = entry.pw_name, (Docker if tool == "docker" else Containers)(entry.pw_dir, registry)
     details = {"tool": tool, "user": user, "output": end_of(output)}
     # Some tools go on without a login then, in silence.
     find = "command -v docker-credential-{}"
-    missing = [one for one in place.helpers() if in_login(user, "sh", "-c", find.format(shlex.quote(one)))[0]]
+    missing = [
+        one
+        for one in as_owner(entry, place.helpers, [])
+        if in_login(user, "sh", "-c", find.format(shlex.quote(one)))[0]
+    ]
     return (
         ("tool_helper", {**details, "helper": missing[0], "path": place.path}) if missing else ("tool_login", details)
     )
@@ -181,9 +200,11 @@ def faults(tools: list[str], logins: list[str], registry: str) -> list[Fault]:
                 continue
             if UNAUTHORIZED.search(output) and not any(pattern.search(output) for _, pattern in FAULTS[:3]):
                 if user in logins and tool != "containerd":
-                    return [*found, login_fault(output, tool, user, entry.pw_dir, registry)]
+                    return [*found, login_fault(output, tool, entry, registry)]
                 continue
-            return [*found, fault_of(output, tool, user, entry.pw_dir, registry)]
-        if set(asking) & set(CONTAINERS) and (fault := policy_fault(entry.pw_dir, registry)) and fault not in found:
-            found.append(fault)
+            return [*found, fault_of(output, tool, entry, registry)]
+        if set(asking) & set(CONTAINERS):
+            fault = as_owner(entry, lambda home=entry.pw_dir: policy_fault(home, registry), None)
+            if fault and tuple(fault) not in found:
+                found.append(tuple(fault))
     return found

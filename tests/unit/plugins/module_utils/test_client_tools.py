@@ -34,7 +34,10 @@ def host(monkeypatch, tmp_path):
 
     monkeypatch.setattr(client_tools, "in_login", in_login)
     monkeypatch.setattr(client_tools, "has", lambda name: name in (*answers, "dockerd"))
-    monkeypatch.setattr(client_tools, "find_user", lambda name: SimpleNamespace(pw_dir=str(tmp_path / name)))
+    monkeypatch.setattr(
+        client_tools, "find_user", lambda name: SimpleNamespace(pw_name=name, pw_dir=str(tmp_path / name))
+    )
+    monkeypatch.setattr(client_tools, "as_user", lambda user, work: json.loads(json.dumps(work())))
     monkeypatch.setattr(client_tools, "disk_fault", lambda tools: None)
     monkeypatch.setattr(client_tools, "policy_fault", lambda home, registry: None)
     return SimpleNamespace(answers=answers, asked=asked, home=tmp_path)
