@@ -8,8 +8,9 @@ import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
 from ansible_collections.wharf.registry.plugins.plugin_utils import client
+from tests.unit.issued import Issued
 
-CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+CA = Issued("CA", ca=True).pem
 LOGIN = {"user": "root", "name": "ci", "password": "secret"}
 SETTINGS = {
     "state": "present",
@@ -66,6 +67,10 @@ def test_system_store_needs_a_ca(value: Any, trust: str, line: str) -> None:
         ({}, CA, [LOGIN], False, ""),
         ({}, "", [], False, "registry_client_ca: holds no PEM certificate"),
         ({}, "no PEM", [], True, "registry_client_ca: holds no PEM certificate"),
+        ({}, CA.replace("\n", "\r\n"), [], False, ""),
+        ({}, CA.replace("\n", "\\n"), [], False, "registry_client_ca: is PEM whose lines were lost or indented"),
+        ({}, CA.replace("\n", "\n  "), [], False, "registry_client_ca: is PEM whose lines were lost or indented"),
+        ({}, f"-----BEGIN CERTIFICATE-----\nMIIB\n{CA}", [], False, "registry_client_ca: is damaged"),
         ({}, "", [], True, ""),  # may still be to be issued
         ({"state": "absent"}, "", [], False, ""),
         ({"trust": "insecure"}, "", [], False, ""),
