@@ -19,13 +19,14 @@ from typing import Any
 
 from . import api
 from .addresses import is_inner
-from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file, read_json
+from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file
 from .client_tools import faults
 from .client_trust import Containerd
 from .containers import ApiConnection
 from .engine import Engine, running_engine
 from .engine_faults import DAEMON_JSON, config_fault, stopped_fault
 from .errors import WharfError
+from .files import read_json
 from .manifests import blobs, walk
 from .processes import has, run
 from .text import one_line

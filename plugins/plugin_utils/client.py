@@ -10,7 +10,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import certificates_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import login_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
@@ -30,6 +30,7 @@ def client_problems(
     problems = [
         *name_problems(settings["name"], "registry_client_name"),
         *port_problems(settings["port"], "registry_client_port"),
+        *alias_problems(settings["aliases"], "registry_client_aliases"),
         *login_problems(logins, "registry_client_logins"),
         *(
             f"registry_client_previous_names: {item!r} is not NAME:PORT: use a list of these"

@@ -16,6 +16,7 @@ SETTINGS = {
     "state": "present",
     "name": "reg.test",
     "port": 5000,
+    "aliases": [],
     "trust": "ca",
     "tools": "auto",
     "system_store": False,
@@ -74,6 +75,8 @@ def test_system_store_needs_a_ca(value: Any, trust: str, line: str) -> None:
         ({}, "", [], True, ""),  # may still be to be issued
         ({"state": "absent"}, "", [], False, ""),
         ({"trust": "insecure"}, "", [], False, ""),
+        ({"aliases": ["registry", "192.0.2.1", "2001:db8::1"]}, CA, [], False, ""),
+        ({"aliases": ["reg.test:443"]}, CA, [], False, "registry_client_aliases: item 1, 'reg.test:443' has a port"),
         ({"trust": "insecure"}, "", [LOGIN], False, "registry_client_logins: a registry that is trusted as insecure"),
         (
             {"trust": "insecure", "system_store": "true"},
