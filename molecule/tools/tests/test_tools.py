@@ -325,7 +325,7 @@ def test_configuration_of_a_usual_node_gets_the_directory_and_loses_it_again(hos
     ansible.succeeds("playbooks/trust-registry.yml", "--limit", name, registry_client_state="absent")
     with put_back(node, config, then="systemctl restart containerd"):
         node.check_output(
-            f"containerd config default | sed -E 's/systemd_?[cC]group = false/SystemdCgroup = true/' >{config}"
+            f"containerd config default | sed 's/SystemdCgroup = false/SystemdCgroup = true/' >{config}"
             " && systemctl restart containerd"
         )
         theirs = node.file(config).content_string
@@ -405,14 +405,15 @@ def test_what_a_client_cannot_have_is_refused_before_anything_changes(hosts, ans
 
 def test_what_podman_would_refuse_of_every_image_is_named_before_anything_changes(hosts, ansible):
     """A policy that lets in what it names, and a registry that is blocked. The tools themselves say so, too."""
+    new = REGISTRY.replace("5000", "5005")
     policy = json.dumps({"default": [{"type": "reject"}]})
-    blocked = f'[[registry]]\nlocation = "{REGISTRY}"\nblocked = true\n'
+    blocked = f'[[registry]]\nlocation = "{new}"\nblocked = true\n'
     for path, content, told, own in (
-        ("/etc/containers/policy.json", policy, f"policy.json: rejects the images of {REGISTRY}: add", "rejected"),
-        ("/etc/containers/registries.conf.d/corp.conf", blocked, f"corp.conf: blocks {REGISTRY}", "blocked"),
+        ("/etc/containers/policy.json", policy, f"policy.json: rejects the images of {new}: add", "rejected"),
+        ("/etc/containers/registries.conf.d/corp.conf", blocked, f"corp.conf: blocks {new}", "blocked"),
     ):
         with replaced(hosts["debian12"], path, content):
-            assert own in as_user(hosts["debian12"], "dev", f"podman pull {IMAGE}").stderr
+            assert own in as_user(hosts["debian12"], "dev", f"podman pull {new}/test/any:1").stderr
             seen = snapshot(hosts["server"]) + snapshot(hosts["debian12"])
             refused = refusals(ansible("site.yml", wharf_registry_port=5005))
             assert told in refused["debian12"]
