@@ -29,6 +29,7 @@ from .errors import WharfError
 from .files import read_json
 from .manifests import blobs, walk
 from .processes import has, run
+from .references import spellings
 from .text import one_line
 
 DOCKER_CERTS = "/etc/docker/certs.d"
@@ -545,8 +546,8 @@ class Links:
             return
         user = (self.params["users"] or [{"name": "", "password": ""}])[0]
         image = self.params["image"]
-        if image.startswith(f"{self.registry}/"):
-            image = image[len(self.registry) + 1 :]
+        for own in spellings(self.name, self.port, self.tls):
+            image = image[len(own) + 1 :] if image.startswith(f"{own}/") else image
         with self.client(self.context, CONTENTS_TIMEOUT, user=user["name"], password=user["password"]) as client:
             contents = Contents(client, image)
             try:

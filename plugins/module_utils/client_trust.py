@@ -13,6 +13,7 @@ from .addresses import canonical_address
 from .errors import WharfError
 from .files import Changes, Entry, read_entry, read_json
 from .processes import has, must_run, run
+from .proxies import check_proxy, environment_of, proxy_for
 from .references import spellings
 
 TOOLS = ("docker", "podman", "buildah", "skopeo", "containerd")
@@ -318,6 +319,24 @@ class Trust:
                 " ca-certificates, or set it to false"
             )
         return problems
+
+    def check_proxy(self) -> None:
+        """Raise WharfError where containerd goes through a proxy that does not lead to the registry.
+
+        Nobody else would notice: what moves an image between hosts has no way to let containerd pull.
+        """
+        if not self.present or not self.has_containerd or "containerd" not in self.tools:
+            return
+        environment, tls = environment_of("containerd"), self.params["trust"] == "ca"
+        proxy = proxy_for(environment, self.params["name"], self.params["port"], tls)
+        try:
+            if proxy:
+                check_proxy(proxy, self.params["name"], self.params["port"], tls)
+        except WharfError as error:
+            raise WharfError(
+                f"containerd cannot pull: {error}: add {self.params['name']} to NO_PROXY where its service has the"
+                " proxy from (systemctl cat containerd), and restart it"
+            ) from error
 
     def has_containerd_store(self) -> bool:
         """Return whether the Docker engine has containerd's image store; the classic one reads no hosts.toml."""

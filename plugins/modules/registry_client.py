@@ -195,6 +195,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     is_trusted = not trust.write() and not any(change.changed for change in engine)
     if not check:
         engine_changes(module, engine_options, apply=True)
+        if params["resolve"]:
+            trust.check_proxy()
     changed, is_confirmed = bool(trust.hosts_changes.paths) or not is_trusted, True
     if params["logins"]:
         # Who cannot reach an alias from here needs no login there.

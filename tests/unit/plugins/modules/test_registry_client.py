@@ -38,6 +38,10 @@ class Trust:
         """Return what a test wants."""
         return self.options
 
+    def check_proxy(self) -> None:
+        """Note it down."""
+        self.done.append("proxy")
+
     def write_hosts(self) -> None:
         """Note it down."""
         self.done.append("hosts")
@@ -155,7 +159,7 @@ def test_name_that_means_the_host_itself_is_refused_where_nothing_answers(trust:
 def test_daemon_json_is_judged_first_and_changed_last(trust: type[Trust], check: bool) -> None:
     trust.options = {OWNER: {"insecure-registries": ["reg.test:5000"]}}
     result = run(check)
-    applied = [] if check else [f"judge {OWNER}", f"apply {OWNER}"]
+    applied = [] if check else [f"judge {OWNER}", f"apply {OWNER}", "proxy"]
     assert trust.done == [f"judge {OWNER}", "hosts", "files", *applied]
     assert (result["changed"], result["trusted"], result["reload_keys"]) == (True, False, ["insecure-registries"])
     assert result["diff"] == [{"before": "", "after": "{}"}]
