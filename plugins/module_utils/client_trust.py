@@ -43,7 +43,7 @@ CONTAINERD_MARKER = "wharf"
 # By the version of its file. Source: containerd, docs/cri/registry.md.
 CONTAINERD_TABLES = {"2": "io.containerd.grpc.v1.cri", "3": "io.containerd.cri.v1.images"}
 _TABLE = re.compile(r"^[ \t]*\[[ \t]*plugins\..*\.registry[ \t]*\]", re.MULTILINE)
-_BODY = r".*\n(?:[ \t]*(?!\[).*\n)*?"  # of a table, before the next one begins
+_BODY = r".*\n(?:(?![ \t]*\[).*\n)*?"  # of a table, before the next one begins
 # The first directory of registries.
 _CONFIG_PATH = re.compile(rf"{_TABLE.pattern}{_BODY}[ \t]*config_path\s*=\s*[\"']([^\"':]+)", re.MULTILINE)
 _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
@@ -51,7 +51,7 @@ _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTAL
 _INSTEAD = "  # Wharf instead of: "
 _CHANGED = re.compile(rf"^([ \t]*config_path[ \t]*=[ \t]*)\".*\"{_INSTEAD}(.*)$", re.MULTILINE)
 _ADDED = re.compile(r"^[ \t]*config_path = \".*\"  # Wharf\n", re.MULTILINE)
-_REGISTRY = re.compile(r"^[ \t]*\[\[registry\]\].*\n((?:[ \t]*(?!\[).*\n?)*)", re.MULTILINE)
+_REGISTRY = re.compile(r"^[ \t]*\[\[registry\]\].*\n((?:(?![ \t]*\[).*\n)*)", re.MULTILINE)
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.DOTALL)
 
 
@@ -112,7 +112,7 @@ def containers_fault(registry: str) -> str:
         return f"{POLICY}: rejects the images of {registry}: add {wanted} to transports.docker"
     blocked: dict[str, str] = {}
     for path in (REGISTRIES_CONF, *sorted(glob.glob(f"{REGISTRIES}/*.conf"))):
-        for table in _REGISTRY.findall(_text(path) or ""):
+        for table in _REGISTRY.findall(f"{_text(path) or ''}\n"):
             values = dict(
                 re.findall(r"^[ \t]*(prefix|location|blocked)[ \t]*=[ \t]*[\"']?([^\"'\s#]*)", table, re.MULTILINE)
             )

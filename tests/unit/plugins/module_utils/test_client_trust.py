@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -435,6 +436,20 @@ def test_line_or_table_that_is_there_gets_the_directory_and_loses_it_again(host:
     host.write(state="absent")
     assert host.text(CONFIG) == before
     assert host.commands.count(["service", "containerd", "restart"]) == 2
+
+
+def test_long_configuration_is_read_at_once(host: Host) -> None:
+    """As the whole default configuration is, with its indented lines."""
+    lines = "        any_setting = 1\n" * 1000
+    text = f'version = 2\n[plugins."{V1}".registry]\n{lines}[[registry]]\n{lines}\n[plugins."{V1}".x]\n{lines}'
+    host.install("containerd podman")
+    host.put(CONFIG, text)
+    host.put("/etc/containers/registries.conf", text)
+    started = time.monotonic()
+    host.write()
+    host.write(state="absent")
+    assert host.text(CONFIG) == text
+    assert time.monotonic() - started < 2
 
 
 def test_file_that_is_imported_and_has_the_plugin_is_changed(host: Host) -> None:
