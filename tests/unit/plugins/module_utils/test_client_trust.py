@@ -449,7 +449,7 @@ def test_long_configuration_is_read_at_once(host: Host) -> None:
     host.write()
     host.write(state="absent")
     assert host.text(CONFIG) == text
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def test_file_that_is_imported_and_has_the_plugin_is_changed(host: Host) -> None:
