@@ -66,6 +66,15 @@ def certificates_problems(value: object, variable: str) -> list[str]:
     return []
 
 
+def certificates_pem(value: object) -> str:
+    """Return certificates that have been judged, given as text or file, in PEM; "" for none."""
+    return "" if absent(value) else _pem(_read(value, _certificates))
+
+
+def _pem(certificates: Sequence[x509.Certificate]) -> str:
+    return "".join(one.public_bytes(_PEM).decode() for one in certificates)
+
+
 def _read(value: object, parse: Callable[[bytes], Read]) -> Read:
     """Return what is in PEM text or in a file on the controller.
 
@@ -228,8 +237,8 @@ def provided_certificate(
     return {
         "key": _key_pem(given.key).decode() if given.key else "",
         "provided": {
-            "certificate": "".join(one.public_bytes(_PEM).decode() for one in given.chain),
-            "ca": "".join(one.public_bytes(_PEM).decode() for one in given.anchors),
+            "certificate": _pem(given.chain),
+            "ca": _pem(given.anchors),
             "problems": given.problems(),
             "warnings": [
                 f"the provided certificate ends on {_day(end)}; have it renewed and hand over the new one"
