@@ -382,7 +382,9 @@ def _own_faults(one: x509.Certificate, is_server: bool, is_trusted: bool) -> Ite
         )
     if one.serial_number < 0:
         yield "has a negative serial number, which clients refuse; have it issued again with a positive one"
-    for extension in one.extensions:
+    if (extensions := _extensions(one)) is None:
+        yield "has an extension that cannot be read; have it issued again"
+    for extension in extensions or ():
         if extension.critical and not _is_handled(extension):
             number = extension.oid.dotted_string
             yield f"has a critical extension that clients do not know ({number}); have it issued again without it"
@@ -439,12 +441,17 @@ def _title(certificate: x509.Certificate) -> str:
     return f"'{certificate.subject.rfc4514_string() or 'a certificate without a subject'}'"
 
 
+def _extensions(certificate: x509.Certificate) -> x509.Extensions | None:
+    """Return the extensions; None where one cannot be read, or is there twice."""
+    try:
+        return certificate.extensions
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        return None
+
+
 def _extension(certificate: x509.Certificate, kind: type) -> Any:
     """Return the value of the extension of a class, or None when it is missing or cannot be read."""
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return None
+    return next((one.value for one in _extensions(certificate) or () if isinstance(one.value, kind)), None)
 
 
 def _spki(owner: Any) -> bytes:

@@ -377,6 +377,17 @@ def test_keys_that_only_go_accepts_are_accepted():
     assert problems(Issued("leaf", root, sans=(f"DNS:{NAME}",)), ca=root.pem) == []
 
 
+def test_a_certificate_with_a_broken_extension_is_refused():
+    name = x509.Name([x509.NameAttribute(x509.OID_COMMON_NAME, "broken")])
+    broken = x509.UnrecognizedExtension(x509.OID_SUBJECT_ALTERNATIVE_NAME, b"\0")
+    builder = x509.CertificateBuilder(name, name, DIRECT.key.public_key(), 1, NOW - days(1), NOW + days(9))
+    pem = (
+        builder.add_extension(broken, False).sign(DIRECT.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+    given = {"certificate": pem.decode(), "key": DIRECT.key_pem, "ca": pem.decode()}
+    assert "has an extension that cannot be read" in Provided(given, NAME, [], "").problems()[0]
+
+
 @pytest.mark.parametrize(("end", "warnings"), [(31, 0), (20, 1)])
 def test_a_certificate_that_ends_soon_is_worth_a_warning(end, warnings):
     leaf = Issued("leaf", ROOT, sans=(f"DNS:{NAME}",), end=end)
