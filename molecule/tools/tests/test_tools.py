@@ -407,13 +407,13 @@ def test_what_podman_would_refuse_of_every_image_is_named_before_anything_change
     """A policy that lets in what it names, and a registry that is blocked. The tools themselves say so, too."""
     new = REGISTRY.replace("5000", "5005")
     policy = json.dumps({"default": [{"type": "reject"}]})
-    blocked = f'[[registry]]\nlocation = "{new}"\nblocked = true\n'
+    blocked = "".join(f'[[registry]]\nlocation = "{name}"\nblocked = true\n' for name in (REGISTRY, new))
     for path, content, told, own in (
         ("/etc/containers/policy.json", policy, f"policy.json: rejects the images of {new}: add", "rejected"),
         ("/etc/containers/registries.conf.d/corp.conf", blocked, f"corp.conf: blocks {new}", "blocked"),
     ):
         with replaced(hosts["debian12"], path, content):
-            assert own in as_user(hosts["debian12"], "dev", f"podman pull {new}/test/any:1").stderr
+            assert own in as_user(hosts["debian12"], "dev", f"podman pull {IMAGE}").stderr
             seen = snapshot(hosts["server"]) + snapshot(hosts["debian12"])
             refused = refusals(ansible("site.yml", wharf_registry_port=5005))
             assert told in refused["debian12"]
