@@ -103,47 +103,6 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
             {**PROVIDED, "wharf_registry_aliases": ["reg"]},
             "wharf_registry_certificate: does not match 'reg' (wharf_registry_aliases)",
         ),
-        ({"wharf_registry_trust": ""}, "wharf_registry_trust: '' is unknown: use private_ca, provided or insecure"),
-        (
-            {**OPEN, "wharf_registry_users": USERS, "wharf_registry_anonymous": False},
-            (
-                "wharf_registry_users: users need TLS, because clients send no password over plain HTTP, where anyone"
-                " could read it: set wharf_registry_trust to private_ca or provided, or remove the users and set"
-                " wharf_registry_anonymous to true"
-            ),
-        ),
-        (
-            {"wharf_registry_trust": "insecure", "wharf_registry_users": []},
-            (
-                "wharf_registry_users: is empty: give at least one user (a password is made where none is given),"
-                " or set wharf_registry_anonymous to true to open the registry to everyone"
-            ),
-        ),
-        (
-            {"wharf_registry_previous_names": ["old"]},
-            "wharf_registry_previous_names: item 1, 'old' is not NAME:PORT: use NAME:PORT",
-        ),
-        ({"wharf_registry_previous_names": [5]}, "wharf_registry_previous_names: item 1, '5' is not NAME:PORT: use"),
-        (
-            {"wharf_registry_previous_names": ["Old:5000"]},
-            "wharf_registry_previous_names: 'Old' has upper case letters: use 'old'",
-        ),
-        (
-            {"wharf_registry_previous_names": ["old:0"]},
-            "wharf_registry_previous_names: '0' is not a TCP port: use a number from 1 to 65535",
-        ),
-        (
-            {"wharf_registry_previous_names": ["old:5000"], "wharf_registry_aliases": ["old"]},
-            "wharf_registry_previous_names: item 1, 'old:5000' is what the registry is called now",
-        ),
-        (
-            {"wharf_registry_previous_names": ["registry.example.com:5000"]},
-            "wharf_registry_previous_names: item 1, 'registry.example.com:5000' is what the registry is called now",
-        ),
-        (
-            {"wharf_registry_port": 5001, "wharf_registry_previous_names": ["registry.example.com:5001"]},
-            "wharf_registry_previous_names: item 1, 'registry.example.com:5001' is what the registry is called now",
-        ),
         (
             {"wharf_registry_trust": "none", "wharf_registry_key": KEY},
             "wharf_registry_trust: 'none' is unknown: use private_ca, provided or",
