@@ -28,6 +28,7 @@ ACCEPT = {"Accept": ", ".join(MEDIA_TYPES)}
 RETRIES = 3
 RETRY_PAUSE = 0.3  # seconds
 PARTIAL_CHAIN = 0x80000  # ssl.VERIFY_X509_PARTIAL_CHAIN, which Python has since 3.10
+WRONG_SIGNATURE = 7  # OpenSSL's X509_V_ERR_CERT_SIGNATURE_FAILURE
 
 
 class TrustError(WharfError):
@@ -108,9 +109,7 @@ def trust(*files: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
     It trusts CA certificates in PEM, as files and as text, and those that this host trusts if `system` says so. Raises
     TrustError where one of them cannot be read or holds no certificate.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.hostname_checks_common_name = False
-    context.verify_flags |= PARTIAL_CHAIN
+    context = _go_context()
     if system:
         context.load_default_certs()
     given = [(file, {"cafile": file}) for file in files] + ([("what was given", {"cadata": pem})] if pem else [])
@@ -124,9 +123,26 @@ def trust(*files: str, pem: str = "", system: bool = False) -> ssl.SSLContext:
     return context
 
 
+def _go_context() -> ssl.SSLContext:
+    """Return what is as strict as Go, and trusts nobody yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False
+    context.verify_flags = (context.verify_flags | PARTIAL_CHAIN) & ~ssl.VERIFY_X509_STRICT
+    context.set_ciphers("DEFAULT:@SECLEVEL=1")  # RSA with 1024 bits is good, SHA-1 is not; Debian's level is 2
+    return context
+
+
+def _each_alone(context: ssl.SSLContext) -> Iterator[ssl.SSLContext]:
+    """Yield a context for each CA that one trusts."""
+    for certificate in context.get_ca_certs(binary_form=True):
+        alone = _go_context()
+        alone.load_verify_locations(cadata=certificate)
+        yield alone
+
+
 def trust_nothing() -> ssl.SSLContext:
     """Return what takes every certificate, to see which one it is. Such a client sends no password."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _go_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -175,10 +191,25 @@ class Client(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to an address of its own choice, and verify the registry's name."""
+        try:
+            self._connect(self.context)
+        except ssl.SSLCertVerificationError as error:
+            # Of several CAs with one name, such as an old and a new one, OpenSSL tries only the first. Go tries each.
+            if error.verify_code != WRONG_SIGNATURE or not self._connect_by_one_of(_each_alone(self.context)):
+                raise
+
+    def _connect(self, context: ssl.SSLContext | None) -> None:
         self.sock = self.open_socket()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.context:
-            self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
+        if context:
+            self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+
+    def _connect_by_one_of(self, contexts: Iterator[ssl.SSLContext]) -> bool:
+        for context in contexts:
+            with contextlib.suppress(ssl.SSLCertVerificationError):
+                self._connect(context)
+                return True
+        return False
 
     def open_socket(self) -> socket.socket:
         """Return a socket that is connected."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from .api import Client, trust
 from .errors import WharfError
-from .files import no_pipe
+from .files import no_pipe, read_json
 from .processes import PATH, has, must_run, run
 
 ENGINE_SOCKET = "/var/run/docker.sock"
@@ -29,16 +29,6 @@ CONTAINERS = ("skopeo", "podman", "buildah")  # share one login; the first that 
 ANSWER_TIMEOUT = 5  # seconds
 USER_TIMEOUT = 300  # seconds that all that is done as a user may take
 HELPERS = re.compile(r"^\s*credential-helpers\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
-
-
-def read_json(path: str) -> dict:
-    """Return the mapping in a JSON file; an empty one where there is none to read."""
-    try:
-        with open(path, encoding="utf-8", opener=no_pipe) as file:
-            document = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def in_file(document: dict, registry: str) -> tuple[str, str] | None:
@@ -168,9 +158,11 @@ class Containers(Docker):
 
 def is_accepted(registry: str, ca: str, login: tuple[str, str]) -> bool | None:
     """Return whether a registry that these CA certificates signed accepts a login; None where it cannot be asked."""
-    name, _, port = registry.rpartition(":")
+    found = re.fullmatch(r"(.*?)(?::([0-9]+))?", registry)
     try:
-        with Client(name, int(port), trust(pem=ca), user=login[0], password=login[1], timeout=ANSWER_TIMEOUT) as client:
+        with Client(
+            found[1], int(found[2] or 443), trust(pem=ca), user=login[0], password=login[1], timeout=ANSWER_TIMEOUT
+        ) as client:
             return client.ping().status == 200
     except WharfError:
         return None

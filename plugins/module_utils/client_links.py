@@ -20,15 +20,17 @@ from typing import Any
 
 from . import api
 from .addresses import is_inner
-from .auth_files import CONTAINERS, PLACES, Docker, as_user, find_user, in_file, read_json
+from .auth_files import CONTAINERS, PLACES, Docker, as_user, find_user, in_file
 from .client_tools import faults
 from .client_trust import Containerd
 from .containers import ApiConnection
 from .engine import Engine, running_engine
 from .engine_faults import DAEMON_JSON, config_fault, stopped_fault
 from .errors import WharfError
+from .files import read_json
 from .manifests import blobs, walk
 from .processes import has, run
+from .references import spellings
 from .text import one_line
 
 DOCKER_CERTS = "/etc/docker/certs.d"
@@ -546,8 +548,8 @@ class Links:
             return
         user = (self.params["users"] or [{"name": "", "password": ""}])[0]
         image = self.params["image"]
-        if image.startswith(f"{self.registry}/"):
-            image = image[len(self.registry) + 1 :]
+        for own in spellings(self.name, self.port, self.tls):
+            image = image[len(own) + 1 :] if image.startswith(f"{own}/") else image
         with self.client(self.context, CONTENTS_TIMEOUT, user=user["name"], password=user["password"]) as client:
             contents = Contents(client, image)
             try:

@@ -14,10 +14,10 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from .auth_files import CONTAINERS, ENGINE_SOCKET, SETTINGS, Containers, Docker, as_user, find_user, read_json
+from .auth_files import CONTAINERS, ENGINE_SOCKET, SETTINGS, Containers, Docker, as_user, find_user
 from .client_trust import CONTAINERD_FILE, TOOLS, Containerd, chosen_tools
 from .errors import WharfError
-from .files import read_text
+from .files import read_json, read_text
 from .processes import has, run
 from .text import human_bytes, one_line
 

@@ -9,9 +9,12 @@ import re
 import tempfile
 from typing import Any
 
+from .addresses import canonical_address
 from .errors import WharfError
-from .files import Changes, Entry, read_entry
+from .files import Changes, Entry, read_entry, read_json
 from .processes import has, must_run, run
+from .proxies import check_proxy, environment_of, proxy_for
+from .references import spellings
 
 TOOLS = ("docker", "podman", "buildah", "skopeo", "containerd")
 # They share a library, and with it all files.
@@ -23,21 +26,33 @@ CERTIFICATES = {
     "containerd": "/etc/containerd/certs.d",
 }
 REGISTRIES = "/etc/containers/registries.conf.d"
+REGISTRIES_CONF = "/etc/containers/registries.conf"
+POLICY = "/etc/containers/policy.json"
+OWN_NAMES = ("wharf-ca.crt", "hosts.toml")  # in the directory of a registry
 STORE = "/usr/local/share/ca-certificates"
 STORE_LINKS = "/etc/ssl/certs"
 HOSTS = "/etc/hosts"
 TEMPLATES = "/etc/cloud/templates"  # cloud-init may make the file from one of them, at each boot; the file says so
 OWNER = "registry_client {}"  # of a registry's entry in daemon.json
+PLAIN_HTTP = "# Wharf: this registry speaks plain HTTP.\n"
 # That of daemon_json.py, which is long to load: most clients have nothing in it.
 LEDGER = "/var/lib/wharf/daemon.json.record"
+# The first line of the files of an alias, and of NAME alone for NAME:443: they go with the registry, or without.
+OTHER_NAME = "# Wharf: another name of {}\n"
 CONTAINERD_FILE = "/etc/containerd/config.toml"
 CONTAINERD_MARKER = "wharf"
-CONTAINERD_SETTING = f'config_path = "{CERTIFICATES["containerd"]}"'
 # By the version of its file. Source: containerd, docs/cri/registry.md.
 CONTAINERD_TABLES = {"2": "io.containerd.grpc.v1.cri", "3": "io.containerd.cri.v1.images"}
-_TABLE = re.compile(r"^ *\[plugins\..*\.registry\]", re.MULTILINE)
-# The first directory of registries: in that table, before the next one begins.
-_CONFIG_PATH = re.compile(rf"{_TABLE.pattern}.*\n(?:[^\[\n]*\n)*?\s*config_path\s*=\s*[\"']([^\"':]+)", re.MULTILINE)
+_TABLE = re.compile(r"^[ \t]*\[[ \t]*plugins\..*\.registry[ \t]*\]", re.MULTILINE)
+_BODY = r".*\n(?:(?![ \t]*\[).*\n)*?"  # of a table, before the next one begins
+# The first directory of registries.
+_CONFIG_PATH = re.compile(rf"{_TABLE.pattern}{_BODY}[ \t]*config_path\s*=\s*[\"']([^\"':]+)", re.MULTILINE)
+_IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
+# How a line of somebody else's is kept in the one that takes its place, and a line that is new.
+_INSTEAD = "  # Wharf instead of: "
+_CHANGED = re.compile(rf"^([ \t]*config_path[ \t]*=[ \t]*)\".*\"{_INSTEAD}(.*)$", re.MULTILINE)
+_ADDED = re.compile(r"^[ \t]*config_path = \".*\"  # Wharf\n", re.MULTILINE)
+_REGISTRY = re.compile(r"^[ \t]*\[\[registry\]\].*\n((?:(?![ \t]*\[).*\n)*)", re.MULTILINE)
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.DOTALL)
 
 
@@ -82,19 +97,52 @@ def _entry(text: str) -> Entry:
     return Entry(0, 0, 0o644, text.encode("utf-8", "surrogateescape"))
 
 
+def containers_fault(registry: str) -> str:
+    """Return why podman, buildah and skopeo refuse each image of a registry whatever its certificate; empty otherwise.
+
+    Sources: containers-policy.json(5), containers-registries.conf(5). What is said of single images is not judged.
+    """
+    host, colon, port = registry.partition(":")
+    domains = [f"*.{host.split('.', depth)[depth]}{colon}{port}" for depth in range(1, host.count(".") + 1)]
+    policy = read_json(POLICY)
+    scopes = (policy.get("transports") or {}).get("docker") or {}
+    known = [scope for scope in (registry, *domains, "") if scope in scopes]
+    requirements = scopes[known[0]] if known else policy.get("default") or []
+    if {"type": "reject"} in requirements and not any(scope.startswith(f"{registry}/") for scope in scopes):
+        wanted = f'"{registry}": [{{"type": "insecureAcceptAnything"}}]'
+        return f"{POLICY}: rejects the images of {registry}: add {wanted} to transports.docker"
+    blocked: dict[str, str] = {}
+    for path in (REGISTRIES_CONF, *sorted(glob.glob(f"{REGISTRIES}/*.conf"))):
+        for table in _REGISTRY.findall(f"{_text(path) or ''}\n"):
+            values = dict(
+                re.findall(r"^[ \t]*(prefix|location|blocked)[ \t]*=[ \t]*[\"']?([^\"'\s#]*)", table, re.MULTILINE)
+            )
+            prefix = values.get("prefix") or values.get("location", "")
+            blocked[prefix] = path if values.get("blocked") == "true" else ""
+    path = next((blocked[prefix] for prefix in (registry, *domains) if prefix in blocked), "")
+    return f"{path}: blocks {registry} (blocked = true): take that out" if path else ""
+
+
 class Containerd:
     """containerd's configuration: by its own word where it is used, otherwise by its file."""
 
     def __init__(self, is_used: bool) -> None:
         """Read it."""
-        self.text = _text(CONTAINERD_FILE)
+        main = _text(CONTAINERD_FILE)
+        imports = [path for pattern in _imports(main or "") for path in sorted(glob.glob(pattern))]
+        # A file that is imported replaces all that the one before has for a plugin.
+        files = {CONTAINERD_FILE: main, **{path: _text(path) for path in imports}}
+        usual = _version(main or "") or ("2" if main is None else "")
+        versions = {path: _version(text or "") or usual for path, text in files.items()}
+        setting = [path for path, text in files.items() if _has_plugin(text or "", versions[path])]
+        self.path = setting[-1] if setting else CONTAINERD_FILE
+        self.version = versions[self.path]
+        self.plugin = CONTAINERD_TABLES.get(self.version, "")
+        self.text = files[self.path]
         status, dump = run(["containerd", "config", "dump"]) if is_used else (0, self.text or "")
         self.broken = status != 0
         self.old_tables = re.search(r"registry\.(mirrors\.|configs\..*\.tls\])", dump) is not None
-        directory = _CONFIG_PATH.search(dump)
-        self.config_path = directory[1] if directory else ""
-        version = re.search(r"^version *= *(\d*)", self.text or "", re.MULTILINE)
-        self.version = version[1] if version else "2" if self.text is None else ""
+        self.config_path = config_path(dump)
 
     def problem(self) -> str:
         """Return why it cannot be given a directory of registries; empty where it can."""
@@ -107,29 +155,69 @@ class Containerd:
                 "has registry.mirrors or registry.configs, which do not go with config_path, where Wharf's files are"
                 " found: move them to hosts.toml files, or leave containerd out of registry_client_tools"
             )
-        if _TABLE.search(self.text or ""):
-            return f"has the CRI plugin's table registry without config_path: set {CONTAINERD_SETTING} in it"
-        if self.version not in CONTAINERD_TABLES:
+        if not self.plugin:
             return (
                 f"is of version {self.version or 1}, and only versions {' and '.join(CONTAINERD_TABLES)} are"
                 " supported: see containerd config migrate"
+            )
+        if re.search(r"^[ \t]*registry[ \t]*[.=]", self.text or "", re.MULTILINE):
+            return (
+                "sets the CRI plugin's registry without a table of its own, which Wharf does not change: set"
+                f' registry.config_path = "{CERTIFICATES["containerd"]}"'
             )
         return ""
 
     def wanted_text(self, is_wanted: bool, others: bool) -> str | None:
         """Return the text that its file is to have for one registry, and for others that have files already.
 
-        Where it names a directory, it stays; and Wharf's block stays as long as others need it.
+        Where it names a directory of somebody's choice, it stays; and what Wharf set stays as long as others need it.
         """
         text = self.text or ""
         if is_wanted and not self.config_path:
-            lines = ["version = 2"] if self.text is None else []
-            lines.append(f'[plugins."{CONTAINERD_TABLES[self.version]}".registry]')
-            return with_block(text, CONTAINERD_MARKER, "\n".join([*lines, f"  {CONTAINERD_SETTING}"]))
-        rest = with_block(text, CONTAINERD_MARKER, "")
+            return self._with_setting(with_block(text, CONTAINERD_MARKER, ""))
+        rest = _ADDED.sub("", _CHANGED.sub(r"\1\2", with_block(text, CONTAINERD_MARKER, "")))
         if is_wanted or others or rest == text:
             return self.text
         return rest if rest.strip() else None
+
+    def _with_setting(self, text: str) -> str:
+        """Return the text with the directory: in the line or the table that is there, or in a block at the end."""
+        directory = f'"{CERTIFICATES["containerd"]}"'
+        table = rf"^[ \t]*\[[ \t]*plugins\.[\"']{re.escape(self.plugin)}[\"']\.registry[ \t]*\]"
+        line = re.compile(rf"({table}{_BODY}[ \t]*config_path[ \t]*=[ \t]*)(.*)$", re.MULTILINE)
+        if line.search(text):
+            return line.sub(lambda found: f"{found[1]}{directory}{_INSTEAD}{found[2]}", text, count=1)
+        header = re.compile(rf"({table}.*)(?:\n|\Z)", re.MULTILINE)
+        if header.search(text):
+            return header.sub(lambda found: f"{found[1]}\n  config_path = {directory}  # Wharf\n", text, count=1)
+        lines = [] if _version(text) else [f"version = {self.version}"]
+        lines += [f'[plugins."{self.plugin}".registry]', f"  config_path = {directory}"]
+        return with_block(text, CONTAINERD_MARKER, "\n".join(lines))
+
+
+def _version(text: str) -> str:
+    """Return the version of a file of containerd's; empty where it has none."""
+    found = re.search(r"^[ \t]*version *= *(\d*)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _has_plugin(text: str, version: str) -> bool:
+    """Tell whether a file of this version sets anything of the plugin that pulls."""
+    plugin = CONTAINERD_TABLES.get(version)
+    return bool(plugin and re.search(rf"^[^#\n]*plugins[^#\n]*{re.escape(plugin)}[\"']", text, re.MULTILINE))
+
+
+def _imports(text: str) -> list[str]:
+    """Return the patterns of files that one of containerd's imports."""
+    found = _IMPORTS.search(text)
+    patterns = re.findall(r"[\"']([^\"']+)[\"']", found[1]) if found else []
+    return [os.path.join(os.path.dirname(CONTAINERD_FILE), pattern) for pattern in patterns]
+
+
+def config_path(dump: str) -> str:
+    """Return the first directory of registries that containerd's configuration names; empty where it has none."""
+    found = _CONFIG_PATH.search(dump)
+    return found[1] if found else ""
 
 
 class Trust:
@@ -140,8 +228,11 @@ class Trust:
         self.params, self.check_mode = params, check_mode
         self.hosts_changes, self.changes = Changes(check_mode), Changes(check_mode)
         self.present = params["state"] == "present"
-        self.registry = f"{params['name']}:{params['port']}"
-        self.registries = [self.registry, *params["previous_names"]]
+        names, port, tls = [params["name"], *params["aliases"]], params["port"], params["trust"] == "ca"
+        self.registry = f"{names[0]}:{port}"
+        self.wanted = list(dict.fromkeys(spelt for name in names for spelt in spellings(name, port, tls)))
+        if not self.present:
+            self.wanted = []
         # The engine counts, and not the command docker, which may be podman's.
         self.installed = [tool for tool in TOOLS if has("dockerd" if tool == "docker" else tool)]
         self.tools = chosen_tools(self.installed, params["tools"])
@@ -149,7 +240,10 @@ class Trust:
         self.has_containerd = "containerd" in self.installed
         self.containerd = Containerd(self.has_containerd and "containerd" in self.tools)
         self.roots = {**CERTIFICATES, "containerd": self.containerd.config_path or CERTIFICATES["containerd"]}
-        paths = [path for registry in self.registries for path in self.possible_files(registry)]
+        self.registries = [self.registry, *params["previous_names"]]
+        known = dict.fromkeys([*self.registries, *self.known_aliases()])
+        self.others = [name for name in known if name not in self.wanted]
+        paths = [path for registry in (*self.wanted, *self.others) for path in self.possible_files(registry)]
         self.foreign = [path for path in paths if _is_foreign(path)]
         self.own = [path for path in paths if path not in self.foreign]
         self.ca = params["ca"] or self.known_ca()
@@ -159,10 +253,17 @@ class Trust:
         directories = dict.fromkeys(f"{root}/{registry}" for root in (*CERTIFICATES.values(), *self.roots.values()))
         label = registry.replace(":", "_")
         return [
-            *(f"{directory}/{name}" for directory in directories for name in ("wharf-ca.crt", "hosts.toml")),
+            *(f"{directory}/{name}" for directory in directories for name in OWN_NAMES),
             f"{REGISTRIES}/wharf-{label}.conf",
             *sorted(glob.glob(f"{STORE}/wharf-{glob.escape(label)}_*.crt")),
         ]
+
+    def known_aliases(self) -> list[str]:
+        """Return further names under which tools of this host trust the registry, or trusted a previous name."""
+        lines = tuple(map(OTHER_NAME.format, self.registries))
+        roots = dict.fromkeys((*CERTIFICATES.values(), *self.roots.values()))
+        paths = [path for root in roots for path in glob.glob(f"{root}/*/*") if path.endswith(OWN_NAMES)]
+        return [path.split("/")[-2] for path in sorted(paths) if (_text(path) or "").startswith(lines)]
 
     def known_ca(self) -> str:
         """Return the CA certificate that all tools have for the registry; empty where they differ or have none."""
@@ -171,31 +272,28 @@ class Trust:
 
     def files(self) -> dict[str, str]:
         """Return the files that the tools need: path to content."""
-        registry, label = self.registry, self.registry.replace(":", "_")
-        if not self.present:
-            return {}
-        if self.params["trust"] == "ca":
-            # Docker's rule holds for all: every *.crt in a directory that is spelled as the registry in references.
-            files = {f"{self.roots[family]}/{registry}/wharf-ca.crt": self.ca for family in self.families}
+        files, label = {}, self.registry.replace(":", "_")
+        # Docker's rule holds for all: every *.crt in a directory that is spelled as the registry in references.
+        for registry in self.wanted:
+            mark = "" if registry == self.registry else OTHER_NAME.format(self.registry)
+            if self.params["trust"] == "ca":
+                files.update(
+                    {f"{self.roots[family]}/{registry}/wharf-ca.crt": mark + self.ca for family in self.families}
+                )
+            elif "containerd" in self.families:
+                # Since version 2 the line server would do; 1.7 asks the server by HTTPS all the same.
+                files[f"{self.roots['containerd']}/{registry}/hosts.toml"] = (
+                    f'{mark}{PLAIN_HTTP}server = "http://{registry}"\n\n'
+                    f'[host."http://{registry}"]\n  capabilities = ["pull", "resolve", "push"]\n'
+                )
+        if self.wanted and self.params["trust"] == "insecure" and "containers" in self.families:
+            tables = "\n".join(f'[[registry]]\nlocation = "{name}"\ninsecure = true\n' for name in self.wanted)
+            files[f"{REGISTRIES}/wharf-{label}.conf"] = PLAIN_HTTP + tables
+        if self.wanted and self.params["trust"] == "ca" and self.params["system_store"]:
             # One certificate a file: of a file with several the store makes no link.
-            certificates = _CERTIFICATE.findall(self.ca) if self.params["system_store"] else []
-            for number, certificate in enumerate(certificates, start=1):
+            for number, certificate in enumerate(_CERTIFICATE.findall(self.ca), start=1):
                 files[f"{STORE}/wharf-{label}_{number}.crt"] = certificate + "\n"
-            return files
-        comment = "# Wharf: this registry speaks plain HTTP.\n"
-        plain = {
-            "containers": (
-                f"{REGISTRIES}/wharf-{label}.conf",
-                f'{comment}[[registry]]\nlocation = "{registry}"\ninsecure = true\n',
-            ),
-            # Since version 2 the first line would do; 1.7 asks the server by HTTPS all the same.
-            "containerd": (
-                f"{self.roots['containerd']}/{registry}/hosts.toml",
-                f'{comment}server = "http://{registry}"\n\n'
-                f'[host."http://{registry}"]\n  capabilities = ["pull", "resolve", "push"]\n',
-            ),
-        }
-        return dict(plain[family] for family in self.families if family in plain)
+        return files
 
     def problems(self) -> list[str]:
         """Return why the tools of this host cannot trust the registry."""
@@ -204,20 +302,42 @@ class Trust:
         problems = []
         readers = {"docker": "an engine with the containerd image store", "containerd": "containerd"}
         for tool, reader in readers.items():
-            path = f"{self.roots[tool]}/{self.registry}/hosts.toml"
-            if tool in self.tools and path in self.foreign and (tool == "containerd" or self.has_containerd_store()):
+            theirs = [f"{self.roots[tool]}/{registry}/hosts.toml" for registry in self.wanted]
+            theirs = [path for path in theirs if path in self.foreign] if tool in self.tools else []
+            if theirs and (tool == "containerd" or self.has_containerd_store()):
                 problems.append(
-                    f"registry_client_tools: {path} is not Wharf's, and {reader} reads it instead of what Wharf would"
-                    f" write for {self.registry}: remove it, or leave {tool} out of registry_client_tools"
+                    f"registry_client_tools: {theirs[0]} is not Wharf's, and {reader} reads it instead of what Wharf"
+                    f" would write for {self.registry}: remove it, or leave {tool} out of registry_client_tools"
                 )
+        if "containers" in self.families:
+            leave = "or leave podman, buildah and skopeo out of registry_client_tools"
+            problems += [f"{fault}, {leave}" for fault in map(containers_fault, self.wanted) if fault]
         if self.has_containerd and "containerd" in self.tools and (problem := self.containerd.problem()):
-            problems.append(f"{CONTAINERD_FILE}: {problem}")
+            problems.append(f"{self.containerd.path}: {problem}")
         if self.params["system_store"] and not has("update-ca-certificates"):
             problems.append(
                 "registry_client_system_store: there is no update-ca-certificates on this host: install the package"
                 " ca-certificates, or set it to false"
             )
         return problems
+
+    def check_proxy(self) -> None:
+        """Raise WharfError where containerd goes through a proxy that does not lead to the registry.
+
+        Nobody else would notice: what moves an image between hosts has no way to let containerd pull.
+        """
+        if not self.present or not self.has_containerd or "containerd" not in self.tools:
+            return
+        environment, tls = environment_of("containerd"), self.params["trust"] == "ca"
+        proxy = proxy_for(environment, self.params["name"], self.params["port"], tls)
+        try:
+            if proxy:
+                check_proxy(proxy, self.params["name"], self.params["port"], tls)
+        except WharfError as error:
+            raise WharfError(
+                f"containerd cannot pull: {error}: add {self.params['name']} to NO_PROXY where its service has the"
+                " proxy from (systemctl cat containerd), and restart it"
+            ) from error
 
     def has_containerd_store(self) -> bool:
         """Return whether the Docker engine has containerd's image store; the classic one reads no hosts.toml."""
@@ -229,15 +349,17 @@ class Trust:
         ledger = _text(LEDGER) or ""
         options: dict[str, dict] = {owner: {} for owner in map(OWNER.format, self.registries) if f'"{owner}"' in ledger}
         if self.present and self.params["trust"] == "insecure" and "docker" in self.tools:
-            options[OWNER.format(self.registry)] = {"insecure-registries": [self.registry]}
+            options[OWNER.format(self.registry)] = {"insecure-registries": self.wanted}
         return options
 
     def hosts_text(self, text: str) -> str:
-        """Return the text that /etc/hosts is to have; the line is that of a name, whatever the port."""
+        """Return the text that /etc/hosts is to have; the line is that of the names, whatever the port."""
         name, address = self.params["name"], self.params["address"]
-        for previous in {registry.rpartition(":")[0] for registry in self.registries} - {name}:
+        previous_names = {registry.rpartition(":")[0] for registry in self.registries}
+        for previous in {*previous_names, *self.params["aliases"]} - {name}:
             text = with_block(text, f"wharf {previous}", "")
-        line = f"{address} {name}" if self.present and address else ""
+        aliases = [alias for alias in self.params["aliases"] if not canonical_address(alias)]
+        line = " ".join([address, name, *aliases]) if self.present and address else ""
         return text if line and line in text.splitlines() else with_block(text, f"wharf {name}", line)
 
     def write_hosts(self) -> None:
@@ -295,27 +417,30 @@ class Trust:
         Raises:
             WharfError: containerd refuses the configuration, or does not start with it. The old file is there again.
         """
-        directory = CERTIFICATES["containerd"]
-        others = os.path.isdir(directory) and not set(self.registries).issuperset(os.listdir(directory))
-        new = self.containerd.wanted_text(self.present and "containerd" in self.tools, others)
+        directory, path = CERTIFICATES["containerd"], self.containerd.path
+        ours = {*self.wanted, *self.others}
+        others = os.path.isdir(directory) and not ours.issuperset(os.listdir(directory))
+        is_wanted = self.present and "containerd" in self.tools
+        new = self.containerd.wanted_text(is_wanted, others)
         before, after = (None if text is None else _entry(text) for text in (self.containerd.text, new))
         if after == before:
             return
         if after and not self.check_mode:
-            os.makedirs(os.path.dirname(CONTAINERD_FILE), exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=os.path.dirname(CONTAINERD_FILE), suffix=".toml") as file:
                 file.write(after.content or b"")
                 file.flush()
-                must_run(
-                    ["containerd", "--config", file.name, "config", "dump"], f"{CONTAINERD_FILE}: containerd refuses it"
-                )
-        self.changes.put(CONTAINERD_FILE, after)
+                command = ["containerd", "--config", file.name, "config", "dump"]
+                dump = must_run(command, f"{path}: containerd refuses it with config_path")
+            if is_wanted and not config_path(dump):
+                raise WharfError(f"{path}: containerd does not take config_path from it: set it where it does")
+        self.changes.put(path, after)
         if self.check_mode:
             return
         restart = ["service", "containerd", "restart"]
         try:
-            must_run(restart, f"{CONTAINERD_FILE}: containerd does not start with it")
+            must_run(restart, f"{path}: containerd does not start with it")
         except WharfError:
-            Changes(False).put(CONTAINERD_FILE, before)
+            Changes(False).put(path, before)
             run(restart)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import json
 import os
 import shutil
 import stat
@@ -68,6 +69,16 @@ def read_text(path: str | Path, opener: Callable[[str, int], int] = no_pipe) -> 
             return file.read()
     except OSError:
         return ""
+
+
+def read_json(path: str | Path) -> dict:
+    """Return the mapping in a JSON file; an empty one where there is none to read."""
+    try:
+        with open(path, encoding="utf-8", opener=no_pipe) as file:
+            document = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def free_bytes(path: Path) -> int:

@@ -22,3 +22,10 @@ REFERENCE = re.compile(
 )
 # An image inside a registry: PATH:TAG
 REPOSITORY_TAG = re.compile(rf"(?P<path>{PATH}):(?P<tag>{TAG})")
+
+
+def spellings(name: str, port: int, tls: bool) -> list[str]:
+    """Return how image references name a registry: NAME:PORT, and NAME alone where the port is that of the protocol."""
+    host = f"[{name}]" if ":" in name else name
+    is_host = REFERENCE.fullmatch(f"{host}/image")["host"] == host
+    return [f"{host}:{port}", *([host] if port == (443 if tls else 80) and is_host else [])]

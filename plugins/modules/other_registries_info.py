@@ -51,8 +51,10 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import OTHER_NAME
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import owners
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
 
 # Of each registry: its files, with its name or, in the last, with _ instead of the colon, and its owner in daemon.json.
 PLACES = (
@@ -78,7 +80,9 @@ def without(found: list[str], own: list[str], container: str) -> list[str]:
     """Return what was found without what belongs to one registry, by its names and its container on this host."""
     places = (*PLACES, f"{OWNER} in daemon.json")
     known = {place.format(name, name.replace(":", "_")) for place in places for name in own}
-    return [line for line in found if line not in {*known, f"container {container}"}]
+    aliases = tuple(map(OTHER_NAME.format, own))
+    others = [line for line in found if line not in {*known, f"container {container}"}]
+    return [line for line in others if not read_text(line).startswith(aliases)]
 
 
 def main() -> None:

@@ -18,6 +18,11 @@ options:
   state: {description: V(absent) undoes V(present)., type: str, choices: [present, absent], default: present}
   name: {description: The DNS name or IPv4 address in image references., type: str, required: true}
   port: {description: The TCP port in image references., type: int, default: 5000}
+  aliases:
+    description: Further names and addresses of the registry, which are trusted and logged in to as well.
+    type: list
+    elements: str
+    default: []
   trust:
     description: V(ca) trusts what O(ca) signed. V(insecure) lets the tools use plain HTTP; for the Docker engine it is
       an item of C(insecure-registries) in C(daemon.json), which the engine reads again without a restart.
@@ -44,7 +49,7 @@ options:
     type: bool
     default: true
   previous_names:
-    description: What the registry was called before, NAME:PORT each. Trust and logins under these are removed.
+    description: What the registry was called before, C(NAME:PORT) each. Trust and logins under these are removed.
     type: list
     elements: str
     default: []
@@ -93,6 +98,7 @@ up_to_date:
 """
 
 import os
+import re
 import socket
 from typing import Any
 
@@ -144,6 +150,11 @@ def leads_nowhere(name: str, port: int) -> str:
     return ""
 
 
+def host_of(registry: str) -> str:
+    """Return the host of a registry's name in image references."""
+    return re.sub(r":[0-9]+$", "", registry).strip("[]")
+
+
 def refuse(problems: list[str]) -> None:
     """Raise WharfError when there are problems."""
     if problems:
@@ -184,9 +195,13 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     is_trusted = not trust.write() and not any(change.changed for change in engine)
     if not check:
         engine_changes(module, engine_options, apply=True)
+        if params["resolve"]:
+            trust.check_proxy()
     changed, is_confirmed = bool(trust.hosts_changes.paths) or not is_trusted, True
     if params["logins"]:
-        registries = {**dict.fromkeys(params["previous_names"], False), trust.registry: trust.present}
+        # Who cannot reach an alias from here needs no login there.
+        usable = [name for name in trust.wanted if name == trust.registry or addresses(host_of(name))]
+        registries = {**dict.fromkeys(trust.others, False), **dict.fromkeys(usable, True)}
         logins = auth_files.log_all(params["logins"], registries, trust.families, trust.ca, check)
         refuse(logins.problems)
         changed, is_confirmed = changed or logins.changed, logins.confirmed
@@ -218,6 +233,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "name": {"type": "str", "required": True},
             "port": {"type": "int", "default": 5000},
+            "aliases": {**texts, "default": []},
             "trust": {"type": "str", "choices": ["ca", "insecure"], "default": "ca"},
             "ca": {"type": "str", "default": ""},
             "tools": {**texts, "choices": ["auto", *TOOLS], "default": ["auto"]},

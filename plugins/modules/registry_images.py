@@ -123,6 +123,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import blobs, digest_of
+from ansible_collections.wharf.registry.plugins.module_utils.references import spellings
 
 PREFIX = "wharf-copy-"
 PLACE = "/var/tmp"  # where archives are transferred to, and bundles unpacked
@@ -253,9 +254,11 @@ class SkopeoSource:
         self.trusted = copies.source_trust
         if image["source"] == "bundle":
             self.name = f"dir:{copies.unpacked.get(image['image'])}"
-        elif self.name.startswith(f"docker://{copies.registry}/"):
-            self.name = self.name.replace(copies.registry, copies.local, 1)
-            self.trusted = ["tls-verify=false"]
+        for own in spellings(copies.p["name"], copies.p["port"], copies.p["tls"]):
+            if self.name.startswith(f"docker://{own}/"):
+                self.name = self.name.replace(own, copies.local, 1)
+                self.trusted = ["tls-verify=false"]
+                break
         # What docker save writes is unpacked and has no digest yet: it is packed on its way.
         self.has_digest = not self.name.startswith("docker-archive:")
 

@@ -9,7 +9,8 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
-from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import certificates_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import login_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
@@ -29,6 +30,7 @@ def client_problems(
     problems = [
         *name_problems(settings["name"], "registry_client_name"),
         *port_problems(settings["port"], "registry_client_port"),
+        *alias_problems(settings["aliases"], "registry_client_aliases"),
         *login_problems(logins, "registry_client_logins"),
         *(
             f"registry_client_previous_names: {item!r} is not NAME:PORT: use a list of these"
@@ -36,10 +38,8 @@ def client_problems(
             if not re.fullmatch(r"[^:/]+:[0-9]+", item)
         ),
     ]
-    if is_present and not is_insecure and "-----BEGIN CERTIFICATE-----" not in ca and not (check and not ca):
-        problems.append(
-            "registry_client_ca: holds no PEM certificate: give the text of the CA certificate that signed the registry"
-        )
+    if is_present and not is_insecure and not (check and not ca):
+        problems += ca_problems(ca, "registry_client_ca")
     problems += tools_problems(settings["tools"], "registry_client_tools")
     problems += store_problems(
         boolean(settings["system_store"]), settings["trust"], "registry_client_system_store", "registry_client_trust"
@@ -55,6 +55,16 @@ def client_problems(
             if "password" not in login
         ]
     return problems
+
+
+def ca_problems(ca: str, variable: str) -> list[str]:
+    """Judge the text of CA certificates, which the tools are to read as it is."""
+    if "-----BEGIN CERTIFICATE-----" not in ca:
+        return [f"{variable}: holds no PEM certificate: give the text of the CA certificate that signed the registry"]
+    mark = r"-----(?:BEGIN|END) CERTIFICATE-----"
+    if len(re.findall(rf"^{mark}\s*$", ca, re.MULTILINE)) < len(re.findall(mark, ca)):
+        return [f"{variable}: is PEM whose lines were lost or indented: give it with each line as it was"]
+    return certificates_problems(ca, variable)
 
 
 def tools_problems(value: object, variable: str) -> list[str]:

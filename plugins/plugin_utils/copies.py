@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, PATH, REFERENCE, REPOSITORY_TAG
+from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import certificates_pem
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import images_in
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
 
@@ -35,8 +35,8 @@ def copies_plan(
         engine = copy.get("engine")
         images.setdefault((engine or server, bool(engine)), []).append(image)
     hosts = [{"host": host, "engine": engine, "images": found} for (host, engine), found in images.items()]
-    text = Path(ca).expanduser().read_text("utf-8") if ca and "-----BEGIN" not in ca else ca
-    return {"problems": problems, "hosts": sorted(hosts, key=lambda host: not host["engine"]), "ca": text}
+    ordered = sorted(hosts, key=lambda host: not host["engine"])
+    return {"problems": problems, "hosts": ordered, "ca": certificates_pem(ca)}
 
 
 def _planned(copy: Mapping[str, str], registry: str, clients: Sequence[str]) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def alias_problems(aliases: Sequence[object] | None, variable: str, name: object
     return problems
 
 
-def previous_name_problems(names: Sequence[str], variable: str, name: str, port: int) -> list[str]:
+def previous_name_problems(
+    names: Sequence[str], variable: str, name: str, port: int, aliases: Sequence[str]
+) -> list[str]:
     """Judge what the registry was called before: NAME:PORT each, and not what it is called now."""
     problems = []
     for position, item in enumerate(names, start=1):
@@ -57,7 +59,7 @@ def previous_name_problems(names: Sequence[str], variable: str, name: str, port:
         where = f"{variable}: item {position}, {shown(item)}"
         if not colon:
             problems.append(f"{where} is not NAME:PORT: use NAME:PORT, such as {NAME_EXAMPLE}:5000")
-        elif item == f"{name}:{port}":
+        elif item in [f"{present}:{port}" for present in (name, *aliases)]:
             problems.append(f"{where} is what the registry is called now, which the clients are to trust: take it out")
         else:
             problems += name_problems(host, variable) + port_problems(its_port, variable)

@@ -190,7 +190,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
         "registry_certificate registry_key registry_ca registry_trust registry_name registry_aliases",
     ),
     (names.alias_problems, "registry_aliases registry_name"),
-    (names.previous_name_problems, "registry_previous_names registry_name registry_port"),
+    (names.previous_name_problems, "registry_previous_names registry_name registry_port registry_aliases"),
     (_user_problems, "registry_users registry_anonymous registry_trust registry_bcrypt_cost"),
     (login_problems, "registry_logins registry_users"),
     (tools_problems, "client_tools"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from clients import make_image, push, served_certificate
 from machines import PREPARED, put, put_back, snapshot, write
-from plays import assert_all_is_well
+from plays import INVENTORY, assert_all_is_well
 
 PKI = PREPARED / "pki"
 REGISTRY = "registry.corp.test:443"
@@ -94,7 +95,8 @@ def test_no_ca_was_made_and_nothing_renews(hosts):
 
 def test_name_comes_from_the_hosts_file(hosts):
     address = hosts["server"].check_output("hostname --ip-address")
-    assert f"{address} registry.corp.test" in hosts["client1"].file("/etc/hosts").content_string.splitlines()
+    lines = hosts["client1"].file("/etc/hosts").content_string.splitlines()
+    assert f"{address} registry.corp.test reg.corp.test" in lines
 
 
 def test_named_user_is_logged_in(hosts):
@@ -108,6 +110,39 @@ def test_image_moves_without_another_login(hosts):
     make_image(hosts["client1"], reference)
     push(hosts["client1"], reference)
     hosts["client2"].check_output(f"docker pull {reference}")
+
+
+@pytest.mark.parametrize("name", ["registry.corp.test", "registry.corp.test:443", "reg.corp.test", "reg.corp.test:443"])
+def test_every_tool_takes_every_name_with_the_port_and_without(hosts, ansible, name):
+    """That of the certificate and its alias; nobody logs in for it."""
+    make_image(hosts["client1"], f"{name}/test/names:1")
+    push(hosts["client1"], f"{name}/test/names:1")
+    for command in ("docker pull", "podman pull", "buildah pull"):
+        hosts["client2"].check_output(f"STORAGE_DRIVER=vfs {command} {name}/test/names:1")
+    hosts["client2"].check_output(f"skopeo inspect docker://{name}/test/names:1")
+    # containerd has no login, and this name's directory is where the others look.
+    password = (Path(INVENTORY).parent / ".credentials/users/ci").read_text().strip()
+    hosts["client2"].check_output(
+        f"ctr images pull --hosts-dir /etc/containers/certs.d --user ci:{password} {name}/test/names:1"
+    )
+
+
+def test_names_that_are_not_wanted_any_more_are_not_trusted(hosts, ansible):
+    """An alias that was taken out, and all of it with the registry."""
+    client = hosts["client2"]
+    for variables, left in (
+        ({"wharf_registry_aliases": []}, {"registry.corp.test", "registry.corp.test:443"}),
+        ({"registry_client_state": "absent"}, set()),
+    ):
+        ansible.succeeds("playbooks/trust-registry.yml", "--limit", "client2", **variables)
+        names = client.run("ls /etc/docker/certs.d /etc/containers/certs.d | grep corp.test").stdout.split()
+        logins = client.run("cat /root/.docker/config.json /root/.config/containers/auth.json").stdout
+        hosts_file = client.file("/etc/hosts").content_string
+        assert set(names) == left
+        assert ("reg.corp.test" in logins, "reg.corp.test" in hosts_file) == (False, False)
+        assert ("registry.corp.test" in logins, "registry.corp.test" in hosts_file) == (bool(left), bool(left))
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", "client2")
+    assert ansible.succeeds("playbooks/trust-registry.yml", "--limit", "client2").changes == 0
 
 
 def test_login_goes_through_the_credential_store(hosts, ansible, credential_store):

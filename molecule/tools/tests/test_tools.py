@@ -315,6 +315,53 @@ def test_directory_that_somebody_chose_for_containerd_is_used(hosts, ansible, pa
     assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
 
 
+@pytest.mark.parametrize("name", NODES)
+def test_configuration_of_a_usual_node_gets_the_directory_and_loses_it_again(hosts, ansible, password, name):
+    """kubeadm's documentation has people write containerd's whole default configuration, where config_path is empty.
+
+    And say there that systemd has the cgroups. The host's own configuration names where Debian has the CNI's programs.
+    """
+    node, config = hosts[name], "/etc/containerd/config.toml"
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", name, registry_client_state="absent")
+    with put_back(node, config, then="systemctl restart containerd"):
+        node.check_output(
+            f"containerd config default | sed 's/SystemdCgroup = false/SystemdCgroup = true/' >{config}"
+            " && systemctl restart containerd"
+        )
+        theirs = node.file(config).content_string
+        assert re.search(r"config_path = (''|\"\")", theirs)
+        assert UNKNOWN in cri_pull(node, IMAGE, password)
+
+        ansible.succeeds("playbooks/trust-registry.yml", "--limit", name)
+        assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
+        changed = node.file(config).content_string
+        assert len(set(changed.splitlines()) - set(theirs.splitlines())) == 1
+        assert ansible.succeeds("playbooks/trust-registry.yml", "--limit", name).changes == 0
+
+        ansible.succeeds("playbooks/trust-registry.yml", "--limit", name, registry_client_state="absent")
+        assert node.file(config).content_string == theirs
+        assert UNKNOWN in cri_pull(node, IMAGE, password)
+    ansible.succeeds("playbooks/trust-registry.yml", "--limit", name)
+    assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
+
+
+def test_plugin_of_an_imported_file_is_changed_there(hosts, ansible, password):
+    """As NVIDIA's toolkit leaves it: what is imported replaces the plugin's whole configuration."""
+    node, config, drop_in = hosts["node13"], "/etc/containerd/config.toml", "/etc/containerd/conf.d/99-nvidia.toml"
+    with put_back(node, config, "/etc/containerd/conf.d", then="systemctl restart containerd"):
+        plugin = '[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "registry.k8s.io/pause:3.9"\n'
+        node.check_output("mkdir /etc/containerd/conf.d")
+        write(node, drop_in, f"version = 2\n{plugin}", mode="0644")
+        write(node, config, f'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n{plugin}')
+        node.check_output("systemctl restart containerd")
+        ansible.succeeds("playbooks/trust-registry.yml", "--limit", "node13")
+        assert "# BEGIN wharf" in node.file(drop_in).content_string
+        assert "wharf" not in node.file(config).content_string
+        assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
+        assert "pause:3.9" in node.check_output("containerd config dump")
+    assert ansible.succeeds("playbooks/trust-registry.yml", "--limit", "node13").changes == 0
+
+
 def refusals(result) -> dict[str, str]:
     """Return what each host's refusal says."""
     assert result.returncode != 0
@@ -354,6 +401,23 @@ def test_what_a_client_cannot_have_is_refused_before_anything_changes(hosts, ans
         assert "has registry.mirrors or registry.configs, which do not go with config_path" in refused["node13"]
         assert "registry_client_logins: there is no system user 'nobody-here' on this host" in refused["debian12"]
         assert {name: snapshot(hosts[name]) for name in seen} == seen
+
+
+def test_what_podman_would_refuse_of_every_image_is_named_before_anything_changes(hosts, ansible):
+    """A policy that lets in what it names, and a registry that is blocked. The tools themselves say so, too."""
+    new = REGISTRY.replace("5000", "5005")
+    policy = json.dumps({"default": [{"type": "reject"}]})
+    blocked = "".join(f'[[registry]]\nlocation = "{name}"\nblocked = true\n' for name in (REGISTRY, new))
+    for path, content, told, own in (
+        ("/etc/containers/policy.json", policy, f"policy.json: rejects the images of {new}: add", "rejected"),
+        ("/etc/containers/registries.conf.d/corp.conf", blocked, f"corp.conf: blocks {new}", "blocked"),
+    ):
+        with replaced(hosts["debian12"], path, content):
+            assert own in as_user(hosts["debian12"], "dev", f"podman pull {IMAGE}").stderr
+            seen = snapshot(hosts["server"]) + snapshot(hosts["debian12"])
+            refused = refusals(ansible("site.yml", wharf_registry_port=5005))
+            assert told in refused["debian12"]
+            assert snapshot(hosts["server"]) + snapshot(hosts["debian12"]) == seen
 
 
 def test_login_without_a_program_for_it_is_named(hosts, ansible):

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 from cryptography import x509
 
 from ansible_collections.wharf.registry.plugins.module_utils import api
+from tests.unit.issued import Issued
 
 pytest_plugins = ["tests.unit.served_registry"]
 NAME = "registry.wharf.test"
@@ -68,6 +70,25 @@ def test_several_files_and_text_serve(secure, certificates):
         assert client.ping().status == 200
     context = api.trust(pem=(certificates / "ca.crt").read_text())
     assert api.Client(NAME, secure.port, context, address="127.0.0.1").ping().status == 200
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_cas_of_one_name_the_right_one_is_found_in_each_order(registry, tmp_path, order):
+    """Without key identifiers OpenSSL knows them by their names, as certificates of openssl x509 -req are."""
+    roots = [Issued("CA", ca=True) for _ in range(3)]
+    leaf = Issued("leaf", roots[1], sans=(f"DNS:{NAME}",))
+    (tmp_path / "server.pem").write_text(leaf.pem + leaf.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    registry.socket = context.wrap_socket(registry.socket, server_side=True, do_handshake_on_connect=False)
+    for trusted, is_good in ((roots, True), (roots[:1] + roots[2:], False)):
+        client = api.Client(NAME, registry.port, api.trust(pem="".join(one.pem for one in trusted[::order])))
+        client.address = "127.0.0.1"
+        if is_good:
+            assert client.ping().status == 200
+        else:
+            with pytest.raises(api.CertificateError, match="signature"):
+                client.ping()
 
 
 @pytest.mark.parametrize(("ca", "name", "words"), [("other", NAME, "verify"), ("ca", "localhost", "localhost")])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,17 @@ TOML = "version = 2\n"
 TABLE = '[plugins."io.containerd.grpc.v1.cri".registry]\n'
 BLOCK = f'# BEGIN wharf\n{TABLE}  config_path = "/etc/containerd/certs.d"\n# END wharf\n'
 OLD_LINE = "# BEGIN wharf old.test\n192.0.2.1 old.test\n# END wharf old.test\n"
-PLACES = ("REGISTRIES", "STORE", "STORE_LINKS", "HOSTS", "TEMPLATES", "CONTAINERD_FILE", "LEDGER")
+PLACES = (
+    "REGISTRIES",
+    "REGISTRIES_CONF",
+    "POLICY",
+    "STORE",
+    "STORE_LINKS",
+    "HOSTS",
+    "TEMPLATES",
+    "CONTAINERD_FILE",
+    "LEDGER",
+)
 
 
 class Host:
@@ -55,8 +67,8 @@ class Host:
     def run(self, command: list[str]) -> tuple[int, str]:
         """Note a command down and answer as the test wants; containerd's own word is its file."""
         self.commands.append(command)
-        if command == ["containerd", "config", "dump"] and self.answers(command) == (0, ""):
-            return 0, self.text(CONFIG) or ""
+        if command[0] == "containerd" and command[-2:] == ["config", "dump"] and self.answers(command) == (0, ""):
+            return 0, Path(command[2]).read_text() if "--config" in command else self.text(CONFIG) or ""
         return self.answers(command)
 
     def install(self, tools: str) -> None:
@@ -78,7 +90,7 @@ class Host:
         """Return what a registry needs here."""
         params.setdefault("tools", ["auto"])
         given = {"name": "reg.test", "port": 5000, "state": "present", "trust": "ca", "ca": CA, "address": ""}
-        return Trust({**given, "system_store": False, "previous_names": [], **params}, check)
+        return Trust({**given, "system_store": False, "previous_names": [], "aliases": [], **params}, check)
 
     def write(self, check: bool = False, **params: Any) -> list[str]:
         """Write what is pending; return the paths that were changed."""
@@ -174,7 +186,7 @@ def test_each_tool_learns_of_plain_http_and_the_ca_goes(host: Host) -> None:
         f"registry_client {REGISTRY}": {"insecure-registries": [REGISTRY]}
     }
     changed = host.write(**everything)
-    assert changed[:5] == [PODMAN_PLAIN, NODE_PLAIN, DOCKER_FILE, PODMAN_FILE, NODE_FILE]
+    assert changed[:5] == [NODE_PLAIN, PODMAN_PLAIN, DOCKER_FILE, PODMAN_FILE, NODE_FILE]
     assert host.text(PODMAN_PLAIN).endswith(f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n')
     assert f'\nserver = "http://{REGISTRY}"\n' in host.text(NODE_PLAIN)
 
@@ -200,6 +212,84 @@ def test_previous_names_lose_all_and_the_present_one_gets_all(host: Host) -> Non
     assert host.trust(**wanted).engine_options() == {"registry_client old.test:5000": {}}
     assert host.write(**wanted) == ["/etc/hosts", DOCKER_FILE, OLD_FILE, directory(OLD_FILE)]
     assert host.text("/etc/hosts") == "# BEGIN wharf reg.test\n192.0.2.2 reg.test\n# END wharf reg.test\n"
+
+
+OTHER = f"# Wharf: another name of {REGISTRY}\n"
+
+
+def test_every_name_that_is_promised_is_trusted_and_those_that_are_not_any_more_are_not(host: Host) -> None:
+    host.install("docker podman containerd")
+    tools = {"tools": ["docker", "podman", "containerd"]}
+    roots = [directory(directory(path)) for path in (DOCKER_FILE, PODMAN_FILE, NODE_FILE)]
+    names = ["alias.test:5000", "192.0.2.7:5000", "[2001:db8::1]:5000"]
+    aliases = ["alias.test", "192.0.2.7", "2001:db8::1"]
+    for root in roots:
+        host.put(f"{root}/theirs.test:5000/wharf-ca.crt")
+    host.write(aliases=aliases, address="192.0.2.7", **tools)
+    for root in roots:
+        assert host.text(f"{root}/{REGISTRY}/wharf-ca.crt") == CA
+        assert [host.text(f"{root}/{name}/wharf-ca.crt") for name in names] == [OTHER + CA] * 3
+    assert "\n192.0.2.7 reg.test alias.test\n" in host.text("/etc/hosts")
+    assert host.write(aliases=aliases, address="192.0.2.7", **tools) == []
+
+    gone = host.write(aliases=aliases[1:], **tools)
+    assert f"{roots[0]}/alias.test:5000/wharf-ca.crt" in gone
+    assert host.trust(**tools).others == [f"{names[1]}", names[2]]
+    host.write(state="absent")
+    for root in roots:
+        assert os.listdir(host.root + root) == ["theirs.test:5000"]
+
+
+def test_plain_http_is_spoken_with_every_name(host: Host) -> None:
+    host.install("docker podman containerd")
+    wanted = {"trust": "insecure", "aliases": ["alias.test"], "tools": ["docker", "podman", "containerd"]}
+    names = [REGISTRY, "alias.test:5000"]
+    assert host.trust(**wanted).engine_options() == {f"registry_client {REGISTRY}": {"insecure-registries": names}}
+    host.write(**wanted)
+    for name in names:
+        assert f'location = "{name}"\ninsecure = true\n' in host.text(PODMAN_PLAIN)
+        assert f'\nserver = "http://{name}"\n' in host.text(NODE_PLAIN.replace(REGISTRY, name))
+    assert host.write(**{**wanted, "aliases": []}) == [
+        PODMAN_PLAIN,
+        NODE_PLAIN.replace(REGISTRY, names[1]),
+        directory(NODE_PLAIN.replace(REGISTRY, names[1])),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "names"),
+    [
+        ({"port": 443}, ["reg.test:443", "reg.test"]),
+        ({"port": 80}, ["reg.test:80"]),
+        ({"port": 80, "trust": "insecure"}, ["reg.test:80", "reg.test"]),
+        ({"port": 443, "trust": "insecure"}, ["reg.test:443"]),
+        ({"port": 443, "aliases": ["a.test"]}, ["reg.test:443", "reg.test", "a.test:443", "a.test"]),
+        ({"port": 443, "name": "reg"}, ["reg:443"]),  # reg/image is an image of Docker Hub's
+        ({"port": 443, "name": "localhost"}, ["localhost:443", "localhost"]),
+    ],
+)
+def test_usual_port_may_be_left_out(host: Host, params: dict, names: list) -> None:
+    assert host.trust(**params).wanted == names
+
+
+@pytest.mark.parametrize("later", [{"state": "absent", "port": 443}, {"previous_names": ["reg.test:443"]}])
+def test_name_without_port_goes_with_the_registry(host: Host, later: dict) -> None:
+    host.write(port=443, aliases=["a.test"])
+    for name in ("reg.test:443", "reg.test", "a.test:443", "a.test"):
+        assert CA in host.text(f"/etc/docker/certs.d/{name}/wharf-ca.crt")
+    host.write(**later)
+    left = {"port": 443, "state": "absent"}.keys() - later.keys() and [REGISTRY]
+    assert [*Path(f"{host.root}/etc/docker/certs.d").glob("*")] == [
+        Path(f"{host.root}/etc/docker/certs.d/{name}") for name in left or []
+    ]
+
+
+def test_previous_name_that_is_an_alias_now_stays_trusted(host: Host) -> None:
+    host.put(OLD_FILE)
+    host.put("/etc/hosts", OLD_LINE)
+    host.write(aliases=["old.test"], previous_names=["old.test:5000"], address="192.0.2.2")
+    assert host.text(OLD_FILE) == OTHER + CA
+    assert host.text("/etc/hosts").count("old.test") == 1
 
 
 @pytest.mark.parametrize(
@@ -331,8 +421,85 @@ def test_containerd_is_told_where_to_look_unless_it_knows(
         host.put(CONFIG, before)
     host.write(tools=["containerd"])
     assert (host.text(CONFIG) is None) == (after is None)
-    assert (after or "") in (host.text(CONFIG) or "")
+    assert (after or "") in (host.text(CONFIG) or "").replace(host.root, "")
     assert (["service", "containerd", "restart"] in host.commands) == (before != after)
+
+
+V1, V2 = "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (  # containerd config default, 1.7
+            f'version = 2\n  [plugins."{V1}"]\n    a = 1\n    [plugins."{V1}".registry]\n      config_path = ""\n\n'
+            f'      [plugins."{V1}".registry.auths]\n\n      [plugins."{V1}".registry.mirrors]\n',
+            '    [plugins."io.containerd.grpc.v1.cri".registry]\n'
+            '      config_path = "/etc/containerd/certs.d"  # Wharf instead of: ""\n\n',
+        ),
+        (  # 2.x
+            f"version = 3\n[plugins.'{V2}'.registry]\n  config_path = ''  # theirs\n[plugins.'{V2}'.b]\n  a = 1\n",
+            "  config_path = \"/etc/containerd/certs.d\"  # Wharf instead of: ''  # theirs\n",
+        ),
+        (
+            f'version = 2\n[plugins."{V1}".registry]\n\t[plugins."{V1}".registry.headers]\n',
+            f'[plugins."{V1}".registry]\n  config_path = "/etc/containerd/certs.d"  # Wharf\n\t[plugins',
+        ),
+        (  # Another plugin's table, and another's line.
+            'version = 2\n[plugins."x".registry]\n  config_path = ""\n',
+            'config_path = ""\n# BEGIN wharf\n[plugins."io.containerd.grpc.v1.cri".registry]\n',
+        ),
+    ],
+)
+def test_line_or_table_that_is_there_gets_the_directory_and_loses_it_again(host: Host, before: str, after: str) -> None:
+    host.install("containerd")
+    host.put(CONFIG, before)
+    assert CONFIG in host.write()
+    assert after in host.text(CONFIG).replace(host.root, "")
+    assert host.write() == []
+    assert host.commands.count(["service", "containerd", "restart"]) == 1
+    host.write(state="absent")
+    assert host.text(CONFIG) == before
+    assert host.commands.count(["service", "containerd", "restart"]) == 2
+
+
+def test_long_configuration_is_read_at_once(host: Host) -> None:
+    """As the whole default configuration is, with its indented lines."""
+    lines = "        any_setting = 1\n" * 1000
+    text = f'version = 2\n[plugins."{V1}".registry]\n{lines}[[registry]]\n{lines}\n[plugins."{V1}".x]\n{lines}'
+    host.install("containerd podman")
+    host.put(CONFIG, text)
+    host.put("/etc/containers/registries.conf", text)
+    started = time.monotonic()
+    host.write()
+    host.write(state="absent")
+    assert host.text(CONFIG) == text
+    assert time.monotonic() - started < 10
+
+
+def test_file_that_is_imported_and_has_the_plugin_is_changed(host: Host) -> None:
+    """It replaces all that the first file has for that plugin."""
+    host.install("containerd")
+    theirs = f'version = 2\n[plugins."{V1}".containerd]\n  a = 1\n'
+    main = f'imports = ["conf.d/*.toml"]\nversion = 2\n[plugins."{V1}".registry]\n  config_path = "/srv"\n'
+    host.put(CONFIG, main)
+    host.put("/etc/containerd/conf.d/1.toml", theirs)
+    host.put("/etc/containerd/conf.d/2.toml", "[debug]\n")
+    host.answers = lambda command: (0, theirs) if command == ["containerd", "config", "dump"] else (0, "")
+    assert "/etc/containerd/conf.d/1.toml" in host.write()
+    assert host.text("/etc/containerd/conf.d/1.toml").startswith(theirs + "# BEGIN wharf\n[plugins")
+    assert host.text(CONFIG) == main
+    host.write(state="absent")
+    assert host.text("/etc/containerd/conf.d/1.toml") == theirs
+
+
+def test_file_from_which_containerd_does_not_take_it_is_named(host: Host) -> None:
+    host.install("containerd")
+    host.put(CONFIG, TOML)
+    host.answers = lambda command: (0, "version = 2") if "--config" in command else (0, "")
+    with pytest.raises(WharfError, match=r"config\.toml: containerd does not take config_path from it"):
+        host.write()
+    assert host.text(CONFIG) == TOML
 
 
 def test_containerds_own_directory_is_used(host: Host) -> None:
@@ -371,7 +538,7 @@ def test_containerd_that_refuses_the_configuration_keeps_the_old_one(host: Host)
     host.install("containerd")
     host.put(CONFIG, TOML)
     host.answers = lambda command: (1, "cannot parse it") if "--config" in command else (0, "")
-    with pytest.raises(WharfError, match=r"config\.toml: containerd refuses it: cannot parse it"):
+    with pytest.raises(WharfError, match=r"config\.toml: containerd refuses it with config_path: cannot parse it"):
         host.write()
     assert host.text(CONFIG) == TOML
 
@@ -403,7 +570,8 @@ def test_containerd_that_does_not_start_gets_the_old_configuration_back(host: Ho
         ("containerd", {NODE_PLAIN: ""}, {}, f"registry_client_tools: {NODE_PLAIN} is not Wharf's, and containerd"),
         ("containerd", {CONFIG: "broken"}, {}, f"{CONFIG}: containerd cannot read it"),
         ("containerd", {CONFIG: "x.registry.mirrors.y\n"}, {}, f"{CONFIG}: has registry.mirrors"),
-        ("containerd", {CONFIG: TOML + TABLE}, {}, f"{CONFIG}: has the CRI plugin's table registry"),
+        ("containerd", {CONFIG: TOML + TABLE}, {}, ""),
+        ("containerd", {CONFIG: TOML + '[plugins."x"]\n  registry = {}\n'}, {}, f"{CONFIG}: sets the CRI plugin's"),
         ("containerd", {CONFIG: "# old\n"}, {}, f"{CONFIG}: is of version 1"),
         ("docker", {DOCKER_HOSTS: "new\n"}, {}, f"registry_client_tools: {DOCKER_HOSTS} is not Wharf's, and an engine"),
         # The classic image store does not read it.
@@ -430,6 +598,45 @@ def test_what_cannot_work_is_refused_and_nothing_else(
     problems = [problem.replace(host.root, "") for problem in host.trust(**wanted).problems()]
     assert len(problems) == bool(line)
     assert "".join(problems).startswith(line)
+
+
+ACCEPT = [{"type": "insecureAcceptAnything"}]
+REJECT = [{"type": "reject"}]
+BLOCKED = 'unqualified-search-registries = ["a"]\n\n[[registry]]\n{}\nblocked = true\n\n[[registry]]\nprefix = "b"\n'
+POLICY_FAULT = "/etc/containers/policy.json: rejects the images of reg.test:5000: add"
+BLOCK_FAULT = "/etc/containers/registries.conf: blocks reg.test:5000 (blocked = true)"
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings", "line"),
+    [
+        ({"default": ACCEPT}, "", ""),
+        ({"default": REJECT}, "", POLICY_FAULT),
+        ({"default": REJECT, "transports": {"docker": {"reg.test:5000": ACCEPT}}}, "", ""),
+        ({"default": REJECT, "transports": {"docker": {"*.test:5000": ACCEPT}}}, "", ""),
+        ({"default": REJECT, "transports": {"docker": {"": ACCEPT}}}, "", ""),
+        ({"default": REJECT, "transports": {"docker": {"other.test:5000": ACCEPT}}}, "", POLICY_FAULT),
+        ({"default": ACCEPT, "transports": {"docker": {"": REJECT}}}, "", POLICY_FAULT),
+        ({"default": ACCEPT, "transports": {"docker": {"reg.test:5000": REJECT}}}, "", POLICY_FAULT),
+        # Somebody's rules for its repositories, which only they know.
+        ({"default": REJECT, "transports": {"docker": {"reg.test:5000/team": ACCEPT}}}, "", ""),
+        ({"default": [{"type": "signedBy"}]}, "", ""),
+        ({}, BLOCKED.format('location = "reg.test:5000"'), BLOCK_FAULT),
+        ({}, BLOCKED.format("prefix = 'reg.test:5000' # no"), BLOCK_FAULT),
+        ({}, BLOCKED.format('prefix = "*.test:5000"'), BLOCK_FAULT),
+        ({}, BLOCKED.format('prefix = "docker.io"'), ""),
+        ({}, BLOCKED.format('prefix = "*.test:5000"') + '[[registry]]\nlocation = "reg.test:5000"\n', ""),
+    ],
+)
+def test_what_podman_would_refuse_in_any_case_is_named(host: Host, policy: dict, settings: str, line: str) -> None:
+    host.install("podman")
+    host.put("/etc/containers/policy.json", json.dumps(policy))
+    host.put("/etc/containers/registries.conf", settings)
+    problems = [problem.replace(host.root, "") for problem in host.trust().problems()]
+    assert len(problems) == bool(line)
+    assert "".join(problems).startswith(line)
+    host.install("docker")
+    assert host.trust().problems() == []
 
 
 def test_system_store_needs_its_program(host: Host) -> None:

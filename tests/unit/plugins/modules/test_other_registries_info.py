@@ -21,6 +21,12 @@ def test_what_the_registry_itself_has_is_left_out() -> None:
     assert without([*OWN, *OTHERS], ["reg.test:5000"], "registry") == OTHERS
 
 
+def test_files_of_an_alias_belong_to_its_registry(tmp_path) -> None:
+    (path := tmp_path / "wharf-ca.crt").write_text("# Wharf: another name of reg.test:5000\nCA")
+    assert without([str(path)], ["reg.test:5000"], "") == []
+    assert without([str(path)], ["other.test:5000"], "") == [str(path)]
+
+
 @pytest.mark.parametrize("line", OWN)
 def test_what_has_another_port_or_is_no_server_of_this_registry_counts(line: str) -> None:
     assert without([line], ["reg.test:5001"], "") == [line]

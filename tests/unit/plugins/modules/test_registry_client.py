@@ -19,6 +19,7 @@ class Trust:
     """What a host needs, as a test wants it; notes down what is done."""
 
     present, registry, families, tools, ca = True, "reg.test:5000", ["docker"], ["docker"], "CA"
+    wanted, others = ["reg.test:5000", "near.test:5000", "away.test:5000"], ["old.test:5000"]
     refusals: list[str] = []
     options: dict[str, dict] = {}
     pending = False
@@ -36,6 +37,10 @@ class Trust:
     def engine_options(self) -> dict[str, dict]:
         """Return what a test wants."""
         return self.options
+
+    def check_proxy(self) -> None:
+        """Note it down."""
+        self.done.append("proxy")
 
     def write_hosts(self) -> None:
         """Note it down."""
@@ -79,7 +84,7 @@ def trust(monkeypatch: pytest.MonkeyPatch) -> type[Trust]:
     return Trust
 
 
-NAMES = {"reg.test": ["192.0.2.1"], "own.test": ["127.0.1.1", "::1"]}
+NAMES = {"reg.test": ["192.0.2.1"], "near.test": ["192.0.2.1"], "own.test": ["127.0.1.1", "::1"]}
 
 
 def run(check: bool = False, **params: Any) -> dict[str, Any]:
@@ -154,7 +159,7 @@ def test_name_that_means_the_host_itself_is_refused_where_nothing_answers(trust:
 def test_daemon_json_is_judged_first_and_changed_last(trust: type[Trust], check: bool) -> None:
     trust.options = {OWNER: {"insecure-registries": ["reg.test:5000"]}}
     result = run(check)
-    applied = [] if check else [f"judge {OWNER}", f"apply {OWNER}"]
+    applied = [] if check else [f"judge {OWNER}", f"apply {OWNER}", "proxy"]
     assert trust.done == [f"judge {OWNER}", "hosts", "files", *applied]
     assert (result["changed"], result["trusted"], result["reload_keys"]) == (True, False, ["insecure-registries"])
     assert result["diff"] == [{"before": "", "after": "{}"}]
@@ -170,7 +175,7 @@ def test_logins_come_last_and_out_of_previous_names_first(trust: type[Trust], mo
     monkeypatch.setattr(auth_files, "log_all", log_all)
     login = {"user": "root", "name": "ci", "password": "x"}
     result = run(logins=[login], previous_names=["old.test:5000"])
-    assert seen == [[("old.test:5000", False), ("reg.test:5000", True)]]
+    assert seen == [[("old.test:5000", False), ("reg.test:5000", True), ("near.test:5000", True)]]
     assert (result["changed"], result["trusted"], result["up_to_date"]) == (True, True, False)
     monkeypatch.setattr(auth_files, "log_all", lambda *_: auth_files.Outcome(problems=["root cannot log in"]))
     with pytest.raises(WharfError, match="root cannot log in"):

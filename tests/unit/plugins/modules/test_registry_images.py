@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,6 +133,15 @@ def test_what_is_there_is_not_copied_again(registry, home):
     assert not images["team/app:1"]["pending"]
     assert images["team/app:1"]["size"] == len((home / "manifest.app:1").read_bytes()) + 100
     assert [command[0] for command in commands(home)] == ["inspect", "copy", "inspect"]
+
+
+@pytest.mark.parametrize(("port", "host"), [(443, "registry.wharf.test"), (443, "registry.wharf.test:443")])
+def test_registry_itself_is_asked_on_the_loopback_with_the_port_and_without(port, host):
+    copies = SimpleNamespace(
+        p={"name": "registry.wharf.test", "port": port, "tls": True}, local="127.0.0.1:443", source_trust=[]
+    )
+    source = registry_images.SkopeoSource(copies, {"image": "a:1", "archive": None, "source": f"docker://{host}/b:1"})
+    assert source.name == "docker://127.0.0.1:443/b:1"
 
 
 def test_image_id_tells_as_well(registry, home):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import (
@@ -53,6 +59,7 @@ def problems(
         pytest.param(lambda: problems(DIRECT), id="signed by the CA itself"),
         pytest.param(lambda: problems(DIRECT, ROOT), id="the root sent along"),
         pytest.param(lambda: problems(LEAF, ROOT, MIDDLE), id="intermediates out of order"),
+        pytest.param(lambda: problems(MIDDLE, LEAF, key=LEAF.key_pem), id="the server's own not first"),
         pytest.param(lambda: problems(LEAF, MIDDLE, ca=OTHER_ROOT.pem + ROOT.pem), id="several CAs"),
         pytest.param(lambda: problems(LEAF, ca=MIDDLE.pem), id="the intermediate is the CA"),
         pytest.param(lambda: problems(SELF, ca=SELF.pem), id="signed by itself"),
@@ -82,7 +89,6 @@ def test_right_certificates_are_accepted(found):
     ("found", "variable", "words"),
     [
         (lambda: problems(DIRECT, key=LEAF.key_pem), "key", "does not belong to 'CN=direct'"),
-        (lambda: problems(MIDDLE, LEAF, key=LEAF.key_pem), "certificate", "must come first"),
         (lambda: problems(LEAF), "certificate", "'CN=leaf' was issued by 'CN=Middle'"),
         (lambda: problems(LEAF, MIDDLE, ca=OTHER_ROOT.pem), "certificate", "'CN=Middle' was issued by 'CN=Root'"),
         (
@@ -210,7 +216,7 @@ def test_files_of_the_controller_serve_as_well(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x30\x82\x01\x00", "openssl x509 -inform der"),
+        (b"\x30\x82\x01\x00", "it may have been cut off or changed"),
         (b"", "holds no certificate in PEM"),
         (b"$ANSIBLE_VAULT;1.1;AES256\n6162", "is encrypted with Ansible Vault"),
     ],
@@ -247,6 +253,112 @@ def test_the_text_of_an_indented_variable_is_put_right():
     )
 
 
+def wrapped(content: bytes) -> bytes:
+    """Return base64, as Kubernetes and secret stores have it."""
+    return base64.b64encode(content)
+
+
+def der(pem: bytes) -> bytes:
+    """Return the content of one PEM block."""
+    return base64.b64decode("".join(pem.decode().strip().splitlines()[1:-1]))
+
+
+FORMS = {
+    "CRLF": lambda pem: pem.replace(b"\n", b"\r\n"),
+    "old Macintosh": lambda pem: pem.replace(b"\n", b"\r"),
+    "escaped newlines": lambda pem: pem.replace(b"\n", b"\\n"),
+    "newlines escaped twice": lambda pem: b'"' + pem.replace(b"\n", b"\\\\r\\\\n") + b'"',
+    "folded": lambda pem: pem.replace(b"\n", b" "),
+    "one long line": lambda pem: b"\n".join(
+        b"".join(line.split(b"\n")) if number % 2 else line
+        for number, line in enumerate(re.split(rb"(?<=-----)\n|\n(?=-----)", pem))
+    ),
+    "indented": lambda pem: pem.replace(b"\n", b"\n\t  "),
+    "BOM": lambda pem: b"\xef\xbb\xbf" + pem,
+    "UTF-16, little end first": lambda pem: b"\xff\xfe" + pem.decode().encode("utf-16-le"),
+    "UTF-16, big end first": lambda pem: b"\xfe\xff" + pem.decode().encode("utf-16-be"),
+    "base64": wrapped,
+    "base64 in lines": lambda pem: base64.encodebytes(pem),
+    "text around it": lambda pem: b"subject=CN = any\n---\n" + pem + b"-----END of it\n",
+    "DER": der,
+    "base64 of DER": lambda pem: wrapped(der(pem)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_secret_stores_make_of_pem_is_taken(form, tmp_path):
+    ca, certificate, key = tmp_path / "ca", tmp_path / "crt", tmp_path / "key"
+    ca.write_bytes(FORMS[form](ROOT.pem.encode()))
+    certificate.write_bytes(FORMS[form](DIRECT.pem.encode()))
+    key.write_bytes(FORMS[form](DIRECT.key_pem.encode()))
+    right = {
+        "key": DIRECT.key_pem,
+        "provided": {"certificate": DIRECT.pem, "ca": ROOT.pem, "problems": [], "warnings": []},
+    }
+    files = {"certificate": str(certificate), "key": str(key), "ca": str(ca)}
+    assert provided_certificate(files, NAME) == right
+    if not form.startswith(("DER", "UTF-16")):  # in a variable there are no bytes
+        texts = {kind: Path(file).read_text() for kind, file in files.items()}
+        assert provided_certificate(texts, NAME) == right
+
+
+@pytest.mark.parametrize("encoding", [serialization.Encoding.PEM, serialization.Encoding.DER])
+def test_certificates_of_pkcs7_are_taken(encoding, tmp_path):
+    chain, ca = tmp_path / "chain.p7b", tmp_path / "ca.p7b"
+    chain.write_bytes(pkcs7.serialize_certificates([MIDDLE.certificate, LEAF.certificate], encoding))
+    ca.write_bytes(pkcs7.serialize_certificates([OTHER_ROOT.certificate, ROOT.certificate], encoding))
+    found = provided_certificate({"certificate": str(chain), "key": LEAF.key_pem, "ca": str(ca)}, NAME)["provided"]
+    assert found["problems"] == []
+    assert found["certificate"] == LEAF.pem + MIDDLE.pem
+
+
+REQUEST = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(DIRECT.key, hashes.SHA256())
+PFX = pkcs12.serialize_key_and_certificates(
+    b"any", DIRECT.key, DIRECT.certificate, None, serialization.BestAvailableEncryption(b"secret")
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "words"),
+    [
+        ("certificate", PFX, "is PKCS#12 (.p12, .pfx), which holds certificates and key together"),
+        ("key", PFX, "is PKCS#12"),
+        ("ca", base64.b64encode(PFX), "is PKCS#12"),
+        ("certificate", REQUEST.public_bytes(serialization.Encoding.PEM), "a CERTIFICATE REQUEST"),
+        ("key", LEAF.public_pem.encode(), "holds no private key in PEM, but a PUBLIC KEY"),
+        ("key", der(DIRECT.pem.encode()), "may have been swapped"),
+        ("certificate", der(DIRECT.key_pem.encode()), "holds a private key"),
+        ("key", der(key_pem(DIRECT.key, passphrase=b"secret").encode()), "by a passphrase"),
+        ("certificate", DIRECT.pem[:-60].encode(), "holds no certificate in PEM"),
+        ("certificate", der(DIRECT.pem.encode())[:-20], "it may have been cut off or changed"),
+    ],
+)
+def test_hint_says_what_it_is(kind, content, words, tmp_path):
+    (path := tmp_path / "file").write_bytes(content)
+    given = {"certificate": DIRECT.pem, "key": DIRECT.key_pem, "ca": ROOT.pem, kind: str(path)}
+    (message, *_) = Provided(given, NAME, [], "").problems()
+    assert message.startswith(f"{kind}: '{path}' ")
+    assert words in message
+
+
+@pytest.mark.parametrize("roots", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("signer", [0, 1])
+def test_old_and_new_ca_are_right_in_each_order(roots, signer):
+    both = [Issued("Root", ca=True, end=5), Issued("Root", ca=True)]
+    leaf = Issued("leaf", both[signer], sans=(f"DNS:{NAME}",))
+    assert problems(leaf, ca="".join(both[one].pem for one in roots)) == []
+
+
+def test_way_that_is_good_is_taken_instead_of_one_that_has_expired():
+    """As when a CA was signed by an older one, which clients still have."""
+    old = Issued("Old", ca=True, end=-0.5)
+    new = Issued("New", ca=True)
+    cross = Issued("New", old, ca=True, key=new.key)
+    leaf = Issued("leaf", new, sans=(f"DNS:{NAME}",))
+    assert problems(leaf, cross, ca=old.pem + new.pem) == []
+    assert "'CN=Old' expired on" in problems(leaf, cross, ca=old.pem)[0]
+
+
 def test_what_holds_no_key_is_refused_without_showing_it():
     key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg" * 3
     found = provided_certificate({"certificate": DIRECT.pem, "key": key, "ca": ROOT.pem}, NAME)
@@ -257,13 +369,23 @@ def test_what_holds_no_key_is_refused_without_showing_it():
 def test_a_name_that_its_ca_excludes_is_refused():
     root = Issued("Other names", ca=True, excludes="example.org")
     (message,) = problems(Issued("leaf", root, sans=(f"DNS:{NAME}",)), ca=root.pem)
-    assert message.startswith(f"registry_tls_certificate: clients that ask for '{NAME}' will refuse 'CN=leaf': ")
-    assert "name constraint" in message
+    assert message.startswith(f"registry_tls_ca: 'CN=Other names' may not sign for '{NAME}'")
 
 
 def test_keys_that_only_go_accepts_are_accepted():
     root = Issued("Edwards", ca=True, key=ed25519.Ed25519PrivateKey.generate())
     assert problems(Issued("leaf", root, sans=(f"DNS:{NAME}",)), ca=root.pem) == []
+
+
+def test_a_certificate_with_a_broken_extension_is_refused():
+    name = x509.Name([x509.NameAttribute(x509.OID_COMMON_NAME, "broken")])
+    broken = x509.UnrecognizedExtension(x509.OID_SUBJECT_ALTERNATIVE_NAME, b"\0")
+    builder = x509.CertificateBuilder(name, name, DIRECT.key.public_key(), 1, NOW - days(1), NOW + days(9))
+    pem = (
+        builder.add_extension(broken, False).sign(DIRECT.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+    given = {"certificate": pem.decode(), "key": DIRECT.key_pem, "ca": pem.decode()}
+    assert "has an extension that cannot be read" in Provided(given, NAME, [], "").problems()[0]
 
 
 @pytest.mark.parametrize(("end", "warnings"), [(31, 0), (20, 1)])

@@ -8,13 +8,15 @@ import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
 from ansible_collections.wharf.registry.plugins.plugin_utils import client
+from tests.unit.issued import Issued
 
-CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+CA = Issued("CA", ca=True).pem
 LOGIN = {"user": "root", "name": "ci", "password": "secret"}
 SETTINGS = {
     "state": "present",
     "name": "reg.test",
     "port": 5000,
+    "aliases": [],
     "trust": "ca",
     "tools": "auto",
     "system_store": False,
@@ -66,9 +68,15 @@ def test_system_store_needs_a_ca(value: Any, trust: str, line: str) -> None:
         ({}, CA, [LOGIN], False, ""),
         ({}, "", [], False, "registry_client_ca: holds no PEM certificate"),
         ({}, "no PEM", [], True, "registry_client_ca: holds no PEM certificate"),
+        ({}, CA.replace("\n", "\r\n"), [], False, ""),
+        ({}, CA.replace("\n", "\\n"), [], False, "registry_client_ca: is PEM whose lines were lost or indented"),
+        ({}, CA.replace("\n", "\n  "), [], False, "registry_client_ca: is PEM whose lines were lost or indented"),
+        ({}, f"-----BEGIN CERTIFICATE-----\nMIIB\n{CA}", [], False, "registry_client_ca: is damaged"),
         ({}, "", [], True, ""),  # may still be to be issued
         ({"state": "absent"}, "", [], False, ""),
         ({"trust": "insecure"}, "", [], False, ""),
+        ({"aliases": ["registry", "192.0.2.1", "2001:db8::1"]}, CA, [], False, ""),
+        ({"aliases": ["reg.test:443"]}, CA, [], False, "registry_client_aliases: item 1, 'reg.test:443' has a port"),
         ({"trust": "insecure"}, "", [LOGIN], False, "registry_client_logins: a registry that is trusted as insecure"),
         (
             {"trust": "insecure", "system_store": "true"},

@@ -240,7 +240,7 @@ def test_nothing_to_copy_is_refused():
 def test_ca_of_the_sources_is_text_or_a_file(tmp_path):
     image, text = {"from": "a.example.com/app:1"}, Issued("Source CA", ca=True).pem
     (tmp_path / "ca.pem").write_text(text)
-    for ca in (text, str(tmp_path / "ca.pem")):
+    for ca in (text, text.replace("\n", "\\n"), str(tmp_path / "ca.pem")):
         assert refused("wharf_copies_ca", ca) == []
         assert planned(image, ca=ca)["ca"] == text
     assert planned(image)["ca"] == ""

@@ -1,0 +1,76 @@
+"""The proxy that a service of this host goes through, and whether it leads to a registry."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import proxy_bypass_environment
+
+from .errors import WharfError
+from .text import one_line
+
+TIMEOUT = 10  # seconds
+
+
+def environment_of(program: str) -> dict[str, str]:
+    """Return the environment of a program that runs on this host; empty where it does not run."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "comm").read_text("utf-8", "replace").strip() != program:
+                continue
+            # Not one that runs in a container.
+            if os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
+                lines = (process / "environ").read_text("utf-8", "replace").split("\0")
+                return dict(line.split("=", 1) for line in lines if "=" in line)
+    return {}
+
+
+def proxy_for(environment: Mapping[str, str], host: str, port: int, tls: bool) -> str:
+    """Return the proxy through which a program in Go reaches a host; empty where it goes there by itself."""
+
+    def value(name: str) -> str:
+        return environment.get(name) or environment.get(name.lower()) or ""
+
+    proxy, exempt = value("HTTPS_PROXY" if tls else "HTTP_PROXY"), value("NO_PROXY")
+    if not proxy or host == "localhost" or proxy_bypass_environment(f"{host}:{port}", {"no": exempt}):
+        return ""
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        networks = [ipaddress.ip_network(item.strip(), strict=False) for item in exempt.split(",") if "/" in item]
+        if address.is_loopback or any(address in network for network in networks):
+            return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def check_proxy(proxy: str, host: str, port: int, tls: bool) -> None:
+    """Raise WharfError where a proxy does not lead to a registry, with its answer. Only one for HTTP is asked."""
+    parts = urlsplit(proxy)
+    if parts.scheme != "http" or not parts.hostname:
+        return
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT)
+    headers = {}
+    if parts.username:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    shown = f"{parts.hostname}:{parts.port or 80}"  # without a password
+    try:
+        if tls:
+            connection.set_tunnel(host, port, headers)
+            connection.connect()
+            return
+        connection.request("GET", f"http://{host}:{port}/v2/", headers=headers)
+        status = connection.getresponse().status
+        if status in (200, 401):
+            return
+        answer = f"HTTP status {status}"
+    except (OSError, http.client.HTTPException) as error:
+        answer = one_line(error)
+    finally:
+        connection.close()
+    raise WharfError(f"the proxy {shown} does not lead to {host}:{port} ({answer})")
