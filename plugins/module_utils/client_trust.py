@@ -23,8 +23,11 @@ CERTIFICATES = {
     "containerd": "/etc/containerd/certs.d",
 }
 REGISTRIES = "/etc/containers/registries.conf.d"
-STORE = "/usr/local/share/ca-certificates"
-STORE_LINKS = "/etc/ssl/certs"
+# Of Debian and its kin, and of RHEL and its: what takes the store over, where it looks, and what it makes of that.
+STORES = (
+    (["update-ca-certificates", "--fresh"], "/usr/local/share/ca-certificates", "/etc/ssl/certs"),
+    (["update-ca-trust"], "/etc/pki/ca-trust/source/anchors", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+)
 HOSTS = "/etc/hosts"
 TEMPLATES = "/etc/cloud/templates"  # cloud-init may make the file from one of them, at each boot; the file says so
 OWNER = "registry_client {}"  # of a registry's entry in daemon.json
@@ -140,6 +143,9 @@ class Trust:
         self.params, self.check_mode = params, check_mode
         self.hosts_changes, self.changes = Changes(check_mode), Changes(check_mode)
         self.present = params["state"] == "present"
+        known = [store for store in STORES if has(store[0][0])]
+        self.has_store = bool(known)
+        self.update_store, self.store, self.made_store = (known or STORES)[0]
         self.registry = f"{params['name']}:{params['port']}"
         self.registries = [self.registry, *params["previous_names"]]
         # The engine counts, and not the command docker, which may be podman's.
@@ -161,7 +167,7 @@ class Trust:
         return [
             *(f"{directory}/{name}" for directory in directories for name in ("wharf-ca.crt", "hosts.toml")),
             f"{REGISTRIES}/wharf-{label}.conf",
-            *sorted(glob.glob(f"{STORE}/wharf-{glob.escape(label)}_*.crt")),
+            *sorted(glob.glob(f"{self.store}/wharf-{glob.escape(label)}_*.crt")),
         ]
 
     def known_ca(self) -> str:
@@ -180,7 +186,7 @@ class Trust:
             # One certificate a file: of a file with several the store makes no link.
             certificates = _CERTIFICATE.findall(self.ca) if self.params["system_store"] else []
             for number, certificate in enumerate(certificates, start=1):
-                files[f"{STORE}/wharf-{label}_{number}.crt"] = certificate + "\n"
+                files[f"{self.store}/wharf-{label}_{number}.crt"] = certificate + "\n"
             return files
         comment = "# Wharf: this registry speaks plain HTTP.\n"
         plain = {
@@ -212,10 +218,10 @@ class Trust:
                 )
         if self.has_containerd and "containerd" in self.tools and (problem := self.containerd.problem()):
             problems.append(f"{CONTAINERD_FILE}: {problem}")
-        if self.params["system_store"] and not has("update-ca-certificates"):
+        if self.params["system_store"] and not self.has_store:
             problems.append(
-                "registry_client_system_store: there is no update-ca-certificates on this host: install the package"
-                " ca-certificates, or set it to false"
+                "registry_client_system_store: there is neither update-ca-certificates nor update-ca-trust on this"
+                " host: install the package ca-certificates, or set it to false"
             )
         return problems
 
@@ -275,19 +281,25 @@ class Trust:
         for path, text in files.items():
             self.changes.put(path, _entry(text))
         gone = [path for path in self.own if path not in files and self.changes.put(path, None)]
-        below = {os.path.dirname(path) for path in gone} - {REGISTRIES, STORE}
+        below = {os.path.dirname(path) for path in gone} - {REGISTRIES, self.store}
         above = {os.path.dirname(path) for path in below} & {*CERTIFICATES.values()}
         for directory in [*sorted(below), *sorted(above)]:
             self.changes.remove_empty(directory)
-        in_store = [path for path in (*files, *gone) if path.startswith(STORE)]
-        links = [f"{STORE_LINKS}/{os.path.basename(path)[: -len('.crt')]}.pem" for path in in_store]
-        store = not set(in_store).isdisjoint(self.changes.paths) or not all(map(os.path.exists, links))
-        if store and not self.check_mode and has("update-ca-certificates"):
-            must_run(["update-ca-certificates", "--fresh"], f"{STORE}: the system's store does not take it over")
+        in_store = [path for path in (*files, *gone) if path.startswith(self.store)]
+        taken = all(self._is_taken_over(path, files[path]) for path in in_store if path in files)
+        store = not set(in_store).isdisjoint(self.changes.paths) or not taken
+        if store and not self.check_mode and self.has_store:
+            must_run(self.update_store, f"{self.store}: the system's store does not take it over")
         # Without the package nothing is written: dpkg would ask which file to keep when it comes.
         if self.has_containerd:
             self._write_containerd()
         return bool(self.changes.paths) or store
+
+    def _is_taken_over(self, path: str, certificate: str) -> bool:
+        """Return whether the system's store has a certificate, be it by a link of its own or in its one file."""
+        if os.path.isfile(self.made_store):
+            return "".join(certificate.split()) in "".join((_text(self.made_store) or "").split())
+        return os.path.exists(f"{self.made_store}/{os.path.basename(path)[: -len('.crt')]}.pem")
 
     def _write_containerd(self) -> None:
         """Give containerd another configuration, and restart it, which stops no container.
