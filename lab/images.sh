@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Makes the images that stand for hosts: a minimal Debian with systemd, Python and SSH, nothing else.
+# Makes the images that stand for hosts: a minimal Debian or Ubuntu with systemd, Python and SSH, nothing else.
 #
-#   lab/images.sh SUITE[-docker | -tools | -containerd | -hardened]...      SUITE is bookworm, trixie or forky
+#   lab/images.sh SUITE[-docker | -tools | -containerd | -hardened]...
 #
+# SUITE is bookworm, trixie or forky, or Ubuntu's jammy, noble or resolute, which have only -docker besides.
 # SUITE-docker holds the engine already, for tests that are not about installing it; SUITE-tools the engine and the
 # other client tools; SUITE-containerd only containerd; SUITE-hardened is as strict as harden.sh makes it. Needs root,
 # mmdebstrap and an engine; no image registry. The root file systems are kept in .cache, so that a removed image comes
 # back in seconds.
-# WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default.
+# WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default, WHARF_UBUNTU_MIRROR another one for Ubuntu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +20,7 @@ engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl
 tools=podman,buildah,skopeo,uidmap,passt,fuse-overlayfs,curl
 
 build() {
-    local name=$1 suite=${1%%-*} include=$base options=() recipe tar lock
+    local name=$1 suite=${1%%-*} include=$base options=() recipe tar lock mirror=${WHARF_DEBIAN_MIRROR:-}
     case $name in
         *-docker) include+=,$engine ;;
         *-tools) include+=,$engine,$tools ;;
@@ -36,6 +37,12 @@ build() {
                 --aptopt='Acquire::Check-Valid-Until "false"'
                 --customize-hook='echo "Acquire::Check-Valid-Until \"false\";" >"$1/etc/apt/apt.conf.d/90lab"'
             )
+            ;;
+        jammy | noble | resolute)
+            include=${include/docker-cli,/},apt,ubuntu-keyring  # docker-cli is inside docker.io
+            # Debian has no package of Ubuntu's keys.
+            options=(--components=main,universe --keyring=lab/ubuntu-archive.asc)
+            mirror=${WHARF_UBUNTU_MIRROR:-}
             ;;
     esac
     local make=(
@@ -56,7 +63,7 @@ build() {
     [[ $(docker image inspect --format '{{ index .Config.Labels "wharf.recipe" }}' "wharf-host:$name" 2>/dev/null) == "$recipe" ]] && return
     if [[ ! -s $tar ]]; then
         rm -f ".cache/host-$name"-????????????????.tar  # the recipes before; not those of "$name-docker"
-        "${make[@]}" "${tar%.tar}.part.tar" ${WHARF_DEBIAN_MIRROR:+"$WHARF_DEBIAN_MIRROR"} >".cache/host-$name.log" 2>&1 ||
+        "${make[@]}" "${tar%.tar}.part.tar" ${mirror:+"$mirror"} >".cache/host-$name.log" 2>&1 ||
             { cat ".cache/host-$name.log" >&2; echo "images: $name could not be made, see .cache/host-$name.log" >&2; return 1; }
         mv "${tar%.tar}.part.tar" "$tar"
     fi

@@ -32,6 +32,7 @@ FIRST = (
     "wharf_registry_image_source",
     "wharf_registry_data",
     "wharf_manage_hosts_file",
+    "wharf_manage_firewall",
     "wharf_backup_repository",
 )
 

@@ -9,6 +9,7 @@
 # forged   offers the right key, but is signed with the other one
 # expired  the right key, whose life has ended
 # missing  signed as it should be, without docker-ce
+# ubuntu   as it should be, for Ubuntu 24.04
 set -euo pipefail
 export GNUPGHOME=$PWD/gnupg
 arch=$(dpkg --print-architecture)
@@ -160,6 +161,11 @@ for release; do
     publish wrong "$release" "$other"
     publish forged "$release" "$other"
 done
+# As Ubuntu's part of Docker's server: there Debian 12's programs run as well.
+mkdir -p ubuntu
+ln -sfn bookworm pool/noble
+cp debian/gpg ubuntu
+publish ubuntu noble "$right"
 # A key whose life ended two years ago, also for signatures of today.
 gpg --faked-system-time 20240601T000000 --quick-set-expire "$right" 20241231T000000
 gpg --faked-system-time 20240601T000000 --quick-set-expire "$right" 20241231T000000 '*'

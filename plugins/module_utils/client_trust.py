@@ -29,8 +29,11 @@ REGISTRIES = "/etc/containers/registries.conf.d"
 REGISTRIES_CONF = "/etc/containers/registries.conf"
 POLICY = "/etc/containers/policy.json"
 OWN_NAMES = ("wharf-ca.crt", "hosts.toml")  # in the directory of a registry
-STORE = "/usr/local/share/ca-certificates"
-STORE_LINKS = "/etc/ssl/certs"
+# Of Debian and its kin, and of RHEL and its: what takes the store over, where it looks, and what it makes of that.
+STORES = (
+    (["update-ca-certificates", "--fresh"], "/usr/local/share/ca-certificates", "/etc/ssl/certs"),
+    (["update-ca-trust"], "/etc/pki/ca-trust/source/anchors", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+)
 HOSTS = "/etc/hosts"
 TEMPLATES = "/etc/cloud/templates"  # cloud-init may make the file from one of them, at each boot; the file says so
 OWNER = "registry_client {}"  # of a registry's entry in daemon.json
@@ -228,6 +231,9 @@ class Trust:
         self.params, self.check_mode = params, check_mode
         self.hosts_changes, self.changes = Changes(check_mode), Changes(check_mode)
         self.present = params["state"] == "present"
+        known = [store for store in STORES if has(store[0][0])]
+        self.has_store = bool(known)
+        self.update_store, self.store, self.made_store = (known or STORES)[0]
         names, port, tls = [params["name"], *params["aliases"]], params["port"], params["trust"] == "ca"
         self.registry = f"{names[0]}:{port}"
         self.wanted = list(dict.fromkeys(spelt for name in names for spelt in spellings(name, port, tls)))
@@ -255,7 +261,7 @@ class Trust:
         return [
             *(f"{directory}/{name}" for directory in directories for name in OWN_NAMES),
             f"{REGISTRIES}/wharf-{label}.conf",
-            *sorted(glob.glob(f"{STORE}/wharf-{glob.escape(label)}_*.crt")),
+            *sorted(glob.glob(f"{self.store}/wharf-{glob.escape(label)}_*.crt")),
         ]
 
     def known_aliases(self) -> list[str]:
@@ -292,7 +298,7 @@ class Trust:
         if self.wanted and self.params["trust"] == "ca" and self.params["system_store"]:
             # One certificate a file: of a file with several the store makes no link.
             for number, certificate in enumerate(_CERTIFICATE.findall(self.ca), start=1):
-                files[f"{STORE}/wharf-{label}_{number}.crt"] = certificate + "\n"
+                files[f"{self.store}/wharf-{label}_{number}.crt"] = certificate + "\n"
         return files
 
     def problems(self) -> list[str]:
@@ -314,10 +320,10 @@ class Trust:
             problems += [f"{fault}, {leave}" for fault in map(containers_fault, self.wanted) if fault]
         if self.has_containerd and "containerd" in self.tools and (problem := self.containerd.problem()):
             problems.append(f"{self.containerd.path}: {problem}")
-        if self.params["system_store"] and not has("update-ca-certificates"):
+        if self.params["system_store"] and not self.has_store:
             problems.append(
-                "registry_client_system_store: there is no update-ca-certificates on this host: install the package"
-                " ca-certificates, or set it to false"
+                "registry_client_system_store: there is neither update-ca-certificates nor update-ca-trust on this"
+                " host: install the package ca-certificates, or set it to false"
             )
         return problems
 
@@ -397,19 +403,25 @@ class Trust:
         for path, text in files.items():
             self.changes.put(path, _entry(text))
         gone = [path for path in self.own if path not in files and self.changes.put(path, None)]
-        below = {os.path.dirname(path) for path in gone} - {REGISTRIES, STORE}
+        below = {os.path.dirname(path) for path in gone} - {REGISTRIES, self.store}
         above = {os.path.dirname(path) for path in below} & {*CERTIFICATES.values()}
         for directory in [*sorted(below), *sorted(above)]:
             self.changes.remove_empty(directory)
-        in_store = [path for path in (*files, *gone) if path.startswith(STORE)]
-        links = [f"{STORE_LINKS}/{os.path.basename(path)[: -len('.crt')]}.pem" for path in in_store]
-        store = not set(in_store).isdisjoint(self.changes.paths) or not all(map(os.path.exists, links))
-        if store and not self.check_mode and has("update-ca-certificates"):
-            must_run(["update-ca-certificates", "--fresh"], f"{STORE}: the system's store does not take it over")
+        in_store = [path for path in (*files, *gone) if path.startswith(self.store)]
+        taken = all(self._is_taken_over(path, files[path]) for path in in_store if path in files)
+        store = not set(in_store).isdisjoint(self.changes.paths) or not taken
+        if store and not self.check_mode and self.has_store:
+            must_run(self.update_store, f"{self.store}: the system's store does not take it over")
         # Without the package nothing is written: dpkg would ask which file to keep when it comes.
         if self.has_containerd:
             self._write_containerd()
         return bool(self.changes.paths) or store
+
+    def _is_taken_over(self, path: str, certificate: str) -> bool:
+        """Return whether the system's store has a certificate, be it by a link of its own or in its one file."""
+        if os.path.isfile(self.made_store):
+            return "".join(certificate.split()) in "".join((_text(self.made_store) or "").split())
+        return os.path.exists(f"{self.made_store}/{os.path.basename(path)[: -len('.crt')]}.pem")
 
     def _write_containerd(self) -> None:
         """Give containerd another configuration, and restart it, which stops no container.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,8 +15,13 @@ from urllib.parse import quote
 
 from .engine import DEFAULT_SOCKET
 from .errors import WharfError
+from .processes import search_path
 from .text import one_line
 
+# Under SELinux a container sees none of the host's files that are not relabelled for it, which takes long where they
+# are many. Where there is no SELinux, an engine takes no notice of it.
+WITHOUT_LABELS = "label=disable"
+SECURITY = ["no-new-privileges:true", WITHOUT_LABELS]
 TIMEOUT = 120  # seconds: a container has ten to stop, and a busy host needs its time
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -151,7 +157,7 @@ def docker(
         # A session of its own: Ctrl-C on a terminal is this program's business alone.
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace",
-            timeout=timeout, start_new_session=True,
+            timeout=timeout, start_new_session=True, env={**os.environ, "PATH": search_path()},
         )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from . import engine as engines
 from .engine import Engine, ReloadWatch, describe
 from .errors import WharfError
 from .files import write_atomic
+from .processes import search_path
 
 PATH = "/etc/docker/daemon.json"
 DATA_ROOT = "/var/lib/docker"
@@ -552,7 +553,8 @@ class Change:
         dockerd = self.module.get_bin_path("dockerd")
         if dockerd is None:
             return True
-        _rc, out, err = self.module.run_command([dockerd, "--help"])
+        found = {"PATH": search_path()}  # it looks for docker-proxy
+        _rc, out, err = self.module.run_command([dockerd, "--help"], environ_update=found)
         types = engines.help_types(out + err)
         if not types:
             return True
@@ -562,7 +564,8 @@ class Change:
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             file.write(self.new_text)
             file.flush()
-            rc, out, err = self.module.run_command([dockerd, "--validate", "--config-file", file.name])
+            command = [dockerd, "--validate", "--config-file", file.name]
+            rc, out, err = self.module.run_command(command, environ_update=found)
             if rc != 0:
                 message = (err.strip() or out.strip()).replace(file.name, self.path)
                 raise WharfError(f"the engine refuses the new {self.path}: {message}. Nothing was changed.")

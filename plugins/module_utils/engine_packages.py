@@ -15,6 +15,7 @@ from pathlib import Path
 from .daemon_json import PATH as DAEMON_JSON
 from .daemon_json import owners, read
 from .errors import WharfError
+from .processes import search_path
 
 # What the role remembers: the packages that it holds, and why the engine that runs must restart.
 HOLDS = "/var/lib/wharf/docker_engine.holds"
@@ -22,7 +23,7 @@ RESTART = "/var/lib/wharf/docker_engine.restart"
 # Docker's repository. An older entry for it, or for Docker's own server, gets in the way.
 KEY_FILE = "/etc/apt/keyrings/wharf-docker.asc"
 SOURCE_FILE = "/etc/apt/sources.list.d/wharf-docker.sources"
-UPSTREAM = "https://download.docker.com/linux/debian"
+UPSTREAM = "download.docker.com/linux/"
 
 ONE_LINE = re.compile(r"\s*deb(?:-src)?\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)")
 STANZA = re.compile(r"(?:[ \t]*\n)*(?:.*\S.*(?:\n|\Z))+|\s+")
@@ -40,17 +41,27 @@ def matches(version: str, pin: str) -> bool:
     return f"{upstream(version)}.".startswith(f"{pin}.")
 
 
-def _is_older(left: str, right: str) -> bool:
-    return run("dpkg", "--compare-versions", upstream(left), "lt", upstream(right)).returncode == 0
+def is_older(left: str, right: str) -> bool:
+    """Return whether the engine of one package's version is older than that of another one."""
+    return _order(left) < _order(right)
+
+
+def _order(version: str) -> tuple[list[int], bool, list[int]]:
+    """Return what versions are sorted by: 29.0.0~rc.1 comes before 29.0.0."""
+    release, tilde, candidate = upstream(version).partition("~")
+    return [int(part) for part in re.findall(r"\d+", release)], not tilde, list(map(int, re.findall(r"\d+", candidate)))
 
 
 def run(*argv: str, text: str | None = None) -> subprocess.CompletedProcess:
     """Run a program whose messages are to be English, with its output and errors in one."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    environment["PATH"] = f"{environment.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-    return subprocess.run(
-        argv, env=environment, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
-    )
+    environment["PATH"] = search_path()
+    try:
+        return subprocess.run(
+            argv, env=environment, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(argv, 127, f"{argv[0]}: not found")
 
 
 def complaints(output: str, otherwise: str = "") -> str:
@@ -106,7 +117,7 @@ def remove_entries(url: str, is_real: bool, apt: Path = Path("/etc/apt")) -> lis
 
     They are those for Docker's own server and for `url`. Returns what goes, for people, or would (not `is_real`).
     """
-    unwanted = {_bare(url), _bare(UPSTREAM)}
+    unwanted = {_bare(url), f"{UPSTREAM}debian", f"{UPSTREAM}ubuntu"}
     gone, gone_keys, other_keys = [], set(), set()
     for file in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]:
         if file.suffix not in (".list", ".sources") or not file.is_file() or file.name == Path(SOURCE_FILE).name:
@@ -310,7 +321,7 @@ class Preflight:
         """Refuse an older engine than the one that is there, unless it is allowed."""
         for package in ("docker.io", "docker-ce"):
             there = self.found["installed"].get(package, "")
-            if there and _is_older(version, there) and not self.can_go_back:
+            if there and is_older(version, there) and not self.can_go_back:
                 raise WharfError(
                     f"the engine here is {upstream(there)} ({package}), and {upstream(version)} is older, which may "
                     "not read what the newer one has stored. Choose another docker_engine_version, or set "
@@ -322,7 +333,7 @@ class Preflight:
         info = run("docker", "info", "--format", "{{json .DriverStatus}}").stdout
         if "io.containerd.snapshotter" not in info:
             return
-        if _is_older(version, "24"):
+        if is_older(version, "24"):
             raise WharfError(
                 f"the engine here keeps its images in containerd's store, which {upstream(version)} does not know: "
                 "images and containers would be out of sight. Choose an engine from 24 on."

@@ -14,6 +14,14 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT = 60  # seconds
 
 
+def search_path() -> str:
+    """Return where programs are found: first as in the environment, then where else they may be.
+
+    The PATH of su or sudo can lack a directory: that of docker-proxy, which dockerd looks for, or /usr/local/bin.
+    """
+    return ":".join(dict.fromkeys([*os.environ.get("PATH", "").split(":"), *PATH.split(":")])).lstrip(":")
+
+
 def has(program: str) -> bool:
     """Return whether a program is installed."""
     return shutil.which(program, path=PATH) is not None

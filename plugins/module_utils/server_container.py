@@ -7,6 +7,8 @@ from typing import Any
 
 from ansible.module_utils.common.text.formatters import human_to_bytes
 
+from .containers import SECURITY
+
 # What the modules registry_info and registry_container are told of the registry.
 REGISTRY_SPEC: dict[str, Any] = {
     "container": {"type": "str", "required": True},
@@ -63,7 +65,7 @@ def settings(registry: dict[str, Any]) -> dict[str, Any]:
         "HostConfig": {
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges:true"],
+            "SecurityOpt": SECURITY,
             "Memory": memory,
             "PortBindings": {"5000/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(registry["port"])}]},
             # An engine that mounts an empty volume for the first time would give it the owner that the image's

@@ -9,7 +9,7 @@ import secrets
 import time
 from typing import Any
 
-from .containers import container, docker, remove
+from .containers import WITHOUT_LABELS, container, docker, remove
 from .errors import WharfError
 from .files import Changes, Entry, read_entry, read_text, write_atomic
 from .htpasswd import htpasswd, users_of
@@ -104,6 +104,7 @@ def validate_config(registry: dict[str, Any]) -> None:
     name = f"{registry['container']}-config-check"
     candidate = f"{registry['directory']}/.config.yml.candidate"
     options = ["--detach", "--name", name, "--network", "none", "--user", "0"]
+    options += ["--security-opt", WITHOUT_LABELS]
     for volume in (f"{candidate}:/candidate.yml:ro", *read_only_binds(registry)):
         options += ["--volume", volume]
     remove(name)

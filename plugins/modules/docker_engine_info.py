@@ -11,8 +11,8 @@ short_description: What is pending on a host for the role docker_engine
 description:
   - Reads the system, the packages, the engine that runs, its users and the role's files, in one visit that needs no
     gathered facts. Changes nothing. Fails with all that makes the host unfit, before anything is changed anywhere.
-  - Where the engine's packages would change in a way that could fail (another source, another version), apt tries it,
-    in a directory that is removed again. What O(options) and O(defaults) would change is worked out as by
+  - Where the engine's packages would change in a way that could fail (another source, another version), apt or dnf
+    tries it, in a directory that is removed again. What O(options) and O(defaults) would change is worked out as by
     M(wharf.registry.docker_daemon_config), and judged by the installed engine unless another one is to replace it.
 options:
   problems:
@@ -39,13 +39,16 @@ options:
     default: false
   systems:
     description:
-      - The packages for each system that is supported, by distribution, release, source and kind. C(engine) are all of
-        one version, C(conflicts) cannot be there beside it, and C(obsolete) serve the engine of another source only.
-        C(components) and C(helpers) come along. A kind that is left out is empty.
+      - What is known of each system, by C(ID) in C(/etc/os-release), and by C(VERSION_CODENAME), C(VERSION_ID), what
+        that begins with, or V(*). C(manager) (V(apt) or V(dnf)) installs its packages, C(note) is told, C(repository)
+        is Docker's own for it (C(url) and C(fingerprint)).
+      - The packages of each source by kind. C(engine) are all of one version, C(conflicts) cannot be there beside it,
+        and C(obsolete) serve the engine of another source only. C(components) and C(helpers) come along. A kind that is
+        left out is empty. A source that is left out is refused, as on another system is every one but V(none).
     type: dict
     required: true
   extra_packages:
-    description: Further packages that must be installed.
+    description: Further packages that must be installed. On a system that is not known, programs that must be there.
     type: list
     elements: str
     default: []
@@ -72,8 +75,9 @@ options:
     default: []
   repository:
     description:
-      - For C(docker_ce), Docker's repository, as C(url), without a password, C(fingerprint) of its key, and C(source),
-        the text of its apt source, in which C($(RELEASE)) stands for the name of the host's release.
+      - For C(docker_ce), Docker's repository, as C(url), without a password, and C(fingerprint) of its key, both empty
+        for Docker's own; and C(apt) and C(dnf), the texts of its file for them, in which C($(URL)), C($(FINGERPRINT)),
+        C($(RELEASE)) and C($(HELD)) (the packages that the version holds) are filled in.
     type: dict
     default: {}
 attributes:
@@ -87,7 +91,7 @@ EXAMPLES = r"""
 - name: See what the engine lacks
   wharf.registry.docker_engine_info:
     source: distro
-    systems: {Debian: {trixie: {distro: {engine: [docker.io, docker-cli], conflicts: [docker-ce]}}}}
+    systems: {debian: {trixie: {manager: apt, distro: {engine: [docker.io, docker-cli], conflicts: [docker-ce]}}}}
 """
 
 RETURN = r"""
@@ -131,17 +135,15 @@ from typing import Any
 from ansible.module_utils import distro
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils import engine_packages, engine_rpms
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import PATH as DAEMON_JSON
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Change, read, read_bytes
 from ansible_collections.wharf.registry.plugins.module_utils.engine import Engine, is_systemd
 from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import (
     HOLDS,
-    KEY_FILE,
     RESTART,
-    SOURCE_FILE,
     Preflight,
     matches,
-    remove_entries,
     run,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
@@ -157,21 +159,42 @@ ENABLED = {f"UnitFileState={state}" for state in ("enabled", "enabled-runtime", 
 
 def request_for(params: dict, release: dict[str, str]) -> dict:
     """Return what is wanted on a system, described by its os-release. Raises WharfError where it is not supported."""
-    distribution, name = release.get("id", "").capitalize(), release.get("version_codename", "")
-    systems = params["systems"]
-    if name not in systems.get(distribution, {}):
-        known = "; ".join(f"{system} {', '.join(names)}" for system, names in systems.items())
-        version = release.get("version_id", "")
-        raise WharfError(f"This host runs {distribution} {version} ({name}). The role knows {known} only.")
+    version, source = release.get("version_id", ""), params["source"]
+    releases = params["systems"].get(release.get("id", ""), {})
+    names = (release.get("version_codename", ""), version, version.split(".")[0], "*")
+    known = next((name for name in names if name in releases), "")
+    system = releases.get(known, {})
+    here = f"{release.get('name', 'unknown')} {version or release.get('version_codename', '')}".strip()
+    if source != "none" and source not in system:
+        others = [name for name in ("distro", "docker_ce") if name in system]
+        raise WharfError(
+            f"docker_engine_source: is {source}, which the role does not know for this host's system, {here}: use "
+            f"{' or '.join(others) if others else 'none'}"
+            f"{', or none' if others else ''}; none takes any engine that you have installed"
+        )
     packages = {kind: [] for kind in ("engine", "components", "helpers", "conflicts", "obsolete")}
-    packages.update(systems[distribution][name].get(params["source"], {}))
-    wanted = packages["engine"] + packages["components"] + packages["helpers"] + params["extra_packages"]
+    packages.update(system.get(source, {}))
+    manager, repository, own = system.get("manager", ""), params["repository"], system.get("repository", {})
+    if repository:
+        held = packages["engine"] if params["version"] else []
+        repository = {
+            "url": (repository["url"] or own["url"]).rstrip("/"),
+            "fingerprint": repository["fingerprint"] or own["fingerprint"],
+            "source": repository[manager],
+        }
+        # The beginning of a version is what dnf's repositories are named by.
+        filled_in = {"RELEASE": version if known == "*" else known, "HELD": " ".join(held)}
+        for name, text in {"URL": repository["url"], "FINGERPRINT": repository["fingerprint"], **filled_in}.items():
+            repository["source"] = repository["source"].replace(f"$({name})", text)
     return {
         **params,
         **packages,
-        "packages": wanted,
-        "release": name,
-        "repository": {part: text.replace("$(RELEASE)", name) for part, text in params["repository"].items()},
+        "system": here,
+        "manager": manager,
+        "note": system.get("note", ""),
+        "packages": packages["engine"] + packages["components"] + packages["helpers"] + params["extra_packages"],
+        "release": version if known == "*" else known,
+        "repository": repository,
         "has_proxies": any(file["content"] for file in params["files"] if file["path"] == PROXIES),
     }
 
@@ -202,13 +225,41 @@ def _lines(path: str) -> list[str]:
     return (read_bytes(path) or b"").decode("utf-8", "replace").splitlines()
 
 
-def _packages(names: list[str]) -> tuple[dict[str, str], list[str]]:
+def _debs(names: list[str]) -> tuple[dict[str, str], list[str]]:
     """Return the versions of those packages that are installed, and which of them are held."""
     form = "${Package} ${db:Status-Status} ${Version} ${db:Status-Want}\n"
     shown = run("dpkg-query", "--show", f"--showformat={form}", *names).stdout if names else ""
     rows = [line.split() for line in shown.splitlines() if not line.startswith("dpkg-query:")]
     rows = [row for row in rows if len(row) == 4 and row[1] == "installed"]
     return {row[0]: row[2] for row in rows}, [row[0] for row in rows if row[3] == "hold"]
+
+
+def packages_of(module: Any, request: dict, dockerd: str) -> dict[str, Any]:
+    """Return what of gather()'s result the system's package manager knows."""
+    names = list(dict.fromkeys(request["packages"] + request["conflicts"] + request["obsolete"]))
+    repository = request["repository"]
+    source = repository.get("source", "")
+    if not request["manager"]:
+        there = {name: "there" for name in names if module.get_bin_path(name)}
+        return {"installed": there, "held": [], "dockerd_package": "", "is_source_right": True, "entries": []}
+    is_apt = request["manager"] == "apt"
+    backend = engine_packages if is_apt else engine_rpms
+    if is_apt:
+        installed, held = _debs(names)
+        owner = run("dpkg-query", "--search", dockerd) if dockerd else None
+        package = owner.stdout.partition(":")[0] if owner and owner.returncode == 0 else ""
+    else:
+        # The repository's own file holds them.
+        installed, held = engine_rpms.installed_packages(names), request["engine"]
+        package = engine_rpms.owner_of(dockerd) if dockerd else ""
+    return {
+        "installed": installed,
+        "held": held,
+        "dockerd_package": package,
+        "is_source_right": is_right(backend.SOURCE_FILE, "644", source)
+        and os.path.exists(backend.KEY_FILE) == bool(source),
+        "entries": backend.remove_entries(repository["url"], is_real=False) if source else [],
+    }
 
 
 def _service() -> tuple[bool, bool]:
@@ -229,25 +280,18 @@ def is_started_otherwise(units: str = "/etc/systemd/system") -> bool:
 
 def gather(module: Any, request: dict) -> dict[str, Any]:
     """Return what is on the host. Raises WharfError where daemon.json cannot be read."""
-    installed, held = _packages(list(dict.fromkeys(request["packages"] + request["conflicts"] + request["obsolete"])))
     dockerd = module.get_bin_path("dockerd") or ""
-    owner = run("dpkg-query", "--search", os.path.realpath(dockerd)) if dockerd else None
     engine = Engine.find()
     identity = engine.identity if engine else ""
     restart = _lines(RESTART)
     is_active, is_enabled = _service()
-    source = request["repository"].get("source", "")
     gid = group_id("docker")
     return {
-        "installed": installed,
-        "held": held,
+        **packages_of(module, request, os.path.realpath(dockerd) if dockerd else ""),
         "dockerd": dockerd,
-        "dockerd_package": owner.stdout.partition(":")[0] if owner and owner.returncode == 0 else "",
         "members": {user: is_member(user, gid) for user in request["users"]},
         "has_group": gid is not None,
         "wrong_files": [one["path"] for one in request["files"] if not is_right(**one)],
-        "is_source_right": is_right(SOURCE_FILE, "644", source) and os.path.exists(KEY_FILE) == bool(source),
-        "entries": remove_entries(request["repository"]["url"], is_real=False) if source else [],
         "holds": _lines(HOLDS),
         "has_block": INIT_SCRIPT_BLOCK in _lines(INIT_SCRIPT_SETTINGS),
         "has_daemon_proxies": "proxies" in read(DAEMON_JSON),
@@ -317,6 +361,12 @@ def problems(found: dict[str, Any], request: dict) -> list[str]:
             "docker_engine_users: is set, but the group docker does not exist on this host: create it, or leave "
             "the users out"
         )
+    elif source != "none" and in_the_way and request["manager"] == "dnf":
+        result.append(
+            f"docker_engine_source: is {source}, but {', '.join(in_the_way)} {'is' if len(in_the_way) == 1 else 'are'} "
+            f"installed here, which cannot be there beside {request['engine'][0]}: remove what you do not need first "
+            f"(dnf remove {' '.join(in_the_way)}), or use docker_engine_source: none with an engine of your own"
+        )
     elif source != "none" and in_the_way and not request["replace"]:
         other = "distro" if source == "docker_ce" else "docker_ce"
         are, them = ("is", "it") if len(in_the_way) == 1 else ("are", "them")
@@ -331,6 +381,13 @@ def problems(found: dict[str, Any], request: dict) -> list[str]:
             f"{found['dockerd_package'] or 'no package'}: remove it first, or set docker_engine_source: none, "
             "which configures it and leaves it where it is"
         )
+    if not request["manager"]:
+        result += [
+            f"{name}: is not on this host, and the role knows no packages of its system, {request['system']}: "
+            "install it"
+            for name in request["packages"]
+            if name not in installed
+        ]
     if found["has_daemon_proxies"] and request["has_proxies"]:
         result.append(
             "docker_engine_http_proxy or docker_engine_https_proxy: is set, but /etc/docker/daemon.json holds proxies, "
@@ -353,13 +410,14 @@ def plan_of(request: dict, found: dict, state: dict) -> dict:
     """Return the parameters of docker_engine_packages, the change tried where it could fail."""
     plan, key = {"arguments": state["missing"], "options": ["--no-install-recommends"]}, ""
     if state["preflight"]:
-        plan, key = Preflight(request, found, state).main()
-    elif state["missing"]:
+        plan, key = (Preflight if request["manager"] == "apt" else engine_rpms.Trial)(request, found, state).main()
+    elif state["missing"] and request["manager"] == "apt":
         Preflight(request, found, state).try_sources()
     # apt forgets the hold of a package that it replaces.
     again = [one for one in found["holds"] if one not in state["release"]] if state["changes_engine"] else []
     return {
         **plan,
+        "manager": request["manager"],
         "repository": {**request["repository"], "key": key} if state["source"] else None,
         "hold": list(dict.fromkeys(state["hold"] + again)),
         "release": state["release"],
@@ -393,6 +451,8 @@ def find_out(module: AnsibleModule) -> dict:
     if params["problems"]:
         raise WharfError("\n".join(params["problems"]))
     request = request_for(params, distro.os_release_info())
+    if request["note"]:
+        module.warn(f"docker_engine: {request['note']}")
     found = gather(module, request)
     unfit = problems(found, request)
     if unfit:

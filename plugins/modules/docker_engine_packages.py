@@ -9,16 +9,21 @@ DOCUMENTATION = r"""
 module: docker_engine_packages
 short_description: Install, replace and hold the engine's packages
 description:
-  - Carries out what M(wharf.registry.docker_engine_info) has found pending and, where it could fail, has tried, in one
+  - Carries out what M(wharf.registry.docker_engine_info) has found pending and, where it could fail, has tried. In one
     run of apt that removes and installs together, which M(ansible.builtin.apt) cannot. Old entries for Docker's
     packages go first, because apt refuses to work while two entries for one repository name different keys.
   - No service is started, stopped or restarted meanwhile (C(policy-rc.d)), so that a new engine first starts with its
     configuration, and one that runs goes on until it is its turn. Nothing is purged, for that would delete the images.
+  - With dnf, the repository's file and key are as they were if it fails; RPMs start no service. Packages are held by
+    that file.
   - Waits up to five minutes while somebody else uses apt or dpkg. Releases only what it holds itself, as remembered in
     C(/var/lib/wharf/docker_engine.holds).
 options:
+  manager: {description: What installs packages., type: str, choices: [apt, dnf], default: apt}
   arguments:
-    description: Arguments for C(apt-get install), such as V(docker.io), V(docker-ce=5:28.5.2-1) or V(docker.io-).
+    description: >-
+      Arguments for C(apt-get install), such as V(docker.io), V(docker-ce=5:28.5.2-1) or V(docker.io-), or for
+      C(dnf install).
     type: list
     elements: str
     default: []
@@ -72,6 +77,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils import engine_rpms
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import read_bytes
 from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import (
     HOLDS,
@@ -196,11 +202,42 @@ def change(params: dict, is_real: bool) -> dict:
     return result
 
 
+def change_rpms(params: dict, is_real: bool) -> dict:
+    """Do as change() does, with dnf."""
+    arguments, repository = params["arguments"], params["repository"]
+    result = {"changed": bool(arguments or repository), "removed": []}
+    source = repository.get("source", "") if repository else ""
+    if source:
+        result["removed"] = engine_rpms.remove_entries(repository["url"], is_real=False)
+    if not is_real:
+        return result
+    os.umask(0o022)
+    paths = (engine_rpms.SOURCE_FILE, engine_rpms.KEY_FILE)
+    before = {path: (read_bytes(path) or b"").decode() for path in paths}
+    try:
+        if repository:
+            write(engine_rpms.KEY_FILE, repository["key"] if source else "")
+            write(engine_rpms.SOURCE_FILE, source)
+        held = (read_bytes(engine_rpms.SOURCE_FILE) or b"").decode()
+        if arguments:
+            write(engine_rpms.SOURCE_FILE, engine_rpms.without_holds(held))
+            engine_rpms.install(arguments)
+            write(engine_rpms.SOURCE_FILE, held)
+    except BaseException:
+        for path, text in before.items():
+            write(path, text)
+        raise
+    if source:
+        engine_rpms.remove_entries(repository["url"], is_real=True)
+    return result
+
+
 def main() -> None:
     """Run the module."""
     names = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={
+            "manager": {"type": "str", "choices": ["apt", "dnf"], "default": "apt"},
             "arguments": names,
             "options": {**names, "default": ["--no-install-recommends"]},
             "repository": {"type": "dict"},
@@ -210,7 +247,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**change(module.params, not module.check_mode))
+        work = change if module.params["manager"] == "apt" else change_rpms
+        module.exit_json(**work(module.params, not module.check_mode))
     except (OSError, WharfError) as error:
         module.fail_json(msg=str(error))
 

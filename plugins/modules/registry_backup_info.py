@@ -52,7 +52,10 @@ missing_packages:
   returned: when O(state=present)
   type: list
   elements: str
-package_lists: {description: Whether apt knows any package., returned: when O(state=present), type: bool}
+package_lists:
+  description: Whether apt knows any package, where it is what installs them.
+  returned: when O(state=present)
+  type: bool
 connection:
   description: V(open) when the server gets to the backup, V(closed) when there is no way yet, that host does not let it
     in or is not the one that is pinned, V(unreachable) when nobody answers there, V(none) where no host of the
@@ -74,9 +77,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, read_entry
+from ansible_collections.wharf.registry.plugins.module_utils.processes import has
 from ansible_collections.wharf.registry.plugins.module_utils.restic import SETTINGS, Restic, sftp
 
-PACKAGES = ("restic", "openssh-client")
+# What holds each program, by what installs packages.
+PACKAGES = {
+    "apt-get": {"restic": "restic", "sftp": "openssh-client"},
+    "dnf": {"restic": "restic", "sftp": "openssh-clients"},
+}
 REMOVED = (str(SETTINGS), "/var/lib/wharf/backup", "/var/cache/wharf-backup")
 OWNER = (0, 0)
 LISTS = Path("/var/lib/apt/lists")
@@ -106,7 +114,7 @@ def gather(settings: dict[str, Any], files: dict[str, str], password: str, gener
         )
     if problems:
         raise WharfError("\n".join(problems))
-    missing = [package for package in PACKAGES if not is_installed(package)]
+    missing = missing_packages()
     pending = []
     for name, content in files.items():
         wanted = Entry(*OWNER, 0o600, content.encode()) if content else None
@@ -122,16 +130,21 @@ def gather(settings: dict[str, Any], files: dict[str, str], password: str, gener
     closed = ["connection"] if connection == "closed" else []
     return {
         "missing_packages": missing,
-        "package_lists": any(path.stat().st_size for path in LISTS.glob("*Packages*")),
+        "package_lists": not has("apt-get") or any(path.stat().st_size for path in LISTS.glob("*Packages*")),
         "connection": connection,
         "pending": missing + [str(SETTINGS / name) for name in pending] + closed,
     }
 
 
-def is_installed(package: str) -> bool:
-    """Tell whether a Debian package is installed."""
-    command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
-    return subprocess.run(command, capture_output=True, text=True).stdout == "installed"
+def missing_packages() -> list[str]:
+    """Return the packages with the programs that are missing. Raises WharfError where nothing could install them."""
+    missing = [program for program in PACKAGES["apt-get"] if not has(program)]
+    packages = next((packages for manager, packages in PACKAGES.items() if has(manager)), {})
+    if missing and not packages:
+        raise WharfError(
+            f"{' and '.join(missing)}: must be installed on this host first, which has no apt-get and no dnf"
+        )
+    return [packages[program] for program in missing]
 
 
 def probe(directory: str) -> str:

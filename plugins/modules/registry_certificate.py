@@ -149,8 +149,8 @@ def addresses(module: AnsibleModule) -> list[str]:
 def issue(module: AnsibleModule) -> dict[str, Any]:
     """Judge what the private CA on this host has made, and do what is pending."""
     if not module.get_bin_path("openssl"):
-        if not module.get_bin_path("apt-get"):
-            raise WharfError("openssl must be installed first: this host has no apt-get")
+        if not any(map(module.get_bin_path, ("apt-get", "dnf"))):
+            raise WharfError("openssl must be installed on this host first, which has no apt-get and no dnf")
         bundle, certificate = (Path(module.params["directory"], name) for name in ("ca.crt", "registry.crt"))
         there = bundle.is_file() and certificate.is_file()
         return {

@@ -26,6 +26,11 @@ options:
     description: Whether to start the image on a new configuration before it replaces the old one.
     type: bool
     default: true
+  manage_firewall:
+    description:
+      - Whether the server's firewall is to let the registry's port pass, where it does not; C(False) takes that back.
+    type: bool
+    default: false
   timeout: {description: "How long the registry has to answer, in seconds.", type: int, default: 60}
 extends_documentation_fragment: [wharf.registry.registry]
 attributes:
@@ -43,7 +48,7 @@ RETURN = r"""
 actions:
   description: >-
     What was written and done, or would be, of data, data_id, directory, users, config, settings, create, replace,
-    start, restart and rollback.
+    start, restart, firewall and rollback.
   type: list
   elements: str
   returned: always
@@ -64,6 +69,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils import containers, server_data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
+from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import (
     REGISTRY_SPEC,
@@ -95,8 +101,8 @@ class Run:
 
     # Forward ------------------------------------------------------------------------------------------------------
 
-    def start(self, validate: bool, timeout: float) -> None:
-        """Have files and container as they should be, and the registry answer in `timeout` seconds.
+    def start(self, validate: bool, timeout: float, manage_firewall: bool) -> None:
+        """Have files, container and firewall as they should be, and the registry answer in `timeout` seconds.
 
         Raises:
             WharfError: it does not answer, or the engine refuses; what ran before runs again.
@@ -110,7 +116,9 @@ class Run:
             path = containers.create_volume(registry["data"])
         files = pending_files(registry, path, server_data.read(path, registry["directory"]))
         action, self.differences = container_action(registry, found, (image or {}).get("Id", ""))
-        self.actions, self.diff = [*files, *filter(None, [action])], diff_of(files)
+        firewall = Firewall(self.name, registry["port"])
+        is_firewall_wrong = firewall.is_pending(manage_firewall)
+        self.actions, self.diff = [*files, *filter(None, [action, is_firewall_wrong and "firewall"])], diff_of(files)
         if self.check_mode:
             return
         write_files(registry, files, validate)
@@ -128,6 +136,8 @@ class Run:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.kept_config)
         server_data.write_state(registry["directory"], registry["data"], path)
+        if is_firewall_wrong:
+            (firewall.open if manage_firewall else firewall.close)()
 
     def _replace(self, has_predecessor: bool) -> None:
         """Create the container; one that is there runs on under another name until its successor is made."""
@@ -189,6 +199,7 @@ def main() -> None:
             "registry": {"type": "dict", "required": True, "options": REGISTRY_SPEC},
             "state": {"type": "str", "choices": ["started", "rolled_back"], "default": "started"},
             "validate": {"type": "bool", "default": True},
+            "manage_firewall": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -199,7 +210,7 @@ def main() -> None:
     try:
         with lock("deploy-registry", LOCK_WAIT, module.check_mode):
             if p["state"] == "started":
-                run.start(p["validate"], p["timeout"])
+                run.start(p["validate"], p["timeout"], p["manage_firewall"])
             else:
                 run.recover()
     except (WharfError, OSError) as error:

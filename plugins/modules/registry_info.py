@@ -24,6 +24,11 @@ options:
     description: Whether the image has just been fetched, so that O(refresh) is done and the versions are told anyway.
     type: bool
     default: false
+  image_source:
+    description: Where the image comes from. Where one that is pulled is missing, its registry is asked for it.
+    type: str
+    choices: [pull, archive, distro]
+    required: true
   config_keys:
     description: The paths of the keys in the user's part of the configuration, which the version must understand.
     type: list
@@ -44,11 +49,11 @@ options:
     description: Where the controller keeps the passwords of O(generated_users), for the message.
     type: str
     default: ""
-  pull:
-    description: Whether the image is pulled. Where it is missing, its registry is asked for it.
+  proxy: {description: "The proxy of an engine that is still to be installed.", type: str, default: ""}
+  manage_firewall:
+    description: Whether the server's firewall is to let the registry's port pass. What keeps clients out is told.
     type: bool
     default: false
-  proxy: {description: "The proxy of an engine that is still to be installed.", type: str, default: ""}
   host: {description: "The host's name, for the messages.", type: str, required: true}
 extends_documentation_fragment: [wharf.registry.registry]
 attributes:
@@ -59,6 +64,7 @@ author: [Wharf maintainers]
 EXAMPLES = r"""
 - wharf.registry.registry_info:
     registry: "{{ registry }}"
+    image_source: pull
     host: "{{ inventory_hostname }}"
 """
 
@@ -78,7 +84,7 @@ version_change:
 pending:
   description: >-
     What is not as it should be, of rollback, image, data, data_id, directory, users, config, settings, create, replace,
-    start, restart, answer and state_file.
+    start, restart, answer, firewall and state_file.
   type: list
   elements: str
   returned: success
@@ -96,6 +102,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils import containers, forwarding, server_data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
+from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import (
     TEMPORARY_USER,
     belongs,
@@ -104,6 +111,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import (
 )
 from ansible_collections.wharf.registry.plugins.module_utils.image_pull import pull_problem
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
+from ansible_collections.wharf.registry.plugins.module_utils.processes import has
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_files import Files, pending_files
 from ansible_collections.wharf.registry.plugins.module_utils.server_info import answer, container_action, port_holder
@@ -129,12 +137,14 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     path = server_data.path_of(registry["data"])
     data = server_data.read(path, registry["directory"])
     names = {own for container in known for own in container["names"]}
+    firewall = Firewall(name, registry["port"])
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
         "container": found["Id"] if found else "",
         "previous_container": f"{name}-before" in names,
         "interrupted": sorted(names & {f"{name}-read-only", f"{name}-collect-garbage"}),
         "version_change": "",
+        "blocked": firewall.blocked(p["manage_firewall"]),
     }
     action = container_action(registry, found, info["image"])[0]
     files = pending_files(registry, path, data)
@@ -144,6 +154,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         **files,
         action: action,
         "answer": not action and answer(registry, 0),
+        "firewall": firewall.is_pending(p["manage_firewall"]),
         "state_file": (data.state_id, data.state_place) != (data.id, registry["data"]),
     }
     info["pending"] = [name for name, is_pending in pending.items() if is_pending]
@@ -157,8 +168,13 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     problems += conflicts(registry, p["host"], known)
     if pending.get("users"):
         problems += unknown_passwords(p)
-    if pending["image"] and p["pull"]:
+    if pending["image"] and p["image_source"] == "pull":
         problems += unreachable_image(p, bool(engine))
+    if pending["image"] and p["image_source"] == "distro" and not has("apt-get"):
+        problems.append(
+            "registry_server_image_source: is distro, which builds the image of Debian's or Ubuntu's packages, but "
+            f"{p['host']} has no apt-get: use pull or archive"
+        )
     problems += server_data.data_problems(data, registry["data"], registry["name"], p["data_confirm"], p["host"])
     if found and image and not pending["image"] and (found["Image"] != image["Id"] or p["fetched"]):
         info["version_change"], reasons = version_change(p, found["Image"], image["Id"])
@@ -286,13 +302,14 @@ def main() -> None:
             "image_layers": {"type": "list", "elements": "str", "default": []},
             "refresh": {"type": "bool", "default": False},
             "fetched": {"type": "bool", "default": False},
+            "image_source": {"type": "str", "choices": ["pull", "archive", "distro"], "required": True},
             "config_keys": {"type": "list", "elements": "str", "default": []},
             "allow_downgrade": {"type": "bool", "default": False},
             "data_confirm": {"type": "str", "default": ""},
             "generated_users": {"type": "list", "elements": "str", "default": []},
             "password_directory": {"type": "str", "default": "", "no_log": False},
-            "pull": {"type": "bool", "default": False},
             "proxy": {"type": "str", "default": "", "no_log": True},
+            "manage_firewall": {"type": "bool", "default": False},
             "host": {"type": "str", "required": True},
         },
         supports_check_mode=True,
@@ -303,6 +320,8 @@ def main() -> None:
         module.fail_json(msg=f"{module.params['host']}: {error}")
     if problems:
         module.fail_json(msg="\n".join(problems))
+    for line in info.pop("blocked"):
+        module.warn(f"{module.params['host']}: no client reaches port {module.params['registry']['port']}: {line}")
     module.exit_json(changed=False, **info)
 
 

@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: registry_removal
 short_description: Remove a registry from its server
 description:
-  - Removes the container, its image where nothing else uses it, and the configuration, in one visit. Docker and all
-    packages stay. Refuses while something holds the registry's lock.
+  - Removes the container, its image where nothing else uses it, the configuration and what was opened in the firewall,
+    in one visit. Docker and all packages stay. Refuses while something holds the registry's lock.
 options:
   container: {description: The container's name., type: str, required: true}
   directory: {description: The directory of config.yml and htpasswd., type: path, required: true}
@@ -45,6 +45,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils import containers
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
+from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, lock
 from ansible_collections.wharf.registry.plugins.module_utils.server_files import SETTINGS
 
@@ -61,6 +62,11 @@ def remove(changes: Changes, container: str, directory: str, data: str) -> None:
     """
     if containers.engine():
         remove_containers(changes, container)
+    firewall = Firewall(container, 0)
+    if firewall.is_ours:
+        changes.paths.append("the firewall's rule")
+        if not changes.check_mode:
+            firewall.close()
     for path in (directory, SETTINGS):
         changes.remove(path)
     if not data.startswith("/"):

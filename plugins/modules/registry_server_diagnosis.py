@@ -70,6 +70,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.engine import runni
 from ansible_collections.wharf.registry.plugins.module_utils.engine_faults import Fault, config_fault, stopped_fault
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
+from ansible_collections.wharf.registry.plugins.module_utils.processes import search_path
 from ansible_collections.wharf.registry.plugins.module_utils.server_info import output, port_holder
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, one_line
 
@@ -299,7 +300,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin"
+    os.environ["PATH"] = search_path()
     p = module.params
     try:
         found = inspect(module, p["container"], p["port"], p["data"], Path(p["tls_directory"]))

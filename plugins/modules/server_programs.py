@@ -65,6 +65,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
+from ansible_collections.wharf.registry.plugins.module_utils.processes import search_path
 
 COMMAND = "/usr/local/sbin/wharf"
 UNITS = "/etc/systemd/system"
@@ -174,7 +175,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     os.umask(0o022)
-    os.environ["PATH"] = f"{os.environ.get('PATH', '/bin:/usr/bin')}:/usr/local/sbin:/usr/sbin:/sbin"
+    os.environ["PATH"] = search_path()
     changes = Changes(module.check_mode)
     programs = Programs(module.params["jobs"], changes)
     # What is written at -vvv as well: not the whole command.

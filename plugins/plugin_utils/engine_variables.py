@@ -25,16 +25,16 @@ FORMS = {
         "no version: use a version of Docker or its beginning, without an epoch and a revision, such as 28.5.2 or 28.5",
     ),
     "docker_engine_repository_key_fingerprint": (
-        r" *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?",
-        "no fingerprint: use the whole one of the repository's primary key, 40 hexadecimal digits",
+        r"( *([0-9A-Fa-f] *){40}(([0-9A-Fa-f] *){24})?)?",
+        "no fingerprint: use the whole one of its primary key, 40 hexadecimal digits, or none for Docker's",
     ),
     "docker_engine_log_max_size": (
         r"[1-9][0-9]*[kmg]",
         "no size: use a whole number followed by k, m or g, such as 10m",
     ),
     "docker_engine_repository_url": (
-        rf"https?://(?!download\.docker\.com(?!/linux/))[^/\s]\S*|{LOGIN}",
-        "no address: use that of a repository such as Docker's, https://download.docker.com/linux/debian",
+        rf"(https?://(?!download\.docker\.com(?!/linux/))[^/\s]\S*|{LOGIN})?",
+        "no address: use that of a repository such as Docker's, https://download.docker.com/linux/debian, or none",
     ),
     "docker_engine_restart_throttle": (
         r"[0-9]+",

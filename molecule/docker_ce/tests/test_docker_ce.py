@@ -10,7 +10,7 @@ import pytest
 from machines import PREPARED, broken, engine_put_back, program, snapshot
 
 CONVERGE = "molecule/docker_ce/converge.yml"
-BARE = {"debian12": "20.10.24", "debian13": "26.1.4", "testing": "28.5.2"}
+BARE = {"debian12": "20.10.24", "debian13": "26.1.4", "testing": "28.5.2", "ubuntu": "20.10.24"}
 MOVER = ["--limit", "mover"]
 TO_DOCKER = {"docker_engine_source": "docker_ce"}
 REPLACE = {"docker_engine_replace": True}

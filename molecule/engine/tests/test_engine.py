@@ -64,6 +64,18 @@ def test_other_peoples_keys_stay_and_so_does_the_files_mode(hosts, name):
     assert hosts[name].file("/etc/docker/daemon.json").mode == 0o640
 
 
+@pytest.mark.parametrize("name", SYSTEMD)
+def test_options_are_judged_whatever_path_su_or_sudo_leaves(hosts, ansible, tmp_path, name):
+    """The engine looks for docker-proxy in it, and cannot judge a file without."""
+    role = {"role": "wharf.registry.docker_engine", "vars": options(labels=["path=short"])}
+    path = {"PATH": "/usr/bin:/bin"}
+    play = tmp_path / "play.yml"
+    play.write_text(json.dumps([{"hosts": name, "gather_facts": False, "environment": path, "roles": [role]}]))
+    with changed(hosts, name):
+        ansible.succeeds(str(play))
+        assert config(hosts[name])["labels"] == ["path=short"]
+
+
 def test_reload_where_the_engine_can_reload(hosts, ansible):
     pids = {name: hosts[name].file("/run/docker.pid").content_string for name in SYSTEMD}
     with changed(hosts, *SYSTEMD):

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..api import Client, StatusError, trust
-from ..containers import cli
+from ..containers import SECURITY, cli
 from ..errors import WharfError
 from ..files import write_atomic
 from ..htpasswd import TEMPORARY_USER, hash_password
@@ -97,7 +97,8 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
     """Return how another container of the registry's image is started, as hardened; ":ro" cannot change the data."""
     config, host = registry.inspected["Config"], registry.inspected["HostConfig"]
     return [
-        *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--no-healthcheck"),
+        *("--read-only", "--cap-drop", "ALL", "--no-healthcheck"),
+        *(word for option in SECURITY for word in ("--security-opt", option)),
         *("--user", config["User"], "--volumes-from", f"{registry.container}{access}"),
         *("--restart", "no", "--memory", str(host["Memory"])),
         *(word for variable in config["Env"] for word in ("--env", variable)),

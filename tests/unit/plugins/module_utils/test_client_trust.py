@@ -31,17 +31,7 @@ TOML = "version = 2\n"
 TABLE = '[plugins."io.containerd.grpc.v1.cri".registry]\n'
 BLOCK = f'# BEGIN wharf\n{TABLE}  config_path = "/etc/containerd/certs.d"\n# END wharf\n'
 OLD_LINE = "# BEGIN wharf old.test\n192.0.2.1 old.test\n# END wharf old.test\n"
-PLACES = (
-    "REGISTRIES",
-    "REGISTRIES_CONF",
-    "POLICY",
-    "STORE",
-    "STORE_LINKS",
-    "HOSTS",
-    "TEMPLATES",
-    "CONTAINERD_FILE",
-    "LEDGER",
-)
+PLACES = ("REGISTRIES", "REGISTRIES_CONF", "POLICY", "HOSTS", "TEMPLATES", "CONTAINERD_FILE", "LEDGER")
 
 
 class Host:
@@ -55,6 +45,8 @@ class Host:
         self.programs = {"dockerd", "containerd", "update-ca-certificates"}
         for name in PLACES:
             monkeypatch.setattr(client_trust, name, self.root + getattr(client_trust, name))
+        stores = [(command, *(self.root + path for path in paths)) for command, *paths in client_trust.STORES]
+        monkeypatch.setattr(client_trust, "STORES", stores)
         roots = {family: self.root + path for family, path in client_trust.CERTIFICATES.items()}
         monkeypatch.setattr(client_trust, "CERTIFICATES", roots)
         monkeypatch.setattr(client_trust, "has", lambda program: program in self.programs)
@@ -371,6 +363,19 @@ def test_system_store_gets_one_certificate_a_file(host: Host) -> None:
     assert host.commands == [["update-ca-certificates", "--fresh"]]
 
 
+def test_system_store_of_red_hat_is_another_directory_and_one_file(host: Host) -> None:
+    host.programs = {"dockerd", "update-ca-trust"}
+    path = "/etc/pki/ca-trust/source/anchors/wharf-reg.test_5000_1.crt"
+    assert host.write(system_store=True) == [DOCKER_FILE, path]
+    host.put("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "# others\n")
+    assert host.trust(system_store=True).write()  # cut off before it was taken over
+    assert host.commands == [["update-ca-trust"]] * 2
+    host.put("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", f"# others\n{CA}\n")
+    assert not host.trust(system_store=True).write()
+    assert host.write() == [path]
+    assert host.commands == [["update-ca-trust"]] * 3
+
+
 def test_system_store_is_updated_after_a_run_that_was_cut_off(host: Host) -> None:
     path = f"{STORE}/wharf-reg.test_5000_1.crt"
     for there in (DOCKER_FILE, path, f"{STORE}/wharf-other.test_5000_1.crt"):
@@ -643,4 +648,6 @@ def test_system_store_needs_its_program(host: Host) -> None:
     assert host.trust(system_store=True).problems() == []
     host.programs = {"dockerd"}
     (problem,) = host.trust(system_store=True).problems()
-    assert problem.startswith("registry_client_system_store: there is no update-ca-certificates")
+    assert problem.startswith(
+        "registry_client_system_store: there is neither update-ca-certificates nor update-ca-trust"
+    )

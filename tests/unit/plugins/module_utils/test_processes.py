@@ -18,6 +18,14 @@ def test_program_that_hangs_is_ended() -> None:
     assert processes.run(["sleep", "9"], timeout=0.1) == (1, "sleep did not end within 0.1 seconds")
 
 
+def test_programs_are_found_beyond_the_path_but_first_in_it(monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/run/mine:/usr/bin")
+    assert processes.search_path().startswith("/run/mine:/usr/bin:/usr/local/sbin:")
+    assert processes.search_path().split(":").count("/usr/bin") == 1
+    monkeypatch.delenv("PATH")
+    assert processes.search_path() == processes.PATH
+
+
 def test_program_that_must_not_fail() -> None:
     assert processes.must_run(["cat"], "x", given="in") == "in"
     with pytest.raises(WharfError, match="^/etc/x: it is refused: no such host$"):

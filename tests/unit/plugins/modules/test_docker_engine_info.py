@@ -12,13 +12,18 @@ from ansible_collections.wharf.registry.plugins.module_utils.engine_packages imp
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.modules import docker_engine_info as info
 
-TRIXIE = {"id": "debian", "version_id": "13", "version_codename": "trixie"}
+TRIXIE = {"id": "debian", "name": "Debian", "version_id": "13", "version_codename": "trixie"}
+DEBS = {"manager": "apt", "repository": {"url": "http://docker.example/debian", "fingerprint": "A" * 40}}
+RPMS = {"manager": "dnf", "note": "experimental", "repository": {"url": "http://docker.example/el", "fingerprint": "B"}}
 SYSTEMS = {
-    "Debian": {
-        "bookworm": {"distro": {"engine": ["docker.io"]}},
-        "trixie": {"distro": {"engine": ["docker.io", "docker-cli"], "helpers": ["pigz"]}},
-    }
+    "debian": {
+        "bookworm": {**DEBS, "distro": {"engine": ["docker.io"]}},
+        "trixie": {**DEBS, "distro": {"engine": ["docker.io", "docker-cli"], "helpers": ["pigz"]}},
+    },
+    "almalinux": {"9": {**RPMS, "docker_ce": {"engine": ["docker-ce", "docker-ce-cli"]}}},
+    "fedora": {"*": {**RPMS, "docker_ce": {"engine": ["docker-ce"]}}},
 }
+FILE = "$(URL) $(RELEASE) $(FINGERPRINT) $(HELD)"
 PARAMS = {
     "source": "distro",
     "version": "",
@@ -27,7 +32,12 @@ PARAMS = {
     "extra_packages": ["openssl"],
     "options": {},
     "files": [{"path": info.PROXIES, "content": "x"}],
-    "repository": {"url": "http://mirror.example/docker", "source": "Suites: $(RELEASE)\n"},
+    "repository": {
+        "url": "http://mirror.example/docker/",
+        "fingerprint": "",
+        "apt": f"deb {FILE}",
+        "dnf": f"rpm {FILE}",
+    },
 }
 FOUND = {"installed": {}, "holds": [], "entries": []}
 STATE = {
@@ -46,18 +56,65 @@ STATE = {
 def test_the_packages_are_those_of_the_system_and_the_source():
     request = info.request_for(PARAMS, TRIXIE)
     assert request["packages"] == ["docker.io", "docker-cli", "pigz", "openssl"]
-    assert (request["conflicts"], request["repository"]["source"]) == ([], "Suites: trixie\n")
+    source = f"deb http://mirror.example/docker trixie {'A' * 40} "
+    assert (request["conflicts"], request["repository"]["source"]) == ([], source)
     assert request["has_proxies"]
     none = info.request_for(PARAMS | {"source": "none"}, TRIXIE)
     assert (none["packages"], none["engine"]) == (["openssl"], [])
 
 
-@pytest.mark.parametrize("here", [{"version_codename": "buster", "version_id": "10"}, {"id": "ubuntu"}])
-def test_a_system_that_is_not_supported_is_refused(here):
+ALMA = {"id": "almalinux", "name": "AlmaLinux", "version_id": "9.6"}
+ALPINE = {"id": "alpine", "name": "Alpine Linux", "version_id": "3.22.1"}
+
+
+@pytest.mark.parametrize(
+    ("here", "release", "held"),
+    [(ALMA, "9", "docker-ce docker-ce-cli"), ({"id": "fedora", "version_id": "43"}, "43", "docker-ce")],
+)
+def test_a_system_without_names_is_known_by_its_number(here, release, held):
+    params = PARAMS | {"source": "docker_ce", "version": "28.5", "repository": PARAMS["repository"] | {"url": ""}}
+    request = info.request_for(params, here)
+    assert (request["manager"], request["note"]) == ("dnf", "experimental")
+    assert request["repository"]["source"] == f"rpm http://docker.example/el {release} B {held}"
+
+
+@pytest.mark.parametrize(
+    ("here", "source", "words"),
+    [
+        (TRIXIE | {"version_codename": "buster", "version_id": "10"}, "distro", "system, Debian 10: use none;"),
+        (
+            ALPINE,
+            "docker_ce",
+            "is docker_ce, which the role does not know for this host's system, Alpine Linux 3.22.1:",
+        ),
+        (ALMA, "distro", "AlmaLinux 9.6: use docker_ce, or none;"),
+        (TRIXIE, "docker_ce", "Debian 13: use distro, or none;"),
+        ({}, "distro", "unknown: use none;"),
+    ],
+)
+def test_a_source_that_is_not_known_for_a_system_is_refused(here, source, words):
     with pytest.raises(WharfError) as error:
-        info.request_for(PARAMS, TRIXIE | here)
-    assert str(error.value).endswith("The role knows Debian bookworm, trixie only.")
-    assert f"{(TRIXIE | here)['id'].capitalize()} {(TRIXIE | here)['version_id']} (" in str(error.value)
+        info.request_for(PARAMS | {"source": source}, here)
+    assert words in str(error.value)
+
+
+def test_any_system_can_have_an_engine_of_its_own():
+    request = info.request_for(PARAMS | {"source": "none", "repository": {}}, ALPINE)
+    assert (request["manager"], request["packages"], request["repository"]) == ("", ["openssl"], {})
+
+
+def test_without_a_package_manager_programs_must_be_there(monkeypatch):
+    class Module:
+        def get_bin_path(self, name):
+            return "/usr/bin/openssl" if name == "openssl" else None
+
+    request = info.request_for(
+        PARAMS | {"source": "none", "repository": {}, "extra_packages": ["openssl", "skopeo"]}, ALPINE
+    )
+    found = FINISHED | info.packages_of(Module(), request, "/usr/bin/dockerd")
+    request |= {"users": []}
+    (problem,) = info.problems(found, request)
+    assert problem.startswith("skopeo: is not on this host, and the role knows no packages of its system, Alpine Linux")
 
 
 def test_what_need_not_be_tried_is_installed_as_it_is_from_sources_that_apt_can_use(monkeypatch):
@@ -79,8 +136,7 @@ def test_what_was_tried_is_installed_and_held_again(monkeypatch):
     state = STATE | {"preflight": True, "source": True, "release": ["docker-cli"]}
     plan = info.plan_of(info.request_for(PARAMS, TRIXIE), found, state)
     assert (plan["arguments"], plan["options"]) == (tried["arguments"], tried["options"])
-    repository = {"url": "http://mirror.example/docker", "source": "Suites: trixie\n", "key": "KEY"}
-    assert plan["repository"] == repository
+    assert (plan["repository"]["url"], plan["repository"]["key"]) == ("http://mirror.example/docker", "KEY")
     assert (plan["hold"], plan["release"]) == (["docker.io"], ["docker-cli"])
 
 
@@ -112,6 +168,7 @@ def test_what_would_happen_is_told(pending, state, arguments, reloaded, expected
 
 DISTRO = {
     "source": "distro",
+    "manager": "apt",
     "version": "",
     "replace": False,
     "engine": ["docker.io"],

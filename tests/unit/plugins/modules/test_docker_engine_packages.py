@@ -173,3 +173,48 @@ def test_what_apt_says_is_passed_on_with_what_it_said_of_its_lists(monkeypatch, 
     assert "Unable to locate package docker.io. Failed to fetch http://mirror.example/" in str(error.value)
     assert apt.calls[1][-3:] == ("--no-install-recommends", "install", "docker.io")
     assert not policy.exists()
+
+
+# With dnf -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rpms(tmp_path, monkeypatch):
+    """Return the files of the repository, which others have written before, and let dnf note what it sees of them."""
+    source, key = tmp_path / "wharf-docker.repo", tmp_path / "wharf-docker.asc"
+    source.write_text("old\n")
+    key.write_text("OLD\n")
+    monkeypatch.setattr(packages.engine_rpms, "SOURCE_FILE", str(source))
+    monkeypatch.setattr(packages.engine_rpms, "KEY_FILE", str(key))
+    monkeypatch.setattr(packages.engine_rpms, "remove_entries", lambda _url, is_real: ["gone"])
+    monkeypatch.setattr(packages, "write_atomic", lambda path, content: Path(path).write_bytes(content))
+    return source, key
+
+
+REPOSITORY = {"url": "http://mirror.example", "source": "new\nexcludepkgs=docker-ce\n", "key": "NEW\n"}
+RPMS = {"arguments": ["docker-ce-3:1-1"], "repository": REPOSITORY}
+
+
+def test_dnf_installs_what_its_repository_s_file_holds_back_later(rpms, monkeypatch):
+    seen = []
+    monkeypatch.setattr(packages.engine_rpms, "install", lambda names: seen.append((names, rpms[0].read_text())))
+    assert packages.change_rpms(RPMS, False) == {"changed": True, "removed": ["gone"]}
+    assert (rpms[0].read_text(), seen) == ("old\n", [])
+    assert packages.change_rpms(RPMS, True)["changed"]
+    assert seen == [(["docker-ce-3:1-1"], "new\nexcludepkgs=\n")]
+    assert [file.read_text() for file in rpms] == ["new\nexcludepkgs=docker-ce\n", "NEW\n"]
+
+
+def test_what_dnf_could_not_install_leaves_the_files_as_they_were(rpms, monkeypatch):
+    def fail(_names):
+        raise WharfError("no")
+
+    monkeypatch.setattr(packages.engine_rpms, "install", fail)
+    with pytest.raises(WharfError):
+        packages.change_rpms(RPMS, True)
+    assert [file.read_text() for file in rpms] == ["old\n", "OLD\n"]
+
+
+def test_without_a_source_the_repository_goes(rpms):
+    assert packages.change_rpms({"arguments": [], "repository": {"source": "", "key": ""}}, True)["changed"]
+    assert not any(file.exists() for file in rpms)

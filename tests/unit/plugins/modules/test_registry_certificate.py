@@ -182,7 +182,7 @@ def test_without_openssl_nothing_is_judged_or_changed(run, tmp_path, monkeypatch
     assert (result["fingerprint"], result["ca_pem"]) == (made["fingerprint"], made["ca_pem"])
     assert contents(tmp_path) == before
     monkeypatch.setattr(registry_certificate.AnsibleModule, "get_bin_path", lambda *_: None)
-    assert run()["msg"] == "openssl must be installed first: this host has no apt-get"
+    assert run()["msg"] == "openssl must be installed on this host first, which has no apt-get and no dnf"
 
 
 # ----------------------------------------------------------------------------------------------------------- provided

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,6 +87,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
 
     monkeypatch.setattr(module, "answer", answer)
     monkeypatch.setattr(module, "pending_files", lambda *_: {})
+    monkeypatch.setattr(module, "Firewall", lambda *_: SimpleNamespace(is_pending=lambda _managed: False))
     monkeypatch.setattr(server_info, "certificates_in", lambda _path: ["new"])
     monkeypatch.setattr(server_info, "served_certificates", lambda _port: [made.served])
     monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
@@ -105,7 +107,7 @@ def registry(directory: Path, **changes: Any) -> dict[str, Any]:
 def run(directory: Path, check_mode: bool = False, **changes: Any) -> module.Run:
     """Run the container."""
     made = module.Run(registry(directory, **changes), check_mode)
-    made.start(validate=True, timeout=60)
+    made.start(validate=True, timeout=60, manage_firewall=False)
     return made
 
 

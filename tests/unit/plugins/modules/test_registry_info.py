@@ -34,6 +34,8 @@ def _quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "port_holder", lambda *_: "")
     monkeypatch.setattr(module.pwd, "getpwuid", {}.__getitem__)
     monkeypatch.setattr(module, "answer", lambda *_: "")
+    nothing = SimpleNamespace(is_pending=lambda _managed: False, blocked=lambda _managed: [])
+    monkeypatch.setattr(module, "Firewall", lambda *_: nothing)
     versions = {"sha256:aa": "2.8.3", "sha256:old": "2.8.2", "sha256:new": "v3.0.0"}
     monkeypatch.setattr(
         containers,
@@ -64,7 +66,8 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "settings": "{}\n",
     }
     rest = {"image_id": "", "image_layers": [], "refresh": False, "fetched": False, "config_keys": []}
-    rest |= {"generated_users": [], "password_directory": "/passwords", "pull": False, "proxy": ""}
+    rest |= {"generated_users": [], "password_directory": "/passwords", "proxy": ""}
+    rest |= {"image_source": "archive", "manage_firewall": False}
     return {"registry": registry, "allow_downgrade": False, "data_confirm": "", "host": "server", **rest}
 
 
@@ -210,7 +213,7 @@ def test_passwords_that_only_another_controller_knows_are_not_replaced(
 def test_an_image_that_cannot_be_pulled_is_refused_and_one_that_is_there_not_asked_for(
     monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
 ) -> None:
-    parameters["pull"] = True
+    parameters["image_source"] = "pull"
     monkeypatch.setattr(module, "pull_problem", lambda *_: "no such host")
     assert module.inspect(parameters)[1] == []
     monkeypatch.setattr(module.containers, "image", lambda _reference: None)
@@ -308,3 +311,29 @@ def test_a_version_that_cannot_be_asked_for_in_time_is_unknown(monkeypatch: pyte
     monkeypatch.setattr(module.containers, "remove", removed.append)
     assert module.image_version("registry:2.8.3") == ""
     assert len(removed) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "has_apt", "is_there"), [("distro", True, False), ("archive", False, False), ("distro", False, True)]
+)
+def test_an_image_of_debs_is_built_with_apt_only(monkeypatch, parameters, source, has_apt, is_there):
+    monkeypatch.setattr(module, "has", lambda program: has_apt and program == "apt-get")
+    monkeypatch.setattr(module.containers, "image", lambda _reference: IMAGE if is_there else None)
+    assert module.inspect(parameters | {"image_source": source})[1] == []
+    monkeypatch.setattr(module, "has", lambda _program: False)
+    monkeypatch.setattr(module.containers, "image", lambda _reference: None)
+    (problem,) = module.inspect(parameters | {"image_source": "distro"})[1]
+    assert problem.endswith("but server has no apt-get: use pull or archive")
+
+
+def test_what_a_firewall_blocks_is_told_and_what_it_is_to_open_is_pending(monkeypatch, parameters):
+    asked = []
+    firewall = SimpleNamespace(
+        is_pending=lambda managed: asked.append(managed) or managed, blocked=lambda managed: ["chain"]
+    )
+    monkeypatch.setattr(module, "Firewall", lambda name, port: firewall if (name, port) == ("registry", 5000) else None)
+    info = module.inspect(parameters | {"manage_firewall": True})[0]
+    assert "firewall" in info["pending"]
+    assert info["blocked"] == ["chain"]
+    assert "firewall" not in module.inspect(parameters)[0]["pending"]
+    assert asked == [True, False]

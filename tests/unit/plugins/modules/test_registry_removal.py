@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(containers, "remove", has["containers"].pop)
     monkeypatch.setattr(containers, "image", lambda image: {"Id": image} if image in has["images"] else None)
     monkeypatch.setattr(containers, "remove_image", remove_image)
+    monkeypatch.setattr(module, "Firewall", lambda *_: SimpleNamespace(is_ours=False))
     monkeypatch.setattr(module, "SETTINGS", str(tmp_path / "registry.json"))
     monkeypatch.setattr(module, "LOCK", tmp_path / "lock")
     for name in ("registry", "registry-before"):

@@ -1,0 +1,155 @@
+"""The server's firewall, as far as it keeps clients from the port that Docker publishes for the registry.
+
+Such connections are forwarded to the container. So firewalld and ufw as they come let them pass, whatever they say of
+incoming ones, and are left alone (tried: firewalld 1.3 and 2.3, ufw 0.36, with every default policy). These do not:
+
+- a chain of nftables that drops what is forwarded, whatever Docker's own chains accept,
+- ufw's rules for forwarding, where somebody has hung them into Docker's chain DOCKER-USER,
+- firewalld's StrictForwardPorts, which has no exception for one port.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+from .client_trust import with_block
+from .errors import WharfError
+from .files import read_text, write_atomic
+from .processes import has, must_run, run
+
+# What nftables.service loads, on Debian and on RHEL.
+NFTABLES = ("/etc/nftables.conf", "/etc/sysconfig/nftables.conf")
+FIREWALLD = "/etc/firewalld/firewalld.conf"
+UFW_RULES = "/etc/ufw/user.rules"
+CONTAINER_PORT = 5000  # ufw's rule comes after the address was translated
+# Docker's own and firewalld's, and those that iptables keeps for all.
+OTHERS = {("ip", "filter", "FORWARD"), ("ip6", "filter", "FORWARD")}
+OTHER_TABLES = ("firewalld", "docker-bridges")
+
+
+class Firewall:
+    """What blocks a registry's port on this host, and what was opened for it."""
+
+    def __init__(self, container: str, port: int) -> None:
+        """Look; nothing changes. What was opened is known by a comment that names the registry's container."""
+        self.mark = f"wharf {container}"
+        self.comment = f"{self.mark} {port}"
+        self.rule = f'meta l4proto tcp ct original proto-dst {port} ct status dnat accept comment "{self.comment}"'
+        self.file = next((path for path in NFTABLES if os.path.isfile(path)), "")
+        self.text = read_text(self.file) if self.file else ""
+        self.chains = self._dropping_chains()
+        self.ours = [chain for chain, rules in self.chains.items() if any(map(self._is_ours, rules))]
+        self.opened = [chain for chain, rules in self.chains.items() if any(map(self._opens, rules))]
+        here = [one for one in self.chains if re.search(rf"\btable\s+({one[0]}\s+)?{re.escape(one[1])}\b", self.text)]
+        self.block = "\n".join(f"insert rule {' '.join(chain)} {self.rule}" for chain in here)
+        self.unknown = [chain for chain in self.chains if chain not in here]
+        self.has_ufw = has("ufw") and "-j ufw-user-forward" in run(["iptables", "-S", "DOCKER-USER"])[1]
+        self.is_ufw_open = self.has_ufw and _opens(run(["iptables", "-S", "ufw-user-forward"])[1])
+        self.is_ufw_ours = f"comment={self.mark.encode().hex()}" in read_text(UFW_RULES)
+
+    def _dropping_chains(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+        """Return the chains of nftables that drop what is forwarded, with their rules."""
+        found = {}
+        for chain in _listed("chains", "chain"):
+            key = (chain["family"], chain["table"], chain["name"])
+            if chain.get("hook") != "forward" or key in OTHERS or chain["table"] in OTHER_TABLES:
+                continue
+            rules = _listed(f"chain {' '.join(key)}", "rule")
+            last = rules[-1].get("expr", []) if rules else []
+            if chain.get("policy") == "drop" or (len(last) == 1 and last[0].keys() & {"drop", "reject"}):
+                found[key] = rules
+        return found
+
+    def _is_ours(self, rule: dict[str, Any]) -> bool:
+        return str(rule.get("comment", "")).startswith(f"{self.mark} ")
+
+    def _opens(self, rule: dict[str, Any]) -> bool:
+        return rule.get("comment") == self.comment
+
+    def is_pending(self, is_managed: bool) -> bool:
+        """Return whether open() is to be called, or without management close()."""
+        return not self.is_right_open if is_managed else self.is_ours
+
+    @property
+    def is_right_open(self) -> bool:
+        """Return whether all that can be opened is open, now and after a boot."""
+        in_kernel = {*self.opened} >= {*self.chains} - {*self.unknown}
+        is_kept = with_block(self.text, self.mark, self.block) == self.text
+        return in_kernel and is_kept and (self.is_ufw_open or not self.has_ufw)
+
+    @property
+    def is_ours(self) -> bool:
+        """Return whether something was opened by open()."""
+        return bool(self.ours) or self.is_ufw_ours or with_block(self.text, self.mark, "") != self.text
+
+    def blocked(self, is_managed: bool) -> list[str]:
+        """Return a line for each thing that keeps clients out and that open() does not change, or is not to change."""
+        lines = []
+        for chain in self.unknown if is_managed else self.chains:
+            name = " ".join(chain)
+            lines.append(f"the chain {name} of nftables drops what goes to containers: give it the rule {self.rule}")
+        if self.has_ufw and not is_managed and not self.is_ufw_open:
+            rule = f"ufw route allow proto tcp to any port {CONTAINER_PORT}"
+            lines.append(f"ufw drops what goes to containers: give it the rule {rule}")
+        is_strict = re.search(r"(?im)^StrictForwardPorts\s*=\s*(yes|true)", read_text(FIREWALLD))
+        if is_strict and has("firewall-cmd") and run(["firewall-cmd", "--state"])[0] == 0:
+            lines.append(
+                f"firewalld rejects the ports that Docker publishes: set StrictForwardPorts=no in {FIREWALLD}, and "
+                "restart firewalld and then Docker"
+            )
+        return lines
+
+    def open(self) -> None:
+        """Let the registry's port pass, now and after a boot. Raises WharfError with a program's own message."""
+        for chain in [one for one in self.chains if one not in self.unknown]:
+            self._delete(chain)
+            must_run(["nft", f"insert rule {' '.join(chain)} {self.rule}"], "nftables does not take a rule")
+        self._write(self.block)
+        if self.has_ufw and not self.is_ufw_open:
+            command = ["ufw", "route", "allow", "proto", "tcp", "to", "any", "port", str(CONTAINER_PORT)]
+            must_run([*command, "comment", self.mark], "ufw does not take a rule")
+
+    def close(self) -> None:
+        """Take back what open() did. Raises WharfError with a program's own message."""
+        for chain in self.ours:
+            self._delete(chain)
+        self._write("")
+        if self.is_ufw_ours:
+            command = ["ufw", "route", "delete", "allow", "proto", "tcp", "to", "any", "port", str(CONTAINER_PORT)]
+            must_run(command, "ufw does not give up a rule")
+
+    def _delete(self, chain: tuple[str, str, str]) -> None:
+        for rule in self.chains[chain]:
+            if self._is_ours(rule):
+                must_run(["nft", f"delete rule {' '.join(chain)} handle {rule['handle']}"], "nftables keeps a rule")
+
+    def _write(self, block: str) -> None:
+        """Write the file that nftables.service loads, with the mode and the owner that it has."""
+        new = with_block(self.text, self.mark, block)
+        if new == self.text:
+            return
+        path, there = os.path.realpath(self.file), os.stat(self.file)
+        owner = (there.st_mode & 0o7777, there.st_uid, there.st_gid)
+        write_atomic(path, new.encode(), *owner)
+        status, message = run(["nft", "--check", "--file", path])
+        if status:
+            write_atomic(path, self.text.encode(), *owner)
+            raise WharfError(f"{self.file}: nftables would not load it with a rule for the registry: {message}")
+
+
+def _listed(what: str, kind: str) -> list[dict[str, Any]]:
+    """Return what nftables lists; nothing where it is not there."""
+    if not has("nft"):
+        return []
+    status, output = run(["nft", "--json", f"list {what}"])
+    return [entry[kind] for entry in json.loads(output)["nftables"] if kind in entry] if status == 0 else []
+
+
+def _opens(rules: str) -> bool:
+    return (
+        re.search(rf"^-A ufw-user-forward -p tcp .*--dport {CONTAINER_PORT} -j ACCEPT$", rules, re.MULTILINE)
+        is not None
+    )

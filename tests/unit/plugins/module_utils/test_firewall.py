@@ -1,0 +1,163 @@
+"""What of a firewall blocks the registry, and what is opened for it and taken back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import firewall as module
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+
+CONF = "flush ruleset\ntable inet filter {\n  chain forward { type filter hook forward priority 0; policy drop; }\n}\n"
+DROP = {"family": "inet", "table": "filter", "name": "forward", "hook": "forward", "policy": "drop"}
+ACCEPT = DROP | {"policy": "accept"}
+UFW = "-N DOCKER-USER\n-A DOCKER-USER -j ufw-user-forward\n"
+OPEN = "-A ufw-user-forward -p tcp -m tcp --dport 5000 -j ACCEPT\n"
+RULE = "insert rule inet filter forward meta l4proto tcp ct original proto-dst 5001 ct status dnat accept comment"
+BLOCK = f'{{}}{RULE} "{{}}"\n{{}}'
+
+
+class Host:
+    """A host whose programs answer as a test wants; what changes something is noted down."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have nftables' file in a directory, and no firewall."""
+        self.chains: list[dict[str, Any]] = []
+        self.rules: list[dict[str, Any]] = []
+        self.iptables = {"DOCKER-USER": "", "ufw-user-forward": ""}
+        self.done: list[str] = []
+        self.checks = 0
+        self.conf, self.firewalld, self.ufw = root / "nftables.conf", root / "firewalld.conf", root / "user.rules"
+        self.conf.write_text(CONF)
+        monkeypatch.setattr(module, "NFTABLES", (str(root / "missing"), str(self.conf)))
+        monkeypatch.setattr(module, "FIREWALLD", str(self.firewalld))
+        monkeypatch.setattr(module, "UFW_RULES", str(self.ufw))
+        monkeypatch.setattr(module, "has", lambda program: True)
+        monkeypatch.setattr(module, "run", self.run)
+        monkeypatch.setattr(module, "must_run", lambda command, _otherwise: self.done.append(" ".join(command)))
+
+    def run(self, command: list[str]) -> tuple[int, str]:
+        """Answer."""
+        if command[:2] == ["nft", "--json"]:
+            kind, listed = ("chain", self.chains) if command[2] == "list chains" else ("rule", self.rules)
+            return 0, json.dumps({"nftables": [{"metainfo": {}}, *({kind: one} for one in listed)]})
+        if command[:2] == ["nft", "--check"]:
+            return self.checks, "syntax error"
+        return (0, self.iptables[command[2]]) if command[0] == "iptables" else (0, "running")
+
+    def firewall(self) -> module.Firewall:
+        """Look."""
+        return module.Firewall("registry", 5001)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Return a host without a firewall."""
+    return Host(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        ACCEPT,
+        DROP | {"hook": "input"},
+        DROP | {"family": "ip", "name": "FORWARD"},
+        DROP | {"table": "firewalld"},
+        DROP | {"table": "docker-bridges"},
+    ],
+)
+def test_what_does_not_block_is_left_alone(host, chain):
+    host.chains = [chain]
+    host.iptables["DOCKER-USER"] = "-A DOCKER-USER -j RETURN\n"
+    host.firewalld.write_text("StrictForwardPorts=no\n")
+    for is_managed in (True, False):
+        assert not host.firewall().is_pending(is_managed)
+        assert host.firewall().blocked(is_managed) == []
+
+
+@pytest.mark.parametrize("last", [{"drop": None}, {"reject": {"type": "tcp reset"}}])
+def test_a_last_rule_that_drops_all_is_a_policy(host, last):
+    host.chains, host.rules = [ACCEPT], [{"handle": 3, "expr": [last]}]
+    assert host.firewall().is_pending(True)
+    host.rules = [{"handle": 3, "expr": [{"match": {}}, last]}]
+    assert not host.firewall().is_pending(True)
+
+
+def test_a_chain_that_drops_gets_a_rule_now_and_in_its_file(host):
+    host.chains = [DROP]
+    (line,) = host.firewall().blocked(False)
+    assert line.startswith("the chain inet filter forward of nftables drops")
+    assert host.firewall().blocked(True) == []
+    assert host.firewall().is_pending(True)
+    assert not host.firewall().is_pending(False)
+    host.conf.chmod(0o640)
+    host.firewall().open()
+    block = BLOCK.format("# BEGIN wharf registry\n", "wharf registry 5001", "# END wharf registry\n")
+    assert host.conf.read_text() == CONF + block
+    assert host.conf.stat().st_mode & 0o777 == 0o640
+    assert host.done == ["nft " + block.splitlines()[1]]
+
+    host.rules = [{"handle": 7, "comment": "wharf registry 5001", "expr": []}]
+    assert not host.firewall().is_pending(True)
+    assert host.firewall().is_pending(False)
+    host.firewall().close()
+    assert host.conf.read_text() == CONF
+    assert host.done[1:] == ["nft delete rule inet filter forward handle 7"]
+
+
+def test_another_port_takes_the_rule_s_place(host):
+    host.chains, host.rules = [DROP], [{"handle": 7, "comment": "wharf registry 5000", "expr": []}]
+    assert host.firewall().is_pending(True)
+    host.firewall().open()
+    assert [line.split()[1] for line in host.done] == ["delete", "insert"]
+
+
+def test_another_registry_s_rule_stays(host):
+    host.chains, host.rules = [DROP], [{"handle": 7, "comment": "wharf registry2 5000", "expr": []}]
+    assert not host.firewall().is_ours
+    host.firewall().close()
+    assert host.done == []
+
+
+def test_a_chain_from_elsewhere_is_told_and_left_alone(host):
+    host.chains = [DROP | {"table": "mine"}]
+    assert not host.firewall().is_pending(True)
+    (line,) = host.firewall().blocked(True)
+    assert "chain inet mine forward" in line
+
+
+def test_a_file_that_nftables_would_not_load_is_put_back(host):
+    host.chains, host.checks = [DROP], 1
+    with pytest.raises(WharfError, match="syntax error"):
+        host.firewall().open()
+    assert host.conf.read_text() == CONF
+
+
+def test_ufw_s_rules_before_docker_s_get_one_more(host):
+    host.iptables["DOCKER-USER"] = UFW
+    (line,) = host.firewall().blocked(False)
+    assert line.endswith("ufw route allow proto tcp to any port 5000")
+    assert host.firewall().is_pending(True)
+    host.firewall().open()
+    rule = "proto tcp to any port 5000"
+    assert host.done == [f"ufw route allow {rule} comment wharf registry"]
+    host.iptables["ufw-user-forward"] = OPEN
+    assert not host.firewall().is_pending(True)
+    assert host.firewall().blocked(False) == []
+    assert not host.firewall().is_ours  # somebody else's
+    host.ufw.write_text(
+        f"### tuple ### route:allow tcp 5000 0.0.0.0/0 any 0.0.0.0/0 in comment={b'wharf registry'.hex()}\n"
+    )
+    host.firewall().close()
+    assert host.done[1:] == [f"ufw route delete allow {rule}"]
+
+
+def test_firewalld_that_forwards_nothing_else_is_told(host):
+    host.firewalld.write_text("# x\nStrictForwardPorts=yes\n")
+    for is_managed in (True, False):
+        (line,) = host.firewall().blocked(is_managed)
+        assert "StrictForwardPorts=no" in line
+        assert not host.firewall().is_pending(is_managed)
