@@ -85,7 +85,7 @@ def carry_out(task: Task, registry: Registry, candidates: list[Candidate], rules
     registry.preflight()
     message = f"deleted {pluralize(len(candidates), 'tag')}"
     deleted = {(one.name, one.tag) for one in candidates}
-    with changing(registry, task, list(registry.storage.problems()), deleted):
+    with changing(registry, task, dict(registry.storage.damage()), deleted):
         storage = registry.storage
         # What was pushed since counts.
         if plan_number(find_candidates(storage, rules, time.time()), rules) != task.options.plan:
