@@ -18,6 +18,11 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MEDIA_TYPES = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 
 
+# Tags of what belongs to another manifest: cosign's, such as sha256-DIGEST.sig, and the one of an index that stands for
+# the API "referrers" where a registry has none.
+ATTACHED = re.compile(r"(?:sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})(\.[\w.-]+)?")
+
+
 def digest_of(parts: bytes | Iterable[bytes], algorithm: str = "sha256") -> str:
     """Return the digest of a content, which may come in parts."""
     state = hashlib.new(algorithm)
@@ -40,6 +45,19 @@ def blobs(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the descriptors of a manifest's configuration and layers; none for an index."""
     old = [{"digest": layer.get("blobSum")} for layer in manifest.get("fsLayers") or []]  # schema 1
     return _descriptors([manifest.get("config")]) + _descriptors(manifest.get("layers")) + _descriptors(old)
+
+
+def subject(manifest: dict[str, Any], tag: str = "") -> str:
+    """Return the digest of the manifest that one belongs to, as signatures, attestations and SBOMs do; empty for none.
+
+    Either it says so itself, or its tag does.
+    """
+    if said := _descriptors([manifest.get("subject")]):
+        return said[0]["digest"]
+    match = ATTACHED.fullmatch(tag)
+    if not match or not (match[1] or "manifests" in manifest):
+        return ""
+    return tag.removesuffix(match[1] or "").replace("-", ":")
 
 
 def needed_blobs(manifest: dict[str, Any], exists: Callable[[str], bool]) -> list[dict[str, Any]]:

@@ -144,8 +144,8 @@ class Storage:
                     continue
                 for child in children(manifest):
                     if child["digest"] not in revisions:
-                        sentence = f"{name}: the index {digest} needs the manifest {child['digest']}, which is not there"
-                        yield sentence, digest in tagged
+                        problem = f"needs the manifest {child['digest']}, which is not there"
+                        yield f"{name}: the index {digest} {problem}", digest in tagged
                 for blob in needed_blobs(manifest, self._exists):
                     size = self._size(blob["digest"])
                     if blob["digest"] not in layers:
