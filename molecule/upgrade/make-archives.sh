@@ -11,10 +11,9 @@ build() {
 build bookworm old "$1" &
 build trixie new "$1"
 wait
-container=$(docker create wharf-upgrade:new)
-program='[ "$0" != --version ] || exec echo registry 2.9.0; echo I am not well; exec /bin/busybox sleep 1000'
-docker export "$container" | docker import - wharf-upgrade:silent \
+program='[ "$0" != --version ] || exec echo registry 2.9.0; echo I am not well; exec sleep 1000'
+files='/bin/sh /bin/sleep $(ldd /bin/sh /bin/sleep | grep -o "/[^ :]*")'
+docker run --rm wharf-host:trixie sh -c "tar --create --dereference $files" | docker import - wharf-upgrade:silent \
     --change "ENTRYPOINT [\"/bin/sh\", \"-c\", \"$(printf %s "$program" | sed 's/"/\\"/g')\"]"
-docker rm "$container"
 for name in old new silent; do docker save --output "$2/$name.tar" "wharf-upgrade:$name"; done
 docker image rm wharf-upgrade:old wharf-upgrade:new wharf-upgrade:silent
