@@ -15,7 +15,12 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-MEDIA_TYPES = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
+OLD_FORMAT = (
+    "has the old format of manifests, schema 1, which the registry does not take: make an image of today of it, with"
+    " skopeo copy --format v2s2"
+)
+INDEX_TYPES = (OCI_INDEX, DOCKER_LIST)
+MEDIA_TYPES = (*INDEX_TYPES, OCI_MANIFEST, DOCKER_MANIFEST)
 
 
 # Tags of what belongs to another manifest: cosign's, such as sha256-DIGEST.sig, and the one of an index that stands for
@@ -34,6 +39,11 @@ def digest_of(parts: bytes | Iterable[bytes], algorithm: str = "sha256") -> str:
 def media_type(manifest: dict[str, Any]) -> str:
     """Return the media type of a manifest or index; those of OCI need not name it."""
     return manifest.get("mediaType") or (OCI_INDEX if "manifests" in manifest else OCI_MANIFEST)
+
+
+def is_old_format(manifest: dict[str, Any]) -> bool:
+    """Tell whether a manifest is one of schema 1, of Docker before 1.10."""
+    return manifest.get("schemaVersion") == 1
 
 
 def children(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -79,25 +89,27 @@ def parse(content: bytes, digest: str) -> dict[str, Any]:
 
 
 def walk(digest: str, read: Callable[[str], dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield a manifest or index and all manifests that it leads to, each once, with their digests.
+    """Yield a manifest or index and all manifests that it leads to, each once and after its own, with their digests.
 
     Args:
-        digest: the manifest to begin with.
+        digest: the manifest that comes last.
         read: returns the manifest with a digest.
     """
     seen: set[str] = set()
-    pending = [digest]
+    pending: list[tuple[str, dict[str, Any] | None]] = [(digest, None)]
     while pending:
-        digest = pending.pop()
-        if digest not in seen:
+        digest, manifest = pending.pop()
+        if manifest is not None:
+            yield digest, manifest
+        elif digest not in seen:
             seen.add(digest)
             manifest = read(digest)
-            yield digest, manifest
-            pending += [child["digest"] for child in children(manifest)]
+            pending.append((digest, manifest))
+            pending += [(child["digest"], None) for child in reversed(children(manifest))]
 
 
 def closure(digest: str, read: Callable[[str], dict[str, Any]], exists: Callable[[str], bool]) -> dict[str, bool]:
-    """Return all that a manifest or index needs, itself first: digests, and whether each is a manifest."""
+    """Return all that a manifest or index needs, itself last of all manifests: digests, and whether each is one."""
     found: dict[str, bool] = {}
     for needed, manifest in walk(digest, read):
         found[needed] = True
