@@ -32,6 +32,7 @@ def ask(method, path, content=None, kind=""):
 
 
 def digest_of(content):
+    """Return a content's digest."""
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 

@@ -33,7 +33,7 @@ def image_problems(value: object, variable: str) -> list[str]:
         wrong = "is not pinned, latest is another image tomorrow"
     else:
         return []
-    return [f"{variable}: {shown(value)} {wrong}: use one such as registry:2.8.3 or registry@sha256:..."]
+    return [f"{variable}: {shown(value)} {wrong}: use one such as registry:3.1.1 or registry@sha256:..."]
 
 
 def archive_problems(path: object, variable: str) -> list[str]:

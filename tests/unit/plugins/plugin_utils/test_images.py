@@ -192,7 +192,7 @@ def test_pinned_images_pass(image: object) -> None:
     assert images.image_problems(image, "wharf_registry_image") == []
 
 
-PIN = "use one such as registry:2.8.3 or registry@sha256:..."
+PIN = "use one such as registry:3.1.1 or registry@sha256:..."
 
 
 @pytest.mark.parametrize(

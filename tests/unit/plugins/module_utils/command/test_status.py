@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import lock
+from ansible_collections.wharf.registry.plugins.module_utils import lock, server_versions
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, registry, status
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from tests.unit.stored_registry import StoredRegistry
@@ -33,6 +33,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     stored = StoredRegistry(tmp_path / "data")
     stored.image("app", "1")
     container = {
+        "Id": "0123",
+        "Image": "sha256:4567",
         "Path": "registry",
         "State": {"Status": "running", "StartedAt": "2026-11-01T10:20:30.123Z"},
         "Config": {"Image": "wharf-registry:distro"},
@@ -44,6 +46,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(status, "REPAIR_STATE", tmp_path / "repair.json")
+    monkeypatch.setattr(server_versions, "KNOWN", tmp_path / "version")
     monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
     monkeypatch.setattr(registry.data, "container", lambda _: facts["container"])
     version = "registry github.com/distribution/distribution 2.8.3+ds1"
