@@ -124,7 +124,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, data
+from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, containers, data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import (
     ATTACHED,
@@ -268,7 +268,7 @@ class Copies:
                 return {"pending": True, "digest": ""}
             # An image's id is its configuration's digest in the classic image store, its manifest's in containerd's.
             names = [found.digest, *(blob["digest"] for blob in blobs({"config": found.document.get("config")}))]
-            if wanted not in names:
+            if not {wanted, *source.ids} & set(names):
                 return {"pending": True, "digest": found.digest}
             return {"pending": False, "digest": found.digest, "size": client.size(repository, found)}
 
@@ -281,6 +281,7 @@ class Source:
 
     def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
         self.copies, self.image = copies, image["image"]
+        self.ids: set[str] = set()  # besides the one that identify() returns
         self.repository, _, self.tag = self.image.rpartition(":")
 
     def trust(self) -> ssl.SSLContext:
@@ -484,6 +485,10 @@ class EngineSource(Source):
     def identify(self) -> str:
         """Return the image's id."""
         if found := self.id_of(self.name):
+            # Of an index that is not there whole, the engine pushes what there is, with a digest of its own.
+            known = containers.manifests(self.name)
+            if not all(one.get("Available") for one in known):
+                self.ids = {one["ID"] for one in known if one.get("Available")}
             return found
         raise WharfError(f"the engine of {socket.gethostname()} has no image {self.name}")
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.module_utils.manifests import INDEX_TYPES, children
+from ansible_collections.wharf.registry.plugins.module_utils.manifests import INDEX_TYPES, blobs, children
 from ansible_collections.wharf.registry.plugins.module_utils.references import REFERENCE
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import is_absolute_path, read_file
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
@@ -50,12 +50,13 @@ def archive_problems(path: object, variable: str) -> list[str]:
 
 
 def archive_image(path: object) -> dict[str, Any]:
-    """Return the ``id``, ``tags``, ``layers`` and ``version`` of the image that a saved image file holds.
+    """Return the ``id``, ``digest``, ``tags``, ``layers`` and ``version`` of the image that a saved image file holds.
 
     The id is the digest of the image's configuration, which is what an engine with the classic image store shows as
     the image's id. It is computed from the configuration itself, so it holds for every layout: ``<hex>.json`` (docker
-    save up to 24) and ``blobs/sha256/<hex>`` (25 and newer). Source: moby, image/tarexport/load.go. The layers are the
-    digests of their unpacked content, the lowest first; the version is empty where no label tells it.
+    save up to 24) and ``blobs/sha256/<hex>`` (25 and newer). Source: moby, image/tarexport/load.go. The digest is that
+    of its manifest or index, which the containerd image store shows as the id; empty in the old layout. The layers are
+    the digests of their unpacked content, the lowest first; the version is empty where no label tells it.
 
     Raises:
         ValueError: the file cannot be read or holds no image.
@@ -87,6 +88,7 @@ def _first_image(file: Any) -> dict[str, Any]:
             name = posixpath.normpath(image["Config"])
             lacks = "the configuration that its manifest.json names is missing"
             configuration = content(name)
+            digest = _manifest_digest(content, _sha256(configuration))
     except (tarfile.TarError, EOFError, zlib.error, OSError):
         raise ValueError(f"{wrong}: {_REMEDY}") from None
     except (ValueError, LookupError, TypeError):
@@ -97,7 +99,25 @@ def _first_image(file: Any) -> dict[str, Any]:
     with contextlib.suppress(ValueError, LookupError, TypeError):
         version = str(json.loads(configuration)["config"]["Labels"]["org.opencontainers.image.version"] or "")
     tags = [tag for tag in image.get("RepoTags") or [] if isinstance(tag, str)]
-    return {"id": _sha256(configuration), "tags": tags, "layers": layers, "version": version}
+    return {"id": _sha256(configuration), "digest": digest, "tags": tags, "layers": layers, "version": version}
+
+
+def _manifest_digest(content: Callable[[str], bytes], configuration: str) -> str:
+    """Return the digest of the image in an archive that has a configuration; empty where the archive tells none."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+        for entry in json.loads(content("index.json"))["manifests"]:
+            if configuration in _configurations(content, entry):
+                return str(entry["digest"])
+    return ""
+
+
+def _configurations(content: Callable[[str], bytes], entry: dict[str, Any]) -> set[str]:
+    """Return the digests of the configurations of an image, or of those of an index that are there."""
+    with contextlib.suppress(KeyError):
+        manifest = json.loads(content("blobs/" + entry["digest"].replace(":", "/")))
+        parts = (_configurations(content, child) for child in children(manifest))
+        return {blob["digest"] for blob in blobs({"config": manifest.get("config")})}.union(*parts)
+    return set()
 
 
 class NestedIndexError(ValueError):

@@ -375,3 +375,26 @@ def test_another_directory_is_no_job(tmp_path):
     with pytest.raises(registry_images.WharfError, match="is no job"):
         registry_images.progress(str(tmp_path), 0)
     assert tmp_path.exists()
+
+
+DOCKER = """#!/bin/sh
+case "$1 $2" in
+    "image inspect") [ "$5" = local:1 ] && echo sha256:{index} || { echo "No such image" >&2; exit 1; } ;;
+esac
+"""
+
+
+def test_index_that_an_engine_has_in_part_is_known_by_that_part(registry, home, monkeypatch):
+    """As the containerd image store has it: its id is the index's digest, and what it pushes is another."""
+    content = (home / "manifest.app:1").read_bytes()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    (home / "programs/docker").write_text(DOCKER.replace("{index}", "8" * 64))
+    (home / "programs/docker").chmod(0o755)
+    known = [{"ID": digest, "Available": True}, {"ID": "sha256:" + "7" * 64, "Available": False}]
+    monkeypatch.setattr(registry_images.containers, "manifests", lambda _: known)
+    wanted = parameters(registry, "app:1", name="127.0.0.1")
+    wanted["images"][0]["source"] = "engine:local:1"
+    registry.manifests["team/app", "1"] = content
+    assert not checked(wanted)["team/app:1"]["pending"]
+    known[1]["Available"] = True  # then all of it is to be there
+    assert checked(wanted)["team/app:1"]["pending"]

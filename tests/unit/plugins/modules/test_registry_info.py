@@ -63,7 +63,14 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "bcrypt_cost": 4,
         "settings": "{}\n",
     }
-    rest = {"image_id": "", "image_layers": [], "refresh": False, "fetched": False, "config_keys": []}
+    rest = {
+        "image_id": "",
+        "image_digest": "",
+        "image_layers": [],
+        "refresh": False,
+        "fetched": False,
+        "config_keys": [],
+    }
     rest |= {"generated_users": [], "password_directory": "/passwords", "pull": False, "proxy": ""}
     return {"registry": registry, "allow_downgrade": False, "data_confirm": "", "host": "server", **rest}
 
@@ -127,6 +134,13 @@ def test_a_certificate_that_is_served_no_longer_needs_a_restart(
         ({"image_id": "sha256:other", "image_layers": ["sha256:11", "sha256:22"]}, True, False),
         ({"image_id": "sha256:other", "image_layers": ["sha256:11", "sha256:22"]}, False, True),
         ({"image_id": "sha256:other", "image_layers": ["sha256:11"]}, True, True),
+        ({"image_id": "sha256:other", "image_digest": "sha256:aa", "image_layers": []}, True, False),
+        # The layers are the same, and the rest is not.
+        (
+            {"image_id": "sha256:other", "image_digest": "sha256:bb", "image_layers": ["sha256:11", "sha256:22"]},
+            True,
+            True,
+        ),
         ({"refresh": True}, False, True),
         ({"refresh": True, "fetched": True}, False, False),
     ],
