@@ -13,7 +13,7 @@ import sys
 import urllib.request
 
 registry, repository, tag, *nested = sys.argv[1:]
-context = ssl.create_default_context(cafile=f"/etc/docker/certs.d/{registry}/ca.crt")
+context = ssl.create_default_context(cafile=f"/etc/docker/certs.d/{registry}/wharf-ca.crt")
 with open("/root/.docker/config.json") as file:
     login = json.load(file)["auths"][registry]["auth"]
 OCI = "application/vnd.oci.image"
