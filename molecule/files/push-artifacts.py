@@ -17,15 +17,15 @@ context = ssl.create_default_context(cafile=f"/etc/docker/certs.d/{registry}/wha
 with open("/root/.docker/config.json") as file:
     login = json.load(file)["auths"][registry]["auth"]
 OCI = "application/vnd.oci.image"
+DOCKER = "application/vnd.docker.distribution.manifest"
+KINDS = (f"{OCI}.index.v1+json", f"{OCI}.manifest.v1+json", f"{DOCKER}.list.v2+json", f"{DOCKER}.v2+json")
 EMPTY = "application/vnd.oci.empty.v1+json"
 
 
 def ask(method, path, content=None, kind=""):
     """Return the response's headers and content."""
     url = path if path.startswith("https:") else f"https://{registry}/v2/{repository}/{path}"
-    headers = {"Authorization": f"Basic {login}", "Content-Type": kind, "Accept": f"{OCI}.index.v1+json, */*"}
-    if method == "GET":
-        headers["Accept"] += ", application/vnd.docker.distribution.manifest.list.v2+json"
+    headers = {"Authorization": f"Basic {login}", "Content-Type": kind, "Accept": ", ".join(KINDS)}
     request = urllib.request.Request(url, content, headers, method=method)
     with urllib.request.urlopen(request, context=context) as response:
         return response.headers, response.read()
