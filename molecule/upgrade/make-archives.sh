@@ -11,9 +11,9 @@ build() {
 build bookworm old "$1" &
 build trixie named "$1"
 wait
-files='/bin/sh /bin/sleep $(ldd /bin/sh /bin/sleep | grep -o "/[^ :]*")'
+files='$(ldd /bin/sh /bin/sleep | grep -o "/[^ :]*" | sort -u)'  # it names the two as well
 claiming() {  # IMAGE VERSION COMMAND BASE: an image with a shell, whose program calls itself by a version
-    program="[ \"\$0\" != --version ] || exec echo registry $2; $3"
+    program="[ \"\$0\" != --version ] || { echo registry $2; exit; }; $3"
     entrypoint=$(printf %s "$program" | sed 's/[\"]/\\&/g')
     docker run --rm wharf-host:trixie sh -c "tar --create --dereference $files" >"$work/shell.tar"
     printf 'FROM %s\nADD shell.tar /\nENTRYPOINT ["/bin/sh", "-c", "%s"]\n' "$4" "$entrypoint" >"$work/Dockerfile"
