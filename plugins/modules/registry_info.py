@@ -168,6 +168,11 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if found and image and not pending["image"] and (found["Image"] != image["Id"] or p["fetched"]):
         info["version_change"], reasons = version_change(p, found["Image"], image["Id"])
         problems += reasons
+    if image and not (image.get("Config") or {}).get("Entrypoint"):
+        problems.append(
+            f"registry_server_image: {registry['image']} has no ENTRYPOINT, so that nothing tells which program is the"
+            " registry: use an image whose ENTRYPOINT takes serve, garbage-collect and --version"
+        )
     return info, problems
 
 

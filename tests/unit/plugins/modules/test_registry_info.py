@@ -17,7 +17,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import has
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
 from ansible_collections.wharf.registry.plugins.modules import registry_info as module
 
-IMAGE = {"Id": "sha256:aa", "RootFS": {"Layers": ["sha256:11", "sha256:22"]}}
+IMAGE = {"Id": "sha256:aa", "RootFS": {"Layers": ["sha256:11", "sha256:22"]}, "Config": {"Entrypoint": ["registry"]}}
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
 ENGINE = {"version": "26.1.5", "containerd_image_store": False}
 
@@ -322,3 +322,11 @@ def test_a_version_that_cannot_be_asked_for_in_time_is_unknown(monkeypatch: pyte
     monkeypatch.setattr(module.containers, "remove", removed.append)
     assert module.image_version("registry:2.8.3") == ""
     assert len(removed) == 1
+
+
+def test_an_image_without_an_entrypoint_is_refused(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
+    image = {**IMAGE, "Config": {"Entrypoint": None, "Cmd": ["/registry", "serve", "/config.yml"]}}
+    monkeypatch.setattr(module.containers, "image", lambda _reference: image)
+    problems = module.inspect(parameters)[1]
+    assert len(problems) == 1
+    assert problems[0].startswith("registry_server_image: registry:2.8.3 has no ENTRYPOINT")
