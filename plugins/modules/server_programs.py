@@ -73,7 +73,11 @@ from ansible_collections.wharf.registry.plugins.module_utils import containers
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
-from ansible_collections.wharf.registry.plugins.module_utils.server_versions import running_version, writes_in_place
+from ansible_collections.wharf.registry.plugins.module_utils.server_versions import (
+    KNOWN,
+    running_version,
+    writes_in_place,
+)
 
 COMMAND = "/usr/local/sbin/wharf"
 UNITS = "/etc/systemd/system"
@@ -153,7 +157,7 @@ class Programs:
     def remove(self) -> None:
         """Remove the command, what starts it, and what its subcommands have noted."""
         self.stop(self.jobs)
-        for path in (COMMAND, RESULTS, *Path("/run").glob("wharf-repair-storage.*")):
+        for path in (COMMAND, RESULTS, KNOWN, *Path("/run").glob("wharf-repair-storage.*")):
             self.changes.remove(str(path))
         self.changes.remove_empty(str(RESULTS.parent))
 

@@ -21,7 +21,8 @@ class Host:
         self.command = root / "sbin/wharf"
         self.systemd, self.running, self.called = True, set(), []
         self.version, self.asked = "2.8.3", 0  # of the registry, empty where none runs
-        monkeypatch.setattr(server_versions, "KNOWN", root / "version")
+        for where in (server_versions, module):
+            monkeypatch.setattr(where, "KNOWN", root / "version")
         monkeypatch.setattr(module.containers, "container", lambda _: self.registry())
         monkeypatch.setattr(module.containers, "cli", self.exec)
         for path in (self.units, self.cron, self.results):
