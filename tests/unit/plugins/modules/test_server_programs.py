@@ -158,7 +158,7 @@ def test_check_mode_names_everything_and_changes_nothing(host: Host) -> None:
 def test_removal_leaves_nothing_of_its_own(host: Host) -> None:
     host.install("a", "b")
     (host.results / "a").write_text("ok 1 done")
-    expected = {"wharf-a.service", "wharf-a.timer", "wharf-b.service", "wharf-b.timer", "wharf", "results"}
+    expected = {"wharf-a.service", "wharf-a.timer", "wharf-b.service", "wharf-b.timer", "wharf", "results", "version"}
     for check_mode in (True, False):
         programs = host.programs(check_mode=check_mode)
         programs.remove()
