@@ -86,7 +86,7 @@ def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]
         more = f", and {len(wanted) - 1} more" if len(wanted) > 1 else ""
         raise WharfError(
             f"the registry's own collection would delete {wanted[0]}, which {referenced[wanted[0]]} needs{more}."
-            " Nothing was deleted. Push the image again, or restore it from a backup"
+            f" Nothing was deleted. {remedy(registry.storage) or 'Push the image again, or restore it from a backup'}"
         )
     return candidates
 
@@ -112,7 +112,9 @@ def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: boo
             cli("create", *words)
             output = cli("start", "--attach", name)
     except WharfError as error:
-        raise WharfError(f"the registry's own collection failed: {error}{remedy(registry.storage)}") from None
+        raise WharfError(
+            f"the registry's own collection failed: {error}. {remedy(registry.storage)}".rstrip(". ")
+        ) from None
     summary, digests = SUMMARY.search(output), ELIGIBLE.findall(output)
     if summary is None or int(summary[2]) != len(digests):
         raise WharfError("the output of the registry's own collection is not understood: is this a new version of it?")
@@ -120,7 +122,10 @@ def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: boo
 
 
 def remedy(storage: Storage) -> str:
-    """Return what to do about manifests that cannot be read, which the registry's own collection fails at."""
+    """Return what to do about manifests that cannot be read; nothing where there are none.
+
+    The registry's own collection fails at them, or takes what comes after them in their repository for garbage.
+    """
     links = [
         str(storage.revision(name, digest))
         for name in storage.repositories()
@@ -129,7 +134,8 @@ def remedy(storage: Storage) -> str:
     ]
     if not links:
         return ""
-    return f". These manifests cannot be read, and no tag leads to them: remove what is left of them, {' '.join(links)}"
+    left = " ".join(links)
+    return f"There are manifests that cannot be read, and no tag leads there: remove what is left of them, {left}"
 
 
 def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
