@@ -86,7 +86,7 @@ def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]
         more = f", and {len(wanted) - 1} more" if len(wanted) > 1 else ""
         raise WharfError(
             f"the registry's own collection would delete {wanted[0]}, which {referenced[wanted[0]]} needs{more}."
-            f" Nothing was deleted. {remedy(registry.storage) or 'Push the image again, or restore it from a backup'}"
+            " Nothing was deleted. Push the image again, or restore it from a backup"
         )
     return candidates
 
@@ -122,10 +122,7 @@ def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: boo
 
 
 def remedy(storage: Storage) -> str:
-    """Return what to do about manifests that cannot be read; nothing where there are none.
-
-    The registry's own collection fails at them, or takes what comes after them in their repository for garbage.
-    """
+    """Return what to do about manifests that cannot be read, at which the registry's own collection fails."""
     links = [
         str(storage.revision(name, digest))
         for name in storage.repositories()
