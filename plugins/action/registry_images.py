@@ -142,8 +142,17 @@ class ActionModule(ActionBase):
             line, color = f"copied, {human_bytes(result['size'])} in {result['seconds']:.1f} s", C.COLOR_CHANGED
         else:
             line, color = "already there", C.COLOR_OK
+        if remarks := remarks_on(result):
+            line = f"{line} ({remarks})"
         display.display(f"  {result['image']}: {line}", color=color)
         return result
+
+
+def remarks_on(result: Result) -> str:
+    """Return what else is to be told about an image."""
+    attached = len(result.get("attached", []))
+    parts = [f"with {pluralize(attached, 'tag')} of what belongs to it"] if attached else []
+    return "; ".join([*parts, *([result["note"]] if result.get("note") else [])])
 
 
 def row(result: Result) -> tuple[str, str, str, str]:
@@ -153,13 +162,16 @@ def row(result: Result) -> tuple[str, str, str, str]:
     size, seconds = "would be copied" if result["pending"] else "already there", ""
     if "seconds" in result:
         size, seconds = human_bytes(result["size"]), f"{result['seconds']:.1f}"
+    if remarks := remarks_on(result):
+        seconds = f"{seconds} ({remarks})".strip()
     return result["image"], result["digest"][: len("sha256:") + 12], size, seconds
 
 
 def no_room(rooms: list[Result], files: list[str], images: list[Result]) -> str:
     """Return why files do not fit on the host, or their images into the registry; empty when they do."""
-    # skopeo lays an archive out beside itself before it copies, and a bundle is unpacked.
-    needs = [2 * sum(map(os.path.getsize, files))]
+    # skopeo lays an archive out beside itself before it copies.
+    archives = {image.get("archive") for image in images}
+    needs = [sum(os.path.getsize(file) * (2 if file in archives else 1) for file in files)]
     needs.append(sum(image.get("size") or os.path.getsize(image["archive"]) for image in images))
     try:
         check_room(*zip(rooms, needs, strict=False))  # without a container, the second room is not known

@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import WharfError
 from .manifests import DIGEST, MEDIA_TYPES, blobs, digest_of, media_type, walk
@@ -217,7 +217,9 @@ class Client(http.client.HTTPConnection):
 
     # Requests -----------------------------------------------------------------------------------------------------
 
-    def request(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Response:
+    def request(
+        self, method: str, path: str, body: bytes | BinaryIO = b"", headers: dict[str, str] | None = None
+    ) -> Response:
         """Return the whole response, whatever its status. Raises RegistryError where there is none."""
         with self._errors():
             return self._read(self._send(method, path, body, headers))
@@ -230,7 +232,7 @@ class Client(http.client.HTTPConnection):
         return response
 
     def _send(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+        self, method: str, path: str, body: bytes | BinaryIO = b"", headers: dict[str, str] | None = None
     ) -> http.client.HTTPResponse:
         headers = dict(headers or {})
         if self.user:
@@ -385,12 +387,20 @@ class Client(http.client.HTTPConnection):
         if (found := f"{state.name}:{state.hexdigest()}") != digest:
             raise DigestError(f"the blob {digest} of {repository}", digest, found)
 
+    def has_blob(self, repository: str, digest: str) -> bool:
+        return self.request("HEAD", f"/v2/{repository}/blobs/{digest}").status == 200
+
     def push_blob(self, repository: str, content: bytes) -> None:
+        self.push_file(repository, digest_of(content), content, len(content))
+
+    def push_file(self, repository: str, digest: str, content: bytes | BinaryIO, size: int) -> None:
+        """Push a blob from a file that is open, as far as its size. The registry compares it with its digest."""
         headers = self._expect(202, "POST", f"/v2/{repository}/blobs/uploads/").headers
         # The location may have the scheme and the name that clients use.
         location = "/v2/" + headers.get("Location", "").partition("/v2/")[2]
-        path = f"{location}{'&' if '?' in location else '?'}digest={digest_of(content)}"
-        self._expect(201, "PUT", path, content, {"Content-Type": "application/octet-stream"})
+        path = f"{location}{'&' if '?' in location else '?'}digest={digest}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        self._expect(201, "PUT", path, content, headers)
 
 
 def _check_whole(response: http.client.HTTPResponse) -> None:

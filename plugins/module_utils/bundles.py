@@ -17,13 +17,14 @@ import re
 import shutil
 import socket
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import DamageError, WharfError
 from .files import no_link
-from .manifests import OCI_INDEX, closure, media_type, parse
+from .manifests import OCI_INDEX, OLD_FORMAT, closure, is_old_format, media_type, parse, subject, walk
 from .references import REPOSITORY_TAG
 from .storage import Storage
 from .text import human_bytes, table
@@ -101,8 +102,8 @@ class Contents:
 def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Contents:
     """Return what a bundle of these images will hold.
 
-    A pattern is REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything. Raises WharfError where one
-    matches nothing, or an image is damaged.
+    A pattern is REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything. What belongs to an image,
+    such as its signatures, comes along. Raises WharfError where a pattern matches nothing, or an image is damaged.
     """
     entries: list[dict[str, Any]] = []
     contents = Contents(b"", registry_image)
@@ -114,6 +115,8 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Con
             raise WharfError(f"{name} is damaged, see playbooks/diagnose-registry.yml: {error}") from None
         if other := next((blob for blob in needed if not blob.startswith("sha256:")), None):
             raise WharfError(f"{name} needs {other}: only sha256 is supported")
+        if any(is_old_format(manifest) for _, manifest in walk(digest, storage.manifest)):
+            raise WharfError(f"{name} {OLD_FORMAT}")
         contents.add(name, digest, needed)
         entries.append({"mediaType": kind, "digest": digest, "size": needed[digest], "annotations": {NAME: name}})
     index = {
@@ -127,7 +130,7 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Con
 
 
 def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
-    """Return the digests of the images that patterns match, by REPOSITORY:TAG in order."""
+    """Return the digests of the images that patterns match, and of what belongs to them, by REPOSITORY:TAG in order."""
     if not patterns:
         raise WharfError("there is no image to export: give a list such as ['team/*', 'app:1.4']")
     tags = {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
@@ -137,6 +140,14 @@ def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
         if not matching:
             raise WharfError(f"the registry has no image {pattern}")
         found.update(matching)
+    for repository in {name.rpartition(":")[0] for name in found}:
+        own = {name: digest for name, digest in tags.items() if name.rpartition(":")[0] == repository}
+        subjects = {name: subject(storage.readable(digest), name.rpartition(":")[2]) for name, digest in own.items()}
+        more = {name for name in own if name in found}
+        while more:
+            found |= more
+            whole = {part for name in own if name in found for part in storage.closure(own[name], damaged=True)}
+            more = {name for name, of in subjects.items() if of in whole} - found
     return {name: tags[name] for name in sorted(found)}
 
 
@@ -205,6 +216,18 @@ def _member(digest: str) -> str:
 # Reading ------------------------------------------------------------------------------------------
 
 
+class Part:
+    """What comes next in a file, as a file of its own."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self.file, self.size, self.left = file, size, size
+
+    def read(self, size: int = -1) -> bytes:
+        part = self.file.read(self.left if size < 0 else min(size, self.left))
+        self.left -= len(part)
+        return part
+
+
 class Bundle:
     """A bundle that is read. Nothing in it is believed."""
 
@@ -212,7 +235,7 @@ class Bundle:
         """Read its table of contents, its index and its manifests. Raises WharfError where it is no whole bundle."""
         self.path = path
         self.members: dict[str, tarfile.TarInfo] = {}
-        self.needs: dict[str, dict[str, bool]] = {}  # what each image needs, itself first, and whether it is a manifest
+        self.needs: dict[str, dict[str, bool]] = {}  # what each image needs, and whether it is a manifest, itself last
         try:
             if os.path.getsize(path) % tarfile.RECORDSIZE:
                 raise WharfError(f"{path} is cut short, or no bundle: its length is none that a bundle can have")
@@ -269,14 +292,13 @@ class Bundle:
     def _manifest(self, digest: str) -> dict[str, Any]:
         return parse(self._small(_member(digest)), digest)
 
-    def _read(self, name: str, target: Any = None) -> None:
-        """Compare a file of the archive with its SHA-256, and write it on the way."""
+    def _read(self, name: str) -> None:
+        """Compare a file of the archive with its SHA-256."""
         blob = BLOB.fullmatch(name)
         file = _Hashing(self.tar.extractfile(self.members[name]))
         try:
-            while part := file.read(CHUNK):
-                if target:
-                    target.write(part)
+            while file.read(CHUNK):
+                pass
         except tarfile.TarError:
             raise WharfError(f"{self.path} is cut short, in {name}") from None
         if file.hash.hexdigest() != (blob[1] if blob else self.sums.get(name)):
@@ -288,19 +310,15 @@ class Bundle:
             if name != "SHA256SUMS":
                 self._read(name)
 
-    def unpack(self, images: list[str], place: Path) -> dict[str, str]:
-        """Lay out images as skopeo's dir: reads them, blobs as hard links. Returns the directory of each image."""
-        found = {}
-        for number, name in enumerate(images):
-            directory = place / str(number)
-            directory.mkdir(mode=0o700)
-            (directory / "version").write_text("Directory Transport Version: 1.1\n", encoding="ascii")
-            for position, (digest, is_manifest) in enumerate(self.needs[name].items()):
-                file = place / digest
-                if not file.exists():
-                    with file.open("xb") as target:
-                        self._read(_member(digest), target)
-                blob = digest.partition(":")[2] + (".manifest.json" if is_manifest else "")
-                os.link(file, directory / (blob if position else "manifest.json"))
-            found[name] = str(directory)
-        return found
+    def manifest(self, digest: str) -> bytes:
+        """Return a manifest as it is."""
+        with self.blob(digest) as file:
+            return file.read()
+
+    @contextlib.contextmanager
+    def blob(self, digest: str) -> Iterator[Any]:
+        """Return a file that is read from its beginning to its end, as every thread may; `size` is the blob's."""
+        member = self.members[_member(digest)]
+        with open(self.path, "rb") as file:
+            file.seek(member.offset_data)
+            yield Part(file, member.size)

@@ -90,6 +90,12 @@ def image(reference: str) -> dict[str, Any] | None:
     return call("GET", f"/images/{quote(reference, safe='/:@')}/json") if reference else None
 
 
+def manifests(reference: str) -> list[dict[str, Any]]:
+    """Return what the engine tells of the manifests of an image; nothing where it tells none (before 28)."""
+    found = call("GET", f"/images/{quote(reference, safe='/:@')}/json?manifests=1")
+    return (found or {}).get("Manifests") or []
+
+
 def container(name: str) -> dict[str, Any] | None:
     """Return what the engine knows of a container; None where there is none."""
     return call("GET", f"/containers/{quote(name)}/json")

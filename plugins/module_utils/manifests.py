@@ -15,7 +15,17 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-MEDIA_TYPES = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
+OLD_FORMAT = (
+    "has the old format of manifests, schema 1, which the registry does not take: make an image of today of it, with"
+    " skopeo copy --format v2s2"
+)
+INDEX_TYPES = (OCI_INDEX, DOCKER_LIST)
+MEDIA_TYPES = (*INDEX_TYPES, OCI_MANIFEST, DOCKER_MANIFEST)
+
+
+# Tags of what belongs to another manifest: cosign's, such as sha256-DIGEST.sig, and the one of an index that stands for
+# the API "referrers" where a registry has none.
+ATTACHED = re.compile(r"(?:sha256-[0-9a-f]{64}|sha512-[0-9a-f]{128})(\.[\w.-]+)?")
 
 
 def digest_of(parts: bytes | Iterable[bytes], algorithm: str = "sha256") -> str:
@@ -31,6 +41,11 @@ def media_type(manifest: dict[str, Any]) -> str:
     return manifest.get("mediaType") or (OCI_INDEX if "manifests" in manifest else OCI_MANIFEST)
 
 
+def is_old_format(manifest: dict[str, Any]) -> bool:
+    """Tell whether a manifest is one of schema 1, of Docker before 1.10."""
+    return manifest.get("schemaVersion") == 1
+
+
 def children(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the descriptors of the manifests that an index names; none for a manifest."""
     return _descriptors(manifest.get("manifests"))
@@ -40,6 +55,19 @@ def blobs(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the descriptors of a manifest's configuration and layers; none for an index."""
     old = [{"digest": layer.get("blobSum")} for layer in manifest.get("fsLayers") or []]  # schema 1
     return _descriptors([manifest.get("config")]) + _descriptors(manifest.get("layers")) + _descriptors(old)
+
+
+def subject(manifest: dict[str, Any], tag: str = "") -> str:
+    """Return the digest of the manifest that one belongs to, as signatures, attestations and SBOMs do; empty for none.
+
+    Either it says so itself, or its tag does.
+    """
+    if said := _descriptors([manifest.get("subject")]):
+        return said[0]["digest"]
+    match = ATTACHED.fullmatch(tag)
+    if not match or not (match[1] or "manifests" in manifest):
+        return ""
+    return tag.removesuffix(match[1] or "").replace("-", ":")
 
 
 def needed_blobs(manifest: dict[str, Any], exists: Callable[[str], bool]) -> list[dict[str, Any]]:
@@ -61,25 +89,27 @@ def parse(content: bytes, digest: str) -> dict[str, Any]:
 
 
 def walk(digest: str, read: Callable[[str], dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield a manifest or index and all manifests that it leads to, each once, with their digests.
+    """Yield a manifest or index and all manifests that it leads to, each once and after its own, with their digests.
 
     Args:
-        digest: the manifest to begin with.
+        digest: the manifest that comes last.
         read: returns the manifest with a digest.
     """
     seen: set[str] = set()
-    pending = [digest]
+    pending: list[tuple[str, dict[str, Any] | None]] = [(digest, None)]
     while pending:
-        digest = pending.pop()
-        if digest not in seen:
+        digest, manifest = pending.pop()
+        if manifest is not None:
+            yield digest, manifest
+        elif digest not in seen:
             seen.add(digest)
             manifest = read(digest)
-            yield digest, manifest
-            pending += [child["digest"] for child in children(manifest)]
+            pending.append((digest, manifest))
+            pending += [(child["digest"], None) for child in reversed(children(manifest))]
 
 
 def closure(digest: str, read: Callable[[str], dict[str, Any]], exists: Callable[[str], bool]) -> dict[str, bool]:
-    """Return all that a manifest or index needs, itself first: digests, and whether each is a manifest."""
+    """Return all that a manifest or index needs, itself last of all manifests: digests, and whether each is one."""
     found: dict[str, bool] = {}
     for needed, manifest in walk(digest, read):
         found[needed] = True

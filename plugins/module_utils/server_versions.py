@@ -1,9 +1,17 @@
-"""Versions of the registry: which may follow which, and what they do not understand."""
+"""Versions of the registry: which one runs, which may follow which, and what they do not understand."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from . import containers
+from .files import read_text, write_atomic
+
+# The image that was asked last, and its version: to start its program takes longer than all else that a look costs.
+KNOWN = Path("/run/wharf-registry-version")
 
 # What a major version does not understand: the path of the key, and what would be right. Sources: distribution's
 # release notes of 3.0.0, configuration/configuration.go of v2.8.3 and v3.0.0.
@@ -51,6 +59,26 @@ def downgrade_problems(running: str, wanted: str) -> list[str]:
         f" {wanted}, which nobody tries with data that a newer one wrote: keep the newer image, or set"
         " registry_server_allow_downgrade to true (-e wharf_allow_downgrade=true)"
     ]
+
+
+def running_version(inspected: dict[str, Any] | None, check_mode: bool = False) -> str:
+    """Return the version of the registry that a container runs, such as 2.8.3; empty where it does not run or tell."""
+    if not inspected or inspected["State"]["Status"] != "running":
+        return ""
+    image, _, version = read_text(KNOWN).partition(" ")
+    if image != inspected["Image"]:
+        # Not its label: that may be the version of an image that was made from the registry's.
+        program = inspected["Config"].get("Entrypoint") or [inspected["Path"]]
+        printed = containers.cli("exec", inspected["Id"], *program, "--version", check=False)
+        version = (re.findall(r"\bv?([0-9]+\.[0-9]+\.[0-9]+\S*)", printed) or [""])[-1]
+        if version and not check_mode:
+            write_atomic(str(KNOWN), f"{inspected['Image']} {version}".encode())
+    return version
+
+
+def writes_in_place(version: str) -> bool:
+    """Tell whether a version of the registry may leave empty files when it is cut off. Version 3 writes beside them."""
+    return _numbers(version) < (3,)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import DamageError
 from .files import no_link
-from .manifests import DIGEST, children, closure, digest_of, needed_blobs, parse
+from .manifests import DIGEST, children, closure, digest_of, needed_blobs, parse, walk
 
 
 class Storage:
@@ -68,6 +68,10 @@ class Storage:
         """Return when a tag was last pushed, in seconds since 1970."""
         return self.tag_link(name, tag).stat().st_mtime
 
+    def revision(self, name: str, digest: str) -> Path:
+        """Return the directory that says that a repository has a manifest, whether it does or not."""
+        return self.repository(name).joinpath("_manifests/revisions", *digest.split(":"))
+
     def revisions(self, name: str) -> set[str]:
         """Return the digests of all manifests of a repository, with and without a tag."""
         return _linked(self.repository(name) / "_manifests/revisions")
@@ -92,12 +96,29 @@ class Storage:
     def _exists(self, digest: str) -> bool:
         return self.blob_path(digest).exists()
 
-    def closure(self, digest: str) -> set[str]:
-        """Return all that a manifest or index needs, itself included. Raises DamageError where one cannot be read."""
-        return set(closure(digest, self.manifest, self._exists))
+    def readable(self, digest: str) -> dict[str, Any]:
+        """Return a manifest or index; an empty one where it cannot be read."""
+        try:
+            return self.manifest(digest)
+        except DamageError:
+            return {}
 
-    def problems(self, names: Iterable[str] | None = None, contents: bool = False) -> Iterator[str]:
-        """Yield one sentence for each thing that keeps a listed manifest from being served whole.
+    def closure(self, digest: str, damaged: bool = False) -> set[str]:
+        """Return all that a manifest or index needs, itself included.
+
+        Raises DamageError where one cannot be read, unless it may be damaged: such a one needs nothing else.
+        """
+        return set(closure(digest, self.readable if damaged else self.manifest, self._exists))
+
+    def problems(self, names: Iterable[str] | None = None, contents: bool = False) -> list[str]:
+        """Return one sentence for each thing that keeps an image with a tag from being served whole; as damage()."""
+        return [sentence for sentence, is_tagged in self.damage(names, contents) if is_tagged]
+
+    def damage(self, names: Iterable[str] | None = None, contents: bool = False) -> Iterator[tuple[str, bool]]:
+        """Yield one sentence for each thing that keeps a manifest from being served whole, and whether a tag has it.
+
+        What no tag leads to, itself or through an index, can only be pulled by its digest: an image that was
+        overwritten, or whose tag was deleted.
 
         Args:
             names: the repositories to look at; all when it is None.
@@ -106,26 +127,27 @@ class Storage:
         is_intact = lru_cache(maxsize=None)(self.is_intact) if contents else lambda _: True
         for name in self.repositories() if names is None else names:
             if not self.repository(name).is_dir():
-                yield f"{name}: there is no such repository"
+                yield f"{name}: there is no such repository", True
                 continue
-            revisions, layers = self.revisions(name), self.layers(name)
+            revisions, layers, tagged = self.revisions(name), self.layers(name), self.tagged(name)
             for tag in self.tag_names(name):
                 try:
                     digest = _link(self.tag_link(name, tag))
                 except DamageError as error:
-                    yield f"{name}:{tag}: {error}"
+                    yield f"{name}:{tag}: {error}", True
                     continue
                 if digest not in revisions:
-                    yield f"{name}:{tag}: leads to {digest}, which the repository does not have"
+                    yield f"{name}:{tag}: leads to {digest}, which the repository does not have", True
             for digest in sorted(revisions):
                 try:
                     manifest = self.manifest(digest)
                 except DamageError as error:
-                    yield f"{name}: {error}"
+                    yield f"{name}: {error}", digest in tagged
                     continue
                 for child in children(manifest):
                     if child["digest"] not in revisions:
-                        yield f"{name}: the index {digest} needs the manifest {child['digest']}, which is not there"
+                        problem = f"needs the manifest {child['digest']}, which is not there"
+                        yield f"{name}: the index {digest} {problem}", digest in tagged
                 for blob in needed_blobs(manifest, self._exists):
                     size = self._size(blob["digest"])
                     if blob["digest"] not in layers:
@@ -138,24 +160,32 @@ class Storage:
                         problem = "which is damaged: its content has another digest"
                     else:
                         continue
-                    yield f"{name}: the manifest {digest} needs the blob {blob['digest']}, {problem}"
+                    sentence = f"{name}: the manifest {digest} needs the blob {blob['digest']}, {problem}"
+                    yield sentence, digest in tagged
+
+    def tagged(self, name: str) -> set[str]:
+        """Return the manifests of a repository to which a tag leads, itself or through an index."""
+        return {found for digest in set(self.tags(name).values()) for found, _ in walk(digest, self.readable)}
 
     def summary(self, names: Iterable[str] | None = None, contents: bool = False) -> dict[str, Any]:
-        """Return how much there is ("blobs" and "bytes" of what manifests need, each once), and its problems()."""
+        """Return how much there is ("blobs" and "bytes" of what manifests need, each once), and its damage().
+
+        That of images with a tag as "problems", all else as "warnings".
+        """
         names = self.repositories() if names is None else sorted(set(names))
-        problems = list(self.problems(names, contents))
+        damage = list(self.damage(names, contents))
         revisions = {digest for name in names for digest in self.revisions(name)}
         needed = set(revisions)
         for digest in revisions:
-            with suppress(DamageError):  # one of the problems
-                needed |= {blob["digest"] for blob in needed_blobs(self.manifest(digest), self._exists)}
+            needed |= {blob["digest"] for blob in needed_blobs(self.readable(digest), self._exists)}
         return {
             "repositories": len(names),
             "tags": sum(len(self.tag_names(name)) for name in names),
             "manifests": len(revisions),
             "blobs": len(needed - revisions),
             "bytes": sum(self._size(digest) or 0 for digest in needed),
-            "problems": problems,
+            "problems": [sentence for sentence, is_tagged in damage if is_tagged],
+            "warnings": [f"{sentence} (no tag leads there)" for sentence, is_tagged in damage if not is_tagged],
         }
 
     def _size(self, digest: str) -> int | None:

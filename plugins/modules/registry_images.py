@@ -9,9 +9,12 @@ author: Wharf maintainers
 version_added: 1.0.0
 short_description: Copy images into a registry, those that are not there yet
 description:
-  - Copies with skopeo, several images at once, indexes with all their images and every digest as it was. For that it
-    runs on the registry's own server, and connects to 127.0.0.1, because the server need not resolve the registry's
-    name. An image of a host's Docker engine is pushed by that engine, from any host that trusts the registry.
+  - Copies with skopeo, several images at once, indexes with all their images and every digest as it was; images of a
+    bundle without it. For that it runs on the registry's own server, and connects to 127.0.0.1, because the server need
+    not resolve the registry's name. An image of a host's Docker engine is pushed by that engine, from any host that
+    trusts the registry.
+  - From another registry, what belongs to an image comes along, such as signatures - the tags C(sha256-DIGEST.sig),
+    C(.att), C(.sbom) and C(sha256-DIGEST). One that holds something else in the registry stays as it is there.
   - Archives and bundles are transferred from the controller only if their images are needed, into a private directory
     that is removed again. Each image is shown on the controller as soon as it is done; one that fails stops no other.
 options:
@@ -79,8 +82,9 @@ EXAMPLES = """
 RETURN = """
 images:
   description: What became of each image, its name C(image); C(pending), whether the registry did not have it; its
-    C(digest) there; C(size), its bytes there, each blob counted once; C(seconds), where it was copied; C(failed), and
-    C(msg) that says why.
+    C(digest) there; C(size), its bytes there, each blob counted once; C(seconds), where it was copied; C(attached), the
+    tags of what belongs to it and was copied as well, such as signatures; C(note), what was left and why; C(failed),
+    and C(msg) that says why.
   returned: always
   type: list
   elements: dict
@@ -120,15 +124,29 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, data
+from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, containers, data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
-from ansible_collections.wharf.registry.plugins.module_utils.manifests import blobs, digest_of
+from ansible_collections.wharf.registry.plugins.module_utils.manifests import (
+    ATTACHED,
+    INDEX_TYPES,
+    OLD_FORMAT,
+    blobs,
+    children,
+    digest_of,
+    is_old_format,
+    subject,
+    walk,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.references import spellings
 
 PREFIX = "wharf-copy-"
 PLACE = "/var/tmp"  # where archives are transferred to, and bundles unpacked
 ABANDONED = 120  # seconds after which a job that nobody asks for ends
 PATIENCE = 20  # seconds that one question waits for a result
+
+
+class KeptError(WharfError):
+    """What the registry has stays, because something would be lost."""
 
 
 class Copies:
@@ -156,7 +174,8 @@ class Copies:
             os.mkdir(f"{directory}/certificates")
             Path(directory, "certificates/ca.crt").write_text(p["source_ca"], encoding="utf-8")
             self.source_trust = [f"cert-dir={directory}/certificates"]
-        self.unpacked: dict[str, str] = {}
+        self.bundle: bundles.Bundle | None = None
+        self.tags: dict[str, list[str]] = {}  # of each source repository that was asked
         self.stopped = threading.Event()
 
     def call(self, *command: str, always: bool = False) -> bytes:
@@ -165,8 +184,8 @@ class Copies:
         Raises:
             WharfError: it fails; with its last line.
         """
-        if self.stopped.is_set() and not always:
-            raise WharfError("it was stopped before its turn")
+        if not always:
+            self.refuse_stopped()
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment
         ) as child:
@@ -183,13 +202,16 @@ class Copies:
             raise WharfError(f"{os.path.basename(command[0])}: {message[1] if message else last}".replace('\\"', '"'))
         return output
 
+    def refuse_stopped(self) -> None:
+        """Raise WharfError when the run was stopped."""
+        if self.stopped.is_set():
+            raise WharfError("it was stopped before its turn")
+
     def results(self) -> Generator[dict[str, Any], None, None]:
         """Copy all images. Yields what became of each when it is done."""
         with contextlib.ExitStack() as stack:
-            wanted = [image["image"] for image in self.p["images"] if image["source"] == "bundle"]
-            if wanted and not self.check_mode:
-                place = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=PLACE))
-                self.unpacked = bundles.Bundle(self.p["bundle"]).unpack(wanted, Path(place))
+            if self.p["bundle"] and not self.check_mode:
+                self.bundle = bundles.Bundle(self.p["bundle"])
             pool = ThreadPoolExecutor(self.p["parallel"])
             stack.callback(pool.shutdown, cancel_futures=True)
             stack.callback(self.stopped.set)
@@ -206,7 +228,8 @@ class Copies:
 
     def copy(self, image: dict[str, Any]) -> dict[str, Any]:
         """Copy one image if the registry does not have it."""
-        source = (EngineSource if image["source"].startswith("engine:") else SkopeoSource)(self, image)
+        kind, _, _ = image["source"].partition(":")
+        source = {"engine": EngineSource, "bundle": BundleSource}.get(kind, SkopeoSource)(self, image)
         wanted = image["digest"] or source.identify()
         try:
             state = self.state(source, image["image"], wanted)
@@ -214,46 +237,117 @@ class Copies:
             if not self.check_mode:
                 raise
             state = {"pending": True}
-        if not state["pending"]:
-            return state
-        if self.check_mode:
+        if self.check_mode and state["pending"]:
             return {"digest": wanted if source.has_digest else ""}
-        start = time.monotonic()
-        source.copy()
-        seconds = round(time.monotonic() - start, 2)
-        state = self.state(source, image["image"], wanted)
-        if state["pending"]:
-            raise WharfError(f"the registry has {state['digest'] or 'nothing'} now, which is not what was copied")
-        return {**state, "pending": True, "seconds": seconds}
+        start, pending = time.monotonic(), state["pending"]
+        if pending:
+            try:
+                source.copy()
+            except KeptError as error:
+                return {"pending": False, "digest": state["digest"], "note": str(error)}
+            state = self.state(source, image["image"], wanted)
+            if state["pending"]:
+                raise WharfError(f"the registry has {state['digest'] or 'nothing'} now, which is not what was copied")
+        attached = source.attach(state["digest"])
+        state.update(attached, pending=pending or bool(attached.get("attached")))
+        if state["pending"] and not self.check_mode:
+            state["seconds"] = round(time.monotonic() - start, 2)
+        return state
 
-    def state(self, source: SkopeoSource | EngineSource, image: str, wanted: str) -> dict[str, Any]:
+    def client(self, source: Source) -> api.Client:
+        """Return a client of the registry."""
+        p, context = self.p, source.trust() if self.p["tls"] else None
+        return api.Client(p["name"], p["port"], context, address=source.address, timeout=60, **self.login)
+
+    def state(self, source: Source, image: str, wanted: str) -> dict[str, Any]:
         """Return what the registry has under an image's name, and whether it is still to get what is wanted."""
         repository, _, tag = image.rpartition(":")
-        p, context = self.p, source.trust() if self.p["tls"] else None
-        with api.Client(p["name"], p["port"], context, address=source.address, timeout=60, **self.login) as client:
+        with self.client(source) as client:
             try:
                 found = client.manifest(repository, tag)
             except api.NotFoundError:
                 return {"pending": True, "digest": ""}
             # An image's id is its configuration's digest in the classic image store, its manifest's in containerd's.
             names = [found.digest, *(blob["digest"] for blob in blobs({"config": found.document.get("config")}))]
-            if wanted not in names:
+            if not {wanted, *source.ids} & set(names):
                 return {"pending": True, "digest": found.digest}
             return {"pending": False, "digest": found.digest, "size": client.size(repository, found)}
 
 
-class SkopeoSource:
-    """An image that skopeo reads."""
+class Source:
+    """Where an image comes from."""
 
-    address = "127.0.0.1"
+    address = "127.0.0.1"  # of the registry
+    has_digest = True
 
     def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
-        self.copies = copies
-        self.target = f"docker://{copies.local}/{image['image']}"
+        self.copies, self.image = copies, image["image"]
+        self.ids: set[str] = set()  # besides the one that identify() returns
+        self.repository, _, self.tag = self.image.rpartition(":")
+
+    def trust(self) -> ssl.SSLContext:
+        """Return which certificates of the registry are good: those of its own CA."""
+        return api.trust(self.copies.p["ca"])
+
+    def identify(self) -> str:
+        """Return the image's digest or id, for one that does not say it."""
+        raise NotImplementedError
+
+    def copy(self) -> None:
+        """Copy it, with everything that it needs."""
+        raise NotImplementedError
+
+    def is_pending(self, client: api.Client, tag: str, content: bytes) -> bool:
+        """Tell whether the registry is still to get a list of signatures and the like.
+
+        Raises KeptError where what it has holds something that would be lost.
+        """
+        try:
+            present = client.manifest(self.repository, tag)
+        except api.NotFoundError:
+            return True
+        new, old = (
+            {part["digest"] for part in (*children(one), *blobs({**one, "config": None}))}
+            for one in (json.loads(content), present.document)
+        )
+        if not old <= new:
+            raise KeptError(f"{tag} stays as it is here, because it holds something else")
+        return present.digest != digest_of(content)
+
+    def attach(self, _digest: str) -> dict[str, Any]:
+        """Copy what belongs to an image that the registry has, such as signatures; return what to tell about it."""
+        return {}
+
+
+class BundleSource(Source):
+    """An image of the bundle."""
+
+    def copy(self) -> None:
+        """Push what the registry does not have: blobs, manifests after those that they name, and the tag."""
+        bundle = self.copies.bundle
+        needs = bundle.needs[self.image]
+        with self.copies.client(self) as client:
+            for digest, is_manifest in needs.items():
+                self.copies.refuse_stopped()
+                if not is_manifest and not client.has_blob(self.repository, digest):
+                    with bundle.blob(digest) as file:
+                        client.push_file(self.repository, digest, file, file.size)
+            manifests = [digest for digest, is_manifest in needs.items() if is_manifest]
+            if ATTACHED.fullmatch(self.tag):
+                self.is_pending(client, self.tag, bundle.manifest(manifests[-1]))
+            for digest in manifests:
+                reference = self.tag if digest == manifests[-1] else digest
+                with explained(content := bundle.manifest(digest)):
+                    client.push_manifest(self.repository, reference, content)
+
+
+class SkopeoSource(Source):
+    """An image that skopeo reads."""
+
+    def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
+        super().__init__(copies, image)
         self.name = image["source"].replace("FILE", image["archive"] or "FILE", 1)
         self.trusted = copies.source_trust
-        if image["source"] == "bundle":
-            self.name = f"dir:{copies.unpacked.get(image['image'])}"
         for own in spellings(copies.p["name"], copies.p["port"], copies.p["tls"]):
             if self.name.startswith(f"docker://{own}/"):
                 self.name = self.name.replace(own, copies.local, 1)
@@ -261,37 +355,117 @@ class SkopeoSource:
                 break
         # What docker save writes is unpacked and has no digest yet: it is packed on its way.
         self.has_digest = not self.name.startswith("docker-archive:")
+        # What is in a registry can be read part by part.
+        self.place = re.sub(r"(@[^@/]+|:[^:/]+)$", "", self.name) if self.name.startswith("docker://") else ""
+        self.contents: dict[str, bytes] = {}
 
-    def trust(self) -> ssl.SSLContext:
-        """Return which certificates of the registry are good: those of its own CA."""
-        return api.trust(self.copies.p["ca"])
+    def skopeo(self, *arguments: str) -> bytes:
+        """Run skopeo, which must be there."""
+        if not self.copies.skopeo:
+            raise WharfError("skopeo is not installed here")
+        return self.copies.call(self.copies.skopeo, *arguments)
+
+    def raw(self, name: str) -> bytes:
+        """Return the manifest or index that a name leads to."""
+        if name not in self.contents:
+            options = [f"--{option}" for option in self.trusted]
+            self.contents[name] = self.skopeo("inspect", "--raw", *options, name)
+        return self.contents[name]
 
     def identify(self) -> str:
         """Return the source's digest; empty where skopeo is only to be installed."""
-        if not self.copies.skopeo:
-            return ""
-        options = [f"--{option}" for option in self.trusted]
-        return digest_of(self.copies.call(self.copies.skopeo, "inspect", "--raw", *options, self.name))
+        return digest_of(self.raw(self.name)) if self.copies.skopeo else ""
 
     def copy(self) -> None:
-        """Copy it, with everything that belongs to it."""
-        if not self.copies.skopeo:
-            raise WharfError("skopeo is not installed here")
+        """Copy it, with everything that it needs."""
+        if self.place:
+            with self.copies.client(self) as client:
+                self.transfer(client, self.name, self.tag)
+        else:
+            self.run(self.name, self.image)
+
+    def transfer(self, client: api.Client, name: str, reference: str) -> None:
+        """Copy what a name leads to, to a tag or a digest. An index inside an index is more than skopeo copies."""
+        content = self.raw(name)
+        manifest = json.loads(content)
+        if is_old_format(manifest):
+            raise WharfError(f"it {OLD_FORMAT}")
+        with explained(content):
+            if any(child.get("mediaType") in INDEX_TYPES for child in children(manifest)):
+                for child in children(manifest):
+                    self.transfer(client, f"{self.place}@{child['digest']}", child["digest"])
+                client.push_manifest(self.repository, reference, content)
+            else:
+                self.run(name, f"{self.repository}{'@' if ':' in reference else ':'}{reference}")
+
+    def run(self, name: str, target: str) -> None:
+        """Let skopeo copy."""
         options = ["--all", "--preserve-digests"] if self.has_digest else []
-        if self.name.startswith("docker://"):
+        if self.place:
             options += [f"--src-{option}" for option in self.trusted]
         # On the loopback, and after the registry's certificate has been verified.
-        command = [self.copies.skopeo, "copy", "--quiet", "--retry-times", "2", "--dest-tls-verify=false", *options]
-        self.copies.call(*command, self.name, self.target)
+        command = ["copy", "--quiet", "--retry-times", "2", "--dest-tls-verify=false", *options]
+        self.skopeo(*command, name, f"docker://{self.copies.local}/{target}")
+
+    def attach(self, digest: str) -> dict[str, Any]:
+        """Copy the tags of what belongs to an image, to a part of it, or to one of them."""
+        if not self.place or not self.copies.skopeo:
+            return {}
+        copied, kept, seen, pending = [], [], set(), [digest]
+        with self.copies.client(self) as client:
+            try:
+                tags = self.tags()
+            except WharfError as error:
+                return {"note": f"its signatures were not looked for: {error}"}
+            while pending:
+                for part, _ in walk(pending.pop(), lambda one: client.manifest(self.repository, one).document):
+                    own = [] if part in seen else [tag for tag in tags if subject({"manifests": []}, tag) == part]
+                    seen.add(part)
+                    for tag in own:
+                        content = self.raw(f"{self.place}:{tag}")
+                        try:
+                            is_pending = self.is_pending(client, tag, content)
+                        except KeptError as error:
+                            kept.append(str(error))
+                            continue
+                        if is_pending:
+                            copied.append(tag)
+                        if is_pending and not self.copies.check_mode:
+                            self.transfer(client, f"{self.place}:{tag}", tag)
+                        if not (is_pending and self.copies.check_mode):
+                            pending.append(digest_of(content))
+        return {key: value for key, value in {"attached": copied, "note": "; ".join(kept)}.items() if value}
+
+    def tags(self) -> list[str]:
+        """Return the tags that are in the source's repository, asked for once."""
+        if self.place not in self.copies.tags:
+            options = [f"--{option}" for option in self.trusted]
+            self.copies.tags[self.place] = json.loads(self.skopeo("list-tags", *options, self.place))["Tags"] or []
+        return self.copies.tags[self.place]
 
 
-class EngineSource:
+@contextlib.contextmanager
+def explained(content: bytes) -> Generator[None, None, None]:
+    """Say why the registry may have refused a manifest."""
+    try:
+        yield
+    except WharfError as error:
+        if any(blob.get("urls") for blob in blobs(json.loads(content))):
+            raise WharfError(
+                f"{error} (it has layers that clients fetch from elsewhere: the registry takes such an image only with"
+                " validation.manifests.urls.allow in registry_server_config)"
+            ) from None
+        raise
+
+
+class EngineSource(Source):
     """An image of this host's Docker engine."""
 
     address = ""
     has_digest = False
 
     def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
+        super().__init__(copies, image)
         self.call = copies.call
         self.registry = copies.registry
         self.name = image["source"].partition(":")[2]
@@ -314,6 +488,10 @@ class EngineSource:
     def identify(self) -> str:
         """Return the image's id."""
         if found := self.id_of(self.name):
+            # Of an index that is not there whole, the engine pushes what there is, with a digest of its own.
+            known = containers.manifests(self.name)
+            if not all(one.get("Available") for one in known):
+                self.ids = {one["ID"] for one in known if one.get("Available")}
             return found
         raise WharfError(f"the engine of {socket.gethostname()} has no image {self.name}")
 

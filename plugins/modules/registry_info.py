@@ -14,6 +14,11 @@ description:
     password of a user is not known to the controller, or something is pending while the lock is taken.
 options:
   image_id: {description: The ID that the image must have; empty for any of that name., type: str, default: ""}
+  image_digest:
+    description: The digest of its manifest or index, which is its ID in the containerd image store; empty where it is
+      not known.
+    type: str
+    default: ""
   image_layers:
     description: The digests of the layers that the image must have, where the engine shows another ID than O(image_id).
     type: list
@@ -179,6 +184,11 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if found and image and not pending["image"] and (found["Image"] != image["Id"] or p["fetched"]):
         info["version_change"], reasons = version_change(p, found["Image"], image["Id"])
         problems += reasons
+    if image and not (image.get("Config") or {}).get("Entrypoint"):
+        problems.append(
+            f"registry_server_image: {registry['image']} has no ENTRYPOINT, so that nothing tells which program is the"
+            " registry: use an image whose ENTRYPOINT takes serve, garbage-collect and --version"
+        )
     return info, problems
 
 
@@ -186,14 +196,15 @@ def is_image_pending(p: dict[str, Any], image: dict[str, Any], engine: dict[str,
     """Tell whether the image must be fetched.
 
     The classic image store knows an image by the digest of its configuration, as an archive tells it. The containerd
-    store knows it by that of its manifest, which is not in every archive: there the layers must do.
+    store knows it by that of its manifest or index, which is not in every archive: there the layers must do.
     """
     if not image or (p["refresh"] and not p["fetched"]):
         return True
-    if not p["image_id"] or image["Id"] == p["image_id"]:
+    if not p["image_id"] or image["Id"] in (p["image_id"], p["image_digest"]):
         return False
     layers = (image.get("RootFS") or {}).get("Layers") or []
-    return not (engine and engine["containerd_image_store"] and layers == p["image_layers"])
+    may_differ = engine and engine["containerd_image_store"] and not p["image_digest"]
+    return not (may_differ and layers == p["image_layers"])
 
 
 def lock_taken() -> str:
@@ -299,6 +310,7 @@ def main() -> None:
         argument_spec={
             "registry": {"type": "dict", "required": True, "options": REGISTRY_SPEC},
             "image_id": {"type": "str", "default": ""},
+            "image_digest": {"type": "str", "default": ""},
             "image_layers": {"type": "list", "elements": "str", "default": []},
             "refresh": {"type": "bool", "default": False},
             "fetched": {"type": "bool", "default": False},

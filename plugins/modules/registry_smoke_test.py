@@ -12,8 +12,15 @@ description:
     without, it is made and pushed.
   - Logs in with a configuration of its own, because the users of this host need not be logged in.
   - Leaves nothing on this host, also when it fails, so that it counts as no change. What was pushed stays in the
-    registry.
+    registry until O(state=absent) removes it.
 options:
+  state:
+    description: V(absent) removes the repository with all its blobs from the storage. Run on the registry's server. The
+      API would leave it in the catalogue, and the blobs until the next garbage collection; the content is random, so
+      that no other image has them.
+    type: str
+    choices: [present, absent]
+    default: present
   tool: {description: What moves the image., type: str, choices: [docker, podman], default: docker}
   registry: {description: "The registry as it stands in image references, NAME:PORT.", type: str, required: true}
   repository:
@@ -41,7 +48,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-digest: {description: The image's digest; empty in check mode., type: str, returned: success}
+digest: {description: "The image's digest; empty in check mode, and when it was removed.", type: str, returned: success}
 layers: {description: The digests of its layers., type: list, elements: str, returned: success}
 seconds: {description: How long the push or the pull took., type: float, returned: success}
 """
@@ -59,6 +66,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils.command.read_only import remove_repository
+from ansible_collections.wharf.registry.plugins.module_utils.command.registry import Registry
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.processes import must_run
 from ansible_collections.wharf.registry.plugins.module_utils.text import one_line
@@ -72,6 +81,7 @@ READ_ONLY = (
     "the registry takes no pushes while a garbage collection is at work: run playbooks/verify-registry.yml when it has"
     " finished"
 )
+NOTHING: dict[str, Any] = {"digest": "", "layers": [], "seconds": 0.0}
 DIGEST = re.compile(r"\bdigest: (sha256:[0-9a-f]{64})\b")
 
 
@@ -148,11 +158,16 @@ class Tool:
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
-    """Move an image, and clean up whatever happens.
+    """Move an image, and clean up whatever happens; or remove it from the registry.
 
     Raises:
         WharfError: it does not move.
     """
+    if params["state"] == "absent":
+        registry = Registry()
+        if registry.driver == "filesystem":
+            remove_repository(registry.storage, params["repository"])
+        return NOTHING
     with tempfile.TemporaryDirectory(prefix="wharf-smoke-test-", dir=RUN) as directory:
         tool = Tool(params, directory)
         try:
@@ -169,6 +184,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "tool": {"type": "str", "choices": ["docker", "podman"], "default": "docker"},
             "registry": {"type": "str", "required": True},
             "repository": {"type": "str", "required": True},
@@ -180,7 +196,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     if module.check_mode:
-        module.exit_json(changed=False, digest="", layers=[], seconds=0.0)
+        module.exit_json(changed=False, **NOTHING)
     try:
         module.exit_json(changed=False, **run(module.params))
     except (WharfError, OSError) as error:

@@ -44,6 +44,7 @@ def backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[str]:
             heading = ("server", "snapshot", "tags", "total", "new", "seconds")
             sizes = (human_bytes(output["total"]), human_bytes(output["new"]))
             lines += table([heading, (host, output["snapshot"], output["tags"], *sizes, output["seconds"])])
+        lines += [f"{host}: warning: {warning}" for warning in output.get("warnings", [])[:20]]
         lines += [f"{host}: {line}" for line in output["message"].splitlines()]
         lines += [f"{host}: kept what was there: {place}" for place in output.get("kept", [])]
     return lines or [f"{host}: has no restic yet: would install it first"]

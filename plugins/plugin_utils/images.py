@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.module_utils.manifests import INDEX_TYPES, blobs, children
 from ansible_collections.wharf.registry.plugins.module_utils.references import REFERENCE
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import is_absolute_path, read_file
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
@@ -32,7 +33,7 @@ def image_problems(value: object, variable: str) -> list[str]:
         wrong = "is not pinned, latest is another image tomorrow"
     else:
         return []
-    return [f"{variable}: {shown(value)} {wrong}: use one such as registry:2.8.3 or registry@sha256:..."]
+    return [f"{variable}: {shown(value)} {wrong}: use one such as registry:3.1.1 or registry@sha256:..."]
 
 
 def archive_problems(path: object, variable: str) -> list[str]:
@@ -49,12 +50,13 @@ def archive_problems(path: object, variable: str) -> list[str]:
 
 
 def archive_image(path: object) -> dict[str, Any]:
-    """Return the ``id``, ``tags``, ``layers`` and ``version`` of the image that a saved image file holds.
+    """Return the ``id``, ``digest``, ``tags``, ``layers`` and ``version`` of the image that a saved image file holds.
 
     The id is the digest of the image's configuration, which is what an engine with the classic image store shows as
     the image's id. It is computed from the configuration itself, so it holds for every layout: ``<hex>.json`` (docker
-    save up to 24) and ``blobs/sha256/<hex>`` (25 and newer). Source: moby, image/tarexport/load.go. The layers are the
-    digests of their unpacked content, the lowest first; the version is empty where no label tells it.
+    save up to 24) and ``blobs/sha256/<hex>`` (25 and newer). Source: moby, image/tarexport/load.go. The digest is that
+    of its manifest or index, which the containerd image store shows as the id; empty in the old layout. The layers are
+    the digests of their unpacked content, the lowest first; the version is empty where no label tells it.
 
     Raises:
         ValueError: the file cannot be read or holds no image.
@@ -86,6 +88,7 @@ def _first_image(file: Any) -> dict[str, Any]:
             name = posixpath.normpath(image["Config"])
             lacks = "the configuration that its manifest.json names is missing"
             configuration = content(name)
+            digest = _manifest_digest(content, _sha256(configuration))
     except (tarfile.TarError, EOFError, zlib.error, OSError):
         raise ValueError(f"{wrong}: {_REMEDY}") from None
     except (ValueError, LookupError, TypeError):
@@ -96,7 +99,29 @@ def _first_image(file: Any) -> dict[str, Any]:
     with contextlib.suppress(ValueError, LookupError, TypeError):
         version = str(json.loads(configuration)["config"]["Labels"]["org.opencontainers.image.version"] or "")
     tags = [tag for tag in image.get("RepoTags") or [] if isinstance(tag, str)]
-    return {"id": _sha256(configuration), "tags": tags, "layers": layers, "version": version}
+    return {"id": _sha256(configuration), "digest": digest, "tags": tags, "layers": layers, "version": version}
+
+
+def _manifest_digest(content: Callable[[str], bytes], configuration: str) -> str:
+    """Return the digest of the image in an archive that has a configuration; empty where the archive tells none."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+        for entry in json.loads(content("index.json"))["manifests"]:
+            if configuration in _configurations(content, entry):
+                return str(entry["digest"])
+    return ""
+
+
+def _configurations(content: Callable[[str], bytes], entry: dict[str, Any]) -> set[str]:
+    """Return the digests of the configurations of an image, or of those of an index that are there."""
+    with contextlib.suppress(KeyError):
+        manifest = json.loads(content("blobs/" + entry["digest"].replace(":", "/")))
+        parts = (_configurations(content, child) for child in children(manifest))
+        return {blob["digest"] for blob in blobs({"config": manifest.get("config")})}.union(*parts)
+    return set()
+
+
+class NestedIndexError(ValueError):
+    """An archive holds more than skopeo copies from a file."""
 
 
 def images_in(path: str) -> list[tuple[list[str], dict[str, str]]]:
@@ -104,6 +129,7 @@ def images_in(path: str) -> list[tuple[list[str], dict[str, str]]]:
 
     Raises:
         ValueError: docker save did not write it, it is no OCI archive either, or it is damaged.
+        NestedIndexError: it holds an index inside an index.
     """
     try:
         with tarfile.open(path, "r:*") as archive:
@@ -119,6 +145,11 @@ def images_in(path: str) -> list[tuple[list[str], dict[str, str]]]:
                 plan = {"source": source, "digest": _sha256(content(entry["Config"]))}
                 found.append((entry.get("RepoTags") or [], plan))
             return found
+    except NestedIndexError:
+        raise NestedIndexError(
+            f"{shown(path)} holds an index inside an index, which skopeo does not copy from a file: push it to a"
+            " registry, and copy it from there"
+        ) from None
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(
             f"{shown(path)} is no archive of images, or damaged: make it with docker save, or with skopeo copy ..."
@@ -132,7 +163,9 @@ def _oci_images(content: Callable[[str], bytes]) -> list[tuple[list[str], dict[s
     entries = json.loads(content("index.json"))["manifests"]
     for entry in entries:
         name = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", "")
-        content("blobs/" + entry["digest"].replace(":", "/"))
+        manifest = json.loads(content("blobs/" + entry["digest"].replace(":", "/")))
+        if any(child.get("mediaType") in INDEX_TYPES for child in children(manifest)):
+            raise NestedIndexError
         source = "oci-archive:FILE" + (f":{name}" if name and len(entries) > 1 else "")
         found.append(([name] if name else [], {"source": source, "digest": entry["digest"]}))
     return found

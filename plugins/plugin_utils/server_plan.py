@@ -46,7 +46,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         What RETURN of the filter says.
     """
     tls, source, path = boolean(settings["tls"]), settings["image_source"], settings["image_archive"]
-    image: dict[str, Any] = {"name": DISTRO_IMAGE, "id": "", "layers": []}
+    image: dict[str, Any] = {"name": DISTRO_IMAGE, "id": "", "digest": "", "layers": []}
     version, image_faults = "", []
     if source == "pull":
         image_faults = image_problems(settings["image"], "registry_server_image")
@@ -56,7 +56,10 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     elif source == "archive" and not (image_faults := archive_problems(path, "registry_server_image_archive")):
         archive = archive_image(path)
         # It may have no name: then its ID is its name.
-        image = {"name": [*archive["tags"], archive["id"]][0], "id": archive["id"], "layers": archive["layers"]}
+        image = {
+            "name": [*archive["tags"], archive["id"]][0],
+            **{key: archive[key] for key in ("id", "digest", "layers")},
+        }
         version = archive["version"]
     own_config, users = settings["config"] or {}, settings["users"]
     keys = config_keys(own_config)

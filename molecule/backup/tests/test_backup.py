@@ -312,6 +312,43 @@ def test_upgrade_backs_up_first(hosts, ansible, backed_up):
     assert upgraded.stdout.index("PLAY [Back the registry up]") < upgraded.stdout.index("PLAY [Deploy the registry]")
 
 
+def test_damage_counts_where_a_tag_leads_to_it_and_an_override_overrides(hosts, ansible, backed_up):
+    server, client1, name = hosts["server"], hosts["client1"], "test/overwritten"
+    digests = []
+    for _ in range(2):
+        make_image(client1, f"{REGISTRY}/{name}:1")
+        digests.append(push(client1, f"{REGISTRY}/{name}:1"))
+    storage = f"{DATA}/docker/registry/v2"
+    server.check_output(f"rm {layer_of(server, digests[0])}")
+    try:
+        code, said = run(hosts, "wharf back-up")
+        assert (code, "damaged" in said) == (0, False), said
+        assert re.search(rf"warning: {name}: the manifest {digests[0]} needs .* \(no tag leads there\)", said), said
+        code, said = run(hosts, f"wharf restore --repository {name}")
+        assert code == 0, said
+        code, said = run(hosts, "wharf restore --confirm registry.wharf.test")
+        assert code == 0, said
+        pull(hosts["client2"], f"{REGISTRY}/{name}:1", digests[1])
+
+        server.check_output(f"rm {layer_of(server, digests[1])}")
+        code, said = run(hosts, "wharf back-up")
+        assert (code, "but the registry is damaged: " in said) == (3, True), said
+        ended = server.file(RESULT).content_string
+        upgraded = play(ansible, "upgrade-registry", "--skip-tags", "verify", wharf_upgrade_without_backup=True)
+        assert upgraded.returncode == 0, upgraded.stdout
+        assert server.file(RESULT).content_string == ended  # no other backup was made
+    finally:
+        server.check_output(f"rm -r {storage}/repositories/{name}; wharf back-up")
+
+
+def layer_of(server, digest: str) -> str:
+    """Return the file of an image's layer."""
+    blobs = f"{DATA}/docker/registry/v2/blobs/sha256"
+    manifest = json.loads(server.check_output(f"cat {blobs}/{digest[7:9]}/{digest[7:]}/data"))
+    number = manifest["layers"][0]["digest"][7:]
+    return f"{blobs}/{number[:2]}/{number}/data"
+
+
 def test_backup_without_room_is_refused(hosts, backed_up):
     small, settings = "/srv/small", "/etc/wharf/backup/backup.json"
     make = f"mkdir -p {small} && mount -t tmpfs -o size=20m tmpfs {small}"

@@ -73,6 +73,11 @@ def tags(host: Host) -> set[str]:
     return {f"{repository}:{tag}" for repository, tag in found}
 
 
+def blobs_of(host: Host) -> list[str]:
+    """Return what a registry has stored, as a bundle names it."""
+    return host.check_output(f"cd {STORAGE}/blobs/sha256 && ls -d */* | sed 's,.*/,blobs/sha256/,'").split()
+
+
 def digest_in(host: Host, image: str) -> str:
     """Return the digest that a tag has in a registry."""
     repository, _, tag = image.rpartition(":")
@@ -96,8 +101,10 @@ def source_ca(second: Host) -> str:
 @pytest.fixture(scope="module")
 def sources(hosts: Hosts, second: Host) -> dict[str, str]:
     """Push images that share layers, and an index of two of them, to the second registry; return their digests."""
-    hosts["client1"].check_output(program(hosts["client1"], "push-sources.sh", SECOND))
-    return {f"team/{name}": digest_in(second, f"team/{name}") for name in ("app:1", "app:2", "base:2", "multi:1")}
+    client, images = hosts["client1"], ("app:1", "app:2", "base:2", "multi:1", "multi:nested")
+    client.check_output(program(client, "push-sources.sh", SECOND))
+    client.check_output(program(client, "push-artifacts.py", SECOND, "team/multi", "1", "nested"))
+    return {f"team/{name}": digest_in(second, f"team/{name}") for name in images}
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +208,7 @@ def copied(hosts, second, play, sources, source_ca, engine_image, docker_archive
         "wharf_copies_logins": [{"registry": SECOND, "name": "carrier", "password": PASSWORD}],
         "wharf_copies": [
             {"from": f"{SECOND}/team/multi:1"},
+            {"from": f"{SECOND}/team/multi:nested", "to": "nested/multi:1"},
             {"from": f"docker://{SECOND}/team/app@{sources['team/app:1']}", "to": "other/app:one"},
             {"from": "local-app:7", "engine": "client1", "to": "from/engine:7"},
             {"from": str(docker_archive), "image": "saved/app:7"},
@@ -232,7 +240,7 @@ def test_images_come_from_everywhere_and_one_that_fails_stops_no_other(copied):
     assert "not copied, for the reasons in the table: team/missing:1" in result.stdout
     assert "manifest unknown" in table(result)["team/missing:1"]
     assert "manifest unknown" in lines(result)["team/missing:1"]
-    for image in ("team/multi:1", "other/app:one", "from/engine:7", "saved/app:7", "from/oci:1"):
+    for image in ("team/multi:1", "nested/multi:1", "other/app:one", "from/engine:7", "saved/app:7", "from/oci:1"):
         assert lines(result)[image].startswith("copied, "), result.output
         assert re.search(r"sha256:\w{12} \d+\.\d [KM]iB \d+\.\d", table(result)[image]), table(result)
 
@@ -254,6 +262,19 @@ def test_every_digest_is_what_it_was_and_each_image_of_an_index_is_there(
         pulled = f"docker pull --quiet {name} >&2 && docker image inspect --format '{{{{.Id}}}}' {name}"
         assert client.check_output(pulled) == engine_image
         client.check_output(f"docker image rm {name}")
+
+
+def test_what_belongs_to_an_image_comes_along(hosts, second, copied, sources):
+    """Its signatures and their own, those of a part, and referrers with their index; unknown kinds of content too."""
+    wanted = {name for name in tags(second) if name.startswith("team/multi:sha256-")}
+    assert len(wanted) == 5
+    own = {name: digest_in(hosts["server"], name) for name in tags(hosts["server"])}
+    assert {name: own.get(name) for name in wanted} == {name: digest_in(second, name) for name in wanted}
+    for repository in ("team", "nested"):
+        assert "(with 5 tags of what belongs to it)" in table(copied.result)[f"{repository}/multi:1"]
+    assert own["nested/multi:1"] == sources["team/multi:nested"]
+    verified = json.loads(hosts["server"].check_output("wharf verify-storage --json --contents"))
+    assert (verified["problems"], verified["warnings"]) == ([], [])
 
 
 def test_passwords_are_nowhere_to_be_seen_and_nothing_stays_behind(hosts, copied, password):
@@ -383,8 +404,7 @@ def bundle(hosts, play, copied, tmp_path_factory) -> Bundle:
     checked = export(play, path, "--check"), path.exists()
     result = export(play, path)
     images = {image: digest_in(server, image) for image in tags(server)}
-    blobs = server.check_output(f"cd {STORAGE}/blobs/sha256 && ls -d */* | sed 's,.*/,blobs/sha256/,'").split()
-    return Bundle(path, checked, result, (before, stored(server)), images, blobs, leftovers(server))
+    return Bundle(path, checked, result, (before, stored(server)), images, blobs_of(server), leftovers(server))
 
 
 def test_bundle_holds_each_blob_once(bundle, sources):
@@ -499,17 +519,10 @@ def test_bundle_fills_a_fresh_registry(hosts, second, play, bundle):
         result = import_(play, bundle.path)
         assert result.returncode == 0, result.output
         assert {image: digest_in(second, image) for image in tags(second)} == bundle.images
-        with tarfile.open(bundle.path) as tar:
-            index = json.load(tar.extractfile("index.json"))
-            wanted = {(image.rpartition(":")[0], digest) for image, digest in bundle.images.items()}
-            for item in index["manifests"]:
-                content = json.load(tar.extractfile("blobs/" + item["digest"].replace(":", "/")))
-                if "manifests" in content:
-                    repository = item["annotations"]["org.opencontainers.image.ref.name"].rpartition(":")[0]
-                    wanted.remove((repository, item["digest"]))
-                    wanted |= {(repository, child["digest"]) for child in content["manifests"]}
-        for repository, digest in sorted(wanted):
+        assert blobs_of(second) == bundle.blobs
+        for repository, digest in sorted(images_of(bundle)):
             pull(hosts["client1"], f"{SECOND}/{repository}:any", digest)
+        assert second.run("command -v skopeo").rc != 0  # nothing but the bundle is needed there
         assert leftovers(second) == ""
 
         before = stored(second)
@@ -517,6 +530,24 @@ def test_bundle_fills_a_fresh_registry(hosts, second, play, bundle):
         assert again.changes == 0, again.output
         assert "transferring" not in again.stdout
         assert stored(second) == before
+
+
+def images_of(bundle: Bundle) -> set[tuple[str, str]]:
+    """Return the images of a bundle that an engine can pull, each part of an index by itself: repository and digest."""
+    found, pending = set(), {(image.rpartition(":")[0], digest) for image, digest in bundle.images.items()}
+    with tarfile.open(bundle.path) as tar:
+        while pending:
+            repository, digest = pending.pop()
+            manifest = json.load(tar.extractfile("blobs/" + digest.replace(":", "/")))
+            pending |= {(repository, child["digest"]) for child in manifest.get("manifests", [])}
+            if any("image.layer.v1.tar+gzip" in kind or "rootfs" in kind for kind in layer_kinds(manifest)):
+                found.add((repository, digest))
+    return found
+
+
+def layer_kinds(manifest: dict[str, Any]) -> list[str]:
+    """Return the media types of a manifest's layers."""
+    return [layer["mediaType"] for layer in manifest.get("layers", [])]
 
 
 def test_the_registrys_own_image_comes_out_of_the_bundle(hosts, bundle):

@@ -265,10 +265,11 @@ def test_container_is_hardened(hosts):
     assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
 
 
-def test_container_becomes_healthy(hosts):
-    state = "docker inspect --format '{{.State.Health.Status}}' registry"
-    wait_until(hosts["server"], f'[ "$({state})" != starting ]', 40)  # the first check comes after 30 seconds
-    assert hosts["server"].check_output(state) == "healthy"
+def test_image_of_the_registry_holds_no_program_but_the_registry(hosts):
+    """So that whatever works here works with an image without a shell."""
+    files = hosts["server"].check_output("docker export registry | tar -t | grep -v '/$'").split()
+    programs = [file for file in files if "bin/" in file]
+    assert programs == ["usr/bin/docker-registry"]
 
 
 def test_engine_restart_keeps_the_registry_running(hosts, image, password):

@@ -10,7 +10,17 @@ import threading
 
 import pytest
 from clients import REGISTRY, log_in, make_image, plain_restart, pull, push, watch
-from machines import broken, container, docker_that, from_outside, in_background, put_back, snapshot, wait_until
+from machines import (
+    broken,
+    container,
+    docker_that,
+    from_outside,
+    in_background,
+    program,
+    put_back,
+    snapshot,
+    wait_until,
+)
 from testinfra.host import Host
 
 DATA = "/var/lib/wharf/registry"
@@ -297,6 +307,30 @@ def test_damaged_manifest_is_named_and_nothing_is_deleted(server, client, kept):
     as_it_was(server, kept)
 
 
+def test_damage_that_no_tag_leads_to_is_a_warning(server, client, kept):
+    reference = f"{REGISTRY}/kept/overwritten:1"
+    make_image(client, reference)
+    before = push(client, reference)
+    layer = json.loads(server.check_output(f"cat {blob(before)}"))["layers"][0]["digest"]
+    make_image(client, reference)
+    kept[reference] = push(client, reference)
+    server.check_output(f"rm {blob(layer)}")
+    place = add_garbage(client, server)
+    collected = server.check_output(COLLECT)
+    assert f"warning: kept/overwritten: the manifest {before} needs the blob {layer}" in collected
+    assert "(no tag leads there)" in collected
+    assert not server.file(place).exists
+    # The registry's own collection skips a manifest that is not there, and fails at one that it cannot read.
+    server.check_output(f"echo '{{' >{blob(before)}")
+    run = server.run(COLLECT)
+    assert (run.rc, "the registry's own collection failed: " in run.stderr) == (1, True), run.stderr
+    left = f"{STORAGE}/repositories/kept/overwritten/_manifests/revisions/{before.replace(':', '/')}"
+    assert f"no tag leads there: remove what is left of them, {left}" in run.stderr
+    server.check_output(f"rm {blob(before)} && {COLLECT}")
+    server.check_output(f"rm -r {left} && {COLLECT}")
+    as_it_was(server, kept)
+
+
 def test_collection_that_would_eat_an_image_is_refused(server, client, kept, ansible):
     """Without its link a part of an index counts for nothing with the registry's version 2, its layers are garbage."""
     index = json.loads(server.check_output(f"cat {blob(kept[f'{REGISTRY}/kept/many:all'])}"))
@@ -452,6 +486,34 @@ def test_retention_deletes_what_its_plan_says_and_nothing_else(server, client, k
     again = ansible.fails("playbooks/apply-retention.yml", **do)
     assert f"there is no plan {plan} any more" in again.stdout
     # Another test deletes untagged images, which a multi-arch image anywhere forbids.
+    server.check_output(f"rm -r {STORAGE}/repositories/{name}")
+
+
+def test_retention_lets_signatures_stay_and_go_with_their_image(server, client, kept):
+    """Also those of signatures, and an index that stands for referrers."""
+    name = f"signed/{secrets.token_hex(3)}"
+    for tag in ("old", "new"):
+        make_image(client, f"{REGISTRY}/{name}:{tag}")
+        kept[f"{REGISTRY}/{name}:{tag}"] = push(client, f"{REGISTRY}/{name}:{tag}")
+        client.check_output(program(client, "push-artifacts.py", REGISTRY, name, tag))
+    listed = f"{VERIFY} --tags --repository {name} {DATA}"
+    before = json.loads(server.check_output(listed))["tags"]
+    assert len(before) == 10
+    retain = f"echo '{json.dumps([{'repositories': name, 'keep_newest': 1}])}' | wharf apply-retention"
+    planned = server.check_output(retain)
+    assert "5 of " in planned
+    server.check_output(f"{retain} --plan {re.search('plan: ([0-9a-f]{12})', planned)[1]}")
+    after = json.loads(server.check_output(listed))["tags"]
+    old = kept.pop(f"{REGISTRY}/{name}:old").replace(":", "-")
+    gone = {tag.rpartition(":")[2] for tag in before.keys() - after.keys()}
+    assert {"old", old, f"{old}.sig", f"{old}.att"} < gone
+    assert len(gone) == 5
+    assert after == {tag: digest for tag, digest in before.items() if tag in after}
+    server.check_output(COLLECT)
+    assert "nothing to delete" in server.check_output(retain)
+    as_it_was(server, kept)
+    # Another test deletes untagged images, which the referrers' index forbids.
+    del kept[f"{REGISTRY}/{name}:new"]
     server.check_output(f"rm -r {STORAGE}/repositories/{name}")
 
 

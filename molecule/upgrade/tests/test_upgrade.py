@@ -26,7 +26,7 @@ def push_new(host) -> dict[str, str]:
 
 def version(hosts) -> str:
     """Return the version of the registry that runs."""
-    return hosts["server"].check_output("docker exec registry docker-registry --version").split()[-1]
+    return json.loads(hosts["server"].check_output("wharf status --json"))["container"]["version"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,23 +54,36 @@ def test_upgrade_without_a_backup_is_refused(hosts, ansible):
     assert version(hosts).startswith("2.8.2")
 
 
+def repairs(hosts) -> bool:
+    """Tell whether the storage is looked at every minute."""
+    return hosts["server"].run("systemctl is-active wharf-repair-storage.timer").stdout.strip() == "active"
+
+
 def test_upgrade_keeps_every_image_and_a_downgrade_is_refused_unless_it_is_wanted(hosts, ansible, kept, steady, number):
-    client = hosts["client1"]
+    """The new one only calls itself 3.0.0. A backup could not be made: there is no such place."""
+    client, server = hosts["client1"], hosts["server"]
+    assert repairs(hosts)
+    without = ("-e", "wharf_upgrade_without_backup=true")
     with watch(client, steady) as seen:
-        result = ansible.succeeds("playbooks/upgrade-registry.yml", "-e", "wharf_upgrade_without_backup=true", **NEW)
-    assert "version 2.8.3+ds1 of the registry takes the place of 2.8.2+ds1" in result.stdout
-    assert version(hosts).startswith("2.8.3")
+        result = ansible.succeeds("playbooks/upgrade-registry.yml", *without, **NEW)
+    assert "version 3.0.0 of the registry takes the place of 2.8.2+ds1" in result.stdout
+    assert version(hosts) == "3.0.0"
     pull_all(client, kept)
-    assert hosts["server"].check_output("docker ps --all --format '{{.Names}}'") == "registry"
+    assert server.check_output("docker ps --all --format '{{.Names}}'") == "registry"
+    assert not repairs(hosts)
+    assert server.run("ls /etc/systemd/system/wharf-repair-storage.*").rc != 0
+    second = ansible.succeeds("playbooks/deploy-registry.yml", **NEW)
+    assert second.changes == 0, second.stdout
     number("upgrade, without service", seen.seconds, "s")
     assert seen.seconds < 10
 
     result = ansible.fails("playbooks/deploy-registry.yml")  # the inventory says the old one still
     assert "this would be a downgrade to 2.8.2+ds1" in result.stdout
-    assert version(hosts).startswith("2.8.3")
+    assert version(hosts) == "3.0.0"
 
     ansible.succeeds("playbooks/deploy-registry.yml", "-e", "wharf_allow_downgrade=true")
     assert version(hosts).startswith("2.8.2")
+    assert repairs(hosts)
     pull_all(client, kept)
 
 

@@ -1,6 +1,7 @@
 """Make a snapshot of the registry: images, users, certificate and CA, encrypted, with restic.
 
-The registry goes on meanwhile. Exit code 3: the snapshot was made, of a registry that is damaged itself.
+The registry goes on meanwhile. Exit code 3: the snapshot was made, of a registry in which an image with a tag is
+damaged. What no tag leads to is a warning.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def back_up(task: Task, restic: Restic, registry: Registry, exists: bool) -> str
         restic.output("init")
     tags = stage(registry.path)
     # The state of the registry that goes into the backup, not of the one that people push to meanwhile.
-    problems = Storage(STAGE).summary()["problems"]
+    state = Storage(STAGE).summary()
+    problems, warnings = state["problems"], state["warnings"]
     summary = make_snapshot(restic, registry, tags)
     record_repository(restic)
     # Of a registry that is damaged, the older snapshots may be the complete ones: none of them is removed.
@@ -65,9 +67,12 @@ def back_up(task: Task, restic: Restic, registry: Registry, exists: bool) -> str
     snapshot, total = summary["snapshot_id"][:8], summary["total_bytes_processed"]
     new, took = summary.get("data_added_packed", summary["data_added"]), round(time.monotonic() - start, 1)
     task.result.update(
-        changed=True, snapshot=snapshot, new=new, total=total, tags=len(tags), seconds=took, problems=problems
-    )
+        changed=True, snapshot=snapshot, new=new, total=total, tags=len(tags), seconds=took, problems=problems,
+        warnings=warnings,
+    )  # fmt: skip
     damage = f"; but the registry is damaged: {'; '.join(problems[:20])}" if problems else ""
+    for warning in warnings[:20]:
+        task.line(f"warning: {warning}")
     return task.line(
         f"snapshot {snapshot}: {len(tags)} tags, {human_bytes(total)}, of them {human_bytes(new)} new, in {took} s"
         f"{damage}"

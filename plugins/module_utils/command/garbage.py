@@ -54,10 +54,11 @@ def run(task: Task) -> str:
 def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> str:
     """Collect; return the message."""
     registry.preflight()
-    problems = list(registry.storage.problems())
-    for problem in problems:
-        task.line(f"warning: {problem}")
-    damage = f"; {pluralize(len(problems), 'problem')} in the storage" if problems else ""
+    damage = dict(registry.storage.damage())
+    for sentence, is_tagged in damage.items():
+        task.line(f"warning: {sentence}{'' if is_tagged else ' (no tag leads there)'}")
+    problems = sum(damage.values())
+    also = f"; {pluralize(problems, 'problem')} in the storage" if problems else ""
     if delete_untagged:
         refuse_untagged(registry)
     candidates = find_candidates(registry, delete_untagged)
@@ -67,14 +68,14 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
         return ""
     if not candidates:
         task.line("nothing to collect: the registry was left alone")
-        return f"nothing to collect{damage}"
-    with changing(registry, task, problems):
+        return f"nothing to collect{also}"
+    with changing(registry, task, damage):
         # What was pushed since has changed what is unreferenced.
         candidates = find_candidates(registry, delete_untagged)
         registrys_collection(registry, delete_untagged, dry_run=False)
         task.result["changed"] = True
         show(task, candidates, "deleted")
-    return f"deleted {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}{damage}"
+    return f"deleted {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}{also}"
 
 
 def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]:
@@ -111,11 +112,27 @@ def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: boo
             cli("create", *words)
             output = cli("start", "--attach", name)
     except WharfError as error:
-        raise WharfError(f"the registry's own collection failed: {error}") from None
+        raise WharfError(
+            f"the registry's own collection failed: {error}. {remedy(registry.storage)}".rstrip(". ")
+        ) from None
     summary, digests = SUMMARY.search(output), ELIGIBLE.findall(output)
     if summary is None or int(summary[2]) != len(digests):
         raise WharfError("the output of the registry's own collection is not understood: is this a new version of it?")
     return {digest: sizes.get(digest.partition(":")[2], 0) for digest in digests}
+
+
+def remedy(storage: Storage) -> str:
+    """Return what to do about manifests that cannot be read, at which the registry's own collection fails."""
+    links = [
+        str(storage.revision(name, digest))
+        for name in storage.repositories()
+        for digest in sorted(storage.revisions(name) - storage.tagged(name))
+        if not storage.readable(digest)
+    ]
+    if not links:
+        return ""
+    left = " ".join(links)
+    return f"There are manifests that cannot be read, and no tag leads there: remove what is left of them, {left}"
 
 
 def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
@@ -135,7 +152,8 @@ def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
                 images[digest] = f"{name}:{tag}"
         for digest, image in images.items():
             try:
-                for needed in storage.closure(digest):
+                # What no tag leads to may be damaged: nobody can pull it whole.
+                for needed in storage.closure(digest, damaged="@" in image):
                     referenced.setdefault(needed, image)
             except DamageError as error:
                 raise WharfError(
@@ -149,7 +167,7 @@ def refuse_untagged(registry: Registry) -> None:
     """Refuse what a registry of version 2 would do: delete the parts of an index, which have no tags of their own."""
     storage = registry.storage
     images = ((name, digest) for name in storage.repositories() for digest in sorted(storage.revisions(name)))
-    index = next((f"{name}@{digest}" for name, digest in images if children(storage.manifest(digest))), "")
+    index = next((f"{name}@{digest}" for name, digest in images if children(storage.readable(digest))), "")
     if index and not re.match("[3-9]", version := registry.version() or "unknown"):
         raise WharfError(
             f"--delete-untagged (wharf_delete_untagged) is refused: the registry's version {version} would delete the"

@@ -130,7 +130,7 @@ class Move:
         try:
             before, after = (storage.summary() for storage in self.copy())
             if before != after:
-                worse = [problem for problem in after["problems"] if problem not in before["problems"]]
+                worse = [line for kind in ("problems", "warnings") for line in after[kind] if line not in before[kind]]
                 raise WharfError(
                     f"the copy differs from {self.registry.place}, where the registry goes on:"
                     f" {'; '.join(worse) or (before, after)}"

@@ -33,14 +33,14 @@ Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
 
 @contextmanager
 def changing(
-    registry: Registry, task: Task, problems: Collection[str], deleted: Collection[tuple[str, str]] = ()
+    registry: Registry, task: Task, damage: Collection[str], deleted: Collection[tuple[str, str]] = ()
 ) -> Iterator[None]:
     """Refuse pushes while the storage is changed, and verify afterwards that no image was lost.
 
     Args:
         registry: the registry.
         task: where the lines go.
-        problems: those that the storage has already.
+        damage: what the storage has already.
         deleted: the tags that go, as pairs of repository and tag.
     """
     with temporary_client(registry) as client:
@@ -51,7 +51,7 @@ def changing(
             answers = tags_served(client, kept)
             yield
         require_same("in the storage", kept, registry.storage.all_tags())
-        if new := [problem for problem in registry.storage.problems() if problem not in problems]:
+        if new := [sentence for sentence, _ in registry.storage.damage() if sentence not in damage]:
             raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
         require_same("for a client", answers, tags_served(client, kept))
         if still := [key for key, answer in tags_served(client, deleted).items() if "404" not in answer]:

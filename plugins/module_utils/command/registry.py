@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from .. import containers, data
 from ..errors import WharfError
 from ..files import free_bytes, read_text
+from ..server_versions import running_version
 from ..storage import Storage
 from ..text import human_bytes
 
@@ -89,8 +90,7 @@ class Registry:
 
     def version(self) -> str:
         """Return the version of the registry that runs, such as 2.8.3; empty where it cannot be had."""
-        output = containers.cli("exec", self.container, self.inspected["Path"], "--version", check=False)
-        return output.split()[-1].lstrip("v") if output else ""
+        return running_version(self.inspected)
 
     def preflight(self) -> None:
         """Refuse to begin where no good end can be expected."""

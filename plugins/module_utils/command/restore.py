@@ -261,9 +261,10 @@ class Job:
         paths = list(missing)
         for group in range(0, len(paths), 1000):
             self.unpack(staging, *paths[group : group + 1000])
-        for path, blob in missing.items():
+        found = {path: blob for path, blob in missing.items() if (staging / path.relative_to("/")).exists()}
+        for path, blob in found.items():  # what was lost before the snapshot is judged with the rest
             (staging / path.relative_to("/")).rename(blob)
-        return restored, len(missing)
+        return restored, len(found)
 
 
 @contextmanager

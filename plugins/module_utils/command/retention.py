@@ -17,12 +17,13 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DamageError, WharfError
 from ..lock import local_time
+from ..manifests import subject
 from ..storage import Storage
 from ..text import human_bytes, pluralize, table
 from .cli import Task, add_wait
@@ -30,6 +31,8 @@ from .read_only import TRASH, changing, clean_up
 from .registry import Registry
 
 DAY = 86400
+# Tags that no image has: of a signature, attestation or SBOM, or of the index of all that belongs to a manifest.
+SURELY_ATTACHED = re.compile(r"sha\d+-[0-9a-f]+(\.(sig|att|sbom))?")
 
 
 class Candidate(NamedTuple):
@@ -85,7 +88,7 @@ def carry_out(task: Task, registry: Registry, candidates: list[Candidate], rules
     registry.preflight()
     message = f"deleted {pluralize(len(candidates), 'tag')}"
     deleted = {(one.name, one.tag) for one in candidates}
-    with changing(registry, task, list(registry.storage.problems()), deleted):
+    with changing(registry, task, dict(registry.storage.damage()), deleted):
         storage = registry.storage
         # What was pushed since counts.
         if plan_number(find_candidates(storage, rules, time.time()), rules) != task.options.plan:
@@ -105,32 +108,83 @@ def read_rule(rule: dict[str, Any]) -> dict[str, Any]:
 # The plan -----------------------------------------------------------------------------------------
 
 
+class Repository:
+    """A repository, its tags, and the rule that decides about them: the first one that matches its name.
+
+    Attributes:
+        attached: the tags of what belongs to a manifest, such as its signatures, and that manifest's digest.
+        deletable: the tags that the rule does not keep by their names; none without a rule.
+    """
+
+    def __init__(self, storage: Storage, name: str, rules: list[dict[str, Any]], stored: set[str]) -> None:
+        """Read it. `stored` are the manifests of all repositories."""
+        self.storage, self.name, self.stored = storage, name, stored
+        self.tags, self.revisions = storage.tags(name), storage.revisions(name)
+        number = next((n for n, rule in enumerate(rules) if re.fullmatch(rule["repositories"], name)), None)
+        self.rule, self.which = ({}, "") if number is None else (rules[number], f"rule {number + 1}")
+        subjects = {tag: subject(storage.readable(digest), tag) for tag, digest in self.tags.items()}
+        self.attached = {
+            tag: of for tag, of in subjects.items() if of in stored or (of and SURELY_ATTACHED.fullmatch(tag))
+        }
+        kept = self.rule.get("keep_tags") or "(?!)"
+        self.deletable = [tag for tag in sorted(self.tags) if number is not None and not re.fullmatch(kept, tag)]
+
+    def candidate(self, tag: str, reason: str) -> Candidate:
+        """Return a tag as one to delete."""
+        pushed = int(self.storage.pushed(self.name, tag))
+        return Candidate(self.name, tag, self.tags[tag], pushed, f"{self.which}: {reason}")
+
+    def candidates(self, now: float) -> Iterator[Candidate]:
+        """Yield the tags that the rule lets go, and what belongs to images that are gone already."""
+        newest, days = self.rule.get("keep_newest", 1), self.rule.get("older_than")
+        reasons = [f"not among the newest {newest}"] if newest else []
+        reasons += [f"older than {pluralize(days, 'day')}"] if days is not None else []
+        reasons += ["not in keep_tags"] if self.rule.get("keep_tags") else []
+        pushed = {tag: self.storage.pushed(self.name, tag) for tag in self.deletable}
+        images = sorted((-pushed[tag], tag) for tag in self.deletable if tag not in self.attached)
+        for _, tag in images[newest:]:
+            if days is None or now - pushed[tag] > days * DAY:
+                yield self.candidate(tag, ", ".join(reasons))
+        # Where there are only signatures, their images may be in another registry. A copy may bring a signature first.
+        for tag in self.deletable if self.tags.keys() - self.attached.keys() else []:
+            is_orphan = tag in self.attached and self.attached[tag] not in self.stored
+            if is_orphan and now - pushed[tag] > max(days or 0, 1) * DAY:
+                yield self.candidate(tag, "the image that it belongs to is gone")
+
+    def follow(self, gone: dict[str, set[str]], where: dict[str, set[str]]) -> Iterator[Candidate]:
+        """Yield the tags of what belongs to manifests that go.
+
+        Args:
+            gone: the manifests that go, by their repositories.
+            where: the repositories that have a manifest.
+        """
+        for tag in self.deletable:
+            of = self.attached.get(tag, "")
+            # Signatures may be kept in a repository of their own.
+            places = {self.name} if of in self.revisions else where.get(of, set())
+            if places and all(of in gone.get(place, set()) for place in places):
+                yield self.candidate(tag, f"belongs to {of[:19]}, which goes")
+
+
 def find_candidates(storage: Storage, rules: list[dict[str, Any]], now: float) -> list[Candidate]:
-    """Return the tags to delete. The first rule that matches a repository's name decides; without one it keeps all."""
-    candidates = []
+    """Return the tags to delete. The first rule that matches a repository's name decides; without one it keeps all.
+
+    What belongs to an image, such as its signatures, does not count as an image: it stays and goes with it.
+    """
+    where: dict[str, set[str]] = {}
     for name in storage.repositories():
-        matching = (number for number, rule in enumerate(rules) if re.fullmatch(rule["repositories"], name))
-        if (number := next(matching, None)) is not None:
-            candidates += _candidates_of(storage, name, rules[number], f"rule {number + 1}", now)
+        for digest in storage.revisions(name):
+            where.setdefault(digest, set()).add(name)
+    repositories = [Repository(storage, name, rules, set(where)) for name in storage.repositories()]
+    candidates = [candidate for repository in repositories for candidate in repository.candidates(now)]
+    found = candidates
+    while found:  # what belongs to them, and what belongs to that
+        gone = unreferenced_manifests(storage, candidates)
+        known = {one[:2] for one in candidates}
+        following = (candidate for repository in repositories for candidate in repository.follow(gone, where))
+        found = [candidate for candidate in following if candidate[:2] not in known]
+        candidates += found
     return candidates
-
-
-def _candidates_of(storage: Storage, name: str, rule: dict[str, Any], which: str, now: float) -> list[Candidate]:
-    protected, newest, days = rule.get("keep_tags"), rule.get("keep_newest", 1), rule.get("older_than")
-    reasons = [f"not among the newest {newest}"] if newest else []
-    reasons += [f"older than {pluralize(days, 'day')}"] if days is not None else []
-    reasons += ["not in keep_tags"] if protected else []
-    reason = f"{which}: {', '.join(reasons)}"
-    tags = [
-        (-storage.pushed(name, tag), tag, digest)
-        for tag, digest in storage.tags(name).items()
-        if not protected or not re.fullmatch(protected, tag)
-    ]
-    return [
-        Candidate(name, tag, digest, int(-pushed), reason)
-        for pushed, tag, digest in sorted(tags)[newest:]
-        if days is None or now + pushed > days * DAY
-    ]
 
 
 def plan_number(candidates: list[Candidate], rules: list[dict[str, Any]]) -> str:
@@ -152,14 +206,21 @@ def show(task: Task, candidates: list[Candidate]) -> None:
 
 def unreferenced_manifests(storage: Storage, candidates: list[Candidate]) -> dict[str, set[str]]:
     """Return the manifests to which nothing leads any more once the tags are deleted, by their repositories."""
-    found = {}
+    found: dict[str, set[str]] = {}
     for name in {one.name for one in candidates}:
         tags, revisions = storage.tags(name), storage.revisions(name)
         deleted = {one.tag for one in candidates if one.name == name}
-        # They are deleted, damaged or not.
-        gone = closures(storage, name, {tags[tag] for tag in deleted}, damaged=True) & revisions
-        kept = {digest for tag, digest in tags.items() if tag not in deleted} & revisions | (revisions - gone)
-        found[name] = gone - closures(storage, name, kept)
+        tagged = {digest for tag, digest in tags.items() if tag not in deleted} & revisions
+        stays = closures(storage, name, tagged)
+        roots, more = set(), {tags[tag] for tag in deleted}
+        while more:
+            roots |= more
+            # They are deleted, damaged or not.
+            gone = closures(storage, name, roots, damaged=True) & revisions
+            found[name] = gone - stays - closures(storage, name, revisions - gone, damaged=True)
+            # What has no tag and belongs to them.
+            others = revisions - gone - stays
+            more = {digest for digest in others if subject(storage.readable(digest)) in found[name]}
     return found
 
 
@@ -171,7 +232,7 @@ def closures(storage: Storage, name: str, digests: Iterable[str], damaged: bool 
     found = set(digests)
     for digest in digests:
         try:
-            found |= storage.closure(digest)
+            found |= storage.closure(digest, damaged)
         except DamageError as error:
             if not damaged:
                 raise WharfError(
@@ -187,7 +248,7 @@ def freed(storage: Storage, candidates: list[Candidate]) -> tuple[int, int]:
     for name, digests in unreferenced.items():
         blobs |= closures(storage, name, digests, damaged=True)
     for name in storage.repositories():
-        blobs -= closures(storage, name, storage.revisions(name) - unreferenced.get(name, set()))
+        blobs -= closures(storage, name, storage.revisions(name) - unreferenced.get(name, set()), damaged=True)
     sizes = [path.stat().st_size for path in map(storage.blob_path, blobs) if path.is_file()]
     return len(sizes), sum(sizes)
 
@@ -196,8 +257,7 @@ def delete(root: Path, storage: Storage, candidates: list[Candidate]) -> int:
     """Delete tags, and the manifests that nothing else leads to. Return how many manifests."""
     paths = [storage.repository(one.name) / "_manifests/tags" / one.tag for one in candidates]
     for name, digests in sorted(unreferenced_manifests(storage, candidates).items()):
-        revisions = storage.repository(name) / "_manifests/revisions"
-        paths += [revisions.joinpath(*digest.split(":")) for digest in sorted(digests)]
+        paths += [storage.revision(name, digest) for digest in sorted(digests)]
     trash = root / TRASH
     trash.mkdir(mode=0o700)
     for number, path in enumerate(paths):  # each goes at once: a tag that is half deleted would still be listed

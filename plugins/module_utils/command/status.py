@@ -1,6 +1,6 @@
 """Say how the registry is, in about ten lines: container, version, certificate, storage, and how the last runs ended.
 
-The exit code is 3 when something is not well: the container does not run, the certificate has ended, a run has failed.
+The exit code is 3 when something is not well: no answer, a certificate that has ended, a run that has failed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..openssl import openssl
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
 from .cli import Task
+from .read_only import client_of
 from .registry import Registry
 from .repair import STATE as REPAIR_STATE
 
@@ -62,17 +63,27 @@ def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str
     """Find out how the container is; return lines about it and its image."""
     inspected = registry.inspected or {"State": {"Status": "absent"}, "Config": {"Image": ""}}
     name, state, image = registry.container, inspected["State"], inspected["Config"]["Image"]
-    status, health, since = state["Status"], state.get("Health", {}).get("Status", ""), state.get("StartedAt", "")
-    version = registry.version() if status == "running" else ""
+    status, since, is_running = state["Status"], state.get("StartedAt", ""), state["Status"] == "running"
+    version = registry.version() if is_running else ""
+    problem = problem_of(registry) if is_running else f"the container {name} is {status}"
     result["container"] = {
-        "name": name, "state": status, "health": health, "image": image, "version": version, "since": since,
+        "name": name, "state": status, "answers": not problem, "image": image, "version": version, "since": since,
     }  # fmt: skip
-    if status != "running" or health == "unhealthy":
-        result["problems"].append(f"the container {name} is {health if status == 'running' else status}")
-    line = f"{name}: {status}" + (f", {health}" if health else "")
-    if status == "running":
-        line += f" since {since[:16].replace('T', ' ')} UTC"
+    result["problems"] += [problem] if problem else []
+    line = f"{name}: {status}"
+    if is_running:
+        line += f" since {since[:16].replace('T', ' ')} UTC, {'does not answer' if problem else 'answers'}"
     return [("container", line), ("image", f"{image or 'unknown'}, version {version or 'unknown'}")]
+
+
+def problem_of(registry: Registry) -> str:
+    """Return why the registry does not answer as it should; nothing where it does."""
+    try:
+        with client_of(registry) as client:
+            client.ping()
+    except WharfError as error:
+        return str(error)
+    return ""
 
 
 def certificate_line(ca: str, now: float, result: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """Name what keeps an image in the registry's storage from being served whole. Reads only.
 
+What no tag leads to is a warning: the exit code is 3 only where an image with a tag is damaged.
+
 Looks at the registry's own storage, or at DIRECTORY: a copy, or one that was restored. Works beside a running registry,
 which may be in the middle of a push: a problem that a second run does not show was none.
 """
@@ -39,8 +41,8 @@ def run(task: Task) -> str:
         return pluralize(len(tags), "tag")
     summary = storage.summary(names, options.contents)
     task.result.update(summary)
-    for problem in summary["problems"]:
-        task.line(problem)
+    for line in [*summary["problems"], *(f"warning: {warning}" for warning in summary["warnings"])]:
+        task.line(line)
     return task.line(
         f"{pluralize(summary['repositories'], 'repository')}, {pluralize(summary['tags'], 'tag')},"
         f" {pluralize(summary['manifests'], 'manifest')}, {pluralize(summary['blobs'], 'blob')},"

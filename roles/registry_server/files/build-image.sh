@@ -3,7 +3,7 @@
 #
 #   build-image.sh IMAGE
 #
-# Holds the registry, the libraries that it is linked with, the CA certificates, and a busybox for the health check.
+# Holds the registry, the libraries that it is linked with, and the CA certificates: no shell, no other program.
 set -eu
 umask 022  # another user than root runs what is in the image
 image=$1
@@ -14,24 +14,19 @@ cd "$work"
 
 apt-get update -qq
 # _apt may not read a directory of root's.
-apt-get download -qq -o APT::Sandbox::User=root docker-registry busybox-static ca-certificates >/dev/null
+apt-get download -qq -o APT::Sandbox::User=root docker-registry ca-certificates >/dev/null
 version=$(dpkg-deb --field docker-registry_*.deb Version)
 label='{{index .Config.Labels "org.opencontainers.image.version"}}'
 [ "$(docker image inspect --format "$label" "$image" 2>/dev/null)" != "$version" ] || exit 0  # it is there already
 for package in *.deb; do dpkg-deb --extract "$package" unpacked; done
 
-mkdir -p root/bin root/etc/ssl/certs root/var/lib/registry root/tmp
+mkdir -p root/etc/ssl/certs root/var/lib/registry root/tmp
 install -D unpacked/usr/bin/docker-registry root/usr/bin/docker-registry
-for path in unpacked/bin/busybox unpacked/usr/bin/busybox; do
-    if [ -f "$path" ]; then cp "$path" root/bin/busybox; fi
-done
-for applet in sh cat chown ls rm wget; do ln -s busybox "root/bin/$applet"; done
 ldd unpacked/usr/bin/docker-registry | grep -o '/[^ ]*' | while read -r library; do
     mkdir -p "root$(dirname "$library")"
     cp --dereference "$library" "root$library"
 done
 find unpacked/usr/share/ca-certificates/mozilla -name '*.crt' -exec cat {} + >root/etc/ssl/certs/ca-certificates.crt
-echo 'root:x:0:0:root:/:/bin/sh' >root/etc/passwd
 # As a user like the registry's: a library that is missing, or that only root can read, is found here.
 chroot --userspec=65534:65534 root /usr/bin/docker-registry --version >/dev/null
 

@@ -106,17 +106,29 @@ def test_media_types_are_those_of_the_manifests(registry, tmp_path):
     assert kinds == ["application/vnd.oci.image.index.v1+json", DOCKER, DOCKER]
 
 
-def test_unpacked_as_skopeo_reads_it(registry, tmp_path):
-    write(tmp_path / "a.tar", "multi:1", "*")
-    place = tmp_path / "place"
-    place.mkdir()
-    (directory,) = map(Path, bundles.Bundle(str(tmp_path / "a.tar")).unpack(["multi:1"], place).values())
-    assert directory.parent == place
-    manifest = json.loads((directory / "manifest.json").read_bytes())
-    for child in manifest["manifests"]:
-        number = child["digest"].removeprefix("sha256:")
-        for part in json.loads((directory / f"{number}.manifest.json").read_bytes())["layers"]:
-            assert (directory / part["digest"].removeprefix("sha256:")).stat().st_size == part["size"]
+def test_index_inside_an_index_and_what_belongs_to_an_image_come_along(registry, tmp_path):
+    (inner,) = (digest for name, digest in Storage(registry).tags("multi").items() if name == "1")
+    outer = tag(registry, "multi:2", {"schemaVersion": 2, "manifests": [{"digest": inner}]})
+    part = Storage(registry).manifest(inner)["manifests"][0]["digest"]
+    names = ["multi:2"]
+    for digest in (outer, part, "sha256:" + "0" * 64):
+        name = f"multi:{digest.replace(':', '-')}.sig"
+        signature = tag(registry, name, {"layers": [blob(registry, digest.encode())], "schemaVersion": 2})
+        names.append(name)
+    del names[-1]  # of another image
+    of_a_signature = f"multi:{Storage(registry).tags('multi')[names[1][6:]].replace(':', '-')}.att"
+    tag(registry, of_a_signature, {"schemaVersion": 2, "config": blob(registry, signature.encode())})
+    written = write(tmp_path / "a.tar", "multi:2")
+    assert [image["image"] for image in written["images"]] == sorted([*names, of_a_signature])
+    found = bundles.Bundle(str(tmp_path / "a.tar"))
+    assert {digest for digest, is_manifest in found.needs["multi:2"].items() if is_manifest} > {inner, outer, part}
+    assert hashlib.sha256(found.manifest(outer)).hexdigest() == outer.partition(":")[2]
+
+
+def test_old_format_is_not_exported(registry, tmp_path):
+    tag(registry, "old:1", {"schemaVersion": 1, "fsLayers": []})
+    with pytest.raises(WharfError, match="old:1 has the old format of manifests, schema 1"):
+        write(tmp_path / "a.tar", "*")
 
 
 def test_damage_in_the_registry_is_not_exported(registry, tmp_path):

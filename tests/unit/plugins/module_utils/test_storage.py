@@ -34,7 +34,7 @@ def test_whole_registry_has_no_problems(registry):
     assert len(read.closure(index)) == 7
     summary = read.summary(contents=True)
     assert summary.pop("bytes") == sum(path.stat().st_size for path in registry.top.glob("blobs/*/*/*/data"))
-    assert summary == {"repositories": 2, "tags": 3, "manifests": 3, "blobs": 4, "problems": []}
+    assert summary == {"repositories": 2, "tags": 3, "manifests": 3, "blobs": 4, "problems": [], "warnings": []}
 
 
 def test_empty_registry_has_no_problems(tmp_path):
@@ -110,6 +110,7 @@ def test_damaged_manifest_is_found(registry, content, problem):
 def test_manifest_that_is_no_object_is_found(registry):
     digest = registry.blob(b"[]")
     registry.link(f"a/_manifests/revisions/{digest.replace(':', '/')}", digest)
+    registry.link("a/_manifests/tags/1/current", digest)
     (problem,) = problems(registry)
     assert problem.endswith("is no JSON object")
 
@@ -137,6 +138,23 @@ def test_tag_with_an_empty_link_is_found_and_not_listed(registry):
 
 def test_unknown_repository_is_found(registry):
     assert problems(registry, names=["none"]) == ["none: there is no such repository"]
+
+
+def test_damage_of_what_no_tag_leads_to_is_a_warning(registry):
+    untagged = registry.image("a", None, b"gone")
+    registry.image("a", "1", b"layer")
+    child = registry.image("a", None, b"also gone")
+    registry.manifest("a", "all", {"manifests": [{"digest": child}]})
+    registry.manifest("a", None, {"manifests": [{"digest": "sha256:" + "0" * 64}]})
+    read = storage.Storage(registry.root)
+    for content in (b"gone", b"also gone"):
+        read.blob_path(registry.blob(content)).unlink()
+    summary = read.summary()
+    assert [child in problem for problem in summary["problems"]] == [True]
+    assert len(summary["warnings"]) == 2
+    assert all(warning.endswith("(no tag leads there)") for warning in summary["warnings"])
+    assert any(untagged in warning for warning in summary["warnings"])
+    assert any("needs the manifest sha256:0000" in warning for warning in summary["warnings"])
 
 
 def test_layer_from_elsewhere_need_not_be_there(registry):

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import bundles
+from ansible_collections.wharf.registry.plugins.module_utils.manifests import OCI_INDEX, OCI_MANIFEST
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_images
 from tests.unit.stored_registry import StoredRegistry
@@ -34,17 +35,20 @@ modes = [stat.S_IMODE(os.stat(one).st_mode) for one in (logins, os.path.dirname(
 assert modes == [0o600, 0o700], modes
 source, target = sys.argv[-2:] if sys.argv[1] == "copy" else (sys.argv[-1], "")
 name = source.rpartition("/")[2]
+if sys.argv[1] == "list-tags":
+    start = "manifest." + name + ":"
+    print(json.dumps({{"Tags": [file[len(start):] for file in os.listdir(home) if file.startswith(start)]}}))
+    sys.exit(os.path.exists(home + "/no-tags"))
 if name.startswith("missing"):
     sys.exit('time="x" level=fatal msg="reading \\\\"missing\\\\": manifest unknown"')
 while name.startswith("slow") and sys.argv[1] == "copy" and not os.path.exists(home + "/go"):
     time.sleep(0.01)
-place = source[4:] + "/manifest.json" if source.startswith("dir:") else home + "/manifest." + name
-content = open(place, "rb").read()
+content = open(home + "/manifest." + name, "rb").read()
 if not target:
     os.write(1, content)
     sys.exit()
 host, _, path = target.removeprefix("docker://").partition("/")
-repository, _, tag = path.rpartition(":")
+repository, _, tag = path.partition("@") if "@" in path else path.rpartition(":")
 login = json.load(open(logins))["auths"][host]["auth"]
 connection = http.client.HTTPConnection(host)
 headers = {{"Authorization": "Basic " + login}}
@@ -132,7 +136,7 @@ def test_what_is_there_is_not_copied_again(registry, home):
     images = copied(parameters(registry, "app:1"))
     assert not images["team/app:1"]["pending"]
     assert images["team/app:1"]["size"] == len((home / "manifest.app:1").read_bytes()) + 100
-    assert [command[0] for command in commands(home)] == ["inspect", "copy", "inspect"]
+    assert [command[0] for command in commands(home)] == ["inspect", "copy", "list-tags"] + ["inspect", "list-tags"]
 
 
 @pytest.mark.parametrize(("port", "host"), [(443, "registry.wharf.test"), (443, "registry.wharf.test:443")])
@@ -249,21 +253,123 @@ def holds(pid: str, path: str) -> bool:
         return False
 
 
-def test_images_of_a_bundle(registry, home, monkeypatch):
-    monkeypatch.setattr(registry_images, "PLACE", str(home / "place"))
-    (home / "place").mkdir()
+def test_images_of_a_bundle_are_pushed_whole_without_skopeo(registry, home):
+    """An index inside an index as well, which skopeo refuses, and what it shares with another one."""
+    (home / "programs/skopeo").unlink()
     stored = StoredRegistry(home / "stored")
-    digest = stored.image("team/app", "1")
+    first, second = (stored.image("team/app", None, content) for content in (b"first", b"second"))
+    inner = stored.manifest("team/app", None, {"manifests": [{"digest": first}]})
+    parts = [{"digest": part} for part in (inner, second, first)]
+    digest = stored.manifest("team/app", "1", {"manifests": parts})
     storage = Storage(stored.root)
     bundles.write(bundles.plan(storage, ["team/app"]), storage, str(home / "team.tar"))
     wanted = parameters(registry, "app:1", bundle=str(home / "team.tar"))
     wanted["images"][0].update(source="bundle", digest=digest)
     image = copied(wanted)["team/app:1"]
     assert (image["pending"], image["failed"], image["digest"]) == (True, False, digest)
+    pushed = [
+        path.rpartition("/")[2]
+        for method, path, _ in registry.requests
+        if (method, "manifests" in path) == ("PUT", True)
+    ]
+    assert pushed == [first, inner, second, "1"]
+    assert len(registry.blobs) == 4
     assert registry.manifests["team/app", "1"] == storage.blob_path(digest).read_bytes()
-    assert "inspect" not in (home / "log").read_text()
-    assert list((home / "place").iterdir()) == []
     assert not copied(wanted)["team/app:1"]["pending"]
+
+
+def source_manifest(home: Path, name: str, **manifest: Any) -> str:
+    """Let the other registry have a manifest; return its digest, under which it has it as well."""
+    content = json.dumps({"schemaVersion": 2, **manifest}).encode()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    (home / f"manifest.{name}").write_bytes(content)
+    (home / f"manifest.{name.partition(':')[0]}@{digest}").write_bytes(content)
+    return digest
+
+
+def signature(home: Path, digest: str, *layers: str, suffix: str = ".sig") -> str:
+    """Let the other registry have signatures of a manifest; return the digest of the manifest that lists them."""
+    parts = [{"digest": "sha256:" + layer * 64} for layer in layers]
+    return source_manifest(home, f"app:{digest.replace(':', '-')}{suffix}", config=parts[0], layers=parts)
+
+
+def test_what_belongs_to_an_image_comes_along_and_once(registry, home):
+    part = source_manifest(home, "app:part", config={"digest": "sha256:" + "5" * 64})
+    index = source_manifest(home, "app:all", manifests=[{"digest": part}])
+    registry.manifests["team/app", part] = (home / "manifest.app:part").read_bytes()  # which the real skopeo would copy
+    attached = [signature(home, index, "a"), signature(home, part, "b", suffix=".att")]
+    attached.append(signature(home, attached[1], "c"))
+    signature(home, "sha256:" + "f" * 64, "d")  # of another image
+    (home / f"manifest.app:{index.replace(':', '-')}").write_text(json.dumps({"manifests": []}))
+    wanted = parameters(registry, "app:all")
+    image = copied(wanted)["team/app:all"]
+    tags = {f"{index}.sig", f"{part}.att", f"{attached[1]}.sig", index}
+    assert set(image["attached"]) == {tag.replace(":", "-") for tag in tags}
+    assert {("team/app", tag) for tag in image["attached"]} <= registry.manifests.keys()
+    again = copied(wanted)["team/app:all"]
+    assert (again["pending"], "attached" in again) == (False, False)
+    # One more signature moves the tag of the list.
+    signature(home, index, "a", "e")
+    assert checked(wanted)["team/app:all"]["pending"]
+    assert copied(wanted)["team/app:all"]["attached"] == [f"{index}.sig".replace(":", "-")]
+    # What was signed here as well stays signed.
+    signature(home, index, "a", "9")
+    left = copied(wanted)["team/app:all"]
+    assert (left["pending"], left["failed"]) == (False, False)
+    assert left["note"].endswith("stays as it is here, because it holds something else")
+
+
+def test_signatures_of_a_bundle_take_no_other_away(registry, home):
+    stored = StoredRegistry(home / "stored")
+    tag = "sha256-" + "0" * 64 + ".sig"
+    digest = stored.image("team/app", tag, b"signature")
+    storage = Storage(stored.root)
+    bundles.write(bundles.plan(storage, ["team/app"]), storage, str(home / "team.tar"))
+    own = json.dumps({"layers": [{"digest": "sha256:" + "1" * 64}]}).encode()
+    registry.manifests["team/app", tag] = own
+    wanted = parameters(registry, f"app:{tag}", bundle=str(home / "team.tar"))
+    wanted["images"][0].update(source="bundle", digest=digest)
+    image = copied(wanted)[f"team/app:{tag}"]
+    assert (image["failed"], image["pending"], "stays as it is here" in image["note"]) == (False, False, True)
+    assert registry.manifests["team/app", tag] == own
+
+
+def test_source_that_lists_no_tags_gives_the_image_and_a_note(registry, home):
+    (home / "no-tags").touch()
+    image = copied(parameters(registry, "app:1"))["team/app:1"]
+    assert (image["pending"], image["failed"]) == (True, False)
+    assert "its signatures were not looked for: skopeo" in image["note"]
+
+
+def test_index_inside_an_index_is_copied_part_by_part(registry, home):
+    part = source_manifest(home, "app:part", config={"digest": "sha256:" + "5" * 64})
+    inner = source_manifest(home, "app:inner", manifests=[{"digest": part, "mediaType": OCI_MANIFEST}])
+    outer = source_manifest(home, "app:outer", manifests=[{"digest": inner, "mediaType": OCI_INDEX}])
+    registry.manifests["team/app", part] = (home / "manifest.app:part").read_bytes()  # which the real skopeo would copy
+    image = copied(parameters(registry, "app:outer"))["team/app:outer"]
+    assert (image["failed"], image["digest"]) == (False, outer)
+    copies = [command[-1].rpartition("/")[2] for command in commands(home) if command[0] == "copy"]
+    assert copies == [f"app@{inner}"]
+
+
+def test_the_old_format_is_refused_with_a_remedy(registry, home):
+    (home / "manifest.app:1").write_text(json.dumps({"schemaVersion": 1, "fsLayers": []}))
+    image = copied(parameters(registry, "app:1"))["team/app:1"]
+    assert image["msg"].startswith("it has the old format of manifests, schema 1")
+
+
+def test_layers_from_elsewhere_are_named_when_the_registry_refuses_them():
+    layers = [{"digest": "sha256:" + "5" * 64, "urls": ["https://example.com/layer"]}]
+    refused = registry_images.WharfError("HTTP status 500")
+    with pytest.raises(registry_images.WharfError, match="500 .*only with validation.manifests.urls.allow"):
+        raise_through(registry_images.explained(json.dumps({"layers": layers}).encode()), refused)
+    with pytest.raises(registry_images.WharfError, match="^HTTP status 500$"):
+        raise_through(registry_images.explained(b"{}"), refused)
+
+
+def raise_through(context: Any, error: Exception) -> None:
+    with context:
+        raise error
 
 
 def test_error_of_the_whole_job_is_told(registry, home):
@@ -279,3 +385,26 @@ def test_another_directory_is_no_job(tmp_path):
     with pytest.raises(registry_images.WharfError, match="is no job"):
         registry_images.progress(str(tmp_path), 0)
     assert tmp_path.exists()
+
+
+DOCKER = """#!/bin/sh
+case "$1 $2" in
+    "image inspect") [ "$5" = local:1 ] && echo sha256:{index} || { echo "No such image" >&2; exit 1; } ;;
+esac
+"""
+
+
+def test_index_that_an_engine_has_in_part_is_known_by_that_part(registry, home, monkeypatch):
+    """As the containerd image store has it: its id is the index's digest, and what it pushes is another."""
+    content = (home / "manifest.app:1").read_bytes()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    (home / "programs/docker").write_text(DOCKER.replace("{index}", "8" * 64))
+    (home / "programs/docker").chmod(0o755)
+    known = [{"ID": digest, "Available": True}, {"ID": "sha256:" + "7" * 64, "Available": False}]
+    monkeypatch.setattr(registry_images.containers, "manifests", lambda _: known)
+    wanted = parameters(registry, "app:1", name="127.0.0.1")
+    wanted["images"][0]["source"] = "engine:local:1"
+    registry.manifests["team/app", "1"] = content
+    assert not checked(wanted)["team/app:1"]["pending"]
+    known[1]["Available"] = True  # then all of it is to be there
+    assert checked(wanted)["team/app:1"]["pending"]

@@ -17,7 +17,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import has
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
 from ansible_collections.wharf.registry.plugins.modules import registry_info as module
 
-IMAGE = {"Id": "sha256:aa", "RootFS": {"Layers": ["sha256:11", "sha256:22"]}}
+IMAGE = {"Id": "sha256:aa", "RootFS": {"Layers": ["sha256:11", "sha256:22"]}, "Config": {"Entrypoint": ["registry"]}}
 STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
 ENGINE = {"version": "26.1.5", "containerd_image_store": False}
 
@@ -65,7 +65,14 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "bcrypt_cost": 4,
         "settings": "{}\n",
     }
-    rest = {"image_id": "", "image_layers": [], "refresh": False, "fetched": False, "config_keys": []}
+    rest = {
+        "image_id": "",
+        "image_digest": "",
+        "image_layers": [],
+        "refresh": False,
+        "fetched": False,
+        "config_keys": [],
+    }
     rest |= {"generated_users": [], "password_directory": "/passwords", "proxy": ""}
     rest |= {"image_source": "archive", "manage_firewall": False}
     return {"registry": registry, "allow_downgrade": False, "data_confirm": "", "host": "server", **rest}
@@ -130,6 +137,13 @@ def test_a_certificate_that_is_served_no_longer_needs_a_restart(
         ({"image_id": "sha256:other", "image_layers": ["sha256:11", "sha256:22"]}, True, False),
         ({"image_id": "sha256:other", "image_layers": ["sha256:11", "sha256:22"]}, False, True),
         ({"image_id": "sha256:other", "image_layers": ["sha256:11"]}, True, True),
+        ({"image_id": "sha256:other", "image_digest": "sha256:aa", "image_layers": []}, True, False),
+        # The layers are the same, and the rest is not.
+        (
+            {"image_id": "sha256:other", "image_digest": "sha256:bb", "image_layers": ["sha256:11", "sha256:22"]},
+            True,
+            True,
+        ),
         ({"refresh": True}, False, True),
         ({"refresh": True, "fetched": True}, False, False),
     ],
@@ -337,3 +351,11 @@ def test_what_a_firewall_blocks_is_told_and_what_it_is_to_open_is_pending(monkey
     assert info["blocked"] == ["chain"]
     assert "firewall" not in module.inspect(parameters)[0]["pending"]
     assert asked == [True, False]
+
+
+def test_an_image_without_an_entrypoint_is_refused(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
+    image = {**IMAGE, "Config": {"Entrypoint": None, "Cmd": ["/registry", "serve", "/config.yml"]}}
+    monkeypatch.setattr(module.containers, "image", lambda _reference: image)
+    problems = module.inspect(parameters)[1]
+    assert len(problems) == 1
+    assert problems[0].startswith("registry_server_image: registry:2.8.3 has no ENTRYPOINT")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import processes
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_smoke_test as smoke_test
+from tests.unit.stored_registry import StoredRegistry
 
 DIGEST = "sha256:" + "a" * 64
 # Notes down how it is called, with what login, and does as if.
@@ -44,7 +47,14 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(**params: object) -> dict:
     """Run it."""
-    given = {"tool": "docker", "registry": "reg.test:5000", "repository": "t/x", "user": "ci", "password": "secret"}
+    given = {
+        "state": "present",
+        "tool": "docker",
+        "registry": "reg.test:5000",
+        "repository": "t/x",
+        "user": "ci",
+        "password": "secret",
+    }
     return smoke_test.run({**given, "digest": "", "layers": [], **params})
 
 
@@ -108,3 +118,16 @@ def test_what_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     tool.program, tool.environment = "docker", {}
     tool.run("push", "x")
     assert 0 < given["timeout"] < 600
+
+
+def test_what_was_pushed_is_removed_from_the_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = StoredRegistry(tmp_path)
+    kept = stored.image("app", "1", b"kept")
+    stored.image("wharf-verify/1", "smoke-test", b"random")
+    registry = SimpleNamespace(driver="filesystem", storage=Storage(tmp_path))
+    monkeypatch.setattr(smoke_test, "Registry", lambda: registry)
+    run(state="absent", repository="wharf-verify/1")
+    assert Storage(tmp_path).repositories() == ["app"]
+    assert len(list(tmp_path.glob("docker/registry/v2/blobs/*/*/*/data"))) == 3
+    assert Storage(tmp_path).problems(contents=True) == []
+    assert Storage(tmp_path).tags("app") == {"1": kept}

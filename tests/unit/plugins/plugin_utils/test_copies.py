@@ -113,6 +113,13 @@ def test_oci_archive(tmp_path):
     assert "to is missing" in problems(without_a_name)[0]
 
 
+def test_oci_archive_with_an_index_inside_an_index_is_refused(tmp_path):
+    index = {"manifests": [{"digest": DIGEST, "mediaType": "application/vnd.oci.image.index.v1+json"}]}
+    files = {"index.json": {"manifests": [{"digest": DIGEST}]}, f"blobs/{DIGEST.replace(':', '/')}": index}
+    nested = {"from": archive(tmp_path / "nested.tar", files), "to": "team/app:1"}
+    assert "holds an index inside an index, which skopeo does not copy from a file" in problems(nested)[0]
+
+
 @pytest.mark.parametrize(
     ("item", "words"),
     [

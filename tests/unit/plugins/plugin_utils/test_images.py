@@ -60,6 +60,7 @@ def test_a_saved_image_passes_and_tells_its_id(tmp_path: Path, image: dict, tags
     layers = ["sha256:aa", "sha256:bb"]
     assert images.archive_image(path) == {
         "id": f"sha256:{HEX}",
+        "digest": "",
         "tags": tags,
         "layers": layers,
         "version": "2.8.3",
@@ -70,6 +71,25 @@ def test_an_archive_whose_configuration_names_no_layers_passes(tmp_path: Path) -
     """Then only the id can tell whether an engine has the image."""
     path = saved(tmp_path / "a.tar", manifest(LEGACY), (LEGACY["Config"], b"{}"))
     assert images.archive_image(path)["layers"] == []
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["manifest", "index"])
+def test_the_digest_of_the_manifest_or_index_is_told(tmp_path: Path, nested: bool) -> None:
+    def blob(content: object) -> tuple[str, bytes]:
+        text = json.dumps(content).encode()
+        return f"blobs/sha256/{hashlib.sha256(text).hexdigest()}", text
+
+    def entry(file: tuple[str, bytes]) -> dict[str, str]:
+        return {"digest": file[0].removeprefix("blobs/").replace("/", ":")}
+
+    image = blob({"config": {"digest": f"sha256:{HEX}"}})
+    other = blob({"config": {"digest": "sha256:" + "0" * 64}})
+    # The other platforms of an index need not be there.
+    index = blob({"manifests": [{"digest": "sha256:" + "1" * 64}, entry(image)]})
+    chosen = index if nested else image
+    top = ("index.json", json.dumps({"manifests": [entry(other), entry(chosen)]}).encode())
+    path = saved(tmp_path / "a.tar", manifest(OCI), (OCI["Config"], CONFIGURATION), image, other, index, top)
+    assert images.archive_image(path)["digest"] == entry(chosen)["digest"]
 
 
 def test_the_first_of_several_images_counts(tmp_path: Path) -> None:
@@ -192,7 +212,7 @@ def test_pinned_images_pass(image: object) -> None:
     assert images.image_problems(image, "wharf_registry_image") == []
 
 
-PIN = "use one such as registry:2.8.3 or registry@sha256:..."
+PIN = "use one such as registry:3.1.1 or registry@sha256:..."
 
 
 @pytest.mark.parametrize(

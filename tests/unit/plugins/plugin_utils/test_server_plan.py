@@ -105,7 +105,7 @@ def test_the_command_on_the_server_is_told_of_the_registry() -> None:
 )
 def test_the_image_follows_its_source(changes: dict[str, Any], name: str) -> None:
     made = plan(**changes)
-    assert made["image"] == {"name": name, "id": "", "layers": []}
+    assert made["image"] == {"name": name, "id": "", "digest": "", "layers": []}
     assert made["registry"]["image"] == name
 
 
@@ -114,10 +114,10 @@ def test_an_archive_s_image_goes_by_its_tag_or_its_id(
     monkeypatch: pytest.MonkeyPatch, tags: list[str], name: str
 ) -> None:
     monkeypatch.setattr(module, "archive_problems", lambda *_: [])
-    found = {"id": "sha256:aa", "tags": tags, "layers": ["sha256:bb"], "version": "2.8.3"}
+    found = {"id": "sha256:aa", "digest": "sha256:cc", "tags": tags, "layers": ["sha256:bb"], "version": "2.8.3"}
     monkeypatch.setattr(module, "archive_image", lambda _path: found)
     made = plan(image_source="archive", image_archive="/a.tar")
-    assert made["image"] == {"name": name, "id": "sha256:aa", "layers": ["sha256:bb"]}
+    assert made["image"] == {"name": name, "id": "sha256:aa", "digest": "sha256:cc", "layers": ["sha256:bb"]}
 
 
 def test_numbers_and_booleans_that_arrive_as_text_are_taken_for_what_they_mean() -> None:

@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ansible_collections.wharf.registry.plugins.module_utils.command import retention
+from tests.unit.stored_registry import StoredRegistry
 
 NOW = 1_000_000_000.0
 DAY = 86400
@@ -65,3 +68,126 @@ def test_the_plans_number_changes_with_a_push_and_with_the_rules(tmp_path: Path)
 def test_a_rule_is_read_as_the_inventory_means_it() -> None:
     rule = {"repositories": "app", "keep_newest": "3", "keep_tags": None, "older_than": 5}
     assert retention.read_rule(rule) == {"repositories": "app", "keep_newest": 3, "older_than": 5}
+
+
+# What belongs to an image -------------------------------------------------------------------------
+
+
+class Signed:
+    """A registry with images and what belongs to them; the older a tag, the earlier it was made."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.registry, self.age = root, StoredRegistry(root), 100
+
+    def aged(self, name: str, tag: str, digest: str) -> str:
+        self.age -= 1
+        os.utime(retention.Storage(self.root).tag_link(name, tag), (NOW - self.age * DAY,) * 2)
+        return digest
+
+    def image(self, tag: str, name: str = "app") -> str:
+        return self.aged(name, tag, self.registry.image(name, tag, tag.encode()))
+
+    def index(self, tag: str, *children: str, name: str = "app", **more: Any) -> str:
+        manifest = {"manifests": [{"digest": child} for child in children], **more}
+        return self.aged(name, tag, self.registry.manifest(name, tag, manifest))
+
+    def attach(self, digest: str, suffix: str, name: str = "app") -> str:
+        tag = digest.replace(":", "-") + suffix
+        return self.aged(name, tag, self.registry.image(name, tag, f"{suffix} of {digest}".encode()))
+
+    def deleted(self, *rules: dict[str, Any]) -> set[str]:
+        storage = retention.Storage(self.root)
+        candidates = retention.find_candidates(storage, list(rules), NOW)
+        retention.delete(self.root, storage, candidates)
+        assert list(retention.Storage(self.root).damage()) == []
+        return {f"{one.name}:{one.tag}" for one in candidates}
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Signed:
+    return Signed(tmp_path)
+
+
+def tag_of(digest: str, suffix: str = "", name: str = "app") -> str:
+    return f"{name}:{digest.replace(':', '-')}{suffix}"
+
+
+def test_signatures_do_not_count_and_go_with_their_image(signed: Signed) -> None:
+    old, new = signed.image("1"), signed.image("2")
+    for digest in (old, new):
+        for suffix in (".sig", ".att", ".sbom"):
+            signed.attach(digest, suffix)
+    gone = signed.deleted({"repositories": "app", "keep_newest": 1})
+    assert gone == {"app:1", *(tag_of(old, suffix) for suffix in (".sig", ".att", ".sbom"))}
+
+
+def test_signature_of_a_signature_and_of_a_part_of_an_index_go_with_it(signed: Signed) -> None:
+    part = signed.registry.image("app", None, b"part")
+    signed.index("1", part)
+    signature = signed.attach(part, ".sig")
+    signed.attach(signature, ".sig")
+    signed.image("2")
+    gone = signed.deleted({"repositories": "app", "keep_newest": 1})
+    assert gone == {"app:1", tag_of(part, ".sig"), tag_of(signature, ".sig")}
+
+
+def test_signature_stays_while_anything_leads_to_its_image(signed: Signed) -> None:
+    shared = signed.image("1")
+    signed.aged("app", "stable", signed.registry.image("app", "stable", b"1"))
+    signed.attach(shared, ".sig")
+    part = signed.image("2")
+    signed.attach(part, ".sig")
+    signed.index("all", part)
+    assert signed.deleted({"repositories": "app", "keep_newest": 1, "keep_tags": "stable"}) == {"app:1", "app:2"}
+
+
+def test_index_that_stands_for_the_referrers_goes_with_all_that_it_names(signed: Signed) -> None:
+    image = signed.image("1")
+    artifact = {"config": signed.registry.layer("app", b"{}"), "layers": [], "subject": {"digest": image}}
+    listed = signed.registry.manifest("app", None, artifact)
+    unlisted = signed.registry.manifest("app", None, artifact | {"artifactType": "text/plain"})
+    signed.index(image.replace(":", "-"), listed)
+    tagged = signed.aged("app", "notes", signed.registry.manifest("app", "notes", artifact | {"annotations": {}}))
+    signed.image("2")
+    gone = signed.deleted({"repositories": "app", "keep_newest": 1})
+    assert gone == {"app:1", "app:notes", tag_of(image)}
+    assert not retention.Storage(signed.root).revisions("app") & {image, listed, unlisted, tagged}
+
+
+def test_signature_whose_image_is_gone_goes_when_it_is_a_day_old(signed: Signed) -> None:
+    signed.image("1")
+    missing = "sha256:" + "0" * 64
+    for suffix in (".sig", ".txt"):  # the second may be anything
+        signed.attach(missing, suffix)
+    signed.age = 1
+    young = "sha256:" + "1" * 64
+    signed.attach(young, ".sig")
+    assert signed.deleted({"repositories": "app", "keep_newest": 5, "older_than": 98}) == set()
+    assert signed.deleted({"repositories": "app", "keep_newest": 5, "keep_tags": ".*[.]sig"}) == set()
+    assert signed.deleted({"repositories": "app", "keep_newest": 5}) == {tag_of(missing, ".sig")}
+
+
+def test_image_under_a_tag_like_a_digest_is_an_image(signed: Signed) -> None:
+    name = "sha256-" + "0" * 64
+    signed.image(name)
+    signed.image("1")
+    assert signed.deleted({"repositories": "app", "keep_newest": 1}) == {f"app:{name}"}
+
+
+def test_repository_of_signatures_follows_the_images_of_others(signed: Signed) -> None:
+    old, new = signed.image("1"), signed.image("2")
+    for digest in (old, new, "sha256:" + "0" * 64):  # the last may be of another registry
+        signed.attach(digest, ".sig", name="signatures")
+    rule = {"repositories": "app", "keep_newest": 1}
+    assert signed.deleted(rule, {"repositories": "signatures"}) == {"app:1", tag_of(old, ".sig", "signatures")}
+
+
+def test_damage_that_no_tag_leads_to_stops_no_plan(signed: Signed) -> None:
+    untagged = signed.registry.image("app", None, b"untagged")
+    retention.Storage(signed.root).blob_path(untagged).unlink()
+    for tag in ("1", "2"):
+        signed.image(tag)
+    storage = retention.Storage(signed.root)
+    candidates = retention.find_candidates(storage, [{"repositories": "app", "keep_newest": 1}], NOW)
+    assert [one.tag for one in candidates] == ["1"]
+    assert retention.freed(storage, candidates)[0] == 3

@@ -8,11 +8,13 @@ import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import lock
+from ansible_collections.wharf.registry.plugins.module_utils import lock, server_versions
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, registry, status
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from tests.unit.stored_registry import StoredRegistry
 
 SETTINGS = {
@@ -31,20 +33,27 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     stored = StoredRegistry(tmp_path / "data")
     stored.image("app", "1")
     container = {
+        "Id": "0123",
+        "Image": "sha256:4567",
         "Path": "registry",
-        "State": {"Status": "running", "StartedAt": "2026-11-01T10:20:30.123Z", "Health": {"Status": "healthy"}},
+        "State": {"Status": "running", "StartedAt": "2026-11-01T10:20:30.123Z"},
         "Config": {"Image": "wharf-registry:distro"},
         "Mounts": [{"Destination": "/var/lib/registry", "Source": str(stored.root)}],
     }
     facts = {"settings": dict(SETTINGS), "container": container, "results": tmp_path / "results"}
+    facts["ping"] = lambda: None
     (tmp_path / "results").mkdir()
     monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(status, "REPAIR_STATE", tmp_path / "repair.json")
+    monkeypatch.setattr(server_versions, "KNOWN", tmp_path / "version")
     monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
     monkeypatch.setattr(registry.data, "container", lambda _: facts["container"])
     version = "registry github.com/distribution/distribution 2.8.3+ds1"
     monkeypatch.setattr(registry.containers, "cli", lambda *_, **__: version)
+    client = MagicMock()
+    client.__enter__().ping = lambda: facts["ping"]()
+    monkeypatch.setattr(status, "client_of", lambda _: client)
     return facts
 
 
@@ -63,7 +72,7 @@ def test_a_registry_that_is_well_has_about_ten_lines(server, capsys) -> None:
     lines = dict(line.split("  ", 1) for line in output.splitlines())
     lines = {name: text.strip() for name, text in lines.items()}
     assert lines["registry"] == "reg.test:5000"
-    assert lines["container"] == "registry: running, healthy since 2026-11-01 10:20 UTC"
+    assert lines["container"] == "registry: running since 2026-11-01 10:20 UTC, answers"
     assert lines["image"] == "wharf-registry:distro, version 2.8.3+ds1"
     assert lines["certificate"] == "none"
     assert lines["storage"].startswith("239 bytes used, ")
@@ -78,7 +87,7 @@ def test_a_registry_that_is_well_has_about_ten_lines(server, capsys) -> None:
     [
         ({"container": None}, "the container registry is absent"),
         ({"state": {"Status": "exited"}}, "the container registry is exited"),
-        ({"state": {"Health": {"Status": "unhealthy"}}}, "the container registry is unhealthy"),
+        ({"answer": "HTTP status 503"}, "HTTP status 503"),
         ({"result": "failed 1 no room"}, "back-up failed"),
     ],
 )
@@ -87,6 +96,12 @@ def test_what_is_not_well_is_named_and_is_exit_code_3(server, capsys, change, pr
         server["container"] = None
     if "state" in change:
         server["container"]["State"].update(change["state"])
+    if "answer" in change:
+
+        def ping() -> None:
+            raise WharfError(change["answer"])
+
+        server["ping"] = ping
     if "result" in change:
         (server["results"] / "back-up").write_text(change["result"])
     code, output = show(server, capsys, as_json=True)
