@@ -12,6 +12,7 @@ REGISTRY_SPEC: dict[str, Any] = {
     "container": {"type": "str", "required": True},
     "name": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
+    "listen": {"type": "list", "elements": "str", "default": []},
     "tls": {"type": "bool", "required": True},
     "tls_directory": {"type": "path", "required": True},
     "directory": {"type": "path", "required": True},
@@ -25,6 +26,16 @@ REGISTRY_SPEC: dict[str, Any] = {
     "settings": {"type": "str", "required": True},
 }
 SECOND = 10**9  # in nanoseconds, as the engine counts
+
+
+def is_ours(container: dict[str, Any]) -> bool:
+    """Tell whether Wharf made a container, whatever its name is."""
+    return "wharf.config" in (container["Config"].get("Labels") or {})
+
+
+def local_address(listen: list[str]) -> str:
+    """Return the address at which the registry's own server reaches it, of those that it listens on; none for all."""
+    return [*listen, "127.0.0.1"][0]
 
 
 def config_hash(config: str) -> str:
@@ -65,7 +76,14 @@ def settings(registry: dict[str, Any]) -> dict[str, Any]:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges:true"],
             "Memory": memory,
-            "PortBindings": {"5000/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(registry["port"])}]},
+            # The files that it has mounted belong to the host's users, also where the engine maps those of containers.
+            "UsernsMode": "host",
+            # An empty address stands for all addresses, of both families.
+            "PortBindings": {
+                "5000/tcp": [
+                    {"HostIp": address, "HostPort": str(registry["port"])} for address in registry["listen"] or [""]
+                ]
+            },
             # An engine that mounts an empty volume for the first time would give it the owner that the image's
             # directory has.
             "Binds": [*read_only_binds(registry), f"{data}:/var/lib/registry{'' if is_directory else ':nocopy'}"],

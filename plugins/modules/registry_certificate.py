@@ -29,6 +29,18 @@ options:
     type: list
     elements: str
     default: []
+  listen:
+    description: The addresses that the server listens on, where it does not on all. The certificate holds these then.
+    type: list
+    elements: str
+    default: []
+  container:
+    description:
+      - The registry's container. Where it is given, what this module replaces is kept until the module
+        M(wharf.registry.registry_container) has seen the registry answer, or puts it back; and what a run that was cut
+        off has left is rolled back first.
+    type: str
+    default: ""
   directory: {description: "The directory of ca.crt, registry.crt, registry.key.", type: path, default: /etc/wharf/tls}
   owner: {description: The number of the user and of the group that own C(registry.key)., type: int, default: 59500}
   ca_directory: {description: The directory of the private CA., type: path, default: /etc/wharf/ca}
@@ -87,22 +99,28 @@ fingerprint: {description: SHA-256 of registry.crt; empty while it is to be issu
 ca_pem: {description: The text of ca.crt; empty while the CA is to be made., returned: present, type: str}
 """
 
+import contextlib
 import hashlib
+import ipaddress
 import json
 import os
 import re
+import ssl
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import private_ca
+from ansible_collections.wharf.registry.plugins.module_utils import api, private_ca, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_name, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
-from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry
+from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, write_atomic
+from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 
 LONGEST_DAYS = 397
+LOCK_WAIT = 60  # seconds
 
 
 def input_problems(wanted: dict[str, Any]) -> Iterator[str]:
@@ -141,7 +159,9 @@ def input_problems(wanted: dict[str, Any]) -> Iterator[str]:
 
 
 def addresses(module: AnsibleModule) -> list[str]:
-    """Return the host's own addresses; none where they cannot be read."""
+    """Return the addresses that clients can use: the host's own; none where they cannot be read."""
+    if module.params["listen"]:
+        return [address for address in module.params["listen"] if not ipaddress.ip_address(address).is_loopback]
     status, output, _ = module.run_command(["ip", "-json", "address", "show"])
     return own_addresses(json.loads(output)) if status == 0 and output.strip() else []
 
@@ -165,10 +185,45 @@ def issue(module: AnsibleModule) -> dict[str, Any]:
         raise WharfError("\n".join(files.errors))
     pending = files.pending
     if pending and not module.check_mode:
+        keep(module, *(str(path) for path in files.modes))
         files.apply()
     for warning in files.warnings:
         module.warn(warning)
     return {"pending": pending, "fingerprint": files.fingerprint(), "ca_pem": files.ca_pem()}
+
+
+def keep(module: AnsibleModule, *paths: str) -> None:
+    """Keep what is about to be replaced, where the registry's container is known."""
+    if module.params["container"]:
+        server_rollback.keep(module.params["container"], *map(os.path.realpath, paths), str(private_ca.SETTINGS))
+
+
+def refusal(certificate: bytes, key: bytes, ca: str, name: str) -> str:
+    """Return why a client would refuse a certificate that nobody serves yet, or nothing: both sides meet in memory."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory(prefix="wharf-", dir="/run") as directory:  # they are read from files only
+        paths = [f"{directory}/{part}" for part in ("certificate", "key")]
+        for path, content in zip(paths, (certificate, key)):
+            write_atomic(path, content, 0o600)
+        try:
+            server.load_cert_chain(*paths, password="")  # without one, a person would be asked
+        except ssl.SSLError as error:
+            return f"the server could not load it with its key ({error.reason})"
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = (
+        api.trust(pem=ca).wrap_bio(to_client, to_server, server_hostname=name),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for side in sides * 3:
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+        except ssl.SSLError as error:
+            return str(error.reason)
+    return ""
 
 
 def install(module: AnsibleModule) -> dict[str, Any]:
@@ -186,8 +241,18 @@ def install(module: AnsibleModule) -> dict[str, Any]:
         for name, entry in files.items():
             changes.put(f"{directory}/{name}", entry)
         pending = [f"{path} differs from what was provided" for path in changes.paths]
+        if not changes.check_mode or not pending:
+            continue
+        if problem := refusal(
+            *(files[name].content for name in ("registry.crt", "registry.key")), provided["ca"], wanted["name"]
+        ):
+            raise WharfError(f"registry_tls_certificate: clients would refuse it as {wanted['name']}: {problem}")
+        if not module.check_mode:
+            keep(module, directory, *(f"{directory}/{name}" for name in files))
     if private_ca.SETTINGS.exists():
         pending.append("the settings of the certificate's own renewal are still there")
+        if not module.check_mode:
+            keep(module)
         changes.remove(str(private_ca.SETTINGS))
     for warning in provided["warnings"]:
         module.warn(warning)
@@ -196,6 +261,18 @@ def install(module: AnsibleModule) -> dict[str, Any]:
         "fingerprint": hashlib.sha256(files["registry.crt"].content).hexdigest(),
         "ca_pem": provided["ca"],
     }
+
+
+@contextlib.contextmanager
+def recovered(module: AnsibleModule) -> Iterator[None]:
+    """Roll back what a run that was cut off has left, and hold the registry still, where its container is known."""
+    if not module.params["container"]:
+        yield
+        return
+    with lock("deploy-registry", LOCK_WAIT, module.check_mode):
+        if server_rollback.exists() and not module.check_mode:
+            server_rollback.recover()
+        yield
 
 
 def remove(module: AnsibleModule) -> dict[str, Any]:
@@ -222,6 +299,8 @@ def main() -> None:
             "mode": {"type": "str", "choices": ["private_ca", "provided"], "default": "private_ca"},
             "name": {"type": "str", "required": True},
             "aliases": lines,
+            "listen": lines,
+            "container": text,
             "directory": {"type": "path", "default": "/etc/wharf/tls"},
             "owner": {"type": "int", "default": 59500},
             "ca_directory": {"type": "path", "default": "/etc/wharf/ca"},
@@ -251,7 +330,8 @@ def main() -> None:
         elif problems := [f"registry_tls_{line}" for line in input_problems(wanted)] + wanted["provided"]["problems"]:
             raise WharfError("\n".join(problems))
         else:
-            result = {"packages": [], **(install if wanted["mode"] == "provided" else issue)(module)}
+            with recovered(module):
+                result = {"packages": [], **(install if wanted["mode"] == "provided" else issue)(module)}
     except (WharfError, OSError) as error:
         module.fail_json(msg=message_of(error))
     module.exit_json(**{"changed": bool(result["pending"]), **result})

@@ -49,7 +49,7 @@ EXAMPLES = r"""
 RETURN = r"""
 image: {description: The ID of the image; empty where the engine does not have it., type: str, returned: success}
 container: {description: The ID of the container; empty where there is none., type: str, returned: success}
-previous_container: {description: Whether a run that was cut off has set one aside., type: bool, returned: success}
+cut_off: {description: Whether a run that was cut off has left what can be rolled back., type: bool, returned: success}
 interrupted:
   description: The containers of a collection that was cut off; the registry's own one is stopped meanwhile.
   type: list
@@ -72,19 +72,24 @@ import contextlib
 import os
 import pwd
 import re
+import shlex
 import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers, server_data
+from ansible_collections.wharf.registry.plugins.module_utils import containers, server_data, server_rollback
+from ansible_collections.wharf.registry.plugins.module_utils.data import location
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, is_ours
 from ansible_collections.wharf.registry.plugins.module_utils.server_files import pending_files
 from ansible_collections.wharf.registry.plugins.module_utils.server_info import answer, container_action, port_holder
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems, downgrade_problems
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
+from ansible_collections.wharf.registry.plugins.module_utils.text import pluralize
 
+REPOSITORIES = "docker/registry/v2/repositories"  # in the data of a registry
 LOCK_WAIT = 2  # seconds: what runs every minute holds the lock for a moment, which is no reason to refuse anything
 
 
@@ -108,13 +113,13 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
         "container": found["Id"] if found else "",
-        "previous_container": f"{name}-before" in names,
+        "cut_off": server_rollback.exists() or f"{name}-before" in names,
         "interrupted": sorted(names & {f"{name}-read-only", f"{name}-collect-garbage"}),
         "version_change": "",
     }
     action = container_action(registry, found, info["image"])[0]
     pending = {
-        "rollback": info["previous_container"] or info["interrupted"],
+        "rollback": info["cut_off"] or info["interrupted"],
         "image": is_image_pending(p, image, engine),
         **pending_files(registry, path, data),
         action: action,
@@ -123,6 +128,8 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     }
     info["pending"] = [name for name, is_pending in pending.items() if is_pending]
 
+    if found and not is_ours(found):
+        return info, [foreign_problem(registry, found, p["host"])]
     problems = conflicts(registry, p["host"], known)
     problems += server_data.data_problems(data, registry["data"], registry["name"], p["data_confirm"], p["host"])
     if found and image and not pending["image"] and (found["Image"] != image["Id"] or p["fetched"]):
@@ -154,15 +161,44 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
     except BusyError as error:
         problems.append(str(error))
     if holder := port_holder(registry["port"], known, [name, f"{name}-before", f"{name}-read-only"]):
-        problems.append(
-            f"registry_server_port: {registry['port']} is taken on {host} by {holder}: stop it or choose another port"
-        )
+        container = containers.container(holder.removeprefix("the container ")) if "the container " in holder else None
+        held = (container and takeover(registry, container)) or "stop it or choose another port"
+        problems.append(f"registry_server_port: {registry['port']} is taken on {host} by {holder}: {held}")
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(uid).pw_name
         problems.append(
             f"registry_server_uid: {uid} belongs to the user {user} on {host}: choose a number that nobody has"
         )
     return problems
+
+
+def foreign_problem(registry: dict[str, Any], found: dict[str, Any], host: str) -> str:
+    """Return the line about a container of another, which bears the name of the registry's."""
+    name, image = registry["container"], found["Config"]["Image"]
+    other = "give this one another name: registry_server_container (wharf_registry_container)"
+    how = takeover(registry, found) or f"`docker rename {name} {name}-old`"
+    return (
+        f"registry_server_container: {host} has a container {name} already, of the image {image}, which is not Wharf's:"
+        f" {how}. Or {other}"
+    )
+
+
+def takeover(registry: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return what a container of another holds, and how to take it over; nothing where it is no registry."""
+    mounts = [mount for mount in found["Mounts"] if os.path.isdir(f"{mount['Source']}/{REPOSITORIES}")]
+    if not mounts:
+        return ""
+    source, name = mounts[0], found["Name"].lstrip("/")
+    repositories = Storage(source["Source"]).repositories()
+    volume = f"the volume {source['Name']}" if source["Type"] == "volume" else source["Source"]
+    old = f"{name}-old" if name == registry["container"] else name
+    rename = f"docker rename {name} {old} && " if old != name else ""
+    old_data, data = (shlex.quote(str(place)) for place in (source["Source"], location(registry["data"])))
+    return (
+        f"it holds {pluralize(len(repositories), 'repository')} in {volume}. To take them over:"
+        f" `{rename}docker update --restart no {old} && docker stop {old}`, then"
+        f" `mkdir -p {data} && cp -a {old_data}/. {data}/`, and run this again; `docker rm --volumes {old}` when all is there"
+    )
 
 
 def version_change(p: dict[str, Any], running: str, wanted: str) -> tuple[str, list[str]]:

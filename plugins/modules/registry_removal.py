@@ -46,7 +46,9 @@ from ansible_collections.wharf.registry.plugins.module_utils import containers
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, lock
-from ansible_collections.wharf.registry.plugins.module_utils.server_files import SETTINGS
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import is_ours
+from ansible_collections.wharf.registry.plugins.module_utils.server_data import DATA_ID, RECORD, path_of
+from ansible_collections.wharf.registry.plugins.module_utils.server_rollback import SETTINGS
 
 DISTRO_IMAGE = "wharf-registry:distro"
 SUFFIXES = ("", "-before", "-read-only", "-collect-garbage", "-collect-garbage-dry-run", "-config-check")
@@ -61,29 +63,53 @@ def remove(changes: Changes, container: str, directory: str, data: str) -> None:
     """
     if containers.engine():
         remove_containers(changes, container)
-    for path in (directory, SETTINGS):
+    for path in (directory, SETTINGS, RECORD):
         changes.remove(path)
-    if not data.startswith("/"):
+    if data.startswith("/") and os.path.realpath(data) != os.path.normpath(data):
+        remove_linked(changes, data)
+    elif not data.startswith("/"):
         if data and containers.call("GET", f"/volumes/{data}"):
             changes.paths.append(f"volume {data}")
             if not changes.check_mode:
                 containers.call("DELETE", f"/volumes/{data}")
-    elif os.path.ismount(data):  # the directory must stay
-        for name in sorted(os.listdir(data)):
-            changes.remove(os.path.join(data, name))
     else:
-        changes.remove(data)
+        remove_directory(changes, data)
     for path in ("/etc/wharf", "/var/lib/wharf"):
         changes.remove_empty(path)
     if not changes.check_mode:
         LOCK.unlink(missing_ok=True)
 
 
+def remove_linked(changes: Changes, link: str) -> None:
+    """Remove data to which a link leads, and then the link itself, or the one above it.
+
+    Raises:
+        WharfError: what lies there is no registry's data.
+    """
+    path = path_of(link)
+    if os.path.exists(path) and not os.path.exists(f"{path}/{DATA_ID}"):
+        raise WharfError(
+            f"{link} leads to {path}, which has no data ID (the file {DATA_ID}), so that nobody can tell whose data it"
+            f" is: see what is there, and remove it by hand"
+        )
+    remove_directory(changes, path)
+    if os.path.islink(link):
+        changes.remove(link)
+
+
+def remove_directory(changes: Changes, path: str) -> None:
+    """Remove a directory with all that is in it; one that is a mount point stays."""
+    names = sorted(os.listdir(path)) if os.path.ismount(path) else [""]
+    for name in names:
+        changes.remove(os.path.join(path, name) if name else path)
+
+
 def remove_containers(changes: Changes, name: str) -> None:
     """Remove the containers and their images, by the names that these had; where others run from one, it stays."""
     images, ids = {DISTRO_IMAGE}, set()
     for container in [name + suffix for suffix in SUFFIXES]:
-        if found := containers.container(container):
+        found = containers.container(container)
+        if found and (is_ours(found) or container not in (name, f"{name}-before")):
             images.add(found["Config"]["Image"])
             ids.add(found["Image"])
             changes.paths.append(f"container {container}")

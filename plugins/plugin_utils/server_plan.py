@@ -10,14 +10,18 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
 
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, local_address
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
     archive_image,
     archive_problems,
     image_problems,
 )
-from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import (
+    listen_problems,
+    name_problems,
+    port_problems,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS, storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.server_variables import memory_problems
@@ -56,6 +60,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     problems = [
         *name_problems(settings["name"], "registry_server_name"),
         *port_problems(settings["port"], "registry_server_port"),
+        *listen_problems(settings["listen"], "registry_server_listen"),
         *user_problems(
             settings["users"],
             "registry_server_users",
@@ -78,6 +83,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "container": settings["container"],
         "name": settings["name"],
         "port": int(settings["port"]),
+        "address": local_address(settings["listen"]),
         "ca": f"{settings['tls_directory']}/ca.crt" if tls else "",
         "htpasswd": f"{settings['directory']}/htpasswd" if users else "",
         "driver": driver,

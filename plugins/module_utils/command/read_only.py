@@ -78,7 +78,8 @@ def read_only(registry: Registry) -> Iterator[list[float]]:
     create = ["create", "--name", registry.stand_in, *container_options(registry)]
     for port, bindings in registry.inspected["HostConfig"]["PortBindings"].items():
         for binding in bindings:
-            create += ["--publish", f"{binding['HostIp']}:{binding['HostPort']}:{port}"]
+            address = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
+            create += ["--publish", f"{address}:{binding['HostPort']}:{port}"]
     create += ["--env", 'REGISTRY_STORAGE_MAINTENANCE_READONLY={"enabled":true}']
     try:
         cli(*create, registry.inspected["Image"], *registry.inspected["Config"]["Cmd"])
@@ -100,7 +101,7 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
     return [
         *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--no-healthcheck"),
         *("--user", config["User"], "--volumes-from", f"{registry.container}{access}"),
-        *("--restart", "no", "--memory", str(host["Memory"])),
+        *("--restart", "no", "--userns", "host", "--memory", str(host["Memory"])),
         *(word for variable in config["Env"] for word in ("--env", variable)),
     ]
 
@@ -195,7 +196,7 @@ def remove_repository(storage: Storage, name: str) -> None:
 def client_of(registry: Registry, user: str = "", password: str = "") -> Client:
     """Return a client of the registry, under its name, on this host's own address."""
     context = trust(registry.ca) if registry.ca else None
-    return Client(registry.name, registry.port, context, address="127.0.0.1", user=user, password=password)
+    return Client(registry.name, registry.port, context, address=registry.address, user=user, password=password)
 
 
 def wait_until_ready(registry: Registry) -> None:
