@@ -1,0 +1,92 @@
+"""A deployment that fails, wherever it does, leaves all as it was; a client that pulls all the time hardly notices."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import pytest
+from clients import log_in, make_image, plain_restart, push, served_certificate, watch
+from machines import PREPARED, engine_that, read_only, snapshot, wait_until
+
+REGISTRY = "registry.corp.test:5000"
+PKI = PREPARED / "pki"
+# Another certificate from another CA, one more user, another configuration: all at once.
+WANTED = {
+    "wharf_registry_certificate": str(PKI / "other-issuer.crt"),
+    "wharf_registry_key": str(PKI / "other-issuer.key"),
+    "wharf_registry_ca": str(PKI / "other-ca.crt"),
+    "wharf_registry_users": [{"name": "ci"}, {"name": "second", "password": secrets.token_urlsafe(24)}],
+    "registry_server_config": {"log": {"level": "warn"}},
+    "registry_server_start_timeout": 3,
+}
+# The registry takes this configuration, and then answers where nobody asks it.
+MUTE = {"registry_server_config": {"http": {"addr": ":5002"}}}
+REFUSED = {"registry_server_config": {"http": {"tls": {"certificate": "/wharf/missing"}}}}
+BACK = "All is as it was before: the container that ran, its configuration, users and certificate."
+
+
+@pytest.fixture(scope="module")
+def steady(hosts, password) -> Iterator[str]:
+    """Have an image that a client pulls all the time."""
+    client, reference = hosts["client1"], f"{REGISTRY}/test/{secrets.token_hex(6)}:1"
+    make_image(client, reference)
+    log_in(client, password, registry=REGISTRY)
+    push(client, reference)
+    return reference
+
+
+@pytest.fixture(scope="module")
+def restart(hosts, steady) -> float:
+    """Return for how long a plain restart keeps the client from pulling."""
+    return plain_restart(hosts["server"], hosts["client1"], steady)
+
+
+def state(hosts) -> list[str]:
+    """Return all that a run may change on server and client, and what the registry serves."""
+    return [snapshot(hosts["server"]), snapshot(hosts["client1"]), served_certificate(hosts["server"])]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "extra", "message"),
+    [
+        ("write /etc/wharf", {}, "Read-only file system"),
+        ("write /etc/wharf/tls", {}, "Read-only file system"),
+        ("write /etc/wharf/registry", {}, "Read-only file system"),
+        ("", REFUSED, "the registry refuses this configuration"),
+        ("POST .*/rename", {}, "broken by the test"),
+        ("POST .*/containers/create.name=registry$", {}, "broken by the test"),
+        ("POST .*/stop$", {}, "broken by the test"),
+        ("POST .*/containers/registry/start", {}, "broken by the test"),
+        ("", MUTE, "the registry does not answer as registry.corp.test:5000"),
+    ],
+)
+def test_deployment_that_fails_changes_nothing(hosts, ansible, steady, restart, breaks, extra, message):
+    server, before = hosts["server"], state(hosts)
+    place = breaks.removeprefix("write ")
+    broken = read_only(server, place) if place != breaks else engine_that(server, "fail", breaks) if breaks else None
+    with watch(hosts["client1"], steady) as seen, broken or nullcontext():
+        result = ansible.fails("site.yml", "--skip-tags", "verify,install", **WANTED | extra)
+    assert message in result.stdout
+    assert "PLAY [Trust the registry]" not in result.stdout
+    assert state(hosts) == before
+    assert seen.shows_no_more_than(restart), (seen.seconds, restart, seen.errors)
+    if not breaks:
+        assert BACK in result.stdout
+
+
+@pytest.mark.parametrize("call", ["rename", "create.name=registry$", "stop$", "containers/registry/start", "DELETE"])
+def test_run_that_is_killed_is_rolled_back_by_the_next(hosts, ansible, steady, call):
+    """The controller and what it started on the server, with -9."""
+    server, before = hosts["server"], state(hosts)
+    pattern = "DELETE .*registry-before" if call == "DELETE" else f"POST .*{call}"
+    with engine_that(server, "hold", pattern):
+        with ansible.killed("site.yml", "--skip-tags", "verify,install", **WANTED):
+            wait_until(server, "[ -e /run/wharf-test-hit ]", 90)
+        server.check_output("kill -9 $(cat /run/wharf-test-hit)")
+    ansible.succeeds("site.yml", "--skip-tags", "verify,install")
+    files = [[line for line in text.splitlines() if line.startswith("/")] for text in (before[0], state(hosts)[0])]
+    assert files[0] == files[1]
+    assert state(hosts)[1:] == before[1:]
+    hosts["client1"].check_output(f"docker pull --quiet {steady}")
