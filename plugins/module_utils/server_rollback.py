@@ -16,7 +16,7 @@ from . import containers
 from .errors import WharfError
 from .files import Entry, read_entry, read_text, write_atomic
 from .server_container import config_hash, is_ours
-from .server_data import RECORD
+from .server_data import DATA_ID, RECORD
 from .server_info import answer_of, certificates_in, served_certificates
 
 SETTINGS = "/etc/wharf/registry.json"  # what the command wharf knows: name, port and the like
@@ -171,7 +171,7 @@ def _put_back(path: str, kept: list[Any] | None) -> None:
 def give_away(path: str, uid: int, gid: int) -> None:
     """Give all below a directory to a user; links are not followed."""
     for parent, directories, files in os.walk(path):
-        for name in (*directories, *files):
+        for name in {*directories, *files} - {DATA_ID}:
             os.chown(os.path.join(parent, name), uid, gid, follow_symlinks=False)
 
 

@@ -73,6 +73,7 @@ import os
 import pwd
 import re
 import shlex
+import socket
 import subprocess
 from typing import Any
 
@@ -109,6 +110,11 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     found = containers.container(name) if engine else None
     path = server_data.path_of(registry["data"])
     data = server_data.read(path, registry["directory"])
+    if registry["data"].startswith("/"):
+        confirmed = p["data_confirm"]
+        problems = server_data.place_problems(registry["data"], path, data, registry["uid"], confirmed, p["host"])
+        if problems:
+            return {}, problems
     names = {own for container in known for own in container["names"]}
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
@@ -164,6 +170,16 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
         container = containers.container(holder.removeprefix("the container ")) if "the container " in holder else None
         held = (container and takeover(registry, container)) or "stop it or choose another port"
         problems.append(f"registry_server_port: {registry['port']} is taken on {host} by {holder}: {held}")
+    for address in registry["listen"]:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            try:
+                listener.bind((address, 0))
+            except OSError as error:
+                problems.append(
+                    f"registry_server_listen: {address} is not an address of {host} ({error.strerror}): use one that"
+                    " `ip address` shows there"
+                )
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(uid).pw_name
         problems.append(
@@ -197,7 +213,8 @@ def takeover(registry: dict[str, Any], found: dict[str, Any]) -> str:
     return (
         f"it holds {pluralize(len(repositories), 'repository')} in {volume}. To take them over:"
         f" `{rename}docker update --restart no {old} && docker stop {old}`, then"
-        f" `mkdir -p {data} && cp -a {old_data}/. {data}/`, and run this again; `docker rm --volumes {old}` when all is there"
+        f" `mkdir -p {data} && cp -a {old_data}/. {data}/`, and run this again;"
+        f" `docker rm --volumes {old}` when all is there"
     )
 
 

@@ -47,7 +47,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, lock
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import is_ours
-from ansible_collections.wharf.registry.plugins.module_utils.server_data import DATA_ID, RECORD, path_of
+from ansible_collections.wharf.registry.plugins.module_utils.server_data import DATA_ID, RECORD
 from ansible_collections.wharf.registry.plugins.module_utils.server_rollback import SETTINGS
 
 DISTRO_IMAGE = "wharf-registry:distro"
@@ -58,50 +58,36 @@ def remove(changes: Changes, container: str, directory: str, data: str) -> None:
     """Remove a registry, and note in `changes` what went. Its data stays where `data` is empty.
 
     Raises:
-        WharfError: the engine does not do what it should.
+        WharfError: the engine does not do what it should, or nobody can tell whose data it is.
         OSError: a file cannot be removed.
     """
+    place = os.path.realpath(data) if data.startswith("/") else ""
+    if place != os.path.normpath(data) and os.path.exists(place) and not os.path.exists(f"{place}/{DATA_ID}"):
+        raise WharfError(
+            f"{data} leads to {place}, which has no data ID (the file {DATA_ID}), so that nobody can tell whose data it"
+            " is. Nothing was removed: see what is there, and remove it by hand"
+        )
     if containers.engine():
         remove_containers(changes, container)
     for path in (directory, SETTINGS, RECORD):
         changes.remove(path)
-    if data.startswith("/") and os.path.realpath(data) != os.path.normpath(data):
-        remove_linked(changes, data)
-    elif not data.startswith("/"):
+    if not data.startswith("/"):
         if data and containers.call("GET", f"/volumes/{data}"):
             changes.paths.append(f"volume {data}")
             if not changes.check_mode:
                 containers.call("DELETE", f"/volumes/{data}")
     else:
-        remove_directory(changes, data)
+        # Of a mount point the directory stays. What a link leads to goes, and then the link itself.
+        for path in (
+            [os.path.join(place, name) for name in sorted(os.listdir(place))] if os.path.ismount(place) else [place]
+        ):
+            changes.remove(path)
+        if os.path.islink(data):
+            changes.remove(data)
     for path in ("/etc/wharf", "/var/lib/wharf"):
         changes.remove_empty(path)
     if not changes.check_mode:
         LOCK.unlink(missing_ok=True)
-
-
-def remove_linked(changes: Changes, link: str) -> None:
-    """Remove data to which a link leads, and then the link itself, or the one above it.
-
-    Raises:
-        WharfError: what lies there is no registry's data.
-    """
-    path = path_of(link)
-    if os.path.exists(path) and not os.path.exists(f"{path}/{DATA_ID}"):
-        raise WharfError(
-            f"{link} leads to {path}, which has no data ID (the file {DATA_ID}), so that nobody can tell whose data it"
-            f" is: see what is there, and remove it by hand"
-        )
-    remove_directory(changes, path)
-    if os.path.islink(link):
-        changes.remove(link)
-
-
-def remove_directory(changes: Changes, path: str) -> None:
-    """Remove a directory with all that is in it; one that is a mount point stays."""
-    names = sorted(os.listdir(path)) if os.path.ismount(path) else [""]
-    for name in names:
-        changes.remove(os.path.join(path, name) if name else path)
 
 
 def remove_containers(changes: Changes, name: str) -> None:

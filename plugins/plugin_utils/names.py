@@ -83,8 +83,8 @@ def listen_problems(addresses: Sequence[object], variable: str) -> list[str]:
             plain = ""
         if not plain:
             problems.append(
-                f"{variable}: item {number}, {shown(address)}, is not an IP address: use one of the server's own, such as"
-                " 192.0.2.10 or 2001:db8::10, without brackets, port or zone"
+                f"{variable}: item {number}, {shown(address)}, is not an IP address: use one of the server's own,"
+                " such as 192.0.2.10 or 2001:db8::10, without brackets, port or zone"
             )
         elif plain != str(address):
             problems.append(f"{variable}: item {number}, {shown(address)}, has another usual form: use {shown(plain)}")

@@ -163,6 +163,7 @@ def test_the_one_that_runs_goes_on_until_its_successor_is_made(engine: Engine, t
     changed = run(tmp_path, config="new")
     assert (changed.actions, changed.differences) == (["replace"], ["Labels"])
     assert engine.calls == [
+        "remove registry-before",
         "rename registry registry-before",
         "create registry",
         "stop registry-before",

@@ -49,6 +49,7 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "container": "registry",
         "name": "reg.test",
         "port": 5000,
+        "listen": [],
         "tls": False,
         "tls_directory": "/tls",
         "directory": str(tmp_path / "registry"),
@@ -110,7 +111,7 @@ def test_a_certificate_that_is_served_no_longer_needs_a_restart(
 ) -> None:
     parameters["registry"]["tls"] = True
     monkeypatch.setattr(server_info, "certificates_in", lambda _path: [b"file"])
-    monkeypatch.setattr(server_info, "served_certificates", lambda _port: served)
+    monkeypatch.setattr(server_info, "served_certificates", lambda *_: served)
     runs(monkeypatch, parameters)
     assert ("restart" in module.inspect(parameters)[0]["pending"]) is pending
 
@@ -186,7 +187,7 @@ def test_what_interrupted_runs_have_left_is_found(monkeypatch: pytest.MonkeyPatc
     names = [["registry-before"], ["registry-read-only"], ["other"]]
     monkeypatch.setattr(module.containers, "containers", lambda: [{"names": n, "ports": set()} for n in names])
     info, _ = module.inspect(parameters)
-    assert info["previous_container"]
+    assert info["cut_off"]
     assert info["interrupted"] == ["registry-read-only"]
     assert info["pending"][0] == "rollback"
 
