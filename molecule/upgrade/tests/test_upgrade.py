@@ -76,7 +76,7 @@ def test_upgrade_keeps_every_image_and_a_downgrade_is_refused_unless_it_is_wante
 
 def test_a_version_that_never_answers_makes_room_for_the_one_that_ran(hosts, ansible, kept, steady, number):
     client, server = hosts["client1"], hosts["server"]
-    before = server.check_output("docker inspect --format '{{.Id}}' registry; sha256sum /etc/wharf/registry/config.yml")
+    before = snapshot(server)
     silent = {
         "wharf_registry_image_archive": str(PREPARED / "silent.tar"),
         "registry_server_start_timeout": 4,
@@ -90,9 +90,11 @@ def test_a_version_that_never_answers_makes_room_for_the_one_that_ran(hosts, ans
         assert result.returncode != 0
         assert "the registry does not answer as registry.wharf.test:5000" in result.stdout
         assert "I am not well" in result.stdout  # its own last words
-        assert "The container that ran before is back, with its configuration." in result.stdout
-    after = server.check_output("docker inspect --format '{{.Id}}' registry; sha256sum /etc/wharf/registry/config.yml")
-    assert after == before
+        assert (
+            "All is as it was before: the container that ran, its configuration, users and certificate."
+            in result.stdout
+        )
+    assert snapshot(server) == before
     pull_all(client, kept)
     number("failed upgrade, without service", seen.seconds, "s")
 
@@ -111,7 +113,7 @@ def test_run_that_was_cut_off_in_the_middle_is_mended_by_the_next(hosts, ansible
     server.check_output("docker rename registry registry-before")
     if state == "both":
         image = server.check_output("docker inspect --format '{{.Image}}' registry-before")
-        server.check_output(f"docker stop registry-before; docker create --name registry {image} serve /nothing")
+        server.check_output(f"docker stop registry-before; docker create --name registry --label wharf.config=other {image} serve /nothing")
     ansible.succeeds("playbooks/deploy-registry.yml")
     assert server.check_output("docker ps --all --format '{{.Names}}'") == "registry"
     pull_all(hosts["client1"], kept)
