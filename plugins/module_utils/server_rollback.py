@@ -27,17 +27,19 @@ def exists() -> bool:
     return os.path.exists(RECORD)
 
 
-def keep(name: str, *paths: str) -> None:
+def keep(*paths: str, name: str = "") -> None:
     """Remember how files and directories are, and which container runs, unless that is remembered already.
 
     Args:
-        name: the registry's container.
         paths: what is about to change, in the order of its writing.
+        name: the registry's container, where it is about to change as well.
 
     Raises:
         OSError: one of them cannot be read, or the record not be written.
     """
-    record = _read() or {"name": name, "container": _facts(name), "files": {}}
+    record = _read() or {"name": "", "container": None, "files": {}}
+    if name and not record["name"]:
+        record |= {"name": name, "container": _facts(name)}
     for path in paths:
         if path not in record["files"]:
             entry = read_entry(path)
@@ -69,7 +71,7 @@ def recover(name: str = "") -> str:
     if record and not _is_done(record):
         return roll_back()
     forget()
-    name = record.get("name", name)
+    name = record.get("name") or name
     aside = containers.container(f"{name}-before") if name else None
     if not aside or not is_ours(aside):
         return "All is as it should be." if record else ""
@@ -96,6 +98,10 @@ def roll_back() -> str:
     name, before = record["name"], record["container"]
     for path in reversed(record["files"]):
         _put_back(path, record["files"][path])
+    if not name:
+        forget()
+        _serve_again()
+        return "All is as it was before: the certificate, its key and its CA."
     made = containers.container(name)
     if before:
         old = containers.container(before["id"])
@@ -185,10 +191,20 @@ def _is_done(record: dict[str, Any]) -> bool:
         return False
     if not found or found["Config"]["Labels"].get("wharf.config") != config_hash(read_text(config)):
         return False
-    if _answer(5):
-        return False
+    return not _answer(5) and not _is_stale(settings)
+
+
+def _is_stale(settings: dict[str, Any]) -> bool:
+    """Tell whether another certificate is served than lies in the file."""
     served = served_certificates(settings["address"], settings["port"]) if settings["ca"] else []
-    return served == (certificates_in(f"{os.path.dirname(settings['ca'])}/registry.crt") if settings["ca"] else [])
+    return bool(served) and served != certificates_in(f"{os.path.dirname(settings['ca'])}/registry.crt")
+
+
+def _serve_again() -> None:
+    """Restart the registry where it has loaded what is no longer there, as after a reboot."""
+    settings = json.loads(read_text(SETTINGS) or "{}")
+    if settings and _is_stale(settings):
+        containers.act(settings["container"], "restart")
 
 
 def _answer(seconds: float) -> str:

@@ -34,13 +34,12 @@ options:
     type: list
     elements: str
     default: []
-  container:
+  reversible:
     description:
-      - The registry's container. Where it is given, what this module replaces is kept until the module
-        M(wharf.registry.registry_container) has seen the registry answer, or puts it back; and what a run that was cut
-        off has left is rolled back first.
-    type: str
-    default: ""
+      - Whether what this module replaces is kept until the module M(wharf.registry.registry_container) has seen the
+        registry answer, or puts it back. What a run that was cut off has left is rolled back first.
+    type: bool
+    default: false
   directory: {description: "The directory of ca.crt, registry.crt, registry.key.", type: path, default: /etc/wharf/tls}
   owner: {description: The number of the user and of the group that own C(registry.key)., type: int, default: 59500}
   ca_directory: {description: The directory of the private CA., type: path, default: /etc/wharf/ca}
@@ -193,9 +192,9 @@ def issue(module: AnsibleModule) -> dict[str, Any]:
 
 
 def keep(module: AnsibleModule, *paths: str) -> None:
-    """Keep what is about to be replaced, where the registry's container is known."""
-    if module.params["container"]:
-        server_rollback.keep(module.params["container"], *map(os.path.realpath, paths), str(private_ca.SETTINGS))
+    """Keep what is about to be replaced, where that is wanted."""
+    if module.params["reversible"]:
+        server_rollback.keep(*map(os.path.realpath, paths), str(private_ca.SETTINGS))
 
 
 def refusal(certificate: bytes, key: bytes, ca: str, name: str) -> str:
@@ -265,8 +264,8 @@ def install(module: AnsibleModule) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def recovered(module: AnsibleModule) -> Iterator[None]:
-    """Roll back what a run that was cut off has left, and hold the registry still, where its container is known."""
-    if not module.params["container"]:
+    """Roll back what a run that was cut off has left, and hold the registry still, where that is wanted."""
+    if not module.params["reversible"]:
         yield
         return
     with lock("deploy-registry", LOCK_WAIT, module.check_mode):
@@ -300,7 +299,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "aliases": lines,
             "listen": lines,
-            "container": text,
+            "reversible": {"type": "bool", "default": False},
             "directory": {"type": "path", "default": "/etc/wharf/tls"},
             "owner": {"type": "int", "default": 59500},
             "ca_directory": {"type": "path", "default": "/etc/wharf/ca"},

@@ -120,7 +120,7 @@ class Run:
         try:
             if validate and "config" in files:
                 validate_config(registry, files)
-            server_rollback.keep(self.name, *paths_of(registry, path))
+            server_rollback.keep(*paths_of(registry, path), name=self.name)
             write_files(files)
             if action in ("create", "replace"):
                 self._replace(bool(found))

@@ -8,7 +8,7 @@ import secrets
 
 import pytest
 from clients import log_in, make_image, pull, push
-from machines import PREPARED, broken, engine_put_back, program, snapshot, wait_until, write
+from machines import broken, engine_put_back, program, snapshot, wait_until, write
 
 REGISTRY = "registry.corp.test:5000"
 DATA = "/var/lib/wharf/registry"
@@ -51,7 +51,10 @@ def test_container_of_another_is_refused_and_its_images_can_be_taken_over(hosts,
         wait_until(server, "docker push localhost:5000/team/app:1")
         before = snapshot(server)
         result = ansible.fails("site.yml", "--tags", "deploy")
-        assert "registry_server_container: server has a container registry already, of the image registry:2" in result.stdout
+        assert (
+            "registry_server_container: server has a container registry already, of the image registry:2"
+            in result.stdout
+        )
         assert "it holds 1 repository in the volume" in result.stdout
         assert snapshot(server) == before
 
@@ -144,7 +147,9 @@ def test_share_whose_files_root_cannot_give_away_is_refused_with_the_remedy(host
         before = snapshot(server)
         place = {"wharf_registry_data": "/srv/share", "ansible_python_interpreter": python}
         result = ansible.fails("playbooks/deploy-registry.yml", "--limit", "server", **place)
-        assert "/srv/share on server takes no file for the user 59500 from root (Operation not permitted)" in result.stdout
+        assert (
+            "/srv/share on server takes no file for the user 59500 from root (Operation not permitted)" in result.stdout
+        )
         assert "must belong to the user and the group 59500" in result.stdout
         assert snapshot(server) == before
 

@@ -113,7 +113,8 @@ def test_run_that_was_cut_off_in_the_middle_is_mended_by_the_next(hosts, ansible
     server.check_output("docker rename registry registry-before")
     if state == "both":
         image = server.check_output("docker inspect --format '{{.Image}}' registry-before")
-        server.check_output(f"docker stop registry-before; docker create --name registry --label wharf.config=other {image} serve /nothing")
+        create = f"docker create --name registry --label wharf.config=other {image} serve /nothing"
+        server.check_output(f"docker stop registry-before; {create}")
     ansible.succeeds("playbooks/deploy-registry.yml")
     assert server.check_output("docker ps --all --format '{{.Names}}'") == "registry"
     pull_all(hosts["client1"], kept)

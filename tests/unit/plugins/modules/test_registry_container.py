@@ -193,7 +193,7 @@ def test_a_successor_that_does_not_answer_makes_room_for_the_one_that_ran(
     run(tmp_path)
     before = engine.containers["registry"]["Id"]
     (tmp_path / "registry.key").write_text("old key")
-    server_rollback.keep("registry", str(tmp_path / "registry.key"))
+    server_rollback.keep(str(tmp_path / "registry.key"))
     (tmp_path / "registry.key").write_text("new key")
     with pytest.raises(WharfError) as caught:
         run(tmp_path, image=image, config="new")
