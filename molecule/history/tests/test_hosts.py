@@ -177,11 +177,10 @@ def addresses(server) -> tuple[str, str]:
 
 def test_client_reaches_the_registry_over_ipv6_alone(hosts, ansible, pushed):
     client, (_, ipv6) = hosts["client1"], addresses(hosts["server"])
-    with broken(client, ":", "true"):
-        ansible.succeeds("site.yml", "--tags", "trust", wharf_registry_address=ipv6)
-        assert client.check_output("getent ahosts registry.corp.test").split()[0] == ipv6
-        pull(client, *pushed)
-    ansible.succeeds("site.yml", "--tags", "trust")
+    ansible.succeeds("playbooks/trust-registry.yml", wharf_registry_address=ipv6)
+    assert client.check_output("getent ahosts registry.corp.test").split()[0] == ipv6
+    pull(client, *pushed)
+    ansible.succeeds("playbooks/trust-registry.yml")
     assert client.check_output("getent ahosts registry.corp.test").split()[0] != ipv6
 
 
@@ -194,7 +193,7 @@ def test_registry_listens_where_it_should_and_nowhere_else(hosts, ansible, pushe
     reached = "timeout 3 bash -c '</dev/tcp/{}/5000'"
     assert client.run(reached.format(ipv6)).rc == 0
     assert client.run(reached.format(ipv4)).rc != 0
-    assert "all is well" in server.check_output("wharf status") or server.run("wharf collect-garbage").rc == 0
+    server.check_output("wharf collect-garbage")
     ansible.succeeds("site.yml", "--tags", "deploy")
     assert client.run(reached.format(ipv4)).rc == 0
     pull(client, *pushed)
