@@ -30,7 +30,7 @@ def pipe(source, target):
 def serve(client):
     """Pass one connection on; each call of Wharf's has its own."""
     head = client.recv(65536)
-    line = head.split(b"\r\n")[0].decode()
+    line = b" ".join(head.split(maxsplit=2)[:2]).decode()
     if re.search(pattern, line):
         pid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         with open("/run/wharf-test-hit.new", "w") as file:
