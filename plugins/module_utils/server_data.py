@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .data import directory as directory_of
@@ -160,3 +161,24 @@ def write_state(directory: str, place: str, path: str) -> None:
         if _line(old_id_file).partition(" ")[0] == data.id:
             os.replace(old_id_file, f"{old_id_file}-moved")
     write_atomic(os.path.join(directory, STATE_FILE), f"{data.id} {place}\n".encode())
+
+
+def undo_move(directory: str, places: Iterable[str]) -> bool:
+    """Let the data that was moved away be the registry's own again, and tell whether it had been.
+
+    `wharf move-data` lets the data ID change its place before the registry starts there. What was copied stays as a
+    copy, with which another move goes on.
+
+    Args:
+        directory: the registry's configuration, with the state file of before.
+        places: where the data may have gone.
+    """
+    state_id, _, place = _line(os.path.join(directory, STATE_FILE)).partition(" ")
+    old = os.path.join(path_of(place), DATA_ID) if place and path_of(place) else ""
+    if not old or os.path.exists(old) or _line(f"{old}-moved").partition(" ")[0] != state_id:
+        return False
+    for new in (os.path.join(path, DATA_ID) for path in places):
+        if _line(new).partition(" ")[0] == state_id:
+            os.replace(new, f"{new}-copy")
+    os.replace(f"{old}-moved", old)
+    return True

@@ -16,7 +16,7 @@ from . import containers
 from .errors import WharfError
 from .files import Entry, read_entry, read_text, write_atomic
 from .server_container import config_hash, is_ours
-from .server_data import DATA_ID, RECORD
+from .server_data import DATA_ID, RECORD, undo_move
 from .server_info import answer_of, certificates_in, served_certificates
 
 SETTINGS = "/etc/wharf/registry.json"  # what the command wharf knows: name, port and the like
@@ -102,8 +102,12 @@ def roll_back() -> str:
         forget()
         _serve_again()
         return "All is as it was before: the certificate, its key and its CA."
+    id_files = [path for path in record["files"] if path.endswith(f"/{DATA_ID}")]
+    configurations = [path for path in record["files"] if path.endswith("/config.yml")]
+    moved = any(undo_move(os.path.dirname(path), map(os.path.dirname, id_files)) for path in configurations)
     made = containers.container(name)
     if before:
+        before["running"] |= moved  # it was stopped for the move
         old = containers.container(before["id"])
         if old is None:
             raise WharfError(f"the container that ran before is not there any more ({before['id'][:12]})")

@@ -108,6 +108,8 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     known = containers.containers() if engine else []
     image = (containers.image(registry["image"]) if engine else None) or {}
     found = containers.container(name) if engine else None
+    if found and not is_ours(found):
+        return {}, [foreign_problem(registry, found, p["host"])]
     path = server_data.path_of(registry["data"])
     data = server_data.read(path, registry["directory"])
     if registry["data"].startswith("/"):
@@ -134,8 +136,6 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     }
     info["pending"] = [name for name, is_pending in pending.items() if is_pending]
 
-    if found and not is_ours(found):
-        return info, [foreign_problem(registry, found, p["host"])]
     problems = conflicts(registry, p["host"], known)
     problems += server_data.data_problems(data, registry["data"], registry["name"], p["data_confirm"], p["host"])
     if found and image and not pending["image"] and (found["Image"] != image["Id"] or p["fetched"]):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
 from clients import log_in, make_image, plain_restart, push, served_certificate, watch
-from machines import PREPARED, engine_that, read_only, snapshot, wait_until
+from machines import PREPARED, broken, engine_that, read_only, snapshot, wait_until
 
 REGISTRY = "registry.corp.test:5000"
 PKI = PREPARED / "pki"
@@ -90,3 +91,18 @@ def test_run_that_is_killed_is_rolled_back_by_the_next(hosts, ansible, steady, c
     assert files[0] == files[1]
     assert state(hosts)[1:] == before[1:]
     hosts["client1"].check_output(f"docker pull --quiet {steady}")
+
+
+def test_move_whose_last_step_fails_leaves_the_registry_on_its_old_data(hosts, ansible, steady, restart):
+    server = hosts["server"]
+    inspect = "docker inspect --format '{{.Id}}' registry; cat /var/lib/wharf/registry/.wharf /etc/wharf/registry/data"
+    before = server.check_output(inspect)
+    place = {"wharf_registry_data": "/srv/moved"}
+    with broken(server, ":", "rm -rf /srv/moved"):
+        with engine_that(server, "fail", "POST .*/containers/create.name=registry$"):
+            result = ansible.fails("playbooks/move-registry-data.yml", **place)
+        assert "All is as it was before" in result.stdout
+        assert server.check_output(inspect) == before
+        hosts["client1"].check_output(f"docker pull --quiet {steady}")
+        # And it can be tried again.
+        assert json.loads(server.check_output("wharf move-data --plan --json /srv/moved"))["done"] is False

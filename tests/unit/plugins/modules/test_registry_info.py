@@ -152,6 +152,35 @@ def test_what_stands_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch, parame
     ]
 
 
+def test_a_container_of_another_is_refused_with_what_it_holds(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    source = tmp_path / "volumes/4be3/_data"
+    for name in ("app", "web"):
+        (source / f"docker/registry/v2/repositories/{name}/_manifests").mkdir(parents=True)
+    volume = {"Type": "volume", "Name": "4be3", "Source": str(source), "Destination": "/var/lib/registry"}
+    found = {"Id": "c9", "Name": "/registry", "Config": {"Image": "registry:2", "Labels": None}, "Mounts": [volume]}
+    monkeypatch.setattr(module.containers, "container", lambda _name: {**found, "State": {"Running": True}})
+    [line] = module.inspect(parameters)[1]
+    data = parameters["registry"]["data"]
+    assert line.startswith(
+        "registry_server_container: server has a container registry already, of the image registry:2"
+    )
+    assert "it holds 2 repositories in the volume 4be3" in line
+    assert "`docker rename registry registry-old && docker update --restart no registry-old" in line
+    assert f"`mkdir -p {data} && cp -a {source}/. {data}/`" in line
+
+    volume["Source"] = "/nowhere"
+    [line] = module.inspect(parameters)[1]
+    assert "`docker rename registry registry-old`. Or give this one another name" in line
+
+
+def test_an_address_that_the_host_does_not_have_is_named(parameters: dict[str, Any]) -> None:
+    parameters["registry"]["listen"] = ["127.0.0.1", "192.0.2.77"]
+    [line] = module.inspect(parameters)[1]
+    assert line.startswith("registry_server_listen: 192.0.2.77 is not an address of server")
+
+
 def test_an_older_version_is_refused_once_its_image_is_there(
     monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
 ) -> None:
