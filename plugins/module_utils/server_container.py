@@ -33,9 +33,14 @@ def is_ours(container: dict[str, Any]) -> bool:
     return "wharf.config" in (container["Config"].get("Labels") or {})
 
 
-def local_address(listen: list[str]) -> str:
-    """Return the address at which the registry's own server reaches it, of those that it listens on; none for all."""
-    return [*listen, "127.0.0.1"][0]
+def listens_on(listen: list[str]) -> list[str]:
+    """Return the addresses to publish the port on: an empty one stands for all, of both families.
+
+    127.0.0.1 is always among them: there the server itself asks the registry.
+    """
+    if not listen:
+        return [""]
+    return listen if {"0.0.0.0", "127.0.0.1"}.intersection(listen) else [*listen, "127.0.0.1"]
 
 
 def config_hash(config: str) -> str:
@@ -78,10 +83,9 @@ def settings(registry: dict[str, Any]) -> dict[str, Any]:
             "Memory": memory,
             # The files that it has mounted belong to the host's users, also where the engine maps those of containers.
             "UsernsMode": "host",
-            # An empty address stands for all addresses, of both families.
             "PortBindings": {
                 "5000/tcp": [
-                    {"HostIp": address, "HostPort": str(registry["port"])} for address in registry["listen"] or [""]
+                    {"HostIp": address, "HostPort": str(registry["port"])} for address in listens_on(registry["listen"])
                 ]
             },
             # An engine that mounts an empty volume for the first time would give it the owner that the image's

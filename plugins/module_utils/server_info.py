@@ -12,7 +12,7 @@ from typing import Any
 from . import api
 from .errors import WharfError
 from .files import read_text
-from .server_container import differences, local_address, settings
+from .server_container import differences, settings
 
 
 def output(*command: str) -> str:
@@ -49,10 +49,10 @@ def certificates_in(path: str) -> list[bytes]:
     return [ssl.PEM_cert_to_DER_cert(pem) for pem in pems]
 
 
-def served_certificates(address: str, port: int) -> list[bytes]:
+def served_certificates(port: int) -> list[bytes]:
     """Return the certificates that are served on a port, in DER; none where none are."""
     try:
-        raw = socket.create_connection((address, port), timeout=5)
+        raw = socket.create_connection(("127.0.0.1", port), timeout=5)
         with api.trust_nothing().wrap_socket(raw) as served:
             # The whole chain: an intermediate that was added to the file must be served as well.
             chain = served._sslobj.get_unverified_chain()  # Python 3.13 has a public name for it
@@ -78,21 +78,21 @@ def container_action(registry: dict[str, Any], found: dict[str, Any] | None, ima
     if not found["State"]["Running"]:
         return "start", []
     # A restart loads the file's certificates. Where nothing is served over TLS, it would not help.
-    served = served_certificates(local_address(registry["listen"]), registry["port"]) if registry["tls"] else []
+    served = served_certificates(registry["port"]) if registry["tls"] else []
     return "restart" if served and served != certificates_in(f"{registry['tls_directory']}/registry.crt") else "", []
 
 
 def answer(registry: dict[str, Any], seconds: float) -> str:
     """Wait until the registry answers under its name, as clients see it; return why it does not, or nothing."""
     ca = f"{registry['tls_directory']}/ca.crt" if registry["tls"] else ""
-    return answer_of(registry["name"], registry["port"], ca, local_address(registry["listen"]), seconds)
+    return answer_of(registry["name"], registry["port"], ca, seconds)
 
 
-def answer_of(name: str, port: int, ca: str, address: str, seconds: float) -> str:
-    """Do the same for a registry at an address of this host; without a CA's file it speaks plain HTTP."""
+def answer_of(name: str, port: int, ca: str, seconds: float) -> str:
+    """Do the same for a registry of this host; without a CA's file it speaks plain HTTP."""
     try:
         context = api.trust(ca) if ca else None
-        with api.Client(name, port, context, address=address, timeout=5) as client:
+        with api.Client(name, port, context, address="127.0.0.1", timeout=5) as client:
             client.wait(seconds)
         return ""
     except WharfError as error:

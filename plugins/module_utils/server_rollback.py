@@ -200,7 +200,7 @@ def _is_done(record: dict[str, Any]) -> bool:
 
 def _is_stale(settings: dict[str, Any]) -> bool:
     """Tell whether another certificate is served than lies in the file."""
-    served = served_certificates(settings["address"], settings["port"]) if settings["ca"] else []
+    served = served_certificates(settings["port"]) if settings["ca"] else []
     return bool(served) and served != certificates_in(f"{os.path.dirname(settings['ca'])}/registry.crt")
 
 
@@ -216,4 +216,4 @@ def _answer(seconds: float) -> str:
     settings = json.loads(read_text(SETTINGS) or "{}")
     if not settings:
         return ""
-    return answer_of(settings["name"], settings["port"], settings["ca"], settings["address"], seconds)
+    return answer_of(settings["name"], settings["port"], settings["ca"], seconds)

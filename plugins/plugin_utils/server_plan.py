@@ -10,7 +10,7 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
 
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, local_address
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
     archive_image,
@@ -83,7 +83,6 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "container": settings["container"],
         "name": settings["name"],
         "port": int(settings["port"]),
-        "address": local_address(settings["listen"]),
         "ca": f"{settings['tls_directory']}/ca.crt" if tls else "",
         "htpasswd": f"{settings['directory']}/htpasswd" if users else "",
         "driver": driver,

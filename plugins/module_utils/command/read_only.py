@@ -196,7 +196,7 @@ def remove_repository(storage: Storage, name: str) -> None:
 def client_of(registry: Registry, user: str = "", password: str = "") -> Client:
     """Return a client of the registry, under its name, on this host's own address."""
     context = trust(registry.ca) if registry.ca else None
-    return Client(registry.name, registry.port, context, address=registry.address, user=user, password=password)
+    return Client(registry.name, registry.port, context, address="127.0.0.1", user=user, password=password)
 
 
 def wait_until_ready(registry: Registry) -> None:

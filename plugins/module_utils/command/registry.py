@@ -30,7 +30,6 @@ class Registry:
     container: str = "registry"
     name: str = ""
     port: int = 5000
-    address: str = "127.0.0.1"  # at which this server reaches it
     ca: str = ""
     htpasswd: str = ""
     driver: str = "filesystem"

@@ -73,7 +73,7 @@ def test_the_whole_chain_that_is_served_is_compared(chain: Path, served: str) ->
 
     thread = threading.Thread(target=serve)
     thread.start()
-    found = module.served_certificates("127.0.0.1", listener.getsockname()[1])
+    found = module.served_certificates(listener.getsockname()[1])
     thread.join()
     listener.close()
     assert [found == module.certificates_in(str(chain / f"{name}.crt")) for name in ("server", "longer")] == [
@@ -89,4 +89,4 @@ def test_without_certificates_there_are_none(tmp_path: Path) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     listener.close()
-    assert module.served_certificates("127.0.0.1", port) == []
+    assert module.served_certificates(port) == []

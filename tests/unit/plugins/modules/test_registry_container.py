@@ -208,7 +208,7 @@ def test_a_successor_that_does_not_answer_makes_room_for_the_one_that_ran(
 
 def test_a_predecessor_that_is_not_healthy_is_told(engine: Engine, tmp_path: Path) -> None:
     run(tmp_path)
-    (tmp_path / "registry.json").write_text('{"name": "reg.test", "port": 5000, "ca": "", "address": "::1"}')
+    (tmp_path / "registry.json").write_text('{"name": "reg.test", "port": 5000, "ca": ""}')
     engine.unwell = "it does not answer"
     with pytest.raises(WharfError, match="could not be rolled back: all is as it was before, but it does not answer"):
         run(tmp_path, image="bad")

@@ -84,7 +84,6 @@ def test_the_command_on_the_server_is_told_of_the_registry() -> None:
         "container": "registry",
         "name": "reg.test",
         "port": 5000,
-        "address": "127.0.0.1",
         "ca": "/etc/wharf/tls/ca.crt",
         "htpasswd": "/etc/wharf/registry/htpasswd",
         "driver": "filesystem",
