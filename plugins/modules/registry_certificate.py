@@ -159,10 +159,19 @@ def input_problems(wanted: dict[str, Any]) -> Iterator[str]:
 
 def addresses(module: AnsibleModule) -> list[str]:
     """Return the addresses that clients can use: the host's own; none where they cannot be read."""
-    if module.params["listen"]:
-        return [address for address in module.params["listen"] if not ipaddress.ip_address(address).is_loopback]
     status, output, _ = module.run_command(["ip", "-json", "address", "show"])
-    return own_addresses(json.loads(output)) if status == 0 and output.strip() else []
+    own = own_addresses(json.loads(output)) if status == 0 and output.strip() else []
+    return listened_on(module.params["listen"], own)
+
+
+def listened_on(listen: list[str], own: list[str]) -> list[str]:
+    """Return at which of the host's own addresses the registry listens; at all of them where no other is named."""
+    if not listen:
+        return own
+    named = [address for address in map(ipaddress.ip_address, listen) if not address.is_loopback]
+    versions = {address.version for address in named if address.is_unspecified}
+    found = [address for address in own if ipaddress.ip_address(address).version in versions]
+    return list(dict.fromkeys([*(str(address) for address in named if not address.is_unspecified), *found]))
 
 
 def issue(module: AnsibleModule) -> dict[str, Any]:

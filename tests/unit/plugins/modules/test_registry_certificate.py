@@ -315,3 +315,17 @@ def test_what_is_replaced_is_kept_where_that_is_wanted(run, tmp_path, monkeypatc
     assert contents(tmp_path / "etc") != before
     assert server_rollback.roll_back() == "All is as it was before: the certificate, its key and its CA."
     assert contents(tmp_path / "etc") == before
+
+
+@pytest.mark.parametrize(
+    ("listen", "promised"),
+    [
+        ([], ["192.0.2.1", "192.0.2.2", "2001:db8::1"]),
+        (["0.0.0.0"], ["192.0.2.1", "192.0.2.2"]),
+        (["::", "192.0.2.2"], ["192.0.2.2", "2001:db8::1"]),
+        (["127.0.0.1", "2001:db8::1"], ["2001:db8::1"]),
+    ],
+)
+def test_the_addresses_that_are_promised_are_those_that_the_registry_listens_on(listen, promised):
+    own = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+    assert registry_certificate.listened_on(listen, own) == promised
