@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from clients import REGISTRY, log_in, make_image, pull_all, push, watch
-from machines import PREPARED, broken, lock_held, program, put_back, snapshot
+from machines import PREPARED, broken, engine_that, lock_held, program, put_back, snapshot
 
 NEW = {"wharf_registry_image_archive": str(PREPARED / "new.tar")}
 DATA = "/var/lib/wharf/registry"
@@ -71,6 +71,21 @@ def test_upgrade_keeps_every_image_and_a_downgrade_is_refused_unless_it_is_wante
 
     ansible.succeeds("playbooks/deploy-registry.yml", "-e", "wharf_allow_downgrade=true")
     assert version(hosts).startswith("2.8.2")
+    pull_all(client, kept)
+
+
+@pytest.mark.parametrize("call", ["create.name=registry$", "registry-before/stop", "containers/registry/start"])
+def test_upgrade_that_fails_changes_nothing(hosts, ansible, kept, steady, call):
+    """The engine refuses one of its calls."""
+    client, server = hosts["client1"], hosts["server"]
+    state = "docker inspect --format '{{.Id}} {{.Image}}' registry; docker ps --all --format '{{.Names}}'"
+    before = server.check_output(state), snapshot(server)
+    with watch(client, steady) as seen, engine_that(server, "fail", f"POST .*{call}"):
+        result = ansible.fails("playbooks/upgrade-registry.yml", "-e", "wharf_upgrade_without_backup=true", **NEW)
+    assert "broken by the test" in result.stdout
+    assert "All is as it was before" in result.stdout
+    assert (server.check_output(state), snapshot(server)) == before
+    assert "x509" not in seen.errors
     pull_all(client, kept)
 
 
