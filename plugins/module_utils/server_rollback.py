@@ -27,6 +27,11 @@ def exists() -> bool:
     return os.path.exists(RECORD)
 
 
+def has_begun() -> bool:
+    """Tell whether that is more than a certificate, which may be this run's: the container was about to change."""
+    return bool(_read().get("name"))
+
+
 def keep(*paths: str, name: str = "") -> None:
     """Remember how files and directories are, and which container runs, unless that is remembered already.
 

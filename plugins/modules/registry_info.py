@@ -62,7 +62,7 @@ version_change:
 pending:
   description: >-
     What is not as it should be, of rollback, image, data, data_id, directory, users, config, settings, create, replace,
-    start, restart, answer and state_file.
+    start, restart, answer, kept and state_file.
   type: list
   elements: str
   returned: success
@@ -121,7 +121,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
         "container": found["Id"] if found else "",
-        "cut_off": server_rollback.exists() or f"{name}-before" in names,
+        "cut_off": server_rollback.has_begun() or f"{name}-before" in names,
         "interrupted": sorted(names & {f"{name}-read-only", f"{name}-collect-garbage"}),
         "version_change": "",
     }
@@ -132,6 +132,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         **pending_files(registry, path, data),
         action: action,
         "answer": not action and answer(registry, 0),
+        "kept": server_rollback.exists(),  # until the registry has answered with its new certificate
         "state_file": (data.state_id, data.state_place) != (data.id, registry["data"]),
     }
     info["pending"] = [name for name, is_pending in pending.items() if is_pending]

@@ -77,6 +77,17 @@ def test_deployment_that_fails_changes_nothing(hosts, ansible, steady, restart, 
     assert "All is as it was before" in result.stdout or breaks.startswith("write")
 
 
+def test_all_of_it_at_once_comes_with_one_restart(hosts, ansible, steady):
+    """What the tests around this one let fail, and back again."""
+    server, client = hosts["server"], hosts["client1"]
+    before = served_certificate(server)
+    for wanted, served in ((WANTED, False), ({}, True)):
+        ansible.succeeds("site.yml", "--skip-tags", "verify,install", **wanted)
+        assert (served_certificate(server) == before) is served
+        client.check_output(f"docker pull --quiet {steady}")
+        assert not server.file("/etc/wharf/before.json").exists
+
+
 @pytest.mark.parametrize("call", ["rename", "create.name=registry$", "stop$", "containers/registry/start", "DELETE"])
 def test_run_that_is_killed_is_rolled_back_by_the_next(hosts, ansible, steady, call):
     """The controller and what it started on the server, with -9."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import server_info
+from ansible_collections.wharf.registry.plugins.module_utils import server_info, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
 from ansible_collections.wharf.registry.plugins.modules import registry_info as module
@@ -219,6 +220,20 @@ def test_what_interrupted_runs_have_left_is_found(monkeypatch: pytest.MonkeyPatc
     assert info["cut_off"]
     assert info["interrupted"] == ["registry-read-only"]
     assert info["pending"][0] == "rollback"
+
+
+def test_a_certificate_that_this_run_has_replaced_is_not_rolled_back(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    """The registry must answer with it; what a run has left that was cut off later is another matter."""
+    monkeypatch.setattr(server_rollback, "RECORD", str(tmp_path / "before.json"))
+    record = {"name": "", "container": None, "files": {}}
+    Path(server_rollback.RECORD).write_text(json.dumps(record))
+    pending = module.inspect(parameters)[0]["pending"]
+    assert "kept" in pending
+    assert "rollback" not in pending
+    Path(server_rollback.RECORD).write_text(json.dumps(record | {"name": "registry"}))
+    assert module.inspect(parameters)[0]["pending"][0] == "rollback"
 
 
 def test_other_data_is_refused_unless_it_is_confirmed(parameters: dict[str, Any]) -> None:
