@@ -44,7 +44,8 @@ def test_container_of_another_is_refused_and_its_images_can_be_taken_over(hosts,
     image = make_tutorial_image(server)
     away = "docker stop registry && docker rename registry ours && mv /etc/wharf /var/tmp/wharf && mv {0} {0}.ours"
     back = "docker rm --force --volumes registry registry-old; rm -rf /etc/wharf {0}; mv /var/tmp/wharf /etc/wharf;"
-    back += " mv {0}.ours {0}; docker rename ours registry; docker start registry; docker rmi registry:2; rm -f /root/t"
+    back += " mv {0}.ours {0}; docker rename ours registry; docker start registry;"
+    back += " docker rmi registry:2 localhost:5000/team/app:1"
     with broken(server, away.format(DATA), back.format(DATA)):
         server.check_output(TUTORIAL.format(port=5000, name="registry", image=image))
         server.check_output("docker tag registry:2 localhost:5000/team/app:1")
