@@ -145,7 +145,7 @@ def disk_came(registry: Registry) -> bool:
     The engine tries once, at boot. Whoever has stopped it by hand has no such error.
     """
     state = registry.inspected["State"]
-    missing = not state["Running"] and "bind source path does not exist" in state["Error"]
+    missing = not state["Running"] and "/.wharf" in state["Error"]  # which it has mounted
     return missing and read_text(f"{registry.place}/.wharf").partition(" ")[0] == registry.data_id
 
 
