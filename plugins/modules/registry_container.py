@@ -96,6 +96,7 @@ class Run:
         self.registry, self.check_mode = registry, check_mode
         self.name = registry["container"]
         self.before = f"{self.name}-before"
+        self.has_acted = False  # on the container
         self.actions: list[str] = []
         self.differences: list[str] = []
         self.diff: list[dict[str, str]] = []
@@ -122,6 +123,7 @@ class Run:
                 validate_config(registry, files)
             server_rollback.keep(*paths_of(registry, path), name=self.name)
             write_files(files)
+            self.has_acted = True
             if action in ("create", "replace"):
                 self._replace(bool(found))
             elif action:
@@ -165,7 +167,7 @@ class Run:
         """Roll back, and return the whole message: what went wrong, the log's last lines, and what runs now."""
         lines = [problem]
         found = containers.container(self.name) if containers.engine() else None
-        if found and server_container.is_ours(found):
+        if self.has_acted and found and server_container.is_ours(found):
             log = containers.docker("logs", "--tail", "20", self.name).stdout.rstrip()
             lines += [f"The last lines of `docker logs {self.name}`:", log or "(none)"]
         return "\n".join([*lines, rolled_back()])
