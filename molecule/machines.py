@@ -148,9 +148,9 @@ def docker_that(host: Host, case: str) -> Iterator[str]:
 
 @contextmanager
 def engine_that(host: Host, how: str, pattern: str) -> Iterator[None]:
-    """Let calls of the engine's API, such as "POST .*/rename", fail while the block runs, or hold them for ever.
+    """Let a call of the engine's API, such as "POST .*/rename", fail once while the block runs, or hold it for ever.
 
-    /run/wharf-test-hit is there when one has come; it holds the number of the process that called.
+    /run/wharf-test-hit is there when it has come; it holds the number of the process that called.
     """
     host.check_output("rm -f /run/wharf-test-hit")
     host.check_output(in_background(program(host, "engine-proxy.py", how, pattern)))

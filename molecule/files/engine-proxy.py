@@ -2,8 +2,8 @@
 
     python3 engine-proxy.py fail|hold PATTERN
 
-PATTERN is a regular expression for "METHOD PATH". "fail" answers it as an engine that cannot; "hold" never answers.
-/run/wharf-test-hit gets the number of the process that called.
+PATTERN is a regular expression for "METHOD PATH", of which the first call counts. "fail" answers it as an engine that
+cannot; "hold" never answers. /run/wharf-test-hit gets the number of the process that called.
 """
 
 import os
@@ -31,7 +31,7 @@ def serve(client):
     """Pass one connection on; each call of Wharf's has its own."""
     head = client.recv(65536)
     line = b" ".join(head.split(maxsplit=2)[:2]).decode()
-    if re.search(pattern, line):
+    if re.search(pattern, line) and not os.path.exists("/run/wharf-test-hit"):
         pid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         with open("/run/wharf-test-hit.new", "w") as file:
             file.write(f"{pid}\n")
