@@ -66,16 +66,20 @@ def recover(name: str = "") -> str:
     What it had done already stays, if the registry answers with all of it.
 
     Args:
-        name: the registry's container, which a run may have set aside even where there is no record.
+        name: the registry's container, which a run may have set aside even where there is no record; given by who
+            goes on with the certificate that this run has just replaced.
 
     Raises:
         WharfError: it cannot be rolled back.
         OSError: the same.
     """
     record = _read()
-    if record and not _is_done(record):
-        return roll_back()
-    forget()
+    if name and not record.get("name"):
+        record = {}  # a certificate alone is this run's own: the next step is the registry's
+    elif record:
+        if not _is_done(record):
+            return roll_back()
+        forget()
     name = record.get("name") or name
     aside = containers.container(f"{name}-before") if name else None
     if not aside or not is_ours(aside):

@@ -263,7 +263,12 @@ def test_what_was_set_aside_without_a_record_is_cleaned_up(
     """As a power loss between the last two steps leaves it, or a person."""
     for name in names:
         engine.create(name, server_container.settings(registry(tmp_path)))
+    certificate = tmp_path / "registry.crt"
+    certificate.write_text("old")
+    server_rollback.keep(str(certificate))
+    certificate.write_text("new")  # by the run that cleans up
     assert server_rollback.recover("registry")
+    assert (certificate.read_text(), server_rollback.exists()) == ("new", True)
     assert list(engine.containers) == ["registry"]
     assert engine.containers["registry"]["Id"] == f"{len(names)}"
 
