@@ -17,19 +17,19 @@ help: ## Show this
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 lab: ## Create hosts, run site.yml on them, and play the whole story
-	@lab/setup.sh requirements.txt
-	@$(AS_ROOT) lab/lab.sh
+	@bash lab/setup.sh requirements.txt
+	@$(AS_ROOT) bash lab/lab.sh
 
 lab-down: ## Remove the lab: hosts, network, volumes, images
-	@$(AS_ROOT) lab/lab.sh down
+	@$(AS_ROOT) bash lab/lab.sh down
 
 test: ## Set everything up; run the linters, the unit tests and the main scenarios
-	@lab/setup.sh requirements-dev.txt
+	@bash lab/setup.sh requirements-dev.txt
 	@$(MAKE) --no-print-directory lint unit
 	@$(MAKE) --no-print-directory --jobs=$(LANES) $(addprefix molecule-,$(MAIN))
 
 test-rest: ## Run the scenarios that `make test` does not
-	@lab/setup.sh requirements-dev.txt
+	@bash lab/setup.sh requirements-dev.txt
 	@$(MAKE) --no-print-directory --jobs=$(LANES) $(addprefix molecule-,$(REST))
 
 test-all: test test-rest ## Run every test
@@ -44,11 +44,11 @@ unit: ## Run the unit tests
 	pytest tests/unit
 
 molecule-%: ## Run one scenario, molecule-NAME; its log is .cache/molecule/NAME.log
-	@$(AS_ROOT) lab/scenario.sh $*
+	@$(AS_ROOT) bash lab/scenario.sh $*
 
 bench: ## Measure the speed, as ratios
-	@lab/setup.sh requirements-dev.txt
-	@$(AS_ROOT) benchmarks/run.sh
+	@bash lab/setup.sh requirements-dev.txt
+	@$(AS_ROOT) bash benchmarks/run.sh
 
 docs: ## Write the generated tables of variables
 	python tests/variables.py

@@ -102,7 +102,7 @@ site() { ansible-playbook -i "$bench/inventory/hosts.yml" site.yml "$@"; }
 ping() { ansible -i "$bench/inventory/hosts.yml" all -m ping; }
 by_hand() {
     env SSH_KEY="$bench/id_ed25519" SUDO_PASSWORD=lab CONTROL_PATH="$control" REGISTRY="$registry" \
-        REGISTRY_PASSWORD="$password" benchmarks/by-hand.sh "$server" "$client1" "$client2"
+        REGISTRY_PASSWORD="$password" bash benchmarks/by-hand.sh "$server" "$client1" "$client2"
 }
 
 measure_moved() {

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes the images that stand for hosts: a minimal Debian with systemd, Python and SSH, nothing else.
 #
-#   lab/images.sh SUITE[-docker | -tools | -containerd]...      SUITE is bookworm, trixie or forky
+#   lab/images.sh SUITE[-docker | -tools | -containerd | -hardened]...      SUITE is bookworm, trixie or forky
 #
 # SUITE-docker holds the engine already, for tests that are not about installing it; SUITE-tools the engine and the
-# other client tools; SUITE-containerd only containerd. Needs root, mmdebstrap and an engine; no image registry. The
-# root file systems are kept in .cache, so that a removed image comes back in seconds.
+# other client tools; SUITE-containerd only containerd; SUITE-hardened is as strict as harden.sh makes it. Needs root,
+# mmdebstrap and an engine; no image registry. The root file systems are kept in .cache, so that a removed image comes
+# back in seconds.
 # WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,6 +24,7 @@ build() {
         *-docker) include+=,$engine ;;
         *-tools) include+=,$engine,$tools ;;
         *-containerd) include+=,containerd,curl ;;
+        *-hardened) include+=,libnss-extrausers,restic,skopeo,strace options+=(--customize-hook='chroot "$1" sh -s <lab/harden.sh') ;;
     esac
     case $suite in
         # Debian 12 has the command line client inside docker.io, and no passt.
@@ -30,7 +32,7 @@ build() {
         forky)
             [[ $name != *-tools ]] || include+=,docker-buildx
             # A mirror's copy of testing can be weeks old, past the date until which it counts as valid.
-            options=(
+            options+=(
                 --aptopt='Acquire::Check-Valid-Until "false"'
                 --customize-hook='echo "Acquire::Check-Valid-Until \"false\";" >"$1/etc/apt/apt.conf.d/90lab"'
             )
@@ -45,7 +47,7 @@ build() {
         --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*; : >"$1/etc/machine-id"'
         "$suite"
     )
-    recipe=$({ echo "${make[*]}"; cat lab/lab-host.service; } | sha256sum | cut -c1-16)
+    recipe=$({ echo "${make[*]}"; cat lab/lab-host.service; [[ $name != *-hardened ]] || cat lab/harden.sh; } | sha256sum | cut -c1-16)
     tar=.cache/host-$name-$recipe.tar
     # Whoever else wants the same image waits for it.
     mkdir -p .cache

@@ -31,7 +31,7 @@ if [[ ${1:-up} == down ]]; then
 else
     step "Create the hosts" create ansible-playbook -i inventories/lab lab/create.yml
     step "Install Docker, deploy the registry, trust it, verify it" site ansible-playbook -i inventories/lab site.yml
-    step "The story: an image on its way" story env STORY_IS_LOGGED=1 lab/story.sh
+    step "The story: an image on its way" story env STORY_IS_LOGGED=1 bash lab/story.sh
 fi
 # Made through sudo, but the user's.
 [[ -z ${SUDO_UID:-} ]] || chown -R "$SUDO_UID:$SUDO_GID" .cache inventories/lab

@@ -14,7 +14,7 @@ log=$cache/story.log
 
 mkdir -p "$cache"
 if [[ -z ${STORY_IS_LOGGED:-} ]]; then
-    STORY_IS_LOGGED=1 lab/story.sh 2>&1 | tee "$log"
+    STORY_IS_LOGGED=1 bash lab/story.sh 2>&1 | tee "$log"
     exit
 fi
 

@@ -61,7 +61,7 @@ def take_snapshot() -> Callable[[], str]:
     """Return a function that takes the snapshot of the hosts."""
 
     def take() -> str:
-        passwords = {file.name: file.read_text().strip() for file in CREDENTIALS.rglob("*") if file.is_file()}
+        passwords = {file.name: file.read_text().strip() for file in CREDENTIALS.rglob("[!.]*") if file.is_file()}
         return hosts_snapshot.take(SCENARIO, passwords)
 
     return take

@@ -41,7 +41,8 @@ class ActionModule(ActionBase):
             for result in self.results(images):
                 done[result["image"]] = result
         except AnsibleActionFail as failed:
-            return failed.result
+            # Newer versions of Ansible say neither in the result.
+            return {**failed.result, "failed": True, "msg": failed.message}
         except AnsibleConnectionFailure as error:
             lost = [image for image in images if image["image"] not in done]
             done.update({one["image"]: one for one in self.lost(lost, f"{host} cannot be reached: {one_line(error)}")})

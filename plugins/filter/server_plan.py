@@ -30,6 +30,7 @@ _value:
     - C(config), the registry's configuration, and C(config_keys), the paths of the keys that the user gives it.
     - C(registry), what the modules registry_info and registry_container are told, but for C(config).
     - C(generate), the users whose password is still to be generated.
+    - C(generated), the users whose password is generated, and must be the one that the server has, if it has one.
   type: dict
 """
 

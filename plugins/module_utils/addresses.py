@@ -25,11 +25,16 @@ def own_addresses(interfaces: Sequence[Mapping[str, Any]]) -> list[str]:
     entries = [
         entry
         for interface in interfaces
-        if not _INNER_INTERFACE.match(interface.get("ifname", ""))
+        if not is_inner(interface.get("ifname", ""))
         for entry in interface.get("addr_info", [])
         if entry.get("scope") == "global" and "local" in entry and not any(map(entry.get, _PASSING))
     ]
     return list(dict.fromkeys(str(ipaddress.ip_address(entry["local"])) for entry in entries))
+
+
+def is_inner(interface: str) -> bool:
+    """Tell whether an interface leads to containers or virtual machines on the host, or nowhere."""
+    return bool(_INNER_INTERFACE.match(interface))
 
 
 def canonical_address(value: str) -> str | None:

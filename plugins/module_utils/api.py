@@ -175,10 +175,14 @@ class Client(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to an address of its own choice, and verify the registry's name."""
-        self.sock = socket.create_connection((self.address or self.host, self.port), timeout=self.timeout)
+        self.sock = self.open_socket()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.context:
             self.sock = self.context.wrap_socket(self.sock, server_hostname=self.host)
+
+    def open_socket(self) -> socket.socket:
+        """Return a socket that is connected."""
+        return socket.create_connection((self.address or self.host, self.port), timeout=self.timeout)
 
     # Requests -----------------------------------------------------------------------------------------------------
 

@@ -9,26 +9,32 @@ import json
 import os
 import pwd
 import re
+import select
+import signal
 import stat
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 from .api import Client, trust
 from .errors import WharfError
+from .files import no_pipe
 from .processes import PATH, has, must_run, run
 
 ENGINE_SOCKET = "/var/run/docker.sock"
 SETTINGS = "/etc/containers"
 CONTAINERS = ("skopeo", "podman", "buildah")  # share one login; the first that is there logs in
 ANSWER_TIMEOUT = 5  # seconds
+USER_TIMEOUT = 300  # seconds that all that is done as a user may take
 HELPERS = re.compile(r"^\s*credential-helpers\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
 
 
 def read_json(path: str) -> dict:
     """Return the mapping in a JSON file; an empty one where there is none to read."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=no_pipe) as file:
             document = json.load(file)
     except (OSError, ValueError):
         return {}
@@ -144,7 +150,7 @@ class Containers(Docker):
         for place in (SETTINGS, os.path.join(self.home, ".config/containers")):
             for path in [os.path.join(place, "registries.conf"), *glob.glob(f"{place}/registries.conf.d/*.conf")]:
                 try:
-                    with open(path, encoding="utf-8") as file:
+                    with open(path, encoding="utf-8", opener=no_pipe) as file:
                         match = HELPERS.search(file.read())
                 except (OSError, UnicodeDecodeError):
                     continue
@@ -241,12 +247,15 @@ def log_all(logins: list[dict], registries: dict[str, bool], families: list[str]
     outcome = Outcome()
     for login in logins if PLACES.keys() & set(families) else []:
         if user := find_user(login["user"]):  # who is missing has been refused where that matters
-            done = as_user(user, partial(one_user, login, user.pw_dir, registries, families, ca, check))
-            outcome.add(**asdict(done))
+            try:
+                done = as_user(user, partial(one_user, login, user.pw_dir, registries, families, ca, check))
+                outcome.add(**done)
+            except WharfError as error:
+                outcome.problems.append(f"registry_client_logins: {error}")
     return outcome
 
 
-def one_user(login: dict, home: str, registries: dict[str, bool], families: list[str], ca: str, check: bool) -> Outcome:
+def one_user(login: dict, home: str, registries: dict[str, bool], families: list[str], ca: str, check: bool) -> dict:
     """Log one user in and out, as that user; arguments as for log_all(), and the user's home directory."""
     outcome = Outcome()
     for registry, is_wanted in registries.items():
@@ -258,14 +267,24 @@ def one_user(login: dict, home: str, registries: dict[str, bool], families: list
                 outcome.add(*(place.log_in(credentials, ca, check) if is_wanted else place.log_out(check)))
             except WharfError as error:
                 outcome.problems.append(f"registry_client_logins: {login['user']} {error}")
-    return outcome
+    return asdict(outcome)
 
 
-def as_user(user: pwd.struct_passwd, work: Callable[[], Outcome]) -> Outcome:
-    """Run a function in a process of its own, which belongs to this user and has nothing of root's environment."""
+def as_user(user: pwd.struct_passwd, work: Callable[[], Any]) -> Any:
+    """Run a function in a process of its own, which belongs to this user and has nothing of root's environment.
+
+    What lies in a home directory is its user's: links in it lead this process nowhere that the user may not go.
+
+    Returns:
+        What the function returns, which must fit into JSON.
+
+    Raises:
+        WharfError: the function failed, or the user's processes hold it up.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        answer = {}
         try:
             os.close(reading)
             if os.getuid() == 0:
@@ -276,16 +295,27 @@ def as_user(user: pwd.struct_passwd, work: Callable[[], Outcome]) -> Outcome:
             os.environ.clear()
             os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, PATH=PATH, LC_ALL="C.UTF-8")
             os.chdir(user.pw_dir)
-            outcome = work()
+            answer["result"] = work()
         except BaseException as error:  # whatever it is, it must not go on as a second copy of the module
             # What other errors say may show a password.
-            text = str(error) if isinstance(error, OSError) else type(error).__name__
-            outcome = Outcome(problems=[f"registry_client_logins: {user.pw_name}: {text}"])
+            is_told = isinstance(error, (OSError, WharfError))
+            answer["error"] = str(error) if is_told else type(error).__name__
         with os.fdopen(writing, "w") as pipe:
-            json.dump(asdict(outcome), pipe)
+            json.dump(answer, pipe)
         os._exit(0)
     os.close(writing)
-    with os.fdopen(reading) as pipe:
-        text = pipe.read()
+    text, deadline = b"", time.monotonic() + USER_TIMEOUT
+    while select.select([reading], [], [], max(0, deadline - time.monotonic()))[0]:
+        if not (part := os.read(reading, 65536)):
+            break
+        text += part
+    os.close(reading)
+    os.kill(child, signal.SIGKILL)  # where it has not ended: its user can make it stop
     os.waitpid(child, 0)
-    return Outcome(**json.loads(text)) if text else Outcome(problems=[f"{user.pw_name}: the login was cut off"])
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = {"error": f"was cut off, or did not end within {USER_TIMEOUT} seconds"}
+    if "error" in answer:
+        raise WharfError(f"{user.pw_name}: {answer['error']}")
+    return answer["result"]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError, WharfError
+from .files import no_link
 from .manifests import OCI_INDEX, closure, media_type, parse
 from .references import REPOSITORY_TAG
 from .storage import Storage
@@ -154,29 +155,41 @@ class _Hashing:
 def write(contents: Contents, storage: Storage, path: str, own_file: Path | None = None) -> None:
     """Write a bundle: always the same bytes for the same images. A file that is not whole is removed again.
 
+    It belongs to whom its directory belongs to, who can do what they like there: a link leads nowhere.
+
     Args:
         contents: what it holds.
         storage: the registry's storage.
         path: the bundle's, which must not be there yet.
         own_file: what docker save wrote of the registry's own image.
     """
+    place, name = os.path.split(path)
+    here = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        with tarfile.open(path, "x:", format=tarfile.PAX_FORMAT) as tar:
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=here)
+    except OSError:
+        os.close(here)
+        raise
+    try:
+        with open(file, "wb") as whole, tarfile.open(fileobj=whole, mode="w:", format=tarfile.PAX_FORMAT) as tar:
             files = {"oci-layout": LAYOUT, "index.json": contents.index, OWN_FILE: own_file}
             sums = {name: _add(tar, name, content) for name, content in files.items() if content}
             _add(tar, "SHA256SUMS", "".join(f"{value}  {name}\n" for name, value in sums.items()).encode())
             for blob in sorted(contents.sizes):
                 if f"sha256:{_add(tar, _member(blob), storage.blob_path(blob))}" != blob:
                     raise WharfError(f"the registry's blob {blob} is damaged: its content has another digest")
+            os.fchown(file, os.fstat(here).st_uid, os.fstat(here).st_gid)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.unlink(name, dir_fd=here)
         raise
+    finally:
+        os.close(here)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> str:
     """Add a file to an archive, without anything that would differ next time. Returns its SHA-256."""
-    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+    with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb", opener=no_link) as file:
         info = tarfile.TarInfo(name)
         info.size, info.mode = file.seek(0, os.SEEK_END), 0o644
         file.seek(0)

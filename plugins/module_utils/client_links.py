@@ -9,6 +9,7 @@ import glob
 import http.client
 import json
 import os
+import pwd
 import re
 import socket
 import ssl
@@ -18,24 +19,31 @@ from pathlib import Path
 from typing import Any
 
 from . import api
-from .auth_files import CONTAINERS, PLACES, Docker, find_user, in_file, read_json
+from .addresses import is_inner
+from .auth_files import CONTAINERS, PLACES, Docker, as_user, find_user, in_file, read_json
+from .client_tools import faults
+from .client_trust import Containerd
 from .containers import ApiConnection
-from .daemon_json import parse, read_bytes
-from .engine import Engine, engine_keys, flag_values, flags_of, idle_argv, running_engine
+from .engine import Engine, running_engine
+from .engine_faults import DAEMON_JSON, config_fault, stopped_fault
 from .errors import WharfError
 from .manifests import blobs, walk
 from .processes import has, run
 from .text import one_line
 
-DAEMON_JSON = "/etc/docker/daemon.json"
 DOCKER_CERTS = "/etc/docker/certs.d"
 # Without a Docker engine: what podman, skopeo and buildah read, and containerd's usual place.
 OTHER_CERTS = ("/etc/containers/certs.d", DOCKER_CERTS, "/etc/containerd/certs.d")
 # Go, and so every container tool, reads the first of these that is there.
 SYSTEM_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-ENGINE_TIMEOUT = 20  # seconds: the engine itself tries some things twice
+ENGINE_TIMEOUT = 10  # seconds, for what it knows by itself
+PULL_TIMEOUT = 20  # seconds: the tools try some things twice
 CONTENTS_TIMEOUT = 30  # seconds without a byte
 MOST_BYTES = 64 * 1024 * 1024  # of an image that nobody has named
+SMALL_PACKET = 500  # bytes
+# A registry's answer holds a repository's name, whatever its length: request and answer fill whole packets, also where
+# TLS begins with small ones, as Go's does.
+LONG_PATH = f"/v2/{'wharf-diagnosis/' * 400}none/tags/list"
 MOST_DIRECTORIES = 50  # each costs a handshake
 # By OpenSSL's numbers for what is wrong with a certificate (openssl/x509_vfy.h); for all others the CA is unknown.
 CERTIFICATE_FAULTS = {9: "not_yet_valid", 10: "expired", 62: "wrong_name", 64: "wrong_name"}
@@ -105,46 +113,27 @@ class ClientEngine:
         if not has("dockerd"):
             return
         self.running = running_engine()
-        problem = self.config_problem(self.running.argv if self.running else idle_argv(self.module))
         if not self.running:
-            raise problem or BrokenError("engine_stopped", log=self.start_error())
-        if problem:
-            self.warn(f"{problem.code}_later", **problem.details)
-        info = self.ask("/info")
+            code, details = stopped_fault(self.module)
+            raise BrokenError(code, **details)
+        self.document, fault = config_fault(self.running.argv)
+        if fault:
+            self.warn(f"{fault[0]}_later", **fault[1])
+        info = self.ask("/info", ENGINE_TIMEOUT)
+        if info.get("late"):
+            raise BrokenError("engine_hangs", seconds=ENGINE_TIMEOUT)
         self.proxy = plain(info.get("HttpsProxy" if self.tls else "HttpProxy", ""))
         self.no_proxy = info.get("NoProxy", "")
 
-    def config_problem(self, argv: list[str]) -> BrokenError | None:
-        """Return what is wrong with the engine's configuration for one that has these arguments."""
-        path = (flag_values(argv, "config-file") or [DAEMON_JSON])[-1]
-        try:
-            self.document = parse(read_bytes(path) or b"", path)
-        except WharfError as error:
-            return BrokenError("engine_json", path=path, reason=str(error).replace(" Nothing was changed.", ""))
-        flags = flags_of(argv)
-        twice = [key for key in engine_keys(self.document) if key in flags]
-        return BrokenError("engine_conflict", path=path, key=twice[0], flag=flags[twice[0]]) if twice else None
-
-    def start_error(self) -> str:
-        """Return why the engine did not start the last time; empty where its log does not tell."""
-        message = ""
-        command = ["journalctl", "--unit=docker.service", "--lines=100", "--output=cat", "--no-pager"]
-        for line in run(command)[1].splitlines():
-            if "API listen on" in line:
-                message = ""  # then it did start
-            elif "failed to start daemon" in line or "unable to configure the Docker daemon" in line:
-                message = line
-        return plain(message)
-
-    def ask(self, path: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    def ask(self, path: str, timeout: float, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Return the engine's answer; where it cannot be asked, an error in the form of its own."""
         socket_path = self.running.socket_path(self.document) if self.running else None
-        connection = ApiConnection(socket_path or "/run/docker.sock", ENGINE_TIMEOUT)
+        connection = ApiConnection(socket_path or "/run/docker.sock", timeout)
         try:
             connection.request("GET", path, headers=headers or {})
             return json.loads(connection.getresponse().read())
         except socket.timeout:
-            return {"message": f"the engine gave no answer within {ENGINE_TIMEOUT} s"}
+            return {"message": f"the engine gave no answer within {timeout} s", "late": True}
         except (OSError, ValueError, http.client.HTTPException) as error:
             return {"message": f"the engine cannot be asked: {error}"}
         finally:
@@ -159,7 +148,7 @@ class ClientEngine:
         for user in self.module.params["users"][:1]:
             login = {"username": user["name"], "password": user["password"], "serveraddress": self.registry}
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
-        answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json", headers)
+        answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json", PULL_TIMEOUT, headers)
         message = str(answer.get("message", ""))
         if re.search(r"(manifest|name) unknown|repository name not known|not found$", message):
             return ""
@@ -259,6 +248,21 @@ class Contents:
         self.left -= length
 
 
+class SmallPackets(api.Client):
+    """A client whose connection has small packets only, in both directions."""
+
+    def open_socket(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+        try:
+            sock.settimeout(self.timeout)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_PACKET)
+            sock.connect((self.address, self.port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+
 class Links:
     """One walk along the links, up to the first that is broken: each check raises BrokenError or RegistryError."""
 
@@ -271,7 +275,7 @@ class Links:
         self.registry = f"{self.name}:{self.port}"
         self.engine = ClientEngine(module, self.warn)
         self.addresses: list[str] = []
-        self.address = ""
+        self.address = self.source = ""  # the registry's, and that of this host, from which it reaches it
         self.response: api.Response | None = None  # to a request without a user
         self.served = b""  # the certificate
         self.context: ssl.SSLContext | None = None  # what verifies it
@@ -280,7 +284,13 @@ class Links:
     def walk(self) -> dict[str, Any]:
         """Try the links. Returns the module's result."""
         behind_proxy = (self.resolve, self.connect, self.check_protocol)
-        later = (self.authenticate, self.check_logins, self.engine.check_registry, self.check_contents)
+        later = (
+            self.authenticate,
+            self.check_logins,
+            self.engine.check_registry,
+            self.check_tools,
+            self.check_contents,
+        )
         found = BrokenError("ok")
         for check in (self.engine.check, *behind_proxy, self.check_certificate, *later):
             try:
@@ -302,6 +312,7 @@ class Links:
             "details": found.details,
             "warnings_found": self.warnings,
             "addresses": self.addresses,
+            "source": self.source,
             "certificate": ssl.DER_cert_to_PEM_cert(self.served) if self.served else "",
             "clock": time.time(),
         }
@@ -326,19 +337,29 @@ class Links:
         self.addresses = list(dict.fromkeys(entry[4][0] for entry in found))
 
     def connect(self) -> None:
-        """Check that the port is open."""
-        failures: dict[str, dict[str, str]] = {}
+        """Check that the port is open at each address, and go on with the first that is."""
+        failures: dict[str, dict[str, Any]] = {}
         for address in self.addresses:
             try:
-                socket.create_connection((address, self.port), timeout=self.params["timeout"]).close()
-                self.address = address
-                return
+                with socket.create_connection((address, self.port), timeout=self.params["timeout"]) as raw:
+                    self.address, self.source = address, raw.getsockname()[0]
+                break
             except OSError as error:
                 code = "refused" if error.errno == errno.ECONNREFUSED else "filtered"
                 late = f"no answer within {self.params['timeout']} s" if isinstance(error, socket.timeout) else ""
                 failures.setdefault(code, {"address": address, "reason": late or plain(error.strerror or error)})
         # One address that refuses says more than one that does not answer.
         code = "refused" if "refused" in failures else "filtered"
+        if self.address:
+            # The tools try one address after another, too, but wait for each that does not answer.
+            if "filtered" in failures:
+                self.warn("address_dead", answers=self.address, **failures["filtered"])
+            return
+        address = failures[code]["address"]
+        self.source = source_of(address, self.port)
+        device = route_device(address)
+        if self.source != address and device != "lo" and is_inner(device):
+            raise BrokenError("route_inner", device=device, target=f"the registry ({address})")
         raise BrokenError(code, **failures[code])
 
     # Protocol -----------------------------------------------------------------------------------------------------
@@ -349,23 +370,40 @@ class Links:
             return client.request("GET", "/v2/")
 
     def check_protocol(self) -> None:
-        """Check that a registry answers, and with TLS or without as it should."""
-        try:
-            response = self.ask(api.trust_nothing() if self.tls else None)
-        except api.RegistryError as error:
-            self.try_other_protocol(error)
-            return
-        if not self.tls and speaks_https(response):
-            raise BrokenError("https_for_http", address=self.address)
-        if not response.is_registry():
-            raise self.not_registry(response)
-        if response.status not in (200, 401):
-            raise unhealthy(response)
-        self.response = response
+        """Check that a registry answers, with TLS or without as it should, and also to what fills large packets."""
+        context = api.trust_nothing() if self.tls else None
+        with self.client(context) as client:
+            try:
+                response = client.request("GET", "/v2/")
+            except api.RegistryError as error:
+                self.try_other_protocol(error)
+                return
+            if not self.tls and speaks_https(response):
+                raise BrokenError("https_for_http", address=self.address)
+            if not response.is_registry():
+                raise self.not_registry(response)
+            if response.status not in (200, 401):
+                raise unhealthy(response)
+            self.response = response
+            try:
+                client.request("GET", LONG_PATH)
+            except api.RegistryError as error:  # what refuses such a path answers nevertheless
+                if is_late(error):
+                    self.check_small_packets()
+
+    def check_small_packets(self) -> None:
+        """Check that small packets get no further than others. Raises BrokenError."""
+        context = api.trust_nothing() if self.tls else None
+        small = SmallPackets(self.name, self.port, context, address=self.address, timeout=self.params["timeout"])
+        with contextlib.suppress(api.RegistryError), small as client:
+            client.request("GET", LONG_PATH)
+            raise BrokenError("large_packets", address=self.address, device=route_device(self.address))
 
     def try_other_protocol(self, error: api.RegistryError) -> None:
         """Find out what answers instead of a registry with the right protocol. Raises BrokenError, or the error."""
         cause = error.__cause__ or error
+        if is_late(error):
+            self.check_small_packets()
         with contextlib.suppress(api.RegistryError):
             response = self.ask(None if self.tls else api.trust_nothing())
             if self.tls and speaks_https(response):
@@ -374,7 +412,7 @@ class Links:
                 raise self.not_registry(response)
             raise BrokenError("http_for_https" if self.tls else "https_for_http", address=self.address)
         greeting = self.greeting()
-        if not greeting and isinstance(cause, socket.timeout):
+        if not greeting and is_late(error):
             raise BrokenError("no_response", address=self.address, timeout=self.params["timeout"]) from error
         raise BrokenError("not_http", address=self.address, output=greeting or plain(cause)) from error
 
@@ -417,7 +455,9 @@ class Links:
         """Return the directories in which this host's container tools find CA certificates by registry."""
         if self.engine.running:
             return [DOCKER_CERTS]
-        return [base for base in OTHER_CERTS if os.path.isdir(base)] or [OTHER_CERTS[0]]
+        chosen = Containerd(True).config_path if has("containerd") else ""
+        bases = dict.fromkeys([*OTHER_CERTS, *([chosen] if chosen else [])])
+        return [base for base in bases if os.path.isdir(base)] or [OTHER_CERTS[0]]
 
     def verify(self, context: ssl.SSLContext) -> api.CertificateError | None:
         """Return what this context has against the certificate; None when it is content."""
@@ -476,19 +516,27 @@ class Links:
         for name in self.params["logins"] if has_tool else []:
             user = find_user(name)
             # A user who may not use the engine has only the second, a host with Docker alone only the first.
-            found = [self.has_login(place(user.pw_dir, self.registry), name) for place in PLACES.values() if user]
+            found = [self.has_login(place(user.pw_dir, self.registry), user) for place in PLACES.values() if user]
             if not any(found):
                 raise BrokenError("login_missing", user=name)
 
-    def has_login(self, tool: Docker, user: str) -> bool:
+    def has_login(self, tool: Docker, user: pwd.struct_passwd) -> bool:
         """Tell whether a system user has a login for the registry. Raises BrokenError where it is refused."""
-        document = read_json(tool.path)
-        if document.get("credsStore") or self.registry in (document.get("credHelpers") or {}):
-            return True  # the user's own store, which we do not open
-        login = in_file(document, self.registry)
-        if login and not self.accepts(*login):
-            raise BrokenError("login_refused", user=user, path=tool.path)
-        return bool(login or tool.helpers())
+        try:
+            login, helpers = as_user(user, lambda: (in_file(read_json(tool.path), self.registry), tool.helpers()))
+        except WharfError:  # no home, say
+            return False
+        # A store is the user's own, and we do not open it.
+        if login and not helpers and not self.accepts(*login):
+            raise BrokenError("login_refused", user=user.pw_name, path=tool.path)
+        return bool(login or helpers)
+
+    def check_tools(self) -> None:
+        """Check that each tool gets through when its users use it."""
+        for code, details in faults(self.params["tools"], self.params["logins"], self.registry):
+            if code != "policy_signed":
+                raise BrokenError(code, **details)
+            self.warn("policy_signed", **details)
 
     # Contents -----------------------------------------------------------------------------------------------------
 
@@ -515,6 +563,27 @@ class Links:
                     raise BrokenError("unreadable", output=plain(error), **details) from error
                 # A large catalogue, or a slow disk: slow is not broken.
                 self.warn("slow", what=contents.part, seconds=CONTENTS_TIMEOUT)
+
+
+def is_late(error: api.RegistryError) -> bool:
+    """Tell whether there was no answer in time."""
+    return isinstance(error.__cause__, socket.timeout)
+
+
+def source_of(address: str, port: int) -> str:
+    """Return the address of this host from which it reaches another; empty where it knows no way. Sends nothing."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((address, port))
+        return sock.getsockname()[0]
+    return ""
+
+
+def route_device(address: str) -> str:
+    """Return the interface through which this host reaches an address; empty where it knows none."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return json.loads(run(["ip", "-json", "route", "get", address])[1])[0]["dev"]
+    return ""
 
 
 def speaks_https(response: api.Response) -> bool:

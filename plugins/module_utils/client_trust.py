@@ -26,6 +26,7 @@ REGISTRIES = "/etc/containers/registries.conf.d"
 STORE = "/usr/local/share/ca-certificates"
 STORE_LINKS = "/etc/ssl/certs"
 HOSTS = "/etc/hosts"
+TEMPLATES = "/etc/cloud/templates"  # cloud-init may make the file from one of them, at each boot; the file says so
 OWNER = "registry_client {}"  # of a registry's entry in daemon.json
 # That of daemon_json.py, which is long to load: most clients have nothing in it.
 LEDGER = "/var/lib/wharf/daemon.json.record"
@@ -240,8 +241,15 @@ class Trust:
         return text if line and line in text.splitlines() else with_block(text, f"wharf {name}", line)
 
     def write_hosts(self) -> None:
-        """Write /etc/hosts, with the mode and the owner that it has. Raises OSError."""
+        """Write /etc/hosts, and what cloud-init makes it from. Raises OSError."""
         path = os.path.realpath(HOSTS)
+        template = re.search(rf"{TEMPLATES}/[\w.-]+", _text(path) or "")
+        if template and os.path.isfile(template[0]):
+            self._write_hosts(template[0])
+        self._write_hosts(path)
+
+    def _write_hosts(self, path: str) -> None:
+        """Write a file of hosts, with the mode and the owner that it has. Raises OSError."""
         text = _text(path) or ""
         if (new := self.hosts_text(text)) == text:
             return

@@ -34,13 +34,13 @@ class ApiConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def call(method: str, path: str, body: Any = None) -> Any:
-    """Return what the engine answers, as JSON data; None where it knows no such thing.
+def call(method: str, path: str, body: Any = None, timeout: float = TIMEOUT) -> Any:
+    """Return what the engine answers within so many seconds, as JSON data; None where it knows no such thing.
 
     Raises:
         WharfError: it does not answer, or refuses.
     """
-    connection = ApiConnection(DEFAULT_SOCKET, TIMEOUT)
+    connection = ApiConnection(DEFAULT_SOCKET, timeout)
     try:
         content = None if body is None else json.dumps(body)
         connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
@@ -62,11 +62,18 @@ def call(method: str, path: str, body: Any = None) -> Any:
     return found
 
 
+def engine_info(timeout: float = TIMEOUT) -> dict[str, Any] | None:
+    """Return what the engine says of itself; None where it does not answer in `timeout` seconds."""
+    try:
+        return call("GET", "/info", timeout=timeout)
+    except WharfError:
+        return None
+
+
 def engine() -> dict[str, Any] | None:
     """Return the engine's version and how it stores images; None where it does not answer."""
-    try:
-        found = call("GET", "/info")
-    except WharfError:
+    found = engine_info()
+    if found is None:
         return None
     containerd = "io.containerd.snapshotter" in json.dumps(found.get("DriverStatus"))
     return {"version": found.get("ServerVersion"), "containerd_image_store": containerd}

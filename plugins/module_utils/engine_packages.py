@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email import message_from_string
 from pathlib import Path
 
@@ -133,6 +135,20 @@ def remove_entries(url: str, is_real: bool, apt: Path = Path("/etc/apt")) -> lis
     return gone
 
 
+def sources_problem(output: str, apt: Path = Path("/etc/apt")) -> str:
+    """Return why apt cannot fetch its lists, in its own words, with the files of the sources that they are about."""
+    problem, files = complaints(output, " ".join(output.split())), []
+    for file in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]:
+        if file.suffix in (".list", ".sources") and file.is_file():
+            text = file.read_text("utf-8", "surrogateescape")
+            entries = text.splitlines() if file.suffix == ".list" else STANZA.findall(text)
+            uris = [uri.rstrip("/") for entry in entries for uri in _entry(entry, file.suffix == ".list")[0]]
+            if any(re.search(rf"{re.escape(uri)}(?![\w.-])", problem) for uri in uris):
+                files.append(str(file))
+    where = f" It is about {', '.join(files)}." if files else ""
+    return f"apt-get update fails on this host: {problem}{where} Correct the source, or take it out, first."
+
+
 # Trying a change -------------------------------------------------------------------------------------------------
 
 
@@ -152,18 +168,12 @@ class Preflight:
 
         Raises WharfError when the change cannot work, or would harm.
         """
-        with tempfile.TemporaryDirectory(prefix="wharf-", dir="/var/tmp") as directory:
-            # apt reads the key as a user of its own.
-            os.chmod(directory, 0o755)
-            self._prepare(Path(directory))
+        with self._directory():
             key = self._try_repository() if self.url else ""
             updated = self._apt("apt-get", "update")
             self.said += updated.stdout
             if updated.returncode != 0:
-                raise WharfError(
-                    f"apt-get update fails on this host: {complaints(updated.stdout, updated.stdout)} Correct the "
-                    "sources in /etc/apt first."
-                )
+                raise WharfError(sources_problem(updated.stdout))
             version, packages = self._choose()
             self._refuse_downgrade(version)
             if self.state["remove"]:
@@ -179,6 +189,24 @@ class Preflight:
             if arguments:
                 self._simulate(arguments, options)
         return {"arguments": arguments, "options": options}, key
+
+    def try_sources(self) -> None:
+        """Raise WharfError where apt cannot use a source of this host. Only what each says of itself is fetched."""
+        with self._directory():
+            kinds = ("deb::Packages", "deb-src::Sources", "deb::Contents-deb", "deb::DEP-11")
+            options = [f"-oAcquire::IndexTargets::{kind}::DefaultEnabled=false" for kind in kinds]
+            updated = self._apt("apt-get", "-oAcquire::Retries=0", *options, "update")
+            if updated.returncode != 0:
+                raise WharfError(sources_problem(updated.stdout))
+
+    @contextmanager
+    def _directory(self) -> Iterator[None]:
+        """Give apt a directory of its own, and remove it afterwards."""
+        os.umask(0o022)  # apt reads in it as a user of its own
+        with tempfile.TemporaryDirectory(prefix="wharf-", dir="/var/tmp") as directory:
+            os.chmod(directory, 0o755)
+            self._prepare(Path(directory))
+            yield
 
     def _prepare(self, directory: Path) -> None:
         """Copy apt's lists and sources, without old entries."""

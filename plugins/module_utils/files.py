@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ class Entry(NamedTuple):
 
     uid: int
     gid: int
-    mode: int  # -1 for a link
+    mode: int  # -1 for a link, and for what is neither
     content: bytes | None  # of a file; where a link leads; None for a directory
 
 
@@ -42,10 +43,28 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
         raise
 
 
-def read_text(path: str | Path) -> str:
+def no_pipe(path: str, flags: int) -> int:
+    """Open a file, for open(..., opener=no_pipe), that others may have put there: a pipe keeps its reader waiting.
+
+    Raises:
+        OSError: it is no regular file.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", path)
+    return descriptor
+
+
+def no_link(path: str, flags: int) -> int:
+    """Do as no_pipe(), and do not follow a link either: to what lies in the registry's data, which it may write."""
+    return no_pipe(path, flags | os.O_NOFOLLOW)
+
+
+def read_text(path: str | Path, opener: Callable[[str, int], int] = no_pipe) -> str:
     """Return a file's text; empty where there is none or it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", opener=opener) as file:
             return file.read()
     except OSError:
         return ""
@@ -70,7 +89,9 @@ def read_entry(path: str) -> Entry | None:
         return Entry(facts.st_uid, facts.st_gid, -1, os.fsencode(os.readlink(path)))  # is replaced, never followed
     if stat.S_ISDIR(facts.st_mode):
         return Entry(facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode), None)
-    with open(path, "rb") as file:
+    if not stat.S_ISREG(facts.st_mode):
+        return Entry(facts.st_uid, facts.st_gid, -1, b"")  # as a link
+    with open(path, "rb", opener=no_link) as file:
         return Entry(facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode), file.read())
 
 

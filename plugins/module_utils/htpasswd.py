@@ -11,6 +11,7 @@ import secrets
 
 from .errors import WharfError
 
+TEMPORARY_USER = "wharf-verify-"  # how the names of a smoke test's users begin
 _ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 # The registry takes these prefixes alike: golang.org/x/crypto/bcrypt compares the major version only.
 _HASH = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
@@ -29,6 +30,16 @@ def fits(password: str, hashed: str, cost: int) -> bool:
     return bool(match) and int(match["cost"]) == cost and secrets.compare_digest(_crypt(password, hashed), hashed)
 
 
+def belongs(password: str, hashed: str) -> bool:
+    """Tell whether a hash is that of a password, whatever its cost. One that no registry could use is anybody's."""
+    return not _HASH.fullmatch(hashed) or secrets.compare_digest(_crypt(password, hashed), hashed)
+
+
+def hashes_of(text: str) -> dict[str, str]:
+    """Return the users of a password file, with their hashes."""
+    return dict(line.strip().split(":", 1) for line in text.splitlines() if ":" in line)
+
+
 def users_of(text: str) -> dict[str, str]:
     """Return the users of lines NAME:PASSWORD, with their passwords."""
     return dict(line.split(":", 1) for line in text.splitlines())
@@ -40,7 +51,7 @@ def htpasswd(existing: str, users: dict[str, str], cost: int = 4) -> str:
     A line of the existing text that is right already stays, so that the text equals that one when nothing changes. A
     changed line has a new salt. Checking a line takes one hash. Raises WharfError like ``hash_password``.
     """
-    hashes = dict(line.strip().split(":", 1) for line in existing.splitlines() if ":" in line)
+    hashes = hashes_of(existing)
     lines = []
     for name, password in users.items():
         hashed = hashes.get(name, "")

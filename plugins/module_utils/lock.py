@@ -16,7 +16,8 @@ from typing import NamedTuple
 from .errors import BusyError
 from .files import write_atomic
 
-LOCK = Path("/run/lock/wharf-registry.lock")
+# In /run only root writes, unlike in /run/lock; and only root can open it: whoever can open a file can hold its lock.
+LOCK = Path("/run/wharf-registry.lock")
 RESULTS = Path("/var/lib/wharf/results")
 
 
@@ -60,8 +61,7 @@ def lock(name: str, wait: float = 0, check_mode: bool = False) -> Iterator[None]
             time.sleep(0.2)
         yield
         return
-    LOCK.parent.mkdir(exist_ok=True)
-    file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + wait
         while not _acquire(file):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from .data import directory as directory_of
-from .files import read_text, write_atomic
+from .files import no_link, read_text, write_atomic
 
 DATA_ID = ".wharf"  # in the data: "ID NAME"
 RECORD = "/etc/wharf/before.json"  # what a run has replaced until the registry answers: see server_rollback.py
@@ -103,7 +103,7 @@ def _write_problem(directory: str, uid: int) -> str:
 
 
 def _line(path: str) -> str:
-    return read_text(path).rstrip("\n")
+    return read_text(path, no_link).rstrip("\n")
 
 
 def data_problems(data: Data, place: str, name: str, confirmed: str, host: str) -> list[str]:

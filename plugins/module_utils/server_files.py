@@ -74,7 +74,8 @@ def paths_of(registry: dict[str, Any], path: str) -> list[str]:
 
 def diff_of(files: Files) -> list[dict[str, str]]:
     """Return what --diff shows: names, and of the configuration the changed lines, without what may be secret."""
-    shown = [{"prepared": f"{name}\n"} for name in files if name != "config"]
+    places = [f"{path}\n" for name, (path, _) in files.items() if name != "config"]
+    shown = [{"prepared": "".join(places)}] if places else []
     if "config" in files:
         path, entry = files["config"]
         texts = (read_text(path), (entry.content or b"").decode())

@@ -14,14 +14,16 @@ from .errors import WharfError
 from .files import read_text
 from .server_container import differences, settings
 
+TIMEOUT = 20  # seconds
+
 
 def output(*command: str) -> str:
-    """Return what a program prints, in English; empty where it is not installed."""
+    """Return what a program prints, in English; empty where it is not installed, or hangs."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", env=os.environ | {"LC_ALL": "C"}
+            command, capture_output=True, text=True, errors="replace", env=os.environ | {"LC_ALL": "C"}, timeout=TIMEOUT
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return ""
     return done.stdout
 

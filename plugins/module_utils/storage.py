@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError
+from .files import no_link
 from .manifests import DIGEST, children, closure, digest_of, needed_blobs, parse
 
 
@@ -83,7 +84,8 @@ class Storage:
     def _manifest(self, digest: str) -> dict[str, Any]:
         """Return a manifest or index. Raises DamageError where it is not there, or not what its digest says."""
         try:
-            return parse(self.blob_path(digest).read_bytes(), digest)
+            with open(self.blob_path(digest), "rb", opener=no_link) as file:
+                return parse(file.read(), digest)
         except OSError as error:
             raise DamageError(f"the manifest {digest} is not there ({error.strerror})") from None
 
@@ -166,7 +168,7 @@ class Storage:
     def is_intact(self, digest: str) -> bool:
         """Read a blob, and tell whether it is there and its content has its digest."""
         try:
-            with self.blob_path(digest).open("rb") as file:
+            with open(self.blob_path(digest), "rb", opener=no_link) as file:
                 return digest_of(iter(lambda: file.read(1 << 20), b""), digest.partition(":")[0]) == digest
         except OSError:
             return False
@@ -175,7 +177,8 @@ class Storage:
 def _link(path: Path) -> str:
     """Return the digest that a link file holds. Raises DamageError where there is none."""
     try:
-        content = path.read_text(encoding="ascii").strip()
+        with open(path, encoding="ascii", opener=no_link) as file:
+            content = file.read().strip()
     except (OSError, UnicodeDecodeError):
         content = ""
     if not DIGEST.fullmatch(content):

@@ -221,6 +221,12 @@ def _service() -> tuple[bool, bool]:
     return is_active, any(map(os.path.exists, glob.glob("/etc/rc[2345].d/S[0-9][0-9]docker")))
 
 
+def is_started_otherwise(units: str = "/etc/systemd/system") -> bool:
+    """Return whether somebody has given the engine's service another command line than its package does."""
+    files = (f"{units}/docker.service", *glob.glob(f"{units}/docker.service.d/*.conf"))
+    return any(line.startswith("ExecStart=") for file in files for line in _lines(file))
+
+
 def gather(module: Any, request: dict) -> dict[str, Any]:
     """Return what is on the host. Raises WharfError where daemon.json cannot be read."""
     installed, held = _packages(list(dict.fromkeys(request["packages"] + request["conflicts"] + request["obsolete"])))
@@ -245,6 +251,7 @@ def gather(module: Any, request: dict) -> dict[str, Any]:
         "holds": _lines(HOLDS),
         "has_block": INIT_SCRIPT_BLOCK in _lines(INIT_SCRIPT_SETTINGS),
         "has_daemon_proxies": "proxies" in read(DAEMON_JSON),
+        "has_hosts": is_systemd() and "hosts" in read(DAEMON_JSON) and not is_started_otherwise(),
         "is_systemd": is_systemd(),
         "identity": identity,
         # Only of the engine that still runs: another one has been started since.
@@ -329,6 +336,12 @@ def problems(found: dict[str, Any], request: dict) -> list[str]:
             "docker_engine_http_proxy or docker_engine_https_proxy: is set, but /etc/docker/daemon.json holds proxies, "
             "and the engine would take those instead: take them out of the file, or leave the variables out"
         )
+    if found["has_hosts"] and not dockerd:
+        result.append(
+            "/etc/docker/daemon.json: holds hosts, from before, and the service that would be installed sets them as "
+            "well (-H), with which the engine does not start: take hosts out of the file, or give the service another "
+            "command line in /etc/systemd/system/docker.service.d (ExecStart=, then ExecStart=/usr/bin/dockerd)"
+        )
     return result + [
         f"docker_engine_users: {user} does not exist on this host: create the user first, or take the name out"
         for user, is_in in found["members"].items()
@@ -341,6 +354,8 @@ def plan_of(request: dict, found: dict, state: dict) -> dict:
     plan, key = {"arguments": state["missing"], "options": ["--no-install-recommends"]}, ""
     if state["preflight"]:
         plan, key = Preflight(request, found, state).main()
+    elif state["missing"]:
+        Preflight(request, found, state).try_sources()
     # apt forgets the hold of a package that it replaces.
     again = [one for one in found["holds"] if one not in state["release"]] if state["changes_engine"] else []
     return {

@@ -80,6 +80,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.engine_packages imp
     complaints,
     remove_entries,
     run,
+    sources_problem,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import write_atomic
@@ -137,8 +138,7 @@ def update_lists() -> str:
             return updated.stdout
         # apt itself waits for dpkg's lock, not for that of its lists.
         if "lists/lock" not in updated.stdout or time.monotonic() > end:
-            message = complaints(updated.stdout, updated.stdout.strip())
-            raise WharfError(f"apt-get update fails on this host: {message}")
+            raise WharfError(sources_problem(updated.stdout))
         time.sleep(2)
 
 

@@ -18,6 +18,11 @@ options:
     default: present
   settings: {description: The content that C(/etc/wharf/backup/backup.json) should have., type: str, default: ""}
   password: {description: The password that the backup is encrypted with., type: str, default: ""}
+  generate:
+    description: Whether O(password) is still to be generated. A server that has one already is refused then.
+    type: bool
+    default: false
+  password_file: {description: "Where the controller keeps it, for the message.", type: str, default: ""}
   ssh_config:
     description: The content that C(/etc/wharf/backup/ssh_config) should have. Empty where no host of the inventory
       keeps the backup.
@@ -77,13 +82,14 @@ OWNER = (0, 0)
 LISTS = Path("/var/lib/apt/lists")
 
 
-def gather(settings: dict[str, Any], files: dict[str, str], password: str) -> dict[str, Any]:
+def gather(settings: dict[str, Any], files: dict[str, str], password: str, generate: str = "") -> dict[str, Any]:
     """Return what is there, and what is pending.
 
     Args:
         settings: what backup.json should hold.
         files: the contents that the files of the settings should have; none for one that should not be there.
         password: the backup's.
+        generate: where the controller would keep a password that is still to be generated.
 
     Raises:
         WharfError: the settings cannot work, or the password is wrong.
@@ -92,6 +98,12 @@ def gather(settings: dict[str, Any], files: dict[str, str], password: str) -> di
     problems = backup_problems("registry_backup_", password=password, **given)
     if not settings["repository"] and not settings["host"]:
         problems.insert(0, "registry_backup_repository: is missing: use an absolute path, or what restic takes")
+    if generate and (SETTINGS / "password").exists():
+        problems.append(
+            f"registry_backup_password: is not given, and {generate} is missing on this controller, but the server"
+            " has the backup's password already: copy that file from the controller that has it, or"
+            f" {SETTINGS}/password from the server"
+        )
     if problems:
         raise WharfError("\n".join(problems))
     missing = [package for package in PACKAGES if not is_installed(package)]
@@ -103,7 +115,8 @@ def gather(settings: dict[str, Any], files: dict[str, str], password: str) -> di
     connection = "none"
     if settings["host"]:
         connection = "closed" if "ssh_config" in pending else probe(settings["repository"])
-    if {"backup.json", "password"} & {*pending} and "restic" not in missing and connection in ("none", "open"):
+    tried = {"backup.json", "password"} & {*pending} and not generate
+    if tried and "restic" not in missing and connection in ("none", "open"):
         with suppress(subprocess.TimeoutExpired):  # one that cannot be reached within a minute tells nothing
             Restic(settings, password).run("cat", "config", "--no-lock", "--no-cache", timeout=60)
     closed = ["connection"] if connection == "closed" else []
@@ -140,6 +153,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "settings": {"type": "str", "default": "", "no_log": True},
             "password": {"type": "str", "default": "", "no_log": True},
+            "generate": {"type": "bool", "default": False},
+            "password_file": {"type": "str", "default": "", "no_log": False},
             "ssh_config": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -152,7 +167,8 @@ def main() -> None:
     password = params["password"]
     files = {"backup.json": params["settings"], "password": f"{password}\n", "ssh_config": params["ssh_config"]}
     try:
-        result.update(gather(json.loads(params["settings"]), files, password))
+        generate = params["password_file"] if params["generate"] else ""
+        result.update(gather(json.loads(params["settings"]), files, password, generate))
     except WharfError as error:
         module.fail_json(msg=str(error))
     if result["connection"] == "unreachable":

@@ -71,6 +71,8 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 
+PLACE = "/var/tmp"  # for the registry's own image, which is large
+
 
 def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Write a bundle, readable for the user whose directory it lies in: who fetches it."""
@@ -81,17 +83,14 @@ def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_
     with lock("export-images"):
         contents = bundles.plan(storage, p["images"], own)
         if not check_mode:
-            place = os.path.dirname(p["path"])
-            bundles.check_room((bundles.room_at(place), contents.room() + 2 * own_size))
-            with tempfile.TemporaryDirectory(dir=place) as directory:
+            room = bundles.room_at(os.path.dirname(p["path"]))
+            bundles.check_room((room, contents.room() + own_size), (bundles.room_at(PLACE), own_size))
+            with tempfile.TemporaryDirectory(prefix="wharf-export-", dir=PLACE) as directory:
                 own_file = Path(directory, "image.tar") if own else None
                 if own_file:
                     # By its name, where it has one, so that it has it again where it is loaded.
                     cli("save", "--output", str(own_file), inspected["Config"]["Image"])
                 bundles.write(contents, storage, p["path"], own_file)
-            owner = os.stat(place)
-            os.chmod(p["path"], 0o600)
-            os.chown(p["path"], owner.st_uid, owner.st_gid)
     return {"room": contents.room() + own_size, **contents.summary()}
 
 

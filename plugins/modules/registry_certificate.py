@@ -98,7 +98,6 @@ fingerprint: {description: SHA-256 of registry.crt; empty while it is to be issu
 ca_pem: {description: The text of ca.crt; empty while the CA is to be made., returned: present, type: str}
 """
 
-import contextlib
 import hashlib
 import ipaddress
 import json
@@ -271,16 +270,11 @@ def install(module: AnsibleModule) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def recovered(module: AnsibleModule) -> Iterator[None]:
-    """Roll back what a run that was cut off has left, and hold the registry still, where that is wanted."""
-    if not module.params["reversible"]:
-        yield
-        return
-    with lock("deploy-registry", LOCK_WAIT, module.check_mode):
-        if server_rollback.exists() and not module.check_mode:
+def recover(module: AnsibleModule) -> None:
+    """Roll back what a run that was cut off has left, where that is wanted; only then must the registry hold still."""
+    if module.params["reversible"] and server_rollback.exists() and not module.check_mode:
+        with lock("deploy-registry", LOCK_WAIT):
             server_rollback.recover()
-        yield
 
 
 def remove(module: AnsibleModule) -> dict[str, Any]:
@@ -338,8 +332,8 @@ def main() -> None:
         elif problems := [f"registry_tls_{line}" for line in input_problems(wanted)] + wanted["provided"]["problems"]:
             raise WharfError("\n".join(problems))
         else:
-            with recovered(module):
-                result = {"packages": [], **(install if wanted["mode"] == "provided" else issue)(module)}
+            recover(module)
+            result = {"packages": [], **(install if wanted["mode"] == "provided" else issue)(module)}
     except (WharfError, OSError) as error:
         module.fail_json(msg=message_of(error))
     module.exit_json(**{"changed": bool(result["pending"]), **result})

@@ -8,9 +8,10 @@ module: registry_diagnosis
 short_description: Find the first broken link between this host and a registry
 description:
   - Tries the links of a pull in their order, and stops at the first that is broken. Each is tried with what the host
-    really uses - its resolver, the CA certificates that its container tools read, and finally the Docker engine itself,
-    which asks the registry with its own trust and its own proxy.
+    really uses - its resolver, the CA certificates that its container tools read, and finally the Docker engine and the
+    other tools themselves, which ask the registry with their own trust, proxies and policies, each in its users' login.
   - Changes nothing. An engine that does not run stays so, because not even its socket is touched, which could start it.
+    Podman may leave what it makes for every user who calls it, directories and its pause process.
   - Without a Docker engine on the host its links are skipped, and the CA certificates are those of podman, containerd
     and the system.
 options:
@@ -31,6 +32,13 @@ options:
     type: list
     elements: str
     default: []
+  tools:
+    description: The tools of this host that should get through, as M(wharf.registry.registry_client) takes them. Each
+      is asked as root and as the users of O(logins) use it.
+    type: list
+    elements: str
+    choices: [auto, docker, podman, buildah, skopeo, containerd]
+    default: [auto]
   ca:
     description: The CA certificates of the registry's server in PEM, to tell which side is wrong when the certificate
       does not verify.
@@ -67,6 +75,7 @@ warnings_found:
   elements: dict
   returned: success
 addresses: {description: What the name resolves to here., type: list, elements: str, returned: success}
+source: {description: The address from which this host reaches the registry., type: str, returned: success}
 certificate: {description: The certificate in PEM that is served; empty for none., type: str, returned: success}
 clock:
   description: This host's clock, in seconds since 1970.
@@ -77,6 +86,7 @@ clock:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.client_links import Links
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
 
 USER = {
     "name": {"type": "str", "required": True},
@@ -93,6 +103,7 @@ def main() -> None:
             "tls": {"type": "bool", "default": True},
             "users": {"type": "list", "elements": "dict", "default": [], "options": USER},
             "logins": {"type": "list", "elements": "str", "default": []},
+            "tools": {"type": "list", "elements": "str", "choices": ["auto", *TOOLS], "default": ["auto"]},
             "ca": {"type": "str", "default": ""},
             "contents": {"type": "bool", "default": False},
             "image": {"type": "str", "default": ""},

@@ -9,8 +9,9 @@ module: registry_info
 short_description: Tell what there is of a registry on its server, and what is pending
 description:
   - One visit that changes nothing tells all that the role registry_server decides by.
-  - Fails where the registry cannot be deployed, with a line for each reason - the lock, the port or the user ID is
-    taken, the data belongs to another registry, or a version cannot follow the one that runs.
+  - Fails where the registry cannot be deployed, with a line for each reason - the port or the user ID is taken, the
+    data belongs to another registry, a version cannot follow the one that runs, the image cannot be pulled, the
+    password of a user is not known to the controller, or something is pending while the lock is taken.
 options:
   image_id: {description: The ID that the image must have; empty for any of that name., type: str, default: ""}
   image_layers:
@@ -33,6 +34,21 @@ options:
     description: The value of O(registry.data) once more, to go on with the data that is there, whosever it is.
     type: str
     default: ""
+  generated_users:
+    description: The users whose password was generated on the controller, or still is to be. Who of them is known on
+      the host already must have the same one there.
+    type: list
+    elements: str
+    default: []
+  password_directory:
+    description: Where the controller keeps the passwords of O(generated_users), for the message.
+    type: str
+    default: ""
+  pull:
+    description: Whether the image is pulled. Where it is missing, its registry is asked for it.
+    type: bool
+    default: false
+  proxy: {description: "The proxy of an engine that is still to be installed.", type: str, default: ""}
   host: {description: "The host's name, for the messages.", type: str, required: true}
 extends_documentation_fragment: [wharf.registry.registry]
 attributes:
@@ -79,12 +95,25 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers, server_data, server_rollback
+from ansible_collections.wharf.registry.plugins.module_utils import (
+    containers,
+    forwarding,
+    server_data,
+    server_rollback,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.data import location
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
+from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import (
+    TEMPORARY_USER,
+    belongs,
+    hashes_of,
+    users_of,
+)
+from ansible_collections.wharf.registry.plugins.module_utils.image_pull import pull_problem
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, is_ours
-from ansible_collections.wharf.registry.plugins.module_utils.server_files import pending_files
+from ansible_collections.wharf.registry.plugins.module_utils.server_files import Files, pending_files
 from ansible_collections.wharf.registry.plugins.module_utils.server_info import answer, container_action, port_holder
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems, downgrade_problems
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
@@ -126,18 +155,29 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "version_change": "",
     }
     action = container_action(registry, found, info["image"])[0]
+    files = pending_files(registry, path, data)
     pending = {
         "rollback": info["cut_off"] or info["interrupted"],
         "image": is_image_pending(p, image, engine),
-        **pending_files(registry, path, data),
+        **files,
         action: action,
         "answer": not action and answer(registry, 0),
         "kept": server_rollback.exists(),  # until the registry has answered with its new certificate
         "state_file": (data.state_id, data.state_place) != (data.id, registry["data"]),
     }
     info["pending"] = [name for name, is_pending in pending.items() if is_pending]
+    busy = lock_taken() if info["pending"] else ""
+    if busy:
+        # What the holder does, and undoes: a run that would change nothing else goes on.
+        theirs = ["rollback", "start", "restart", "answer", *(["users"] if only_adds_a_user(files) else [])]
+        info["pending"] = [name for name in info["pending"] if name not in theirs]
 
-    problems = conflicts(registry, p["host"], known)
+    problems = [busy] if busy and info["pending"] else []
+    problems += conflicts(registry, p["host"], known)
+    if pending.get("users"):
+        problems += unknown_passwords(p)
+    if pending["image"] and p["pull"]:
+        problems += unreachable_image(p, bool(engine))
     problems += server_data.data_problems(data, registry["data"], registry["name"], p["data_confirm"], p["host"])
     if found and image and not pending["image"] and (found["Image"] != image["Id"] or p["fetched"]):
         info["version_change"], reasons = version_change(p, found["Image"], image["Id"])
@@ -159,14 +199,28 @@ def is_image_pending(p: dict[str, Any], image: dict[str, Any], engine: dict[str,
     return not (engine and engine["containerd_image_store"] and layers == p["image_layers"])
 
 
+def lock_taken() -> str:
+    """Return who is at work on the registry, and what to do; empty when nobody is."""
+    try:
+        with lock("registry_info", LOCK_WAIT, check_mode=True):
+            return ""
+    except BusyError as error:
+        return str(error)
+
+
+def only_adds_a_user(files: Files) -> bool:
+    """Tell whether the users differ from what they should be by that of a smoke test alone."""
+    if "users" not in files:
+        return False
+    path, wanted = files["users"]
+    lines = read_text(path).splitlines(keepends=True)
+    there = "".join(line for line in lines if not line.startswith(TEMPORARY_USER))
+    return there.encode() == wanted.content
+
+
 def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) -> list[str]:
     """Return a line for each thing on the host that stands in the registry's way."""
     problems, name, uid = [], registry["container"], registry["uid"]
-    try:
-        with lock("registry_info", LOCK_WAIT, check_mode=True):
-            pass
-    except BusyError as error:
-        problems.append(str(error))
     if holder := port_holder(registry["port"], known, [name, f"{name}-before", f"{name}-read-only"]):
         container = containers.container(holder.removeprefix("the container ")) if "the container " in holder else None
         held = (container and takeover(registry, container)) or "stop it or choose another port"
@@ -181,6 +235,8 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
                     f"registry_server_listen: {address} is not an address of {host} ({error.strerror}): use one that"
                     " `ip address` shows there"
                 )
+    if not re.match(r"localhost$|127\.", registry["name"]) and (problem := forwarding.problem(host)):
+        problems.append(problem)
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(uid).pw_name
         problems.append(
@@ -217,6 +273,36 @@ def takeover(registry: dict[str, Any], found: dict[str, Any]) -> str:
         f" `mkdir -p {data} && cp -a {old_data}/. {data}/`, and run this again;"
         f" `docker rm --volumes {old}` when all is there"
     )
+
+
+def unknown_passwords(p: dict[str, Any]) -> list[str]:
+    """Return a line about the users on the host whose generated password is not the one that the controller has."""
+    registry = p["registry"]
+    hashes, users = hashes_of(read_text(f"{registry['directory']}/htpasswd")), users_of(registry["users"])
+    unknown = [name for name in p["generated_users"] if name in hashes and not belongs(users[name], hashes[name])]
+    if not unknown:
+        return []
+    missing = [name for name in unknown if not users[name]]
+    reason = f"{p['password_directory']} {'holds none' if missing == unknown else 'holds others'} for them"
+    return [
+        f"registry_server_users: {', '.join(unknown)}: have passwords on {p['host']} that this controller does not know"
+        f" ({reason}): copy those files from the controller that has them, or give the passwords in the inventory; or"
+        " replace them by this controller's, generated where it has none, with -e"
+        f" registry_server_replace_passwords={','.join(unknown)}, and have everybody who uses them log in again"
+    ]
+
+
+def unreachable_image(p: dict[str, Any], engine: bool) -> list[str]:
+    """Return a line where the registry that the image is to be pulled from does not give it."""
+    reference = p["registry"]["image"]
+    reason = pull_problem(reference, engine, p["proxy"])
+    if not reason:
+        return []
+    return [
+        f"registry_server_image: {reference} cannot be pulled on {p['host']} ({reason}): name an image in a registry"
+        " that the engine reaches, such as a mirror, or give the engine a proxy; or do without, with"
+        " registry_server_image_source: archive (from a file) or distro (from the distribution's package)"
+    ]
 
 
 def version_change(p: dict[str, Any], running: str, wanted: str) -> tuple[str, list[str]]:
@@ -262,6 +348,10 @@ def main() -> None:
             "config_keys": {"type": "list", "elements": "str", "default": []},
             "allow_downgrade": {"type": "bool", "default": False},
             "data_confirm": {"type": "str", "default": ""},
+            "generated_users": {"type": "list", "elements": "str", "default": []},
+            "password_directory": {"type": "str", "default": "", "no_log": False},
+            "pull": {"type": "bool", "default": False},
+            "proxy": {"type": "str", "default": "", "no_log": True},
             "host": {"type": "str", "required": True},
         },
         supports_check_mode=True,

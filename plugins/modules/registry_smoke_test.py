@@ -65,6 +65,13 @@ from ansible_collections.wharf.registry.plugins.module_utils.text import one_lin
 
 RUN = "/run"  # in memory, and only root writes there
 SIZE = 1024 * 1024  # bytes
+TIMEOUT = 180  # seconds: a hundred clients may pull at once
+# What the tools make of the registry's answer 405.
+_READ_ONLY = re.compile(r"\b405\b|method not allowed|operation is unsupported", re.IGNORECASE)
+READ_ONLY = (
+    "the registry takes no pushes while a garbage collection is at work: run playbooks/verify-registry.yml when it has"
+    " finished"
+)
 DIGEST = re.compile(r"\bdigest: (sha256:[0-9a-f]{64})\b")
 
 
@@ -88,7 +95,7 @@ class Tool:
             WharfError: it failed.
         """
         command = [self.program, *arguments]
-        return must_run(command, " ".join(command), environment=self.environment, timeout=None)
+        return must_run(command, " ".join(command), environment=self.environment, timeout=TIMEOUT)
 
     def make(self, reference: str) -> None:
         """Make an image of random content."""
@@ -122,7 +129,12 @@ class Tool:
         if digest:
             self.run("pull", "--quiet", reference)
         else:
-            digest = self.push(reference)
+            try:
+                digest = self.push(reference)
+            except WharfError as error:
+                if not _READ_ONLY.search(str(error)):
+                    raise
+                raise WharfError(f"{error}: {READ_ONLY}") from None
         seconds = time.monotonic() - start
         found = json.loads(self.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference))
         if layers and found != layers:
@@ -172,7 +184,7 @@ def main() -> None:
     try:
         module.exit_json(changed=False, **run(module.params))
     except (WharfError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=f"{error} (playbooks/diagnose-registry.yml finds out why)")
 
 
 if __name__ == "__main__":

@@ -154,6 +154,13 @@ class Programs:
                 raise WharfError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()}")
 
 
+def shown(diff: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return what --diff shows: of what changes the lines, such as a schedule's; of our own new programs the names."""
+    lines = [change for change in diff if change["before"] and change["before"] != change["after"]]
+    names = [f"{change['after_header']}\n" for change in diff if change not in lines]
+    return [*([{"prepared": "".join(names)}] if names else []), *lines]
+
+
 def main() -> None:
     """Run the module."""
     job: dict[str, Any] = {name: {"type": "str", "required": True} for name in ("name", "service", "timer", "cron")}
@@ -186,7 +193,7 @@ def main() -> None:
         module.fail_json(msg=message_of(error), **result)
     # In check mode nobody installs cron afterwards.
     changed = bool(changes.paths) or (missing and module.check_mode)
-    module.exit_json(changed=changed, diff=changes.diff, cron_missing=missing, **result)
+    module.exit_json(changed=changed, diff=shown(changes.diff), cron_missing=missing, **result)
 
 
 if __name__ == "__main__":

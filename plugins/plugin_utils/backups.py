@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, table
+from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import read_password
+
+# Source: restic's design.rst, repository layout.
+_BACKUP_FILE = re.compile(r"config|(?:data/[0-9a-f]{2}|index|keys|snapshots)/[0-9a-f]{64}")
 
 
 def backup_password(given: str, path: str) -> str:
     """Return the password of a backup: the given one, or that in a file; a text where it is still to be generated."""
     if given or not path:
         return given
-    try:
-        return Path(path).read_text("utf-8").strip()
-    except FileNotFoundError:
-        return "(still to be generated)"
+    directory, name = os.path.split(path)
+    return read_password(directory, name) or "(still to be generated)"
 
 
 def backup_lines(results: Sequence[Mapping[str, Any]], host: str) -> list[str]:
@@ -53,14 +57,15 @@ def backup_differences(listed: Sequence[str], directory: str) -> dict[str, list[
         directory: the copy's, which need not be there yet.
 
     Returns:
-        missing (paths to fetch; those of another size as well) and surplus (paths that the backup has no more). Locks,
-        which last only as long as somebody works, are neither.
+        missing (paths to fetch; those of another size as well) and surplus (paths that the backup has no more). Only
+        files of a backup count, by their names: another host may have given the list, and people may keep other files
+        in the directory. Locks, which last only as long as somebody works, do not.
     """
     sizes = [line.partition(" ") for line in listed]
-    wanted = {path: int(size) for size, _, path in sizes if not path.startswith("locks/")}
+    wanted = {path: int(size) for size, _, path in sizes if _BACKUP_FILE.fullmatch(path)}
     files = [path for path in Path(directory).rglob("*") if path.is_file()]
     present = {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}
     return {
         "missing": sorted(path for path, size in wanted.items() if present.get(path) != size),
-        "surplus": sorted(present.keys() - wanted.keys()),
+        "surplus": sorted(path for path in present.keys() - wanted.keys() if _BACKUP_FILE.fullmatch(path)),
     }

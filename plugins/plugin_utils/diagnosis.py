@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,14 @@ VERDICTS: dict[str, dict[str, str]] = _TEXTS["verdicts"]
 # Where the connection itself went wrong: the server may know why, or the name led to another host.
 _CERTIFICATE = {"expired", "not_yet_valid", "wrong_name", "ca_misplaced", "ca_missing", "ca_wrong", "ca_unknown"}
 _NO_CONNECTION = {"refused", "filtered", "connection_reset", "no_response"}
+_NO_ANSWER = {"filtered", "no_response"}
 _ANOTHER_ANSWERS = {"not_http", "not_registry", "http_for_https", "https_for_http"}
-_NOT_RUNNING = {"engine_absent", "engine_stopped", "container_absent", "container_stopped", "data_missing"}
-_REGISTRY_DOWN = _NOT_RUNNING | {"other_port"}
-_PUSHES_FAIL = {"mounted_read_only", "wrong_owner", "disk_full", "read_only_container"}
+_ENGINE_DOWN = {"engine_absent", "engine_stopped", "engine_masked", "engine_json", "engine_conflict"}
+_NO_CONTAINER = {"container_absent", "container_stopped"}
+_REGISTRY_DOWN = _ENGINE_DOWN | _NO_CONTAINER | {"data_missing", "other_port", "port_taken"}
+_FORWARDING = {"forwarding_off", "forward_dropped", "rules_missing", "rules_off"}  # what the engine needs of the kernel
+_SILENT = {"no_network", "container_silent"}
+_STORAGE = {"mounted_read_only", "wrong_owner", "wrong_mode", "not_allowed", "disk_full", "read_only_container"}
 
 
 @dataclass
@@ -43,7 +48,8 @@ class Finding:
     warnings: list[tuple[str, dict[str, Any]]]
     addresses: list[str]  # of a server; those to which the name resolves on a client
     clock: float | None = None  # None for a host that could not be examined
-    port_holder: str = ""
+    source: str = ""  # the address of a client from which it reaches the registry
+    bridges: Mapping[str, str] = field(default_factory=dict)  # of a server: networks of containers, by interface
 
 
 def diagnosis(
@@ -60,12 +66,13 @@ def diagnosis(
         What RETURN of the filter says.
     """
     settings = {**settings, "registry": f"{settings['name']}:{settings['port']}"}
-    known = [_server(_finding(host, result, settings), result, settings) for host, result in servers.items()]
+    found = {host: _finding(host, result, settings) for host, result in clients.items()}
+    known = [_server(_finding(host, result, settings), result, settings, found) for host, result in servers.items()]
     verdicts = {}
     for host in dict.fromkeys([*servers, *clients]):
         finding = server = next((one for one in known if one.host == host), None)
         if finding is None or (host in clients and finding.code == "ok"):
-            finding = _client(_finding(host, clients[host], settings), known, settings)
+            finding = _client(found[host], known, settings)
             finding.warnings[:0] = server.warnings if server else []
         verdicts[host] = _verdict(finding, server or _server_of(finding, known), settings)
     broken = [host for host, verdict in verdicts.items() if verdict["broken"]]
@@ -76,16 +83,22 @@ def _finding(host: str, result: Mapping[str, Any], settings: Mapping[str, Any]) 
     """Return what a host's module says of it, or that it could not be examined."""
     if "clock" not in result:
         reason = one_line(f"{result.get('msg') or 'no result'} {result.get('module_stderr', '')}")
-        code = "unreachable" if result.get("unreachable") else "not_examined"
+        code = "not_examined"
+        if result.get("unreachable"):
+            code = "no_ssh" if re.search("timed out|timeout", reason, re.IGNORECASE) else "unreachable"
+        elif result.get("timedout"):
+            code = "host_hangs"
         return Finding(host, code, {"reason": reason.removeprefix("Task failed: ")}, [], [])
     fields = {**result["details"], **_certificate_fields(result["certificate"], settings)}
     warnings = [(one["code"], one["details"]) for one in result["warnings_found"]]
-    holder = result.get("port_holder", "")
-    return Finding(host, result["code"], fields, warnings, list(result["addresses"]), result["clock"], holder)
+    where = {"source": result.get("source", ""), "bridges": result.get("bridges", {})}
+    return Finding(host, result["code"], fields, warnings, list(result["addresses"]), result["clock"], **where)
 
 
-def _server(found: Finding, result: Mapping[str, Any], settings: Mapping[str, Any]) -> Finding:
-    """Add what the certificates of a server tell, and the address that is set."""
+def _server(
+    found: Finding, result: Mapping[str, Any], settings: Mapping[str, Any], clients: Mapping[str, Finding]
+) -> Finding:
+    """Add what the certificates of a server tell, the address that is set, and what clients notice first."""
     if settings["address"]:
         found.addresses.append(settings["address"])
     if found.clock is None:
@@ -95,6 +108,17 @@ def _server(found: Finding, result: Mapping[str, Any], settings: Mapping[str, An
         found.warnings.append(("certificate_soon", found.fields))
     if found.code == "ok" and end < found.clock:
         found.code = "expired"
+    if result["port_holder"] and found.code in _REGISTRY_DOWN - {"other_port"}:
+        found.fields.update(holder=result["port_holder"], stop=result["port_stop"])
+        if found.code in _NO_CONTAINER:
+            found.fields["then"] = _texts(found.code, {**settings, "start": "start", "server": found.host})["do"]
+            found.code = "port_taken"
+    # A rule of the administrator's may let clients through all the same. Without a client only the switch is certain.
+    if found.code == "ok" and result["forwarding"]:
+        seen = {client.code for client in clients.values() if client.clock is not None}
+        if seen & _NO_CONNECTION or (not seen and result["forwarding"]["code"] == "forwarding_off"):
+            found.code = result["forwarding"]["code"]
+            found.fields.update(result["forwarding"]["details"])
     ca_ends = max((ca.not_valid_after_utc for ca in _certificates(result["ca"], settings)), default=None)
     if ca_ends and ca_ends.timestamp() < found.clock + CA_SOON:
         found.warnings.append(("ca_soon", {"ca_ends": f"{ca_ends:%Y-%m-%d}"}))
@@ -116,13 +140,19 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
         fields["blob"] = f"{place}/docker/registry/v2/blobs/{algorithm}/{digest[:2]}/{digest}"
     if code in _NO_CONNECTION | _ANOTHER_ANSWERS | _CERTIFICATE and _leads_elsewhere(found, servers):
         found.code = "other_host"
-    elif server.code in _NOT_RUNNING and code in _ANOTHER_ANSWERS | _CERTIFICATE and server.port_holder:
-        found.code = "port_taken"
-        fields["holder"] = server.port_holder
-    elif (server.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS) or (
-        server.code in _PUSHES_FAIL and code in ("ok", "unhealthy")
+    elif (
+        (server.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS)
+        or ("holder" in server.fields and code in _CERTIFICATE)
+        or (server.code == "file_unreadable" and code in ("unhealthy", "password_refused", "engine_fails"))
+        or (server.code in _FORWARDING | _SILENT and code in _NO_CONNECTION)
+        or (server.code in _STORAGE and code in ("ok", "unhealthy", "unreadable", "engine_fails", "tool_fails"))
     ):
         found.code, found.fields = server.code, {**server.fields, "host": server.host}
+    elif code in _NO_ANSWER and server.code in ("unreachable", "no_ssh", "host_hangs"):
+        found.code = "server_away"
+    elif code in _NO_CONNECTION and (device := _bridge(found.source, server)):
+        found.code = "route_inner"
+        fields.update(device=device, target=f"{found.host} ({found.source})", at=server.host)
     elif code in ("expired", "not_yet_valid"):
         # A wrong clock, where the certificate is good at the right time.
         skew = found.clock - (server.clock or time.time())
@@ -137,6 +167,14 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
 def _server_of(client: Finding, servers: Sequence[Finding]) -> Finding:
     """Return the server to which the client's name resolves; the first where that is not known."""
     return next((server for server in servers if set(client.addresses) & set(server.addresses)), servers[0])
+
+
+def _bridge(address: str, server: Finding) -> str:
+    """Return the interface for containers into which a server's route to an address leads; empty where none does."""
+    networks = {ipaddress.ip_network(network): device for network, device in server.bridges.items()}
+    return next(
+        (device for network, device in networks.items() if address and ipaddress.ip_address(address) in network), ""
+    )
 
 
 def _leads_elsewhere(client: Finding, servers: Sequence[Finding]) -> bool:
@@ -198,6 +236,14 @@ def _texts(code: str, details: Mapping[str, Any]) -> dict[str, str]:
             fields[key] = ", ".join(value) if isinstance(value, list) else value
     if "otherwise" in fields:  # a code, which the engine found a way around
         fields["otherwise"] = VERDICTS[fields["otherwise"]]["short"]
+    fields.setdefault("at", fields["host"])
+    if "device" in fields:
+        device = str(fields["device"])
+        fields["network"] = device[3:] if device.startswith("br-") else "bridge"
+    if "file" in fields:
+        fields["file_note"] = f" (it is set in {fields['file']})"
+        fields["file_too"] = f", and correct {fields['file']}"
+    fields["proxy_place"] = details.get("source") or "its environment"
     if "log" in fields:
         fields["log_note"] = f": {fields['log']}"
     for name, phrase in PHRASES.items():

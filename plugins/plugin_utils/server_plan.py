@@ -12,6 +12,7 @@ from ansible.utils.vars import merge_hash
 
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
     archive_image,
     archive_problems,
@@ -25,7 +26,13 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.names import (
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS, storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.server_variables import memory_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, passwords_of, user_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
+    cost_problems,
+    generated_problems,
+    passwords_of,
+    user_problems,
+)
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
 
 DISTRO_IMAGE = "wharf-registry:distro"  # what the role builds from the distribution's package
 TLS_CONFIG = {"http": {"tls": {"certificate": "/wharf/tls/registry.crt", "key": "/wharf/tls/registry.key"}}}
@@ -74,6 +81,26 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         *image_faults,
         *config_problems(keys, version),
     ]
+    replaced = settings["replace_passwords"] or []
+    replaced = replaced.replace(",", " ").split() if isinstance(replaced, str) else replaced
+    unsaid = [user["name"] for user in users or [] if absent(user.get("password"))] if not problems else []
+    if not problems:
+        problems = [
+            *(
+                directory_problems(settings["password_directory"], "registry_server_password_directory")
+                if unsaid
+                else []
+            ),
+            *generated_problems(
+                users, settings["password_directory"], "registry_server_users", settings["bcrypt_cost"]
+            ),
+            *(
+                f"registry_server_replace_passwords: {shown(name)} is not a user whose password is generated: use"
+                f" {', '.join(unsaid) or 'none, as each has one in registry_server_users'}"
+                for name in replaced
+                if name not in unsaid
+            ),
+        ]
     if problems:
         return {"problems": problems}
     config = merged_config(base, TLS_CONFIG if tls else {}, USERS_CONFIG if users else {}, own_config)
@@ -102,6 +129,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             "settings": json.dumps(known, indent=4, sort_keys=True) + "\n",
         },
         "generate": [name for name, password in passwords.items() if not password],
+        "generated": [name for name in unsaid if name not in replaced],
     }
 
 

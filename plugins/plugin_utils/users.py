@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import (
+    file_name_fault,
+    read_password,
+    same_file,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, absent, quoted, shown, whole_number
 
 COST_LOWEST = 4  # bcrypt's own limit
@@ -48,6 +53,7 @@ def user_problems(
         cost: bcrypt's cost; says how strong a password must be. Not judged here: see ``cost_problems``.
     """
     problems = _problems_of_each(users, variable, "user", "name", lambda user: _user_faults(user, cost))
+    problems += _same_files(users or [], variable)
     openness = f"{variable.removesuffix('users')}anonymous"
     if not users and not anonymous:
         problems.append(
@@ -107,18 +113,30 @@ def _problems_of_each(
 
 def _user_faults(user: Mapping[str, Any], cost: object) -> Iterator[str]:
     name = user.get("name")
-    yield from _name_faults(name)
+    wrong = list(_name_faults(name))
+    yield from wrong
     if "password" in user:
         remedy = "give one, or leave password out and one is made"
         faults = list(_password_faults(user["password"], remedy))
         if not faults and user["password"] == name:
             faults = [f"has its own name as its password: {remedy}"]
         yield from faults or _weakness(user["password"], cost)
-    elif "/" in str(name) or str(name).startswith("."):
+    elif not wrong and (fault := file_name_fault(str(name))):
         yield (
-            "has no password, and one that is generated could not be kept in a file of that name: use another name, or"
-            " give it a password"
+            f"has no password, and one that is generated could not be kept in a file of that name, which {fault}: use"
+            " another name, or give it a password"
         )
+
+
+def _same_files(users: Sequence[Mapping[str, Any]], variable: str) -> Iterator[str]:
+    """Yield whose generated passwords would be one file where case does not count."""
+    seen: dict[str, str] = {}
+    for name in (str(user.get("name")) for user in users if "password" not in user):
+        if (first := seen.setdefault(same_file(name), name)) != name:
+            yield (
+                f"{variable}: {quoted(first, 40)} and {quoted(name, 40)} have no password, and those that are generated"
+                " would be one file on systems that do not tell case: use another name, or give one of them a password"
+            )
 
 
 def _login_faults(login: Mapping[str, Any], names: Sequence[object] | None) -> Iterator[str]:
@@ -211,13 +229,34 @@ def passwords_of(users: Sequence[Mapping[str, Any]] | None, directory: str) -> d
     Args:
         users: list of mappings ``{name, password}`` that ``user_problems`` found good.
         directory: where generated passwords are on the controller, each in a file of the user's name.
+
+    Raises:
+        ValueError: a file is there that cannot be read.
     """
-    passwords = {}
-    for user in users or []:
-        file = Path(directory, user["name"])
-        generated = file.read_text("utf-8").strip() if absent(user.get("password")) and file.is_file() else ""
-        passwords[user["name"]] = user.get("password") or generated
-    return passwords
+    return {
+        user["name"]: read_password(directory, user["name"]) if absent(user.get("password")) else user["password"]
+        for user in users or []
+    }
+
+
+def generated_problems(
+    users: Sequence[Mapping[str, Any]] | None, directory: str, variable: str, cost: object = COST_DEFAULT
+) -> list[str]:
+    """Judge the passwords that were generated, whose files people may have written or copied. No line holds one."""
+    problems = []
+    for name in (user["name"] for user in users or [] if absent(user.get("password"))):
+        try:
+            password = read_password(directory, name)
+        except ValueError as error:
+            problems.append(f"{variable}: {error}")
+            continue
+        faults = list(_password_faults(password, "")) or list(_weakness(password, cost)) if password else []
+        file = Path(directory, name).expanduser()
+        problems += [
+            f"{variable}: {file} {fault.partition(':')[0]}: write a better one into it, or remove it, and one is made"
+            for fault in faults
+        ]
+    return problems
 
 
 def users_with_passwords(
@@ -232,7 +271,7 @@ def users_with_passwords(
     if placeholder is None and (missing := next((name for name in passwords if not passwords[name]), None)):
         raise ValueError(
             f"wharf_registry_users: {missing} has no password, and none was generated into {Path(directory, missing)}:"
-            " run playbooks/deploy-registry.yml from here, or copy the file from where it was run"
+            " run playbooks/deploy-registry.yml from here, or copy the file from the controller that has it"
         )
     return [{"name": name, "password": password or str(placeholder)} for name, password in passwords.items()]
 

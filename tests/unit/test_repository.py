@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.metadata
 import json
 import os
 import re
+import shutil
+import subprocess
 import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 import variables
 import yaml
 from conftest import ROOT
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 # Those that act on hosts: the role settings has only variables, whose names are the deployment's own.
@@ -160,9 +164,10 @@ def test_the_installed_collection_is_one_that_is_required(item: dict[str, str]) 
 def test_python_packages_are_pinned_and_installed_as_pinned(name: str) -> None:
     for line in (ROOT / name).read_text("utf-8").splitlines():
         if line and not line.startswith(("#", "-r ")):
-            package, pinned, version = line.partition("==")
-            assert pinned, line
-            assert importlib.metadata.version(package) == version
+            requirement = Requirement(line)
+            assert [pin.operator for pin in requirement.specifier] == ["=="], line
+            if not requirement.marker or requirement.marker.evaluate():
+                assert importlib.metadata.version(requirement.name) in requirement.specifier
 
 
 # Names --------------------------------------------------------------------------------------------
@@ -230,6 +235,28 @@ def test_task_files_are_short() -> None:
     assert [file for file in task_files if len(file.read_text("utf-8").splitlines()) > 100] == []
 
 
+def test_a_checkout_on_windows_has_the_hosts_line_ends(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "init", "-q", clone], check=True)
+    for path in (ROOT / ".gitattributes", ROOT / "roles/registry_server/files/build-image.sh"):
+        shutil.copy(path, clone)
+    windows = ["git", "-C", clone, "-c", "core.autocrlf=true", "-c", "user.name=a", "-c", "user.email=a@b.test"]
+    subprocess.run([*windows, "add", "."], check=True)
+    subprocess.run([*windows, "commit", "-qm", "all"], check=True)
+    (clone / "build-image.sh").unlink()
+    subprocess.run([*windows, "checkout", "-q", "."], check=True)
+    assert b"\r" not in (clone / "build-image.sh").read_bytes()
+
+
+def test_no_role_needs_a_file_that_may_be_executed() -> None:
+    """An archive that was unpacked on Windows knows no such mode; nor does a home directory mounted noexec."""
+    scripts = [
+        task["ansible.builtin.script"] for role in ROLES for task in tasks_of(role) if "ansible.builtin.script" in task
+    ]
+    assert scripts
+    assert [script for script in scripts if "executable" not in script] == []
+
+
 def test_the_only_link_is_the_one_that_makes_the_checkout_a_collection() -> None:
     links = [
         path for path in ROOT.glob("**/*") if path.is_symlink() and not NOT_OURS & set(path.relative_to(ROOT).parts)
@@ -274,3 +301,15 @@ def test_no_file_names_a_place_on_a_developers_machine() -> None:
     """The homes of people, except that of the lab's user, and the place of this very clone."""
     place = re.compile(rf"/(?:home|Users)/(?!ops\b)\w+/|{re.escape(str(ROOT))}/")
     assert [file for file in files() if place.search(file.read_text("utf-8", errors="replace"))] == []
+
+
+def test_a_host_that_hangs_ends_its_connection() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "ansible.cfg")
+    options = dict(re.findall(r"-o (\w+)=(\S+)", config["ssh_connection"]["ssh_args"]))
+    assert 0 < int(options["ServerAliveInterval"]) * int(options["ServerAliveCountMax"]) <= 60
+    assert 0 < int(config["defaults"]["timeout"]) <= 30
+    tasks = load(ROOT / "playbooks/diagnose-registry.yml")[-1]["tasks"]
+    asked = [task for task in tasks if any("_diagnosis" in key and key.startswith("wharf.") for key in task)]
+    assert len(asked) == 2
+    assert all(task["timeout"] for task in asked)

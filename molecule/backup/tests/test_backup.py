@@ -288,6 +288,20 @@ def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansi
     assert hosts["server"].check_output("sha256sum /etc/wharf/backup/*") == kept
 
 
+def test_controller_without_the_password_changes_nothing(hosts, ansible, backed_up, tmp_path):
+    """A second one, that has the inventory and not what was generated."""
+    kept = hosts["server"].check_output("sha256sum /etc/wharf/backup/*")
+    for playbook in ("site", "back-up-registry"):
+        refused = play(ansible, playbook, wharf_credentials_directory=str(tmp_path / "kept"))
+        assert refused.returncode != 0
+        assert f"{tmp_path}/kept/backup/password is missing on this controller, but the server has" in refused.stdout
+        assert not re.search("changed=[1-9]", refused.stdout)
+    assert list(tmp_path.iterdir()) == []
+    assert hosts["server"].check_output("sha256sum /etc/wharf/backup/*") == kept
+    lost = restore(ansible, wharf_backup_password="not-the-right-one", wharf_credentials_directory=str(tmp_path))
+    assert f"wharf_registry_users: ci: have no password, and none in {tmp_path}/users: copy" in lost.stdout
+
+
 def test_upgrade_backs_up_first(hosts, ansible, backed_up):
     server, start = hosts["server"], "systemctl daemon-reload; systemctl start wharf-back-up.timer"
     with put_back(server, "/etc/systemd/system", then=start):

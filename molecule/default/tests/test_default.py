@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,10 @@ from clients import (
     serve_old_certificate,
     served_certificate,
 )
-from machines import PROJECT, container, from_outside, snapshot, wait_until
+from machines import LAB, PROJECT, container, from_outside, lock_held, snapshot, wait_until
 from plays import INVENTORY, Ansible
+
+CREDENTIALS = Path(INVENTORY).parent / ".credentials"
 
 
 def test_stranger_cannot_pull(hosts):
@@ -80,11 +85,122 @@ def test_new_client_alone_gets_trust_and_loses_it_again(hosts, ansible, password
     assert after.replace("daemon.json\n", "") == before.replace("daemon.json\n", "")
 
 
-def test_one_tag_alone(ansible):
-    result = ansible.succeeds("site.yml", "--tags", "trust")
-    assert result.changes == 0, result.stdout
-    assert "registry_client : Trust the registry and log the users in" in result.stdout
-    assert "registry_server : Run the container" not in result.stdout
+# A task that runs on finished hosts as well, and in check mode.
+TASKS = {
+    "install": "Install Docker]",  # the play; nothing of it runs there
+    "deploy": "registry_tls : Keep the certificate right]",
+    "trust": "registry_client : Trust the registry and log the users in]",
+    "verify": "Choose a name that is free, and who does what]",
+}
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Iterator[Ansible]:
+    """Yield what runs ansible-playbook with one bare host, server and client at once: for check mode only, no init."""
+    name = container("bare")
+    from_outside("run", "--detach", "--name", name, "--label", f"wharf.lab={LAB}", "wharf-host:trixie", "sleep", "inf")
+    hosts = {"bare": {"ansible_connection": "community.docker.docker", "ansible_host": name}}
+    groups = {group: {"hosts": {"bare": {}}} for group in ("registry_servers", "registry_clients")}
+    settings = {
+        "wharf_registry_name": REGISTRY.split(":")[0],
+        "wharf_registry_image_source": "distro",
+        "wharf_registry_users": [{"name": "ci"}],
+        "wharf_registry_logins": [{"user": "root", "name": "ci"}],
+        "wharf_manage_hosts_file": True,
+    }
+    inventory = tmp_path_factory.mktemp("bare") / "hosts.json"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts, "children": groups, "vars": settings}}))
+    yield Ansible(str(inventory))
+    from_outside("rm", "--force", "--volumes", name)
+
+
+@pytest.mark.parametrize("tag", TASKS)
+def test_each_part_alone_by_its_tag(ansible, bare, tag):
+    others = [task for name, task in TASKS.items() if name not in (tag, "install")]
+    finished = ansible("site.yml", "--tags", tag)
+    assert finished.changes == 0, finished.output
+    assert TASKS[tag] in finished.stdout
+    assert [task for task in others if task in finished.stdout] == []
+    announced = bare.succeeds("site.yml", "--check", "--diff", "--tags", tag)
+    assert [task for task in others if task in announced.stdout] == []
+    assert (announced.changes > 0) is (tag != "verify"), announced.output
+
+
+@pytest.mark.parametrize("playbook", ["install-docker", "deploy-registry", "trust-registry", "verify-registry"])
+def test_each_part_alone_by_its_playbook(ansible, bare, playbook):
+    finished = ansible(f"playbooks/{playbook}.yml", *(["--limit", "client2"] if playbook == "trust-registry" else []))
+    assert finished.changes == 0, finished.output
+    assert bare(f"playbooks/{playbook}.yml", "--check").changes > 0 or playbook == "verify-registry"
+    bad = bare.fails(f"playbooks/{playbook}.yml", "--check", wharf_registry_port=0)
+    assert "wharf_registry_port: 0 is not a TCP port" in bad.stdout
+
+
+def test_all_but_one_part_on_a_bare_host_shows_settings_and_only_names_our_programs(bare):
+    shown = bare.succeeds("site.yml", "--skip-tags", "verify", "--check", "--diff").output
+    assert [name for name, task in TASKS.items() if task not in shown] == ["verify"]
+    assert "/usr/local/sbin/wharf (0:0 0755)" in shown
+    assert "live-restore" in shown
+    assert "+storage:" in shown
+    assert "ExecStart" not in shown
+    assert len(shown.splitlines()) < 250
+
+
+def test_image_that_cannot_be_pulled_is_named_before_anything_changes(hosts, ansible, bare):
+    before = snapshot(hosts["server"])
+    pull_it = {"wharf_registry_image_source": "pull", "wharf_registry_image": "nowhere.invalid/registry:2.8.3"}
+    # The engine is asked, and where there is none yet, the registry itself.
+    for run, host, arguments in ((ansible, "server", []), (bare, "bare", ["--check"])):
+        refused = run.fails("site.yml", *arguments, **pull_it).stdout
+        assert f"registry_server_image: nowhere.invalid/registry:2.8.3 cannot be pulled on {host} (" in refused
+        assert "registry_server_image_source: archive (from a file) or distro" in refused
+    assert snapshot(hosts["server"]) == before
+
+
+def test_run_without_changes_goes_on_while_a_backup_is_at_work(hosts, ansible):
+    with lock_held(hosts["server"], 300):
+        assert ansible("site.yml").changes == 0
+        refused = ansible.fails("site.yml", registry_server_config={"log": {"level": "warn"}})
+        assert re.search("collect-garbage is at work on server since 20.*: wait", refused.stdout), refused.output
+
+
+# A second controller: CI, AWX, a colleague's machine. It has the inventory, and not the passwords that were generated.
+
+
+def test_controller_without_the_passwords_changes_nothing(hosts, ansible, tmp_path):
+    before = {name: snapshot(hosts[name]) for name in ("server", "client1")}
+    for arguments in ([], ["--check"]):
+        refused = ansible.fails("site.yml", *arguments, wharf_credentials_directory=str(tmp_path / "kept")).stdout
+        assert "registry_server_users: ci: have passwords on server that this controller does not know" in refused
+        assert f"({tmp_path}/kept/users holds none for them)" in refused
+    assert before == {name: snapshot(hosts[name]) for name in before}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_controller_with_the_passwords_changes_nothing_either(ansible, tmp_path):
+    shutil.copytree(CREDENTIALS, tmp_path / "with space")
+    result = ansible("site.yml", wharf_credentials_directory=str(tmp_path / "with space"))
+    assert result.changes == 0, result.output
+
+
+def test_password_is_replaced_when_that_is_said(hosts, ansible, tmp_path, password):
+    ca = hosts["server"].check_output("sha256sum /etc/wharf/ca/* /etc/wharf/tls/*")
+    elsewhere = {"wharf_credentials_directory": str(tmp_path)}
+    try:
+        result = ansible.succeeds(
+            "playbooks/deploy-registry.yml", **elsewhere, registry_server_replace_passwords=["ci"]
+        )
+        new = (tmp_path / "users/ci").read_text().strip()
+        assert new not in result.output
+        log_in(hosts["client1"], new)
+        assert "401 Unauthorized" in hosts["client1"].run(login(password)).stderr
+        assert ansible("playbooks/deploy-registry.yml", **elsewhere).changes == 0
+        # The controller that had it before is told as well.
+        told = ansible.fails("playbooks/deploy-registry.yml")
+        assert f"({CREDENTIALS}/users holds others for them)" in told.stdout
+    finally:
+        ansible.succeeds("playbooks/deploy-registry.yml", "-e", "registry_server_replace_passwords=ci")
+    log_in(hosts["client1"], password)
+    assert hosts["server"].check_output("sha256sum /etc/wharf/ca/* /etc/wharf/tls/*") == ca
 
 
 def test_secrets_show_nowhere(hosts, ansible, password):

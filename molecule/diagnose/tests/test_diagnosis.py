@@ -7,10 +7,12 @@ the same time. Whole runs of the playbook are kept for what the playbook does.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -195,9 +197,19 @@ def test_image_that_cannot_be_one_is_refused():
     assert "wharf_diagnose_image: " in result.stdout
 
 
-def test_server_that_ansible_does_not_reach(hosts, examine):
-    result = diagnose("-i", str(INVENTORIES / "no-server.yml"))
-    result.says("unreachable", "Ansible does not reach this host", hosts=("server",))
+def test_server_that_hangs(hosts, examine, tmp_path):
+    """What listens takes the connection, and says nothing; so does the registry of a server that is paused."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": silent.getsockname()[1]}
+        inventory = tmp_path / "silent.json"
+        inventory.write_text(json.dumps({"all": {"hosts": {"server": address}}}))
+        result = diagnose("-i", str(inventory))
+    result.says("no_ssh", "this host does not answer SSH", hosts=("server",))
+    with broken(hosts["server"], "docker pause registry", "docker unpause registry"):
+        start = time.monotonic()
+        result = examine("client1", server={"unreachable": True, "msg": "Connection timed out"})
+        assert time.monotonic() - start < 20
+    result.says("server_away", "Ansible does not reach server either", others=("server",))
     with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
         result = examine("client1", server=UNREACHABLE)
     assert "refuses connections to port 5000." in result.lines["client1"], result.output
@@ -242,6 +254,7 @@ DROP_IN = "/etc/systemd/system/docker.service.d/proxy.conf"
 LOGIN = "/root/.docker/config.json"
 NEW_CA = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=Other CA' 2>/dev/null"
 RESTART_ENGINE = "systemctl daemon-reload; systemctl reset-failed docker; systemctl restart docker"
+UNMASK = "systemctl unmask docker.service docker.socket; systemctl start docker"
 INSECURE = f'sed -i \'1s/{{/{{"insecure-registries": ["{REGISTRY}"],/\' {DAEMON_JSON}'
 # Whoever asks the socket starts the engine: it must stay as it is.
 STOPPED = "systemctl stop docker; systemctl start docker.socket"
@@ -281,6 +294,14 @@ CLIENT1 = {
     "CA without port": misplaced(NAME),
     "CA with capital letter": misplaced(f"{NAME.capitalize()}:5000"),
     "CA with scheme": misplaced(f"https:/{REGISTRY}"),
+    "engine that is masked": Fault(
+        "systemctl stop docker.socket docker; systemctl --quiet mask docker.service docker.socket",
+        (),
+        "engine_masked",
+        [f"`{UNMASK}` on client1"],
+        afterwards=UNMASK,
+        then=f"systemctl --quiet unmask docker.service docker.socket; {START_ENGINE}",
+    ),
     "no CA": Fault(f"rm -r {CERTS}", (CERTS,), "ca_missing", [CERTS, "trust-registry.yml --limit client1"]),
 }
 CLIENT2 = {
@@ -304,6 +325,14 @@ CLIENT2 = {
         f"echo '{{' >{DAEMON_JSON}", (DAEMON_JSON,), "engine_json_later", ["would not start again"], True
     ),
     "proxy": proxy(),
+    "engine that hangs": Fault(
+        "kill -STOP $(cat /run/docker.pid)",
+        (),
+        "engine_hangs",
+        ["does not answer within 10 s", "`systemctl restart docker` on client2"],
+        afterwards="systemctl restart docker",
+        then="kill -CONT $(cat /run/docker.pid)",
+    ),
     "engine that verifies no certificate": Fault(
         f"{INSECURE}; {RESTART_ENGINE}; rm -r {CERTS}",
         (DAEMON_JSON, CERTS),
@@ -374,7 +403,7 @@ def test_name_that_leads_to_another_host_with_another_server_and_an_engine_that_
     address, server = (hosts[name].check_output("hostname --ip-address") for name in ("client2", "server"))
     first = other_host(address, server, "no registry answers on the port")
     stop = "systemctl stop docker.socket docker"
-    second = Fault(stop, (), "engine_stopped", ["`systemctl start docker` on client2"], then=START_ENGINE)
+    second = Fault(stop, (), "engine_stopped", ["systemctl start docker` on client2"], then=START_ENGINE)
     listen = "systemd-run --quiet --unit other --working-directory /tmp python3 -m http.server 5000; sleep 0.5"
     with broken(hosts["client2"], listen, "systemctl stop other"), two_faults(hosts, first, second) as compare:
         compare(examine(*BOTH))
@@ -403,10 +432,96 @@ def test_port_that_a_firewall_closes_or_filters(hosts, examine):
     result.says("filtered", *words, hosts=("client2",), others=("client1",))
 
 
+def test_large_packets_that_vanish(hosts, examine):
+    """On the way to one client, and on the way from the other."""
+    server = hosts["server"]
+    one, two = (hosts[name].check_output("hostname --ip-address") for name in BOTH)
+    rules = [f"--destination {one} --protocol tcp --sport 5000", f"--source {two} --protocol tcp --dport 5000"]
+    close, opened = (
+        " && ".join(f"iptables {option} DOCKER-USER {rule} --match length --length 700: --jump DROP" for rule in rules)
+        for option in ("-I", "-D")
+    )
+    with broken(server, close, opened):
+        result = examine(*BOTH)
+    result.says("large_packets", "small packets reach", "mtu 1280", hosts=BOTH)
+    assert "insecure" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("how", "repair", "code", "remedy"),
+    [
+        ("sysctl -qw net.ipv4.ip_forward=0", ":", "forwarding_off", "sysctl -w net.ipv4.ip_forward=1"),
+        ("iptables -P FORWARD DROP; iptables -F FORWARD", "iptables -P FORWARD ACCEPT", "rules_missing", ""),
+    ],
+    ids=["switch", "rules"],
+)
+def test_server_that_forwards_nothing(hosts, examine, ansible, how, repair, code, remedy):
+    server = hosts["server"]
+    kept = "/run/kept.rules"
+    back = f"{repair}; sysctl -qw net.ipv4.ip_forward=1; iptables-restore {kept}"
+    with broken(server, f"iptables-save >{kept}; {how}", back):
+        result = examine(*BOTH, server=True)
+        result.says(code, remedy or "`systemctl restart docker` on server", hosts=EVERYWHERE)
+        if remedy:
+            deployed = ansible.fails("playbooks/deploy-registry.yml")
+            assert "net.ipv4.ip_forward is 0 on server" in deployed.stdout
+            server.check_output(re.search("`(.*?)` on server", result.lines["client1"])[1])
+            assert examine(*BOTH, server=True).is_well()
+
+
+def test_networks_that_overlap(hosts, examine):
+    """The server's Docker has a network for the address of one client, the other client's for that of the server."""
+    server, client1, client2 = (hosts[name] for name in ("server", *BOTH))
+    address, other = (host.check_output("hostname --ip-address") for host in (client1, server))
+    with (
+        broken(server, network(address), "docker network rm overlap"),
+        broken(client2, network(other), "docker network rm overlap"),
+    ):
+        result = examine(*BOTH, server=True)
+    result.says(
+        "route_inner", f"the route of server to client1 ({address}) leads into br-", hosts=("client1", "client2")
+    )
+    assert f"the route of client2 to the registry ({other}) leads into br-" in result.lines["client2"]
+
+
+def network(address: str) -> str:
+    """Return the command that gives Docker a network which an address is in."""
+    net = ipaddress.ip_network(f"{address}/30", strict=False)
+    gateway = next(str(one) for one in net.hosts() if str(one) != address)
+    return f"docker network create --subnet {net} --gateway {gateway} overlap"
+
+
+def test_engine_of_the_server_that_hangs(hosts, examine):
+    start = time.monotonic()
+    with broken(hosts["server"], "kill -STOP $(cat /run/docker.pid)", "kill -CONT $(cat /run/docker.pid)"):
+        result = examine(*BOTH, server=True)
+    # The registry runs on.
+    result.says("engine_hangs", "`systemctl restart docker` on server", hosts=("server",))
+    assert time.monotonic() - start < 25
+
+
 def test_container_that_is_stopped_in_the_playbook(hosts):
     with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
         result = diagnose()
     result.says("container_stopped", "`docker start registry` on server", hosts=EVERYWHERE)
+
+
+@pytest.mark.parametrize(
+    ("how", "repair", "code"),
+    [
+        ("docker network disconnect bridge registry", RESTART, "no_network"),
+        ("kill -STOP $(docker inspect --format '{{.State.Pid}}' registry)", RESTART, "container_silent"),
+    ],
+    ids=["network", "process"],
+)
+def test_container_that_nobody_gets_through_to(hosts, examine, how, repair, code):
+    server = hosts["server"]
+    with broken(server, how, repair):
+        result = examine(*BOTH, server=True)
+        result.says(code, hosts=EVERYWHERE)
+        server.check_output(re.search("To do: `(.*?)` on server", result.lines["server"])[1])
+        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
+        assert examine(*BOTH, server=True).is_well()
 
 
 def test_container_that_is_paused(hosts, examine):
@@ -423,10 +538,12 @@ def test_something_else_answers_on_the_port(hosts, examine):
     )
     with broken(server, start, "systemctl stop other; docker start registry"):
         result = examine(*BOTH, server=True)
-    assert "the registry's container registry on server does not run" in result.lines["server"]
-    for name in BOTH:
-        assert "python3 answers on port 5000 instead" in result.lines[name], result.output
-        assert "stop python3 on server" in result.lines[name]
+        result.says("port_taken", "python3 has port 5000 instead", hosts=EVERYWHERE)
+        stop, start_again = re.findall("`(.*?)`", result.lines["server"])[:2]
+        assert (stop, start_again) == ("systemctl stop other.service", "docker start registry")
+        server.check_output(f"{stop} && {start_again}")
+        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
+        assert examine(*BOTH, server=True).is_well()
 
 
 OPEN = {"trust": "insecure", "tls": False, "users": [], "logins": []}
@@ -434,7 +551,7 @@ OPEN = {"trust": "insecure", "tls": False, "users": [], "logins": []}
 
 def test_tls_where_plain_http_is_expected(examine):
     result = examine(*BOTH, **OPEN)
-    result.says("https_for_http", "wharf_registry_trust: private_ca", hosts=BOTH)
+    result.says("https_for_http", "wharf_registry_trust to private_ca", hosts=BOTH)
 
 
 @contextlib.contextmanager
@@ -455,7 +572,8 @@ WITHOUT_USERS = "/^auth:/,/^    realm:/d"
 def test_plain_http_where_tls_is_expected(hosts, examine):
     with configuration(hosts["server"], WITHOUT_TLS):
         result = examine(*BOTH)
-    result.says("http_for_https", "plain HTTP", "wharf_registry_trust: insecure", hosts=BOTH)
+    result.says("http_for_https", "plain HTTP", "run playbooks/deploy-registry.yml", hosts=BOTH)
+    assert "insecure" not in result.output
 
 
 def test_plain_http_that_the_engine_does_not_allow(hosts, examine):
@@ -574,8 +692,9 @@ def test_disk_that_is_nearly_full_is_a_warning(hosts, examine):
             "wrong_owner",
             ["does not belong to the registry's user 59500", f"chown -R 59500:59500 {DATA}"],
         ),
+        (f"chmod 000 {DATA}", f"chmod 750 {DATA}", "wrong_mode", ["the mode 0000", f"`chmod u+rwx {DATA}` on server"]),
     ],
-    ids=["read-only", "owner"],
+    ids=["read-only", "owner", "mode"],
 )
 def test_storage_that_is_not_writable(hosts, examine, image, password, how, repair, code, words):
     log_in(hosts["client1"], password)
@@ -667,11 +786,14 @@ def engineless(hosts) -> Iterator[Host]:
 
 
 def test_client_without_a_docker_engine(examine, engineless):
-    result = examine("engineless")
-    assert result.is_well(), result.table
     file = f"/etc/containers/certs.d/{REGISTRY}/ca.crt"
+    # What podman would read is of no use to containerd, which nobody has told where to look.
+    result = examine("engineless")
+    result.says("containerd_path", "sets no config_path", hosts=("engineless",))
+    result = examine("engineless", tools=["podman"])
+    assert result.is_well(), result.table
     with broken(engineless, f"mv {file} /root/ca.crt", f"mv /root/ca.crt {file}"):
-        result = examine("engineless")
+        result = examine("engineless", tools=["podman"])
     result.says("ca_missing", f"/etc/containers/certs.d/{REGISTRY}", hosts=("engineless",))
 
 
@@ -680,7 +802,7 @@ def test_clock_of_the_client_that_is_wrong(examine, engineless):
     python = "/usr/local/bin/python-with-wrong-clock"
     engineless.check_output("apt-get update -qq && apt-get install -qq --no-install-recommends faketime >/dev/null")
     put(engineless, "python-with-wrong-clock.sh", python, mode="0755")
-    result = examine("engineless", python=python)
+    result = examine("engineless", python=python, tools=["podman"])
     result.says("clock", "the clock of this host is 500 days ahead", "timedatectl", hosts=("engineless",))
 
 

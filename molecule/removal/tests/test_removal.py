@@ -75,7 +75,7 @@ def test_deleting_without_the_name_is_refused(hosts, ansible, confirmed):
 def test_removal_waits_for_what_is_at_work(hosts, ansible):
     with lock_held(hosts["server"]):
         result = ansible.fails("playbooks/remove-registry.yml")
-    assert "collect-garbage is at work on the registry" in result.stdout
+    assert "collect-garbage is at work on server since" in result.stdout
     assert "PLAY [Trust the registry no longer]" not in result.stdout
 
 

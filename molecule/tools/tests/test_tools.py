@@ -380,6 +380,52 @@ def test_diagnosis_finds_logins_that_are_missing(hosts, ansible):
         assert f"the system user {user} is not logged in" in line[1]
 
 
+ENVIRONMENT = "echo https_proxy=http://user:secret@127.0.0.1:9 >>/etc/environment"
+TRUST = f"/etc/containers/certs.d/{REGISTRY}"
+# How each is broken, what is put back, and what the diagnosis must say. Python's own look finds nothing wrong.
+FAULTS = {
+    "debian12": (
+        """echo '{"default": [{"type": "reject"}]}' >/etc/containers/policy.json""",
+        ["/etc/containers/policy.json"],
+        f"/etc/containers/policy.json rejects each image of {REGISTRY}",
+    ),
+    "debian13": (
+        """echo '{"credsStore": "nothing"}' >/root/.docker/config.json""",
+        ["/root/.docker/config.json"],
+        "root keeps docker's logins with the program docker-credential-nothing (/root/.docker/config.json)",
+    ),
+    # As after a login with umask 077.
+    "testing": (f"chmod 0700 {TRUST}", [TRUST], f"podman, as dev uses it, may not read {TRUST}/wharf-ca.crt"),
+    "node13": (
+        ENVIRONMENT,
+        ["/etc/environment"],
+        "containerd, as root uses it, goes through the proxy http://127.0.0.1:9",
+    ),
+    "nodetesting": (
+        "mount -t tmpfs -o size=4m tmpfs /var/lib/containerd",
+        [],
+        "what is pulled finds no room: /var/lib/containerd on nodetesting has 4.0 MiB left",
+    ),
+}
+
+
+def test_diagnosis_asks_each_tool_as_its_user_does(hosts, ansible):
+    with ExitStack() as stack:
+        stack.callback(hosts["nodetesting"].run, "umount /var/lib/containerd")
+        for name, (how, files, _) in FAULTS.items():
+            stack.enter_context(put_back(hosts[name], *files))
+            hosts[name].check_output(how)
+        assert "rejected by policy" in hosts["debian12"].run(f"skopeo copy docker://{IMAGE} dir:/var/tmp/image").stderr
+        result = ansible.fails("playbooks/diagnose-registry.yml")
+        lines = dict(re.findall(r"ok: \[(\w+)\] => msg: (.*?) (?=ok: \[|TASK \[)", result.stdout))
+        for name, (_, _, words) in FAULTS.items():
+            assert words in lines[name].replace("''", "'"), lines[name]
+        assert "secret" not in result.output
+        # The advice works.
+        remedy = re.search("`(podman .*?)` on debian12", lines["debian12"])[1]
+        hosts["debian12"].check_output(f"{remedy} && skopeo copy docker://{IMAGE} dir:/var/tmp/image")
+
+
 def test_check_mode_on_finished_hosts_finds_nothing_to_do(ansible):
     result = ansible.succeeds("site.yml", "--check", "--diff")
     assert "changed: [" not in result.stdout

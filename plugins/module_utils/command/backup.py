@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WharfError
-from ..files import write_atomic
+from ..files import no_link, read_text, write_atomic
 from ..restic import TAG, Restic, seconds
 from ..storage import DIGEST, Storage
 from ..text import human_bytes
@@ -135,10 +135,12 @@ def copy_link(link: Path, copy: Path) -> None:
     """Copy a link with its time. A copy that is right already is not touched, so that restic finds nothing new."""
     # Version 2 writes a link in place: one that is read meanwhile is empty, for a moment.
     for _ in range(20):
-        content, written = link.read_text(errors="replace"), link.stat().st_mtime_ns
+        content, written = read_text(link, no_link), link.lstat().st_mtime_ns
         if DIGEST.fullmatch(content.strip()):
             break
         time.sleep(0.05)
+    else:
+        content = ""  # whatever it is, it is not the registry's: the copy is found to be damaged, as the link is
     if not copy.is_file() or copy.stat().st_mtime_ns != written or copy.read_text() != content:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(content)

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..containers import cli
 from ..data import location
 from ..errors import WharfError
-from ..files import free_bytes, read_text
+from ..files import free_bytes, no_link, read_text
 from ..storage import Storage
 from ..text import human_bytes, one_line
 from .cli import Task, add_wait, ignore_signals
@@ -149,7 +149,7 @@ class Move:
 
 def data_id(path: Path) -> str:
     """Return the data ID in a file; empty where there is none."""
-    return read_text(path).split(" ")[0]
+    return read_text(path, no_link).split(" ")[0]
 
 
 def size(root: Path) -> int:

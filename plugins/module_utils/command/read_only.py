@@ -18,7 +18,7 @@ from ..api import Client, StatusError, trust
 from ..containers import cli
 from ..errors import WharfError
 from ..files import write_atomic
-from ..htpasswd import hash_password
+from ..htpasswd import TEMPORARY_USER, hash_password
 from ..manifests import OCI_MANIFEST, digest_of
 from ..storage import Storage
 from ..text import pluralize
@@ -27,7 +27,6 @@ from .registry import Registry
 
 TRASH = ".wharf-removed"  # in the driver's root directory: what is deleted moves there first, so that it goes at once
 REPOSITORY = "wharf-verify/collect-"  # how the repositories of the smoke test begin
-USER = "wharf-verify-"  # and its users
 
 Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
 
@@ -211,7 +210,7 @@ def temporary_client(registry: Registry) -> Iterator[Client]:
     if not registry.htpasswd:
         yield client_of(registry)
         return
-    user, password = USER + secrets.token_hex(4), secrets.token_urlsafe(32)
+    user, password = TEMPORARY_USER + secrets.token_hex(4), secrets.token_urlsafe(32)
     try:
         replace_temporary_users(registry, f"{user}:{hash_password(password)}")
         yield client_of(registry, user, password)
@@ -225,7 +224,7 @@ def replace_temporary_users(registry: Registry, *lines: str) -> None:
         return
     path = Path(registry.htpasswd)
     before = path.read_text()
-    kept = [line for line in before.splitlines() if not line.startswith(USER)]
+    kept = [line for line in before.splitlines() if not line.startswith(TEMPORARY_USER)]
     after = "".join(f"{line}\n" for line in [*kept, *lines])
     if after != before:
         facts = path.stat()

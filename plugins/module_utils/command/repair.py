@@ -28,7 +28,7 @@ from typing import Any
 
 from ..containers import cli
 from ..errors import BusyError, DamageError, WharfError
-from ..files import free_bytes, read_text, write_atomic
+from ..files import free_bytes, no_link, read_text, write_atomic
 from ..lock import read_result
 from ..manifests import blobs
 from ..storage import Storage
@@ -365,7 +365,7 @@ class Repairs:
                     # The history's link has the content that is needed, and a move needs no room.
                     last.replace(current)
                     last.parent.rmdir()
-        elif (digest := current.read_text()) in self.removed:
+        elif (digest := read_text(current, no_link)) in self.removed:
             # Only a push that was acknowledged gets so far. An older image under its tag would be worse than none.
             shutil.rmtree(directory)
             self.lost.append(f"{name}:{tag} ({digest}) is lost: push it again")

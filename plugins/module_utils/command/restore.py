@@ -270,12 +270,22 @@ class Job:
 
 @contextmanager
 def staging_dir(data: Path) -> Iterator[Path]:
-    """Give a fresh directory to restore into, on the data's own file system, and remove it afterwards."""
+    """Give a fresh directory to restore into, on the data's own file system, and remove it afterwards.
+
+    It goes by its descriptor: the registry may write in the data, and what it laid in the place of the name would count
+    for nothing.
+    """
     path = data / ".restoring"
     shutil.rmtree(path, ignore_errors=True)
     try:
         path.mkdir(mode=0o700)
-        yield path
+        here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            staging = Path(f"/proc/{os.getpid()}/fd/{here}/tree")  # restic would remove what looks like a link
+            staging.mkdir(mode=0o700)
+            yield staging
+        finally:
+            os.close(here)
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

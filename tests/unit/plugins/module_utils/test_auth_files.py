@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pwd
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 from ansible_collections.wharf.registry.plugins.module_utils import auth_files as login
 from ansible_collections.wharf.registry.plugins.module_utils import processes
 from ansible_collections.wharf.registry.plugins.module_utils.auth_files import Outcome
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
 REGISTRY = "reg.test:5000"
+ME = pwd.getpwuid(os.getuid())
 
 
 def entry(text: str) -> dict[str, str]:
@@ -152,7 +155,7 @@ def test_problem_names_user_and_tool_and_no_password(tmp_path: Path, monkeypatch
     monkeypatch.setattr(processes, "run", lambda command, given="": (1, "no such host"))
     user = {"user": "deploy", "name": "ci", "password": "pw-of-ci"}
     outcome = login.one_user(user, str(tmp_path), {REGISTRY: True}, ["docker", "containerd"], "CA", False)
-    assert outcome.problems == ["registry_client_logins: deploy cannot log in as ci with docker: no such host"]
+    assert outcome["problems"] == ["registry_client_logins: deploy cannot log in as ci with docker: no such host"]
 
 
 def test_each_user_is_logged_in_with_all_tools_and_out_under_previous_names(
@@ -176,13 +179,28 @@ def test_login_of_a_user_who_is_missing_is_passed_over_and_so_are_tools_without_
 
 
 @pytest.mark.parametrize("error", [OSError(2, "No such file or directory", "/home/x"), KeyError("pw-of-ci")])
-def test_what_fails_in_the_users_process_is_a_problem(error: BaseException) -> None:
-    def work() -> Outcome:
+def test_what_fails_in_the_users_process_is_told_without_a_password(error: BaseException) -> None:
+    def work() -> None:
         raise error
 
-    (problem,) = login.as_user(login.find_user(pwd.getpwuid(os.getuid()).pw_name), work).problems
-    assert problem.startswith("registry_client_logins: ")
-    assert "pw-of-ci" not in problem
+    with pytest.raises(WharfError) as caught:
+        login.as_user(ME, work)
+    assert str(caught.value).startswith(f"{ME.pw_name}: ")
+    assert "pw-of-ci" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_users_who_stop_their_process_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(login, "USER_TIMEOUT", 0.3)
+    with pytest.raises(WharfError, match="was cut off, or did not end within 0.3 seconds"):
+        login.as_user(ME, lambda: os.kill(os.getpid(), number))
+
+
+def test_a_pipe_in_place_of_the_file_is_no_login_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    place = login.Docker(str(tmp_path), REGISTRY)
+    os.mkdir(tmp_path / ".docker")
+    os.mkfifo(place.path)
+    assert place.known() is None
 
 
 @pytest.mark.parametrize(

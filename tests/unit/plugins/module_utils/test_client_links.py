@@ -20,6 +20,7 @@ def no_engine(monkeypatch):
 def links(**params: object) -> client_links.Links:
     """Return the links of a host without an engine."""
     defaults = {"name": "reg.test", "port": 5000, "tls": True, "users": [], "logins": [], "ca": "", "timeout": 1}
+    defaults["tools"] = ["auto"]
     return client_links.Links(SimpleNamespace(params=defaults | params))
 
 
@@ -30,7 +31,7 @@ def engine():
     def make(message: str, tls: bool = True, proxy: str = "") -> client_links.ClientEngine:
         made = links(tls=tls).engine
         made.running, made.proxy = object(), proxy
-        made.ask = lambda path, headers=None: {"message": message}
+        made.ask = lambda path, timeout, headers=None: {"message": message}
         made.proxy_source = lambda: "/etc/environment"
         return made
 
@@ -125,3 +126,48 @@ def test_ca_files_are_those_that_the_tools_read(tmp_path):
     (tmp_path / "hosts.toml").write_text('[host."https://reg.test:5000"]\n  ca = ["a.pem", "/missing.pem"]\n')
     assert client_links.ca_files(str(tmp_path)) == [str(tmp_path / "b.crt"), str(tmp_path / "a.pem")]
     assert client_links.ca_files(str(tmp_path / "nothing")) == []
+
+
+def test_an_engine_that_hangs_is_asked_once(engine, monkeypatch):
+    made = engine("")
+    made.ask = lambda path, timeout, headers=None: {"message": "late", "late": True}
+    monkeypatch.setattr(client_links, "has", lambda program: True)
+    monkeypatch.setattr(client_links, "running_engine", lambda: SimpleNamespace(argv=[]))
+    with pytest.raises(BrokenError) as caught:
+        made.check()
+    assert caught.value.code == "engine_hangs"
+
+
+def test_an_address_that_is_dead_beside_one_that_answers_is_a_warning(monkeypatch):
+    tried = links()
+    tried.addresses = ["2001:db8::1", "127.0.0.1"]
+
+    class Raw:
+        def __enter__(self):
+            return SimpleNamespace(getsockname=lambda: ("127.0.0.2", 1))
+
+        def __exit__(self, *_):
+            pass
+
+    def connect(place, timeout):
+        if ":" in place[0]:
+            raise OSError(101, "Network is unreachable")
+        return Raw()
+
+    monkeypatch.setattr(client_links.socket, "create_connection", connect)
+    tried.connect()
+    assert (tried.address, tried.source) == ("127.0.0.1", "127.0.0.2")
+    details = {"answers": "127.0.0.1", "address": "2001:db8::1", "reason": "Network is unreachable"}
+    assert tried.warnings == [{"code": "address_dead", "details": details}]
+
+
+def test_a_route_into_a_network_of_containers_is_told(monkeypatch):
+    tried = links()
+    tried.addresses = ["192.0.2.1"]
+    monkeypatch.setattr(
+        client_links.socket, "create_connection", lambda *_, **__: (_ for _ in ()).throw(OSError(113, "No route"))
+    )
+    monkeypatch.setattr(client_links, "route_device", lambda _address: "br-0123456789ab")
+    with pytest.raises(BrokenError) as caught:
+        tried.connect()
+    assert caught.value.code == "route_inner"

@@ -29,7 +29,7 @@ TOML = "version = 2\n"
 TABLE = '[plugins."io.containerd.grpc.v1.cri".registry]\n'
 BLOCK = f'# BEGIN wharf\n{TABLE}  config_path = "/etc/containerd/certs.d"\n# END wharf\n'
 OLD_LINE = "# BEGIN wharf old.test\n192.0.2.1 old.test\n# END wharf old.test\n"
-PLACES = ("REGISTRIES", "STORE", "STORE_LINKS", "HOSTS", "CONTAINERD_FILE", "LEDGER")
+PLACES = ("REGISTRIES", "STORE", "STORE_LINKS", "HOSTS", "TEMPLATES", "CONTAINERD_FILE", "LEDGER")
 
 
 class Host:
@@ -247,6 +247,21 @@ def test_line_in_the_hosts_file(host: Host, text: str, wanted: dict, new: str | 
     assert host.text("/etc/hosts") == (text if new is None else new)
     assert bool(trust.hosts_changes.paths) == (new is not None)
     assert Path(host.root + "/etc/hosts").stat().st_mode & 0o7777 == 0o664
+
+
+def test_line_outlasts_cloud_init_which_makes_the_hosts_file_anew_at_each_boot(host: Host) -> None:
+    template = "/etc/cloud/templates/hosts.debian.tmpl"
+    told = f"# Your system has configured 'manage_etc_hosts' as True.\n# in the master file {host.root}{template}\n"
+    host.put(template, f"## template:jinja\n{told}127.0.0.1 {{{{fqdn}}}}\n")
+    host.put("/etc/hosts", f"{told}127.0.0.1 here\n")
+    host.trust(address="192.0.2.1").write_hosts()
+    assert host.text(template).endswith("{{fqdn}}\n# BEGIN wharf reg.test\n192.0.2.1 reg.test\n# END wharf reg.test\n")
+    assert host.text("/etc/hosts").endswith("127.0.0.1 here\n" + host.text(template).partition("{{fqdn}}\n")[2])
+    trust = host.trust(address="192.0.2.1")
+    trust.write_hosts()
+    assert trust.hosts_changes.paths == []
+    host.trust(state="absent").write_hosts()
+    assert "reg.test" not in host.text(template) + host.text("/etc/hosts")
 
 
 def test_hosts_file_that_is_a_mount_point_is_written_all_the_same(host: Host) -> None:

@@ -56,6 +56,27 @@ def test_only_docker_s_stanzas_and_addresses_leave_a_file():
     assert (gone, other) == ({"/k/docker.asc"}, {"/k/debian.gpg"})
 
 
+def test_apts_own_words_come_with_the_files_that_they_are_about(tmp_path):
+    parts = tmp_path / "sources.list.d"
+    parts.mkdir()
+    (parts / "debian.sources").write_text("Types: deb\nURIs: http://mirror.example/debian\nSuites: trixie\n")
+    (parts / "old.list").write_text("deb http://mirror.example/debian-old/ stale main\n")
+    (parts / "broken.list").write_text("deb\n")
+    lines = [
+        "Err:3 http://mirror.example/debian-old stale Release",
+        "W: a warning",
+        "E: The repository 'http://mirror.example/debian-old stale Release' does not have a Release file.",
+    ]
+    assert engine_packages.sources_problem("\n".join(lines), tmp_path) == (
+        "apt-get update fails on this host: a warning. The repository 'http://mirror.example/debian-old stale Release'"
+        f" does not have a Release file. It is about {parts}/old.list. Correct the source, or take it out, first."
+    )
+    assert engine_packages.sources_problem("E: Malformed entry 1 in list file x.list", tmp_path) == (
+        "apt-get update fails on this host: Malformed entry 1 in list file x.list. Correct the source, or take it out,"
+        " first."
+    )
+
+
 @pytest.mark.parametrize("is_list", [True, False])
 def test_what_holds_nothing_of_docker_s_stays_as_it_is(is_list):
     for text in (

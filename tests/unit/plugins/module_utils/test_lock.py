@@ -13,7 +13,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyE
 @pytest.fixture(autouse=True)
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep lock and results in a directory of the test's own."""
-    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock/registry.lock")
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "registry.lock")
     monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
 
 
@@ -36,6 +36,11 @@ def test_check_mode_tells_who_is_at_work_and_makes_nothing() -> None:
         with pytest.raises(BusyError, match="^back-up is at work "), lock.lock("x", wait=0.3, check_mode=True):
             pass
         assert lock.lock_holder().name == "back-up"
+
+
+def test_only_its_owner_can_open_it_and_so_hold_it() -> None:
+    with lock.lock("x"):
+        assert lock.LOCK.stat().st_mode & 0o7777 == 0o600
 
 
 def test_a_holder_that_has_written_nothing_is_something() -> None:

@@ -156,5 +156,6 @@ def test_a_diff_shows_no_secret(tmp_path: Path) -> None:
     )
     shown = str(module.diff_of(changed.files))
     assert "bucket: images" in shown
+    assert f"{tmp_path}/registry/htpasswd" in shown
     for secret in ("hidden", "secret-too", "abc123", "another password", "$2b$"):
         assert secret not in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,26 @@ def test_missing_blob_is_found(registry):
     storage.Storage(registry.root).blob_path(registry.blob(b"gone")).unlink()
     (problem,) = problems(registry)
     assert problem.endswith("which is not there")
+
+
+def test_what_a_registry_that_was_broken_into_lays_there_is_not_followed_and_keeps_nobody_waiting(registry, tmp_path):
+    digest = registry.image("a", "1", b"one")
+    registry.image("a", "2", b"two")
+    read = storage.Storage(registry.root)
+    secret = tmp_path / "shadow"
+    secret.write_text(digest)
+    tags = [read.tag_link("a", tag) for tag in ("1", "2")]
+    blobs = [registry.blob(content) for content in (b"one", b"two")]
+    layers = [read.blob_path(blob) for blob in blobs]
+    for path in (*tags, *layers):
+        path.unlink()
+    tags[0].symlink_to(secret)
+    os.mkfifo(tags[1])
+    layers[0].symlink_to(secret)
+    os.mkfifo(layers[1])
+    assert read.tags("a") == {}
+    assert not any(map(read.is_intact, blobs))
+    assert sum("its link holds no digest" in problem for problem in problems(registry, contents=True)) == 2
 
 
 def test_short_blob_is_found(registry):

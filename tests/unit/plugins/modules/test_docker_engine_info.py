@@ -60,11 +60,16 @@ def test_a_system_that_is_not_supported_is_refused(here):
     assert f"{(TRIXIE | here)['id'].capitalize()} {(TRIXIE | here)['version_id']} (" in str(error.value)
 
 
-def test_what_need_not_be_tried_is_installed_as_it_is(monkeypatch):
+def test_what_need_not_be_tried_is_installed_as_it_is_from_sources_that_apt_can_use(monkeypatch):
+    asked = []
     monkeypatch.setattr(Preflight, "main", lambda self: pytest.fail("tried"))
+    monkeypatch.setattr(Preflight, "try_sources", lambda self: asked.append(self))
     plan = info.plan_of(info.request_for(PARAMS, TRIXIE), FOUND, STATE)
     assert (plan["arguments"], plan["hold"]) == (["docker.io"], [])
     assert plan["repository"] is None
+    assert len(asked) == 1
+    info.plan_of(info.request_for(PARAMS, TRIXIE), FOUND, STATE | {"missing": []})
+    assert len(asked) == 1  # where nothing is to be installed, nothing is asked
 
 
 def test_what_was_tried_is_installed_and_held_again(monkeypatch):
@@ -140,6 +145,7 @@ BARE = {
     "holds": [],
     "has_block": False,
     "has_daemon_proxies": False,
+    "has_hosts": False,
     "is_systemd": True,
     "identity": "",
     "restart": [],
@@ -179,6 +185,7 @@ def pending(found: dict, request: dict) -> set[str]:
 @pytest.mark.parametrize(("found", "request_"), [(FINISHED, DISTRO), (FINISHED_DOCKER, DOCKER), (FINISHED, NONE)])
 def test_nothing_is_pending_on_a_finished_host(found, request_):
     assert pending(found, request_) == set()
+    assert info.problems(found | {"has_hosts": True}, request_) == []  # an engine that runs with them
     assert info.problems(found, request_) == []
 
 
@@ -216,6 +223,7 @@ def test_an_engine_that_does_not_start_at_boot_is_enabled():
         (RUNS, NONE, "no engine (dockerd) is on this host"),
         (FINISHED | {"has_group": False}, NONE, "the group docker does not exist"),
         (FINISHED | {"has_daemon_proxies": True}, DISTRO | PROXIED, "daemon.json holds proxies"),
+        (BARE | {"has_hosts": True}, DISTRO, "daemon.json: holds hosts, from before"),
         (FINISHED | {"members": {"alice": True, "bob": None}}, DISTRO | {"users": ["alice", "bob"]}, "bob"),
     ],
 )
@@ -223,6 +231,15 @@ def test_what_makes_a_host_unfit_is_named(found, request_, message):
     problems = info.problems(found, request_)
     assert len(problems) == 1
     assert message in problems[0]
+
+
+def test_a_service_that_somebody_starts_otherwise_may_read_hosts_from_the_file(tmp_path):
+    drop_ins = tmp_path / "docker.service.d"
+    drop_ins.mkdir()
+    (drop_ins / "proxy.conf").write_text("[Service]\nEnvironment=X=1\n")
+    assert not info.is_started_otherwise(str(tmp_path))
+    (drop_ins / "hosts.conf").write_text("[Service]\nExecStart=\nExecStart=/usr/bin/dockerd\n")
+    assert info.is_started_otherwise(str(tmp_path))
 
 
 def test_what_is_in_the_way_goes_on_request_with_what_served_it():

@@ -109,6 +109,17 @@ def test_password_that_is_in_place_is_not_tried_again(server, monkeypatch):
     assert module.gather(SETTINGS, FILES, PASSWORD)["pending"] == []
 
 
+def test_password_that_only_another_controller_knows_is_not_replaced(server, monkeypatch):
+    monkeypatch.setattr(module.Restic, "run", wrong_password)
+    # To be generated: a bare server takes whichever it will be, and it is tried then.
+    assert str(server / "password") in module.gather(SETTINGS, FILES, PASSWORD, "/kept/password")["pending"]
+    write(server)
+    with pytest.raises(
+        WharfError, match="/kept/password is missing on this controller, but the server has the backup's"
+    ):
+        module.gather(SETTINGS, FILES, PASSWORD, "/kept/password")
+
+
 @pytest.mark.parametrize("connection", ["closed", "unreachable"])
 def test_password_is_not_tried_where_there_is_no_way_to_the_backup(server, monkeypatch, connection):
     monkeypatch.setattr(module.Restic, "run", wrong_password)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,6 +97,25 @@ def test_part_gets_its_name_once_it_is_read_whole(storage, tmp_path, check_mode)
         part.write_bytes(path.read_bytes()[:-5120])
         with pytest.raises(WharfError):
             registry_bundle.run(parameters, check_mode)
+
+
+def test_the_bundle_is_of_whom_its_directory_is_and_no_link_in_it_is_followed(storage, tmp_path):
+    theirs, elsewhere = tmp_path / "theirs", tmp_path / "elsewhere"
+    theirs.mkdir(mode=0o700)
+    (theirs / "a.tar").symlink_to(elsewhere)
+    with pytest.raises(FileExistsError):
+        write(storage, theirs / "a.tar")
+    assert (theirs / "a.tar").is_symlink()
+    assert not elsewhere.exists()
+    (tmp_path / "link").symlink_to(theirs)
+    with pytest.raises(NotADirectoryError):
+        write(storage, tmp_path / "link/b.tar")
+    assert [path.name for path in theirs.iterdir()] == ["a.tar"]
+    if os.getuid() == 0:
+        os.chown(theirs, 65534, 65533)
+        write(storage, theirs / "b.tar")
+        found = (theirs / "b.tar").stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65533, 0o600)
 
 
 def test_path_is_needed_but_for_a_look():

@@ -14,10 +14,12 @@ import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import server_info, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
+from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import hash_password
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
 from ansible_collections.wharf.registry.plugins.modules import registry_info as module
 
 IMAGE = {"Id": "sha256:aa", "RootFS": {"Layers": ["sha256:11", "sha256:22"]}}
+STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
 ENGINE = {"version": "26.1.5", "containerd_image_store": False}
 
 
@@ -64,6 +66,7 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "settings": "{}\n",
     }
     rest = {"image_id": "", "image_layers": [], "refresh": False, "fetched": False, "config_keys": []}
+    rest |= {"generated_users": [], "password_directory": "/passwords", "pull": False, "proxy": ""}
     return {"registry": registry, "allow_downgrade": False, "data_confirm": "", "host": "server", **rest}
 
 
@@ -137,17 +140,97 @@ def test_the_image_is_fetched_where_it_is_another(
     assert ("image" in module.inspect({**parameters, **wanted})[0]["pending"]) is pending
 
 
+BUSY = "back-up is at work on server since 2026-11-28 03:00:00: wait until it has finished"
+
+
+def finished(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path) -> None:
+    """Have everything as it should be, while somebody else works on the registry."""
+    runs(monkeypatch, parameters)
+    monkeypatch.setattr(module, "pending_files", lambda *_: {})
+    state = SimpleNamespace(state_id="id", id="id", state_place=parameters["registry"]["data"])
+    monkeypatch.setattr(module.server_data, "read", lambda *_: state)
+    monkeypatch.setattr(module.server_data, "data_problems", lambda *_: [])
+    monkeypatch.setattr(module, "lock_taken", lambda: BUSY)
+
+
+def test_a_run_without_changes_goes_on_while_a_backup_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    finished(monkeypatch, parameters, tmp_path)
+    info, problems = module.inspect(parameters)
+    assert (info["pending"], problems) == ([], [])
+
+
+def test_a_run_without_changes_goes_on_while_garbage_is_collected(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    """The container is stopped then, another one has its place, and a user of the smoke test is in the file."""
+    finished(monkeypatch, parameters, tmp_path)
+    runs(monkeypatch, parameters, Running=False)
+    names = {"names": ["registry-read-only"], "ports": {5000}}
+    monkeypatch.setattr(module.containers, "containers", lambda: [names])
+    file = tmp_path / "htpasswd"
+    file.write_text("ci:hash\nwharf-verify-0a1b:other\n")
+    monkeypatch.setattr(
+        module, "pending_files", lambda *_: {"users": (str(file), SimpleNamespace(content=b"ci:hash\n"))}
+    )
+    info, problems = module.inspect(parameters)
+    assert (info["pending"], problems) == ([], [])
+    file.write_text("ci:older\nwharf-verify-0a1b:other\n")
+    assert module.inspect(parameters)[1] == [BUSY]
+
+
+def test_a_change_waits_for_whoever_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    finished(monkeypatch, parameters, tmp_path)
+    runs(monkeypatch, parameters, image="sha256:old")
+    assert module.inspect(parameters)[1] == [BUSY]
+
+
+@pytest.mark.parametrize(
+    ("known", "generated", "reason"),
+    [("", ["ci"], "holds none"), (STRONG[::-1], ["ci"], "holds others"), (STRONG, ["ci"], ""), ("", [], "")],
+    ids=["no file", "another controller's", "the same", "to be replaced"],
+)
+def test_passwords_that_only_another_controller_knows_are_not_replaced(
+    parameters: dict[str, Any], known: str, generated: list[str], reason: str
+) -> None:
+    directory = Path(parameters["registry"]["directory"])
+    directory.mkdir()
+    (directory / "htpasswd").write_text(f"ci:{hash_password(STRONG, 5)}\nbroken:none\n")
+    parameters["registry"]["users"] = f"ci:{known}\nbroken:\nnew:\n"
+    parameters["generated_users"] = [*generated, "broken", "new"]
+    problems = module.inspect(parameters)[1]
+    assert len(problems) == bool(reason)
+    for problem in problems:
+        assert problem.startswith("registry_server_users: ci: have passwords on server that this controller does not")
+        assert f"(/passwords {reason} for them)" in problem
+        assert "-e registry_server_replace_passwords=ci," in problem
+
+
+def test_an_image_that_cannot_be_pulled_is_refused_and_one_that_is_there_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+) -> None:
+    parameters["pull"] = True
+    monkeypatch.setattr(module, "pull_problem", lambda *_: "no such host")
+    assert module.inspect(parameters)[1] == []
+    monkeypatch.setattr(module.containers, "image", lambda _reference: None)
+    (problem,) = module.inspect(parameters)[1]
+    assert "registry:2.8.3 cannot be pulled on server (no such host): name an image in a registry" in problem
+
+
 def test_what_stands_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
     @contextlib.contextmanager
     def held(*_: object, **__: object) -> Iterator[None]:
-        raise BusyError("back-up is at work on server since 2026-11-28 03:00:00: wait until it has finished")
+        raise BusyError(BUSY)
         yield
 
     monkeypatch.setattr(module, "lock", held)
     monkeypatch.setattr(module, "port_holder", lambda *_: "the container other")
     monkeypatch.setattr(module.pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name="daemon"))
     assert module.inspect(parameters)[1] == [
-        "back-up is at work on server since 2026-11-28 03:00:00: wait until it has finished",
+        BUSY,
         "registry_server_port: 5000 is taken on server by the container other: stop it or choose another port",
         "registry_server_uid: 59500 belongs to the user daemon on server: choose a number that nobody has",
     ]

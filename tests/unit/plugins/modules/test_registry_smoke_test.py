@@ -18,7 +18,7 @@ DOCKER = f"""#!/bin/sh
 echo "$*" >>"$LOG"
 cat "$DOCKER_CONFIG/config.json" >>"$LOG.login"
 case "$1 $2" in
-    "$FAILS "*) echo "$1 is refused" >&2; exit 1 ;;
+    "$FAILS "*) echo "$1 is refused$REASON" >&2; exit 1 ;;
     "push "*) echo "1: digest: {DIGEST} size: 1" ;;
     "image inspect") echo '["sha256:1"]' ;;
     "image ls") echo 123; echo 123 ;;
@@ -78,6 +78,15 @@ def test_failure_is_told_and_leaves_nothing(log: Path, monkeypatch: pytest.Monke
     assert list((log.parent / "run").iterdir()) == []
 
 
+def test_push_to_a_registry_whose_garbage_is_collected_is_explained(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILS", "push")
+    monkeypatch.setenv("REASON", ": received unexpected HTTP status: 405 Method Not Allowed")
+    with pytest.raises(
+        WharfError, match="405 .*takes no pushes while a garbage collection is at work: run playbooks/v"
+    ):
+        run()
+
+
 def test_missing_tool_is_named(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "PATH", "/nowhere")
     with pytest.raises(WharfError, match="docker: No such file or directory"):
@@ -90,3 +99,12 @@ def test_pull_compares_what_was_pushed(log: Path) -> None:
     with pytest.raises(WharfError, match="the content differs: .*sha256:1.* was pulled, .*sha256:2.* was pushed"):
         run(digest=DIGEST, layers=["sha256:2"])
     assert log.read_text().splitlines()[-1] == "image rm --force 123"
+
+
+def test_what_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {}
+    monkeypatch.setattr(smoke_test, "must_run", lambda *_, **options: given.update(options) or "")
+    tool = smoke_test.Tool.__new__(smoke_test.Tool)
+    tool.program, tool.environment = "docker", {}
+    tool.run("push", "x")
+    assert 0 < given["timeout"] < 600

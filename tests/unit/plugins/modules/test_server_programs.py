@@ -150,3 +150,18 @@ def test_removal_leaves_nothing_of_its_own(host: Host) -> None:
         assert host.command.exists() is check_mode
     assert host.files() == host.running == set()
     assert not host.results.parent.exists()
+
+
+def test_a_diff_names_our_programs_and_shows_what_changes_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    programs = host.programs("a")
+    programs.install("command")
+    (names,) = module.shown(programs.changes.diff)
+    assert names["prepared"].splitlines()[0].startswith(f"{host.command} (")
+    assert "a service" not in names["prepared"]
+    programs = host.programs("a", timer="another")
+    programs.install("command")
+    (changed,) = module.shown(programs.changes.diff)
+    assert (changed["before"], changed["after"]) == ("timer", "another")

@@ -6,15 +6,26 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import backups
 
 
 def test_copy_on_the_controller_is_compared_by_name_and_size(tmp_path):
-    for name, content in {"config": "x", "data/00/same": "12", "data/00/short": "1", "index/old": "1"}.items():
+    same, short, old, new = f"data/00/{'0' * 64}", f"data/00/{'1' * 64}", f"index/{'2' * 64}", f"index/{'3' * 64}"
+    for name, content in {
+        "config": "x",
+        same: "12",
+        short: "1",
+        old: "1",
+        "notes.txt": "mine",
+        "data/00/x": "",
+    }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    listed = ["1 config", "2 data/00/same", "2 data/00/short", "3 index/new", "9 locks/somebody"]
-    assert backups.backup_differences(listed, str(tmp_path)) == {
-        "missing": ["data/00/short", "index/new"],
-        "surplus": ["index/old"],
-    }
+    listed = ["1 config", f"2 {same}", f"2 {short}", f"3 {new}", "9 locks/somebody"]
+    assert backups.backup_differences(listed, str(tmp_path)) == {"missing": [short, new], "surplus": [old]}
     assert len(backups.backup_differences(listed, str(tmp_path / "none"))["missing"]) == 4
+
+
+def test_list_from_another_host_leads_nowhere_else(tmp_path):
+    """A file there may be called anything, a line break in its name included."""
+    listed = ["1 ../../etc/passwd", "1 /etc/passwd", "1 data/../../x", "1 data", "1 .ssh/authorized_keys"]
+    assert backups.backup_differences(listed, str(tmp_path)) == {"missing": [], "surplus": []}
 
 
 def test_lines_say_what_every_program_said():

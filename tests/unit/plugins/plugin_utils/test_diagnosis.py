@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.wharf.registry.plugins.module_utils import client_links
+from ansible_collections.wharf.registry.plugins.module_utils import client_links, client_tools
 from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
 
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
 LINKS = (PLUGINS / "module_utils/client_links.py").read_text("utf-8")
+SHARED = "".join(
+    (PLUGINS / f"module_utils/{name}.py").read_text("utf-8") for name in ("client_tools", "engine_faults", "forwarding")
+)
 JUDGE = (PLUGINS / "plugin_utils/diagnosis.py").read_text("utf-8")
 SERVER = (PLUGINS / "modules/registry_server_diagnosis.py").read_text("utf-8").partition("import json")[2]
 SETTINGS = {"name": "reg.test", "port": 5000, "trust": "private_ca", "address": "", "container": "registry"}
@@ -51,7 +54,8 @@ def pem(*certificates: x509.Certificate) -> str:
 
 def server(code: str = "ok", /, **changes: object) -> dict[str, object]:
     """Return the registered result of registry_server_diagnosis; details and the rest as given."""
-    return {"addresses": ["192.0.2.1"], "ca": "", "port_holder": "", **client(code), **changes}
+    known = {"ca": "", "port_holder": "", "port_stop": "", "forwarding": {}, "bridges": {}}
+    return {**known, **client(code), **changes}
 
 
 def client(code: str = "ok", /, **changes: object) -> dict[str, object]:
@@ -67,6 +71,8 @@ def client(code: str = "ok", /, **changes: object) -> dict[str, object]:
     }
 
 
+TAKEN = {"port_holder": "nginx", "port_stop": "systemctl stop nginx.service"}
+SWITCHED_OFF = {"code": "forwarding_off", "details": {"file": "/etc/sysctl.d/9.conf"}}
 STOPPED = server("container_stopped", details={"status": "exited", "log": "bad", "start": "start"})
 UNREACHABLE = {"unreachable": True, "msg": "Task failed: ssh: no route"}
 
@@ -86,9 +92,9 @@ def codes_of_the_module() -> set[str]:
     codes = set(re.findall(r'(?:BrokenError|warn)\(\s*"(\w+)"', LINKS))
     codes |= {code for pair in re.findall(r'BrokenError\("(\w+)" if .* else "(\w+)"', LINKS) for code in pair}
     codes |= {code for pair in re.findall(r'code = "(\w+)" if .* else "(\w+)"', LINKS) for code in pair}
-    codes |= set(client_links.CERTIFICATE_FAULTS.values())
-    problems = re.findall(r'return BrokenError\("(engine_\w+)"', LINKS)
-    return codes | {f"{code}_later" for code in problems}
+    codes |= set(client_links.CERTIFICATE_FAULTS.values()) | {code for code, _ in client_tools.FAULTS}
+    codes |= set(re.findall(r'(?:return|fault =|\() \(?\(?"(\w+)", \{', SHARED)) | {"tool_login", "tool_fails"}
+    return codes | {f"{code}_later" for code in ("engine_json", "engine_conflict")}
 
 
 def fields_of(text: str) -> set[str]:
@@ -96,12 +102,12 @@ def fields_of(text: str) -> set[str]:
 
 
 def test_every_code_of_the_module_has_a_verdict():
-    assert len(codes_of_the_module()) > 30
+    assert len(codes_of_the_module()) > 50
     assert codes_of_the_module() <= diagnosis.VERDICTS.keys()
 
 
 def test_every_verdict_is_used():
-    judges = JUDGE[JUDGE.index("class Finding") :] + SERVER
+    judges = JUDGE[JUDGE.index("class Finding") :] + SERVER + SHARED
     unknown = diagnosis.VERDICTS.keys() - codes_of_the_module()
     assert [code for code in unknown if f'"{code}"' not in judges] == []
 
@@ -111,13 +117,14 @@ def test_every_code_of_the_server_s_module_has_a_verdict():
         "unit_failed",
         "engine_absent",
     }
-    assert len(codes) > 10
+    assert len(codes) > 8
     assert codes <= diagnosis.VERDICTS.keys()
 
 
 def test_a_verdict_names_only_what_is_known():
-    sources = LINKS + JUDGE + SERVER
-    known = set(re.findall(r"\b(\w+)=", sources)) | set(re.findall(r'"(\w+)":', sources)) | {"name", "port", "trust"}
+    sources = LINKS + JUDGE + SERVER + SHARED
+    known = set(re.findall(r"\?P<(\w+)>", SHARED))
+    known |= set(re.findall(r"\b(\w+)=", sources)) | set(re.findall(r'"(\w+)":', sources)) | {"name", "port", "trust"}
     known |= set(re.findall(r'(?:fields|details)\["(\w+)"\]', JUDGE + SERVER)) | {"container"}
     phrases = [
         text for phrase in diagnosis.PHRASES.values() for text in ([phrase] if isinstance(phrase, str) else phrase)
@@ -164,8 +171,33 @@ def test_all_is_well():
         (server("container_absent"), client("refused"), "container_absent", "not there on server"),
         (server("engine_stopped"), client("refused"), "engine_stopped", "the engine of server does not run"),
         (server("engine_absent"), client("refused"), "engine_absent", "no Docker engine on server"),
-        (STOPPED | {"port_holder": "nginx"}, client("ca_missing"), "port_taken", "nginx answers on port 5000"),
-        (STOPPED | {"port_holder": "nginx"}, client("not_http"), "port_taken", "stop nginx on server"),
+        (STOPPED | TAKEN, client("ca_missing"), "port_taken", "nginx has port 5000 instead"),
+        (STOPPED | TAKEN, client("not_http"), "port_taken", "`systemctl stop nginx.service` on server"),
+        (
+            server("container_absent", **TAKEN),
+            client("not_http"),
+            "port_taken",
+            "then run playbooks/deploy-registry.yml",
+        ),
+        (server("engine_stopped", **TAKEN), client("not_http"), "engine_stopped", "systemctl start docker"),
+        (server("engine_stopped", **TAKEN), client("ca_missing"), "engine_stopped", "systemctl start docker"),
+        # So does what it sees of the kernel, as far as clients notice it.
+        (server(forwarding=SWITCHED_OFF), client("filtered"), "forwarding_off", "sysctl -w net.ipv4.ip_forward=1"),
+        (server(forwarding=SWITCHED_OFF), client("refused"), "forwarding_off", "correct /etc/sysctl.d/9.conf"),
+        (server(forwarding=SWITCHED_OFF), client(), "ok", "all is well"),
+        (
+            server(forwarding={"code": "rules_missing", "details": {}}),
+            client("refused"),
+            "rules_missing",
+            "restart docker",
+        ),
+        (
+            server(bridges={"10.1.0.0/16": "br-0123456789ab", "fd00::/64": "docker0"}),
+            client("filtered", source="10.1.2.3"),
+            "route_inner",
+            "the route of server to client (10.1.2.3) leads into br-0123456789ab",
+        ),
+        (server(bridges={"10.1.0.0/16": "docker0"}), client("filtered", source="10.2.0.1"), "filtered", "a firewall"),
         (server("read_only_container"), client("ok"), "read_only_container", "--recover"),
         (server(), client("no_response"), "no_response", "although the container runs on server"),
         (
@@ -227,6 +259,14 @@ def test_all_is_well():
         (server(), client("password_refused", addresses=["192.0.2.9"]), "password_refused", ""),
         (UNREACHABLE, client("refused", addresses=["192.0.2.9"]), "refused", ""),
         # Hosts that could not be examined.
+        (
+            {"unreachable": True, "msg": "Failed to connect: Connection timed out during banner exchange"},
+            client("no_response"),
+            "server_away",
+            "Ansible does not reach server either",
+        ),
+        (server(), {"unreachable": True, "msg": "Connection timed out"}, "no_ssh", "does not answer SSH"),
+        (server(), {"failed": True, "timedout": {"period": 60}, "msg": "Timed out after 60 s"}, "host_hangs", "60 s"),
         (server(), UNREACHABLE, "unreachable", "ssh: no route"),
         (server(), {"msg": "no Python"}, "not_examined", "no Python"),
         (server(), {"skipped": True}, "not_examined", "no result"),
@@ -314,3 +354,19 @@ def test_table_has_a_line_for_each_host_and_warning():
     assert [line.split()[0] for line in lines] == ["host", "server", "client", "client"]
     assert "warning: no password is required" in lines[3]
     assert len({line.index(word) for line, word in zip(lines, ("what", "nothing"), strict=False)}) == 1
+
+
+def test_what_keeps_clients_away_is_the_servers_own_fault_too():
+    cut_off = judged(server(forwarding=SWITCHED_OFF), client("filtered"))
+    assert [one["code"] for one in cut_off.values()] == ["forwarding_off"] * 2
+    reached = judged(server(forwarding=SWITCHED_OFF), client("ca_missing"))
+    assert [one["code"] for one in reached.values()] == ["ok", "ca_missing"]
+    # Without a client only the switch is certain.
+    for code, verdict in (("forwarding_off", "forwarding_off"), ("rules_missing", "ok")):
+        alone = diagnosis.diagnosis({"server": server(forwarding={"code": code, "details": {}})}, {}, SETTINGS)
+        assert alone["verdicts"]["server"]["code"] == verdict
+
+
+def test_no_advice_takes_security_away():
+    for code, verdict in diagnosis.VERDICTS.items():
+        assert not re.search("insecure$|trust: insecure|lets everyone in|777|setenforce|skip", verdict["do"]), code

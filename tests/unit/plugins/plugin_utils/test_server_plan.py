@@ -15,6 +15,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import server_plan 
 ROLE = Path(__file__).resolve().parents[4] / "roles/registry_server"
 BASE = yaml.safe_load((ROLE / "vars/main.yml").read_text("utf-8"))["__registry_server_config"]
 DIGEST = "sha256:" + "0a" * 32
+STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
 SETTINGS: dict[str, Any] = {
     "name": "reg.test",
     "port": 5000,
@@ -23,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "tls_directory": "/etc/wharf/tls",
     "users": [{"name": "ci"}],
     "password_directory": "/no/passwords",
+    "replace_passwords": [],
     "anonymous": False,
     "bcrypt_cost": 4,
     "image_source": "pull",
@@ -163,11 +165,39 @@ def test_a_memory_limit_is_read_as_docker_reads_it(limit: str | None) -> None:
 
 
 def test_passwords_are_given_or_generated_or_still_missing(tmp_path: Path) -> None:
-    (tmp_path / "ci").write_text("generated\n")
-    users = [{"name": "ci"}, {"name": "dev", "password": "kD8-xQ2_vLm4Rt7Zp1Wc"}, {"name": "new"}]
+    (tmp_path / "ci").write_text(f"{STRONG}\n")
+    users = [{"name": "ci"}, {"name": "dev", "password": STRONG}, {"name": "new"}]
     made = plan(users=users, password_directory=str(tmp_path))
-    assert made["registry"]["users"] == "ci:generated\ndev:kD8-xQ2_vLm4Rt7Zp1Wc\nnew:\n"
-    assert made["generate"] == ["new"]
+    assert made["registry"]["users"] == f"ci:{STRONG}\ndev:{STRONG}\nnew:\n"
+    assert (made["generate"], made["generated"]) == (["new"], ["ci", "new"])
+
+
+@pytest.mark.parametrize("replaced", [["ci"], "ci", " ci,"])
+def test_a_password_that_is_to_be_replaced_need_not_be_the_server_s(replaced: object) -> None:
+    assert plan(users=[{"name": "ci"}, {"name": "dev"}], replace_passwords=replaced)["generated"] == ["dev"]
+
+
+@pytest.mark.parametrize("name", ["dev", "nobody"])
+def test_only_a_generated_password_can_be_replaced(name: str) -> None:
+    users = [{"name": "ci"}, {"name": "dev", "password": STRONG}]
+    assert module.server_plan({**SETTINGS, "users": users, "replace_passwords": [name]}, BASE)["problems"] == [
+        f"registry_server_replace_passwords: '{name}' is not a user whose password is generated: use ci"
+    ]
+
+
+def test_a_password_s_file_that_people_have_written_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "ci").write_text("short\n")
+    made = module.server_plan({**SETTINGS, "password_directory": str(tmp_path)}, BASE)
+    assert made["problems"] == [
+        f"registry_server_users: {tmp_path}/ci has a password that is too weak for bcrypt cost 4: write a better one"
+        " into it, or remove it, and one is made"
+    ]
+
+
+def test_generated_passwords_need_a_place_that_the_next_run_finds() -> None:
+    made = module.server_plan({**SETTINGS, "password_directory": "None/.credentials/users"}, BASE)
+    assert "'None/.credentials/users' is not an absolute path" in made["problems"][0]
+    plan(users=[{"name": "ci", "password": STRONG}], password_directory="None/.credentials/users")
 
 
 def test_an_image_that_is_not_used_is_not_judged() -> None:

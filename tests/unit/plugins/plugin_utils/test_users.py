@@ -66,6 +66,11 @@ def test_good_users_pass(users: object, arguments: dict) -> None:
     assert user_problems(users, "wharf_registry_users", **arguments) == []
 
 
+def test_two_generated_passwords_are_two_files_everywhere() -> None:
+    line = only_line(user_problems([{"name": "bob"}, {"name": "Bob"}, {"name": "BOB", "password": STRONG}], "users"))
+    assert line.startswith("users: 'bob' and 'Bob' have no password, and those that are generated would be one file on")
+
+
 WEAK_LOW = (
     "use at least 20 characters, 8 of them different, or leave password out and one is made"
     " (the registry hashes on every request, so the cost is low and long random passwords make up for it)"
@@ -107,9 +112,12 @@ WEAK_HIGH = "use at least 8 characters, 5 of them different, or leave password o
         ({"name": "é" * 128}, "has a name of more than 255 bytes: use a shorter one"),
         (
             {"name": "../alice"},
-            "user 2 ('../alice') has no password, and one that is generated could not be kept in a file of that name:",
+            "user 2 ('../alice') has no password, and one that is generated could not be kept in a file of that name,",
         ),
         ({"name": ".alice"}, "user 2 ('.alice') has no password, and one that is generated could not be kept"),
+        ({"name": "a/b"}, "user 2 ('a/b') has no password, and one that is generated could not be kept"),
+        ({"name": "."}, "user 2 ('.') has no password, and one that is generated could not be kept"),
+        ({"name": "a" * 144}, "which has more than 143 bytes: use another name, or give it a password"),
         ({"name": "bob"}, "user 2 ('bob') stands in the list twice, first as user 1: use each once"),
         (
             {"name": "alice", "password": ""},

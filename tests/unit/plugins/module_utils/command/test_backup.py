@@ -50,6 +50,19 @@ def test_stage_follows_the_registry_and_leaves_alone_what_is_right(tmp_path, sta
     assert backup.Storage(staged).repositories() == ["team/stays"]
 
 
+def test_stage_takes_nothing_along_that_a_link_to_elsewhere_leads_to(tmp_path, staged, monkeypatch):
+    monkeypatch.setattr(backup.time, "sleep", lambda _: None)
+    data, secret = tmp_path / "data", tmp_path / "shadow"
+    StoredRegistry(data).image("app", "1", b"layer")
+    secret.write_text("root:secret")
+    link = backup.Storage(data).tag_link("app", "1")
+    link.unlink()
+    link.symlink_to(secret)
+    assert backup.stage(data) == {}
+    assert backup.Storage(staged).tag_link("app", "1").read_text() == ""
+    assert "app:1: its link holds no digest" in list(backup.Storage(staged).problems())
+
+
 def test_stage_names_a_tag_whose_blob_is_not_there(tmp_path, staged):
     data = tmp_path / "data"
     StoredRegistry(data).image("app", "1", b"layer")

@@ -36,6 +36,18 @@ def test_restored_blob_with_a_flipped_byte_is_refused(tmp_path):
         restore.verify_restored(restore.Storage(tmp_path), {"app:1": digest})
 
 
+def test_what_is_laid_in_the_place_of_the_directory_to_restore_into_counts_for_nothing(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with restore.staging_dir(tmp_path) as staging:
+        (tmp_path / ".restoring").rename(tmp_path / "away")
+        (tmp_path / ".restoring").symlink_to(elsewhere)
+        (staging / "file").write_text("restored")
+        restore.swap(staging / "file", tmp_path / "docker", tmp_path / "kept")
+    assert list(elsewhere.iterdir()) == []
+    assert (tmp_path / "docker").read_text() == "restored"
+
+
 def test_directories_are_swapped_and_the_old_one_is_kept(tmp_path):
     for name in ("new", "old"):
         (tmp_path / name).mkdir()

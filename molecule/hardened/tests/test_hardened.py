@@ -1,0 +1,189 @@
+"""On hardened hosts that people share: the same result, and nobody who is not root gets in root's way."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from clients import REGISTRY
+from machines import PROJECT, broken, container, put, put_back, snapshot
+from plays import Run, assert_all_is_well
+
+USERS = ("jane.doe", "jane.roe@corp.example")
+HOSTS = ("server", "client1")
+TRUST = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
+
+
+def as_user(user: str, command: str) -> str:
+    """Return the command that runs another one as a user who has logged in."""
+    return f"su --login {user} --command '{command}'"
+
+
+# The hosts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_hosts_are_strict(hosts, name):
+    host = hosts[name]
+    for place in ("/tmp", "/var/tmp", "/dev/shm", "/run"):
+        assert {"noexec", "nosuid", "nodev"} <= set(host.mount_point(place).options)
+    assert host.check_output(as_user("jane.doe", "umask")) == "0027"
+    assert host.check_output(as_user("jane.doe", "echo lab | sudo -S sh -c umask")) == "0027"
+    assert "https_proxy=http://proxy.corp.example:3128" in host.check_output(
+        as_user("jane.doe", "echo lab | sudo -S env")
+    )
+    assert host.run(as_user("jane.doe", "sudo -n true")).rc != 0, "sudo must ask for a password"
+    assert "session opened for user jane.doe" in host.check_output("journalctl --unit ssh --no-pager")
+    for user in USERS:
+        host.check_output(f"getent passwd {user}")
+        assert host.run(f"grep {user} /etc/passwd").rc != 0
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_packages_came_when_others_had_set_their_locks_free(hosts, name):
+    """They are held until somebody has wanted them."""
+    assert hosts[name].run("systemctl is-active hold-apt-locks").stdout.strip() == "inactive"
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_what_others_have_set_stays(hosts, name):
+    config = json.loads(hosts[name].file("/etc/docker/daemon.json").content_string)
+    assert (config["log-driver"], config["log-opts"]) == ("json-file", {"max-size": "7m"})
+    assert config["default-address-pools"] == [{"base": "10.201.0.0/16", "size": 24}]
+    policy = json.loads(hosts[name].file("/etc/containers/policy.json").content_string)
+    assert policy == {"default": [{"type": "reject"}]}
+    assert hosts[name].file("/etc/environment").content_string.count("corp.example:3128") == 4
+
+
+def test_images_move_between_hosts_as_users_of_a_directory(hosts):
+    for source, target in (("client1", "server"), ("server", "client1")):
+        for number, user in enumerate(USERS):
+            image = f"{REGISTRY}/test/{source}:{number}"
+            make = f"echo {source} {user} >file && tar -c file | docker import - {image} && docker push {image}"
+            hosts[source].check_output(as_user(user, make))
+            hosts[target].check_output(as_user(user, f"docker pull --quiet {image} && docker image rm {image}"))
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_what_everybody_must_read_is_readable(hosts, name):
+    hosts[name].check_output(f"runuser -u nobody -- test -r {TRUST}")
+
+
+# What is refused ----------------------------------------------------------------------------------
+
+
+def test_what_cannot_work_on_one_host_stops_the_run_for_all_before_anything_changes(hosts, ansible):
+    bare, inventory = hosts["bare"], ["-i", f"{PROJECT}/molecule/hardened/inventory/bare.yml"]
+    old_file = """mkdir -p /etc/docker && echo '{"hosts": ["fd://", "tcp://0.0.0.0:2375"]}' >/etc/docker/daemon.json"""
+    old_source = "echo 'deb http://deb.debian.org/old-stuff stale main' >/etc/apt/sources.list.d/old.list"
+    about_source = r"old-stuff stale .*? It is about /etc/apt/sources\.list\.d/old\.list\."
+    # A change that waits on another host.
+    with broken(hosts["client1"], f"rm {TRUST}", "true"):
+        for how, message, options in (
+            (old_file, "/etc/docker/daemon.json: holds hosts, from before", []),
+            (old_source, about_source, []),
+            (old_source, about_source, ["--check"]),
+        ):
+            with put_back(bare, "/etc/docker", "/etc/apt/sources.list.d"):
+                bare.check_output(how)
+                before = snapshot(bare)
+                result = ansible.fails("site.yml", *inventory, *options)
+                assert re.search(message, result.stdout), result.output
+                assert "PLAY [Install" not in result.stdout
+                assert snapshot(bare) == before
+        assert not hosts["client1"].file(TRUST).exists
+        ansible.succeeds("playbooks/trust-registry.yml")
+
+
+# Who gets in the way ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def maintained(hosts, ansible, tmp_path_factory) -> Run:
+    """Let root do all that is done on a server and a client, traced, while a user gets in the way.
+
+    Returns:
+        The run that copies an image from an archive, which the server's policy refuses.
+    """
+    server, place = hosts["server"], tmp_path_factory.mktemp("files")
+    save = ["docker", "exec", container("server"), "docker", "save", "wharf-registry:distro"]
+    with Path(place, "registry.tar").open("wb") as file:
+        subprocess.run(save, stdout=file, check=True)
+    for command in (
+        "status",
+        "collect-garbage",
+        "renew-certificate --now",
+        "repair-storage",
+        "verify-storage",
+        "back-up",
+        "check-backup",
+    ):
+        server.check_output(f"traced wharf {command}")
+    copies = [{"from": f"{place}/registry.tar", "to": "copied/registry:1"}]
+    copied = ansible.fails("playbooks/copy-images.yml", wharf_copies=copies)
+    ansible.succeeds("playbooks/export-images.yml", wharf_bundle=f"{place}/bundle.tar", wharf_export_images=["*"])
+    server.check_output("docker rm --force --volumes registry && docker image rm wharf-registry:distro")
+    for name in HOSTS:
+        logins = " ".join(f"/home/{user}/.docker/config.json" for user in USERS)
+        hosts[name].check_output(f"rm -f {TRUST} {logins}")
+    archive = {"wharf_registry_image_source": "archive", "wharf_registry_image_archive": f"{place}/registry.tar"}
+    ansible.succeeds("site.yml", **archive)
+    assert_all_is_well(ansible, 2)
+    return copied
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_users_who_get_in_the_way_harm_and_stop_nothing(hosts, maintained, name):
+    """All of it has ended well, and was watched by a user who takes whatever root makes.
+
+    What they lay where root's file has gone, with a name that does not come again, is harmless.
+    """
+    host = hosts[name]
+    assert host.check_output("systemctl is-active get-in-the-way") == "active"
+    lines = [line.split(" ", 1) for line in host.check_output("cat ~mallory/log").splitlines()]
+    assert any(what == "saw" and "/ansible_" in path for what, path in lines)
+    assert [line for line in lines if line[0] not in ("began", "saw", "replaced")] == []
+    assert host.check_output("stat --format '%a %U' /etc/canary; cat /etc/canary") == "600 root\nuntouched"
+
+
+def test_a_link_in_a_home_leads_root_nowhere(hosts, ansible):
+    client, user = hosts["client1"], USERS[1]
+    link = "mv .docker .docker.before && ln -s /etc/docker .docker"
+    with broken(client, as_user(user, link), as_user(user, "rm .docker && mv .docker.before .docker")):
+        result = ansible.fails("playbooks/trust-registry.yml")
+        assert re.search(f"registry_client_logins: {user} cannot log in .*permission denied", result.stdout)
+        assert not client.file("/etc/docker/config.json").exists
+
+
+def test_signatures_that_are_asked_for_are_told_of(maintained):
+    assert re.search(r"copied/registry:1 .* is rejected by policy", maintained.stdout), maintained.output
+
+
+# What root does where others can write, and why that does no harm.
+USED = {
+    r"\w+ /tmp/ansible_[\w.]+_payload_\w{8}(/.*)?": "Ansible's modules, in a new directory of root's, its name random",
+    r"write /tmp/\w{8}": "Python tries whether it can write there: a new file, its name random",
+    r"\w+ /tmp/tmp\w{8}\.json": "daemon.json for dockerd --validate: a new file, its name random",
+    r"\w+ /tmp/(dpkg-deb|apt-dpkg-install)[.-]\w{6}(/.*)?": "what dpkg and apt make themselves: new, the name random",
+    r"\w+ /tmp/restic-temp-pack-\d+": "what restic makes itself: new, the name random",
+    r"\w+ /var/tmp/wharf-\w{8}(/.*)?": "the trial of apt's sources: a new directory of root's, its name random",
+    r"\w+ /var/tmp/wharf-image\.\w{8}(/.*)?": "the registry's image from an archive: the same",
+    r"\w+ /var/tmp/wharf-export-\w{8}": "the registry's own image for a bundle: the same",
+    r"\w+ /var/tmp/wharf-export-\w{8}/bundle\.tar": "new, in the directory of who becomes root; no link counts",
+    r"read /var/tmp/wharf-copy-\w{10}/\d": "what that user brought; what was stored is compared with the digest",
+    r"\w+ /home/jane\.doe/\.ansible/tmp/.*": "what Ansible transfers, in the home of the user who becomes root",
+    r"read /var/lib/wharf/registry/docker(/.*)?": "what the registry stores: only read, and compared with its digest",
+    r"\w+ /var/lib/wharf/registry/\.?\.wharf(\.\w{8})?": "the data's ID: a new file, and no link is followed",
+}
+
+
+def test_root_does_nothing_where_others_can_write_but_this(hosts, maintained):
+    done: list[str] = []
+    for name in HOSTS:
+        path = put(hosts[name], "list-paths.py", "/root/list-paths.py")
+        done += hosts[name].check_output(f"python3 {path} /root/trace/*").splitlines()
+    assert [line for line in done if not any(re.fullmatch(pattern, line) for pattern in USED)] == []
+    assert [pattern for pattern in USED if not any(re.fullmatch(pattern, line) for line in done)] == []
