@@ -146,6 +146,29 @@ def docker_that(host: Host, case: str) -> Iterator[str]:
         host.check_output(f"rm -r {path}")
 
 
+@contextmanager
+def engine_that(host: Host, how: str, pattern: str) -> Iterator[None]:
+    """Let a call of the engine's API, such as "POST .*/rename", fail once while the block runs, or hold it for ever.
+
+    /run/wharf-test-hit is there when it has come; it holds the number of the process that called.
+    """
+    host.check_output("rm -f /run/wharf-test-hit")
+    host.check_output(in_background(program(host, "engine-proxy.py", how, pattern)))
+    wait_until(host, "[ -S /run/docker-real.sock ] && docker version")
+    try:
+        yield
+    finally:
+        host.check_output("pkill -f '[e]ngine-proxy.py'; mv /run/docker-real.sock /run/docker.sock")
+
+
+@contextmanager
+def read_only(host: Host, directory: str) -> Iterator[None]:
+    """Let nobody write in a directory while the block runs: each write fails, as on a disk that has gone bad."""
+    mount = f"mount --bind {directory} {directory} && mount -o remount,ro,bind {directory}"
+    with broken(host, mount, f"umount {directory}"):
+        yield
+
+
 # What the role docker_engine writes.
 ENGINE_FILES = (
     "/etc/docker/daemon.json",

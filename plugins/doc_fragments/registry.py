@@ -16,6 +16,11 @@ options:
       container: {description: The container's name., type: str, required: true}
       name: {description: The name or address that clients use., type: str, required: true}
       port: {description: The TCP port that clients use., type: int, required: true}
+      listen:
+        description: The IP addresses that it listens on; none for all.
+        type: list
+        elements: str
+        default: []
       tls: {description: Whether the registry speaks TLS., type: bool, required: true}
       tls_directory:
         description: The directory of registry.crt, registry.key and ca.crt.

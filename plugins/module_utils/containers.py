@@ -139,6 +139,13 @@ def remove(name: str) -> None:
         call("DELETE", f"/containers/{quote(name)}?force=1")
 
 
+def tag(image_id: str, reference: str) -> None:
+    """Let a name mean an image; one with a digest cannot mean another."""
+    repository, _, name = reference.rpartition(":")
+    if "@" not in reference and repository and "/" not in name:
+        call("POST", f"/images/{quote(image_id)}/tag?repo={quote(repository, safe='')}&tag={quote(name)}")
+
+
 def remove_image(reference: str) -> bool:
     """Remove an image, and tell whether it went: one that a container runs from stays."""
     try:

@@ -55,7 +55,7 @@ RELOADABLE: dict[str, Any] = {
 }
 RELOADABLE_FEATURES = {"buildkit"}
 # Keys by which the engine looks for its containers and images elsewhere.
-HIDING_KEYS = {"data-root", "features", "graph", "storage-driver"}
+HIDING_KEYS = {"data-root", "features", "graph", "storage-driver", "userns-remap"}
 
 OBJECT, LIST, NULL = "{}", "[]", "null"
 Path = tuple[str, ...]
@@ -366,10 +366,12 @@ def out_of_sight(info: dict, after: dict, keys: list[str]) -> list[str]:
     # Left out, it means what the engine has been using: since version 29 a fresh one uses containerd's.
     default = uses_containerd and int(info["ServerVersion"].split(".")[0]) >= 29
     wants_containerd = (after.get("features") or {}).get("containerd-snapshotter", default)
+    remaps = "name=userns" in (info.get("SecurityOptions") or []) or bool(after.get("userns-remap"))
     moves = (
         ("data-root", {"data-root", "graph"}, root != info["DockerRootDir"]),
         ("storage-driver", {"storage-driver"}, after.get("storage-driver", info["Driver"]) != info["Driver"]),
         ("features.containerd-snapshotter", {"features"}, wants_containerd is not uses_containerd),
+        ("userns-remap", {"userns-remap"}, remaps),
     )
     return [name for name, by, is_moved in moves if is_moved and by & set(keys)]
 

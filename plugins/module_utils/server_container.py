@@ -14,6 +14,7 @@ REGISTRY_SPEC: dict[str, Any] = {
     "container": {"type": "str", "required": True},
     "name": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
+    "listen": {"type": "list", "elements": "str", "default": []},
     "tls": {"type": "bool", "required": True},
     "tls_directory": {"type": "path", "required": True},
     "directory": {"type": "path", "required": True},
@@ -26,6 +27,21 @@ REGISTRY_SPEC: dict[str, Any] = {
     "bcrypt_cost": {"type": "int", "required": True},
     "settings": {"type": "str", "required": True},
 }
+
+
+def is_ours(container: dict[str, Any]) -> bool:
+    """Tell whether Wharf made a container, whatever its name is."""
+    return "wharf.config" in (container["Config"].get("Labels") or {})
+
+
+def listens_on(listen: list[str]) -> list[str]:
+    """Return the addresses to publish the port on: an empty one stands for all, of both families.
+
+    127.0.0.1 is always among them: there the server itself asks the registry.
+    """
+    if not listen:
+        return [""]
+    return listen if {"0.0.0.0", "127.0.0.1"}.intersection(listen) else [*listen, "127.0.0.1"]
 
 
 def config_hash(config: str) -> str:
@@ -63,7 +79,13 @@ def settings(registry: dict[str, Any]) -> dict[str, Any]:
             "CapDrop": ["ALL"],
             "SecurityOpt": SECURITY,
             "Memory": memory,
-            "PortBindings": {"5000/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(registry["port"])}]},
+            # The files that it has mounted belong to the host's users, also where the engine maps those of containers.
+            "UsernsMode": "host",
+            "PortBindings": {
+                "5000/tcp": [
+                    {"HostIp": address, "HostPort": str(registry["port"])} for address in listens_on(registry["listen"])
+                ]
+            },
             # An engine that mounts an empty volume for the first time would give it the owner that the image's
             # directory has.
             "Binds": [*read_only_binds(registry), f"{data}:/var/lib/registry{'' if is_directory else ':nocopy'}"],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .data import directory as directory_of
 from .files import no_link, read_text, write_atomic
 
 DATA_ID = ".wharf"  # in the data: "ID NAME"
+RECORD = "/etc/wharf/before.json"  # what a run has replaced until the registry answers: see server_rollback.py
 STATE_FILE = "data"  # beside the configuration: "ID DATA", DATA as the setting says it
 
 
@@ -32,9 +35,71 @@ def read(path: str, directory: str) -> Data:
     """Return what there is to know of the data at a path, by the registry's configuration in a directory."""
     id_, _, name = _line(os.path.join(path, DATA_ID) if path else "").partition(" ")
     state_id, _, place = _line(os.path.join(directory, STATE_FILE)).partition(" ")
-    names = os.listdir(path) if os.path.isdir(path) else []
+    try:
+        names = os.listdir(path) if os.path.isdir(path) else []
+    except PermissionError:  # place_problems() tells
+        names = []
     used = any(not name.startswith(DATA_ID) and name != "lost+found" for name in names)
     return Data(id_, name, used, state_id, place)
+
+
+def place_problems(place: str, path: str, data: Data, uid: int, confirmed: str, host: str) -> list[str]:
+    """Judge whether a directory can be a registry's data at all; return at most one line. Leaves nothing there.
+
+    Args:
+        place: the directory as the setting says it.
+        path: where that lies on the host.
+        data: what was found there.
+        uid: the registry's user.
+        confirmed: ``place`` once more where what is there is to become this registry's, whatever it is.
+        host: the host's name, for the message.
+    """
+    start = f"registry_server_data: {place} on {host}"
+    if path != os.path.normpath(place):
+        start += f" leads to {path}, which"
+    existing = path
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    own = "a directory of its own, such as /var/lib/wharf/registry"
+    if not os.path.isdir(existing):
+        return [f"{start} is or lies below {existing}, which is no directory: use {own}"]
+    if path.count("/") < 2 and path != os.path.normpath(place):
+        return [f"{start} is a directory of the system, whose owner would change: use {own}"]
+    try:
+        names = set(os.listdir(path)) if existing == path else set()
+        problem = _write_problem(existing, uid) if existing != path or os.stat(path).st_uid != uid else ""
+    except OSError as error:
+        names, problem = set(), f"cannot be read by root ({error.strerror})"
+    if problem:
+        return [
+            f"{start} {problem}: is it a share with root_squash, a file system without owners, or read-only? The"
+            f" directory must belong to the user and the group {uid} (chown {uid}:{uid}, mode 750), and root must be"
+            " able to write there and give files away (no_root_squash)"
+        ]
+    strange = sorted(name for name in names - {"docker", "lost+found"} if not name.startswith(DATA_ID))
+    if strange and not data.id and not data.state_id and confirmed != place:
+        listed = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+        return [
+            f"{start} holds what is no registry's data ({listed}), and all of it would get another owner: use {own}. To"
+            f" go on nevertheless: registry_server_data_confirm: {place} (-e wharf_registry_data_confirm={place})"
+        ]
+    return []
+
+
+def _write_problem(directory: str, uid: int) -> str:
+    """Return why root cannot give a file in a directory to a user, or nothing: it tries."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f"{DATA_ID}-", dir=directory)
+    except OSError as error:
+        return f"cannot be written by root ({error.strerror})"
+    try:
+        os.fchown(descriptor, uid, uid)
+    except OSError as error:
+        return f"takes no file for the user {uid} from root ({error.strerror})"
+    finally:
+        os.close(descriptor)
+        os.unlink(name)
+    return ""
 
 
 def _line(path: str) -> str:
@@ -96,3 +161,24 @@ def write_state(directory: str, place: str, path: str) -> None:
         if _line(old_id_file).partition(" ")[0] == data.id:
             os.replace(old_id_file, f"{old_id_file}-moved")
     write_atomic(os.path.join(directory, STATE_FILE), f"{data.id} {place}\n".encode())
+
+
+def undo_move(directory: str, places: Iterable[str]) -> bool:
+    """Let the data that was moved away be the registry's own again, and tell whether it had been.
+
+    `wharf move-data` lets the data ID change its place before the registry starts there. What was copied stays as a
+    copy, with which another move goes on.
+
+    Args:
+        directory: the registry's configuration, with the state file of before.
+        places: where the data may have gone.
+    """
+    state_id, _, place = _line(os.path.join(directory, STATE_FILE)).partition(" ")
+    old = os.path.join(path_of(place), DATA_ID) if place and path_of(place) else ""
+    if not old or os.path.exists(old) or _line(f"{old}-moved").partition(" ")[0] != state_id:
+        return False
+    for new in (os.path.join(path, DATA_ID) for path in places):
+        if _line(new).partition(" ")[0] == state_id:
+            os.replace(new, f"{new}-copy")
+    os.replace(f"{old}-moved", old)
+    return True

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import secrets
+import tempfile
 import time
 from typing import Any
 
@@ -13,11 +14,11 @@ from .containers import WITHOUT_LABELS, container, docker, remove
 from .errors import WharfError
 from .files import Changes, Entry, read_entry, read_text, write_atomic
 from .htpasswd import htpasswd, users_of
-from .server_container import config_hash, read_only_binds
-from .server_data import DATA_ID, Data
+from .server_container import read_only_binds
+from .server_data import DATA_ID, STATE_FILE, Data
+from .server_rollback import SETTINGS, give_away
 from .text import one_line
 
-SETTINGS = "/etc/wharf/registry.json"
 Files = dict[str, tuple[str, Entry]]  # by what each is called in `pending`: its path, and how it should be
 
 
@@ -51,34 +52,24 @@ def pending_files(registry: dict[str, Any], path: str, data: Data) -> Files:
     }
 
 
-def write_files(registry: dict[str, Any], files: Files, validate: bool) -> None:
-    """Write what pending_files() returns, and try a new configuration first where it is to be validated.
+def write_files(files: Files) -> None:
+    """Write what pending_files() returns.
 
     Raises:
-        WharfError: the registry refuses its configuration, or the engine does not do what it should.
         OSError: a file cannot be written.
     """
     changes = Changes(check_mode=False)
     for name, (path, entry) in files.items():
         if name == "data" and (before := read_entry(path)) and (before.uid, before.gid) != (entry.uid, entry.gid):
-            _give_away(path, entry)
-        elif name == "config":
-            if validate:
-                validate_config(registry)
-            # What the container runs with: it may have to run again.
-            running = container(registry["container"])
-            labels = (running or {}).get("Config", {}).get("Labels") or {}
-            if labels.get("wharf.config") == config_hash(read_text(path)):
-                changes.put(f"{path}.before", entry._replace(content=read_text(path).encode()))
+            give_away(path, entry.uid, entry.gid)
         changes.put(path, entry)
 
 
-def _give_away(path: str, owner: Entry) -> None:
-    """Give all that another registry wrote to this one's user."""
-    for parent, directories, files in os.walk(path):
-        for name in (*directories, *files):
-            if name != DATA_ID:
-                os.chown(os.path.join(parent, name), owner.uid, owner.gid, follow_symlinks=False)
+def paths_of(registry: dict[str, Any], path: str) -> list[str]:
+    """Return all that a run may write, as pending_files() does; `path` is where the data lies."""
+    directory = os.path.realpath(registry["directory"])
+    files = ("", "/htpasswd", "/config.yml", f"/{STATE_FILE}")
+    return [path, f"{path}/{DATA_ID}", *(directory + name for name in files), SETTINGS]
 
 
 def diff_of(files: Files) -> list[dict[str, str]]:
@@ -93,32 +84,38 @@ def diff_of(files: Files) -> list[dict[str, str]]:
     return shown
 
 
-def validate_config(registry: dict[str, Any]) -> None:
+def validate_config(registry: dict[str, Any], files: Files) -> None:
     """Start the image on a configuration, without network and data: it must still run after a second.
 
-    The registry has no command that checks a file. It runs as root, because the file is not yet the registry's.
+    The registry has no command that checks a file. It runs as root, because the files are not yet the registry's.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+        files: from pending_files(); nothing of it is written yet.
 
     Raises:
         WharfError: it does not run; the message holds the registry's own words.
     """
     name = f"{registry['container']}-config-check"
-    candidate = f"{registry['directory']}/.config.yml.candidate"
-    options = ["--detach", "--name", name, "--network", "none", "--user", "0"]
-    options += ["--security-opt", WITHOUT_LABELS]
-    for volume in (f"{candidate}:/candidate.yml:ro", *read_only_binds(registry)):
-        options += ["--volume", volume]
     remove(name)
-    write_atomic(candidate, registry["config"].encode(), 0o600)
-    try:
-        started = docker("run", *options, registry["image"], "serve", "/candidate.yml")
-        output = started.stdout
-        if started.returncode == 0:
-            time.sleep(1)
-            if ((container(name) or {}).get("State") or {}).get("Running"):
-                return
-            output = docker("logs", name).stdout
-        words = one_line(output.partition("Usage:")[0], 1000)
-        raise WharfError(f"registry_server_config: the registry refuses this configuration ({words}): correct it")
-    finally:
-        remove(name)
-        os.unlink(candidate)
+    with tempfile.TemporaryDirectory(prefix="wharf-", dir="/run") as directory:
+        users = files["users"][1].content if "users" in files else None
+        there = f"{os.path.realpath(registry['directory'])}/htpasswd"
+        write_atomic(f"{directory}/htpasswd", users or read_text(there).encode(), 0o600)
+        write_atomic(f"{directory}/config.yml", registry["config"].encode(), 0o600)
+        options = ["--detach", "--name", name, "--network", "none", "--user", "0", "--userns", "host"]
+        options += ["--security-opt", WITHOUT_LABELS]
+        for volume in read_only_binds({**registry, "directory": directory}):
+            options += ["--volume", volume]
+        try:
+            started = docker("run", *options, registry["image"], "serve", "/wharf/config/config.yml")
+            output = started.stdout
+            if started.returncode == 0:
+                time.sleep(1)
+                if ((container(name) or {}).get("State") or {}).get("Running"):
+                    return
+                output = docker("logs", name).stdout
+            words = one_line(output.partition("Usage:")[0], 1000)
+            raise WharfError(f"registry_server_config: the registry refuses this configuration ({words}): correct it")
+        finally:
+            remove(name)

@@ -86,9 +86,15 @@ def container_action(registry: dict[str, Any], found: dict[str, Any] | None, ima
 
 def answer(registry: dict[str, Any], seconds: float) -> str:
     """Wait until the registry answers under its name, as clients see it; return why it does not, or nothing."""
+    ca = f"{registry['tls_directory']}/ca.crt" if registry["tls"] else ""
+    return answer_of(registry["name"], registry["port"], ca, seconds)
+
+
+def answer_of(name: str, port: int, ca: str, seconds: float) -> str:
+    """Do the same for a registry of this host; without a CA's file it speaks plain HTTP."""
     try:
-        context = api.trust(f"{registry['tls_directory']}/ca.crt") if registry["tls"] else None
-        with api.Client(registry["name"], registry["port"], context, address="127.0.0.1", timeout=5) as client:
+        context = api.trust(ca) if ca else None
+        with api.Client(name, port, context, address="127.0.0.1", timeout=5) as client:
             client.wait(seconds)
         return ""
     except WharfError as error:

@@ -29,6 +29,17 @@ options:
     type: list
     elements: str
     default: []
+  listen:
+    description: The addresses that the server listens on, where it does not on all. The certificate holds these then.
+    type: list
+    elements: str
+    default: []
+  reversible:
+    description:
+      - Whether what this module replaces is kept until the module M(wharf.registry.registry_container) has seen the
+        registry answer, or puts it back. What a run that was cut off has left is rolled back first.
+    type: bool
+    default: false
   directory: {description: "The directory of ca.crt, registry.crt, registry.key.", type: path, default: /etc/wharf/tls}
   owner: {description: The number of the user and of the group that own C(registry.key)., type: int, default: 59500}
   ca_directory: {description: The directory of the private CA., type: path, default: /etc/wharf/ca}
@@ -88,21 +99,26 @@ ca_pem: {description: The text of ca.crt; empty while the CA is to be made., ret
 """
 
 import hashlib
+import ipaddress
 import json
 import os
 import re
+import ssl
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import private_ca
+from ansible_collections.wharf.registry.plugins.module_utils import api, private_ca, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_name, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
-from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry
+from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, write_atomic
+from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 
 LONGEST_DAYS = 397
+LOCK_WAIT = 60  # seconds
 
 
 def input_problems(wanted: dict[str, Any]) -> Iterator[str]:
@@ -141,9 +157,20 @@ def input_problems(wanted: dict[str, Any]) -> Iterator[str]:
 
 
 def addresses(module: AnsibleModule) -> list[str]:
-    """Return the host's own addresses; none where they cannot be read."""
+    """Return the addresses that clients can use: the host's own; none where they cannot be read."""
     status, output, _ = module.run_command(["ip", "-json", "address", "show"])
-    return own_addresses(json.loads(output)) if status == 0 and output.strip() else []
+    own = own_addresses(json.loads(output)) if status == 0 and output.strip() else []
+    return listened_on(module.params["listen"], own)
+
+
+def listened_on(listen: list[str], own: list[str]) -> list[str]:
+    """Return at which of the host's own addresses the registry listens; at all of them where no other is named."""
+    if not listen:
+        return own
+    named = [address for address in map(ipaddress.ip_address, listen) if not address.is_loopback]
+    versions = {address.version for address in named if address.is_unspecified}
+    found = [address for address in own if ipaddress.ip_address(address).version in versions]
+    return list(dict.fromkeys([*(str(address) for address in named if not address.is_unspecified), *found]))
 
 
 def issue(module: AnsibleModule) -> dict[str, Any]:
@@ -165,10 +192,45 @@ def issue(module: AnsibleModule) -> dict[str, Any]:
         raise WharfError("\n".join(files.errors))
     pending = files.pending
     if pending and not module.check_mode:
+        keep(module, *(str(path) for path in files.modes))
         files.apply()
     for warning in files.warnings:
         module.warn(warning)
     return {"pending": pending, "fingerprint": files.fingerprint(), "ca_pem": files.ca_pem()}
+
+
+def keep(module: AnsibleModule, *paths: str) -> None:
+    """Keep what is about to be replaced, where that is wanted."""
+    if module.params["reversible"]:
+        server_rollback.keep(*map(os.path.realpath, paths), str(private_ca.SETTINGS))
+
+
+def refusal(certificate: bytes, key: bytes, ca: str, name: str) -> str:
+    """Return why a client would refuse a certificate that nobody serves yet, or nothing: both sides meet in memory."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory(prefix="wharf-", dir="/run") as directory:  # they are read from files only
+        paths = [f"{directory}/{part}" for part in ("certificate", "key")]
+        for path, content in zip(paths, (certificate, key)):
+            write_atomic(path, content, 0o600)
+        try:
+            server.load_cert_chain(*paths, password="")  # without one, a person would be asked
+        except ssl.SSLError as error:
+            return f"the server could not load it with its key ({error.reason})"
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = (
+        api.trust(pem=ca).wrap_bio(to_client, to_server, server_hostname=name),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for side in sides * 3:
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+        except ssl.SSLError as error:
+            return str(error.reason)
+    return ""
 
 
 def install(module: AnsibleModule) -> dict[str, Any]:
@@ -186,8 +248,18 @@ def install(module: AnsibleModule) -> dict[str, Any]:
         for name, entry in files.items():
             changes.put(f"{directory}/{name}", entry)
         pending = [f"{path} differs from what was provided" for path in changes.paths]
+        if not changes.check_mode or not pending:
+            continue
+        if problem := refusal(
+            *(files[name].content for name in ("registry.crt", "registry.key")), provided["ca"], wanted["name"]
+        ):
+            raise WharfError(f"registry_tls_certificate: clients would refuse it as {wanted['name']}: {problem}")
+        if not module.check_mode:
+            keep(module, directory, *(f"{directory}/{name}" for name in files))
     if private_ca.SETTINGS.exists():
         pending.append("the settings of the certificate's own renewal are still there")
+        if not module.check_mode:
+            keep(module)
         changes.remove(str(private_ca.SETTINGS))
     for warning in provided["warnings"]:
         module.warn(warning)
@@ -196,6 +268,13 @@ def install(module: AnsibleModule) -> dict[str, Any]:
         "fingerprint": hashlib.sha256(files["registry.crt"].content).hexdigest(),
         "ca_pem": provided["ca"],
     }
+
+
+def recover(module: AnsibleModule) -> None:
+    """Roll back what a run that was cut off has left, where that is wanted; only then must the registry hold still."""
+    if module.params["reversible"] and server_rollback.exists() and not module.check_mode:
+        with lock("deploy-registry", LOCK_WAIT):
+            server_rollback.recover()
 
 
 def remove(module: AnsibleModule) -> dict[str, Any]:
@@ -222,6 +301,8 @@ def main() -> None:
             "mode": {"type": "str", "choices": ["private_ca", "provided"], "default": "private_ca"},
             "name": {"type": "str", "required": True},
             "aliases": lines,
+            "listen": lines,
+            "reversible": {"type": "bool", "default": False},
             "directory": {"type": "path", "default": "/etc/wharf/tls"},
             "owner": {"type": "int", "default": 59500},
             "ca_directory": {"type": "path", "default": "/etc/wharf/ca"},
@@ -251,6 +332,7 @@ def main() -> None:
         elif problems := [f"registry_tls_{line}" for line in input_problems(wanted)] + wanted["provided"]["problems"]:
             raise WharfError("\n".join(problems))
         else:
+            recover(module)
             result = {"packages": [], **(install if wanted["mode"] == "provided" else issue)(module)}
     except (WharfError, OSError) as error:
         module.fail_json(msg=message_of(error))

@@ -76,7 +76,7 @@ EXAMPLES = r"""
 RETURN = r"""
 image: {description: The ID of the image; empty where the engine does not have it., type: str, returned: success}
 container: {description: The ID of the container; empty where there is none., type: str, returned: success}
-previous_container: {description: Whether a run that was cut off has set one aside., type: bool, returned: success}
+cut_off: {description: Whether a run that was cut off has left what can be rolled back., type: bool, returned: success}
 interrupted:
   description: The containers of a collection that was cut off; the registry's own one is stopped meanwhile.
   type: list
@@ -89,7 +89,7 @@ version_change:
 pending:
   description: >-
     What is not as it should be, of rollback, image, data, data_id, directory, users, config, settings, create, replace,
-    start, restart, answer, firewall and state_file.
+    start, restart, answer, firewall, kept and state_file.
   type: list
   elements: str
   returned: success
@@ -99,12 +99,20 @@ import contextlib
 import os
 import pwd
 import re
+import shlex
+import socket
 import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers, forwarding, server_data
+from ansible_collections.wharf.registry.plugins.module_utils import (
+    containers,
+    forwarding,
+    server_data,
+    server_rollback,
+)
+from ansible_collections.wharf.registry.plugins.module_utils.data import location
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
@@ -117,11 +125,14 @@ from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import (
 from ansible_collections.wharf.registry.plugins.module_utils.image_pull import pull_problem
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.processes import has
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, is_ours
 from ansible_collections.wharf.registry.plugins.module_utils.server_files import Files, pending_files
 from ansible_collections.wharf.registry.plugins.module_utils.server_info import answer, container_action, port_holder
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems, downgrade_problems
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
+from ansible_collections.wharf.registry.plugins.module_utils.text import pluralize
 
+REPOSITORIES = "docker/registry/v2/repositories"  # in the data of a registry
 LOCK_WAIT = 2  # seconds: what runs every minute holds the lock for a moment, which is no reason to refuse anything
 
 
@@ -139,14 +150,21 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     known = containers.containers() if engine else []
     image = (containers.image(registry["image"]) if engine else None) or {}
     found = containers.container(name) if engine else None
+    if found and not is_ours(found):
+        return {}, [foreign_problem(registry, found, p["host"])]
     path = server_data.path_of(registry["data"])
     data = server_data.read(path, registry["directory"])
+    if registry["data"].startswith("/"):
+        confirmed = p["data_confirm"]
+        problems = server_data.place_problems(registry["data"], path, data, registry["uid"], confirmed, p["host"])
+        if problems:
+            return {}, problems
     names = {own for container in known for own in container["names"]}
     firewall = Firewall(name, registry["port"])
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
         "container": found["Id"] if found else "",
-        "previous_container": f"{name}-before" in names,
+        "cut_off": server_rollback.has_begun() or f"{name}-before" in names,
         "interrupted": sorted(names & {f"{name}-read-only", f"{name}-collect-garbage"}),
         "version_change": "",
         "blocked": firewall.blocked(p["manage_firewall"]),
@@ -154,12 +172,13 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     action = container_action(registry, found, info["image"])[0]
     files = pending_files(registry, path, data)
     pending = {
-        "rollback": info["previous_container"] or info["interrupted"],
+        "rollback": info["cut_off"] or info["interrupted"],
         "image": is_image_pending(p, image, engine),
         **files,
         action: action,
         "answer": not action and answer(registry, 0),
         "firewall": firewall.is_pending(p["manage_firewall"]),
+        "kept": server_rollback.exists(),  # until the registry has answered with its new certificate
         "state_file": (data.state_id, data.state_place) != (data.id, registry["data"]),
     }
     info["pending"] = [name for name, is_pending in pending.items() if is_pending]
@@ -230,9 +249,19 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
     """Return a line for each thing on the host that stands in the registry's way."""
     problems, name, uid = [], registry["container"], registry["uid"]
     if holder := port_holder(registry["port"], known, [name, f"{name}-before", f"{name}-read-only"]):
-        problems.append(
-            f"registry_server_port: {registry['port']} is taken on {host} by {holder}: stop it or choose another port"
-        )
+        container = containers.container(holder.removeprefix("the container ")) if "the container " in holder else None
+        held = (container and takeover(registry, container)) or "stop it or choose another port"
+        problems.append(f"registry_server_port: {registry['port']} is taken on {host} by {holder}: {held}")
+    for address in registry["listen"]:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            try:
+                listener.bind((address, 0))
+            except OSError as error:
+                problems.append(
+                    f"registry_server_listen: {address} is not an address of {host} ({error.strerror}): use one that"
+                    " `ip address` shows there"
+                )
     if not re.match(r"localhost$|127\.", registry["name"]) and (problem := forwarding.problem(host)):
         problems.append(problem)
     with contextlib.suppress(KeyError):
@@ -241,6 +270,36 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
             f"registry_server_uid: {uid} belongs to the user {user} on {host}: choose a number that nobody has"
         )
     return problems
+
+
+def foreign_problem(registry: dict[str, Any], found: dict[str, Any], host: str) -> str:
+    """Return the line about a container of another, which bears the name of the registry's."""
+    name, image = registry["container"], found["Config"]["Image"]
+    other = "give this one another name: registry_server_container (wharf_registry_container)"
+    how = takeover(registry, found) or f"`docker rename {name} {name}-old`"
+    return (
+        f"registry_server_container: {host} has a container {name} already, of the image {image}, which is not Wharf's:"
+        f" {how}. Or {other}"
+    )
+
+
+def takeover(registry: dict[str, Any], found: dict[str, Any]) -> str:
+    """Return what a container of another holds, and how to take it over; nothing where it is no registry."""
+    mounts = [mount for mount in found["Mounts"] if os.path.isdir(f"{mount['Source']}/{REPOSITORIES}")]
+    if not mounts:
+        return ""
+    source, name = mounts[0], found["Name"].lstrip("/")
+    repositories = Storage(source["Source"]).repositories()
+    volume = f"the volume {source['Name']}" if source["Type"] == "volume" else source["Source"]
+    old = f"{name}-old" if name == registry["container"] else name
+    rename = f"docker rename {name} {old} && " if old != name else ""
+    old_data, data = (shlex.quote(str(place)) for place in (source["Source"], location(registry["data"])))
+    return (
+        f"it holds {pluralize(len(repositories), 'repository')} in {volume}. To take them over:"
+        f" `{rename}docker update --restart no {old} && docker stop {old}`, then"
+        f" `mkdir -p {data} && cp -a {old_data}/. {data}/`, and run this again;"
+        f" `docker rm --volumes {old}` when all is there"
+    )
 
 
 def unknown_passwords(p: dict[str, Any]) -> list[str]:

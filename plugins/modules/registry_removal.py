@@ -47,7 +47,9 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, lock
-from ansible_collections.wharf.registry.plugins.module_utils.server_files import SETTINGS
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import is_ours
+from ansible_collections.wharf.registry.plugins.module_utils.server_data import DATA_ID, RECORD
+from ansible_collections.wharf.registry.plugins.module_utils.server_rollback import SETTINGS
 
 DISTRO_IMAGE = "wharf-registry:distro"
 SUFFIXES = ("", "-before", "-read-only", "-collect-garbage", "-collect-garbage-dry-run", "-config-check")
@@ -57,9 +59,15 @@ def remove(changes: Changes, container: str, directory: str, data: str) -> None:
     """Remove a registry, and note in `changes` what went. Its data stays where `data` is empty.
 
     Raises:
-        WharfError: the engine does not do what it should.
+        WharfError: the engine does not do what it should, or nobody can tell whose data it is.
         OSError: a file cannot be removed.
     """
+    place = os.path.realpath(data) if data.startswith("/") else ""
+    if place != os.path.normpath(data) and os.path.exists(place) and not os.path.exists(f"{place}/{DATA_ID}"):
+        raise WharfError(
+            f"{data} leads to {place}, which has no data ID (the file {DATA_ID}), so that nobody can tell whose data it"
+            " is. Nothing was removed: see what is there, and remove it by hand"
+        )
     if containers.engine():
         remove_containers(changes, container)
     firewall = Firewall(container, 0)
@@ -67,18 +75,21 @@ def remove(changes: Changes, container: str, directory: str, data: str) -> None:
         changes.paths.append("the firewall's rule")
         if not changes.check_mode:
             firewall.close()
-    for path in (directory, SETTINGS):
+    for path in (directory, SETTINGS, RECORD):
         changes.remove(path)
     if not data.startswith("/"):
         if data and containers.call("GET", f"/volumes/{data}"):
             changes.paths.append(f"volume {data}")
             if not changes.check_mode:
                 containers.call("DELETE", f"/volumes/{data}")
-    elif os.path.ismount(data):  # the directory must stay
-        for name in sorted(os.listdir(data)):
-            changes.remove(os.path.join(data, name))
     else:
-        changes.remove(data)
+        # Of a mount point the directory stays. What a link leads to goes, and then the link itself.
+        for path in (
+            [os.path.join(place, name) for name in sorted(os.listdir(place))] if os.path.ismount(place) else [place]
+        ):
+            changes.remove(path)
+        if os.path.islink(data):
+            changes.remove(data)
     for path in ("/etc/wharf", "/var/lib/wharf"):
         changes.remove_empty(path)
     if not changes.check_mode:
@@ -89,7 +100,8 @@ def remove_containers(changes: Changes, name: str) -> None:
     """Remove the containers and their images, by the names that these had; where others run from one, it stays."""
     images, ids = {DISTRO_IMAGE}, set()
     for container in [name + suffix for suffix in SUFFIXES]:
-        if found := containers.container(container):
+        found = containers.container(container)
+        if found and (is_ours(found) or container not in (name, f"{name}-before")):
             images.add(found["Config"]["Image"])
             ids.add(found["Image"])
             changes.paths.append(f"container {container}")

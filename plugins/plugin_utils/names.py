@@ -75,6 +75,32 @@ def port_problems(value: object, variable: str) -> list[str]:
     return [f"{variable}: {shown(value)} is not a TCP port: use a number from 1 to 65535"]
 
 
+def listen_problems(addresses: Sequence[object], variable: str) -> list[str]:
+    """Judge the addresses that the registry listens on. None of them stands for all."""
+    problems, known = [], list(addresses or [])
+    for number, address in enumerate(known, 1):
+        try:
+            plain = "%" not in str(address) and str(ipaddress.ip_address(str(address)))
+        except ValueError:
+            plain = ""
+        if not plain:
+            problems.append(
+                f"{variable}: item {number}, {shown(address)}, is not an IP address: use one of the server's own,"
+                " such as 192.0.2.10 or 2001:db8::10, without brackets, port or zone"
+            )
+        elif plain != str(address):
+            problems.append(f"{variable}: item {number}, {shown(address)}, has another usual form: use {shown(plain)}")
+    if problems:
+        return problems
+    for every, version in (("0.0.0.0", 4), ("::", 6)):
+        others = [str(one) for one in known if one != every and ipaddress.ip_address(str(one)).version == version]
+        if every in known and others:
+            problems.append(f"{variable}: {every} stands for {listed(others)} too: use one or the other")
+    if twice := sorted({str(one) for one in known if known.count(one) > 1}):
+        problems.append(f"{variable}: {listed(twice)} stands there twice: once is enough")
+    return problems
+
+
 def _host_problems(name: str, variable: str, where: str) -> list[str]:
     """Return the problems of a name that is text; ``where`` stands before it in the messages, e.g. ``item 2, ``."""
     rest, faults = _stripped(name)

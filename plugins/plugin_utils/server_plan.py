@@ -18,7 +18,11 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
     archive_problems,
     image_problems,
 )
-from ansible_collections.wharf.registry.plugins.plugin_utils.names import name_problems, port_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import (
+    listen_problems,
+    name_problems,
+    port_problems,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS, storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.server_variables import memory_problems
@@ -66,6 +70,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     problems = [
         *name_problems(settings["name"], "registry_server_name"),
         *port_problems(settings["port"], "registry_server_port"),
+        *listen_problems(settings["listen"], "registry_server_listen"),
         *user_problems(
             settings["users"],
             "registry_server_users",

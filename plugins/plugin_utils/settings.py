@@ -185,6 +185,7 @@ IGNORED_UNLESS = {
 CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (names.name_problems, "registry_name"),
     (names.port_problems, "registry_port"),
+    (names.listen_problems, "registry_listen"),
     (
         _certificate_problems,
         "registry_certificate registry_key registry_ca registry_trust registry_name registry_aliases",

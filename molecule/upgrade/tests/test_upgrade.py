@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from clients import REGISTRY, log_in, make_image, pull_all, push, watch
-from machines import PREPARED, broken, lock_held, program, put_back, snapshot
+from machines import PREPARED, broken, engine_that, lock_held, program, put_back, snapshot
 
 NEW = {"wharf_registry_image_archive": str(PREPARED / "new.tar")}
 DATA = "/var/lib/wharf/registry"
@@ -87,9 +87,24 @@ def test_upgrade_keeps_every_image_and_a_downgrade_is_refused_unless_it_is_wante
     pull_all(client, kept)
 
 
+@pytest.mark.parametrize("call", ["create.name=registry$", "registry-before/stop", "containers/registry/start"])
+def test_upgrade_that_fails_changes_nothing(hosts, ansible, kept, steady, call):
+    """The engine refuses one of its calls."""
+    client, server = hosts["client1"], hosts["server"]
+    state = "docker inspect --format '{{.Id}} {{.Image}}' registry; docker ps --all --format '{{.Names}}'"
+    before = server.check_output(state), snapshot(server)
+    with watch(client, steady) as seen, engine_that(server, "fail", f"POST .*{call}"):
+        result = ansible.fails("playbooks/upgrade-registry.yml", "-e", "wharf_upgrade_without_backup=true", **NEW)
+    assert "broken by the test" in result.stdout
+    assert "All is as it was before" in result.stdout
+    assert (server.check_output(state), snapshot(server)) == before
+    assert "x509" not in seen.errors
+    pull_all(client, kept)
+
+
 def test_a_version_that_never_answers_makes_room_for_the_one_that_ran(hosts, ansible, kept, steady, number):
     client, server = hosts["client1"], hosts["server"]
-    before = server.check_output("docker inspect --format '{{.Id}}' registry; sha256sum /etc/wharf/registry/config.yml")
+    before = snapshot(server)
     silent = {
         "wharf_registry_image_archive": str(PREPARED / "silent.tar"),
         "registry_server_start_timeout": 4,
@@ -103,9 +118,11 @@ def test_a_version_that_never_answers_makes_room_for_the_one_that_ran(hosts, ans
         assert result.returncode != 0
         assert "the registry does not answer as registry.wharf.test:5000" in result.stdout
         assert "I am not well" in result.stdout  # its own last words
-        assert "The container that ran before is back, with its configuration." in result.stdout
-    after = server.check_output("docker inspect --format '{{.Id}}' registry; sha256sum /etc/wharf/registry/config.yml")
-    assert after == before
+        assert (
+            "All is as it was before: the container that ran, its configuration, users and certificate."
+            in result.stdout
+        )
+    assert snapshot(server) == before
     pull_all(client, kept)
     number("failed upgrade, without service", seen.seconds, "s")
 
@@ -124,7 +141,8 @@ def test_run_that_was_cut_off_in_the_middle_is_mended_by_the_next(hosts, ansible
     server.check_output("docker rename registry registry-before")
     if state == "both":
         image = server.check_output("docker inspect --format '{{.Image}}' registry-before")
-        server.check_output(f"docker stop registry-before; docker create --name registry {image} serve /nothing")
+        create = f"docker create --name registry --label wharf.config=other {image} serve /nothing"
+        server.check_output(f"docker stop registry-before; {create}")
     ansible.succeeds("playbooks/deploy-registry.yml")
     assert server.check_output("docker ps --all --format '{{.Names}}'") == "registry"
     pull_all(hosts["client1"], kept)

@@ -77,7 +77,8 @@ def read_only(registry: Registry) -> Iterator[list[float]]:
     create = ["create", "--name", registry.stand_in, *container_options(registry)]
     for port, bindings in registry.inspected["HostConfig"]["PortBindings"].items():
         for binding in bindings:
-            create += ["--publish", f"{binding['HostIp']}:{binding['HostPort']}:{port}"]
+            address = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
+            create += ["--publish", f"{address}:{binding['HostPort']}:{port}"]
     create += ["--env", 'REGISTRY_STORAGE_MAINTENANCE_READONLY={"enabled":true}']
     try:
         cli(*create, registry.inspected["Image"], *registry.inspected["Config"]["Cmd"])
@@ -100,7 +101,7 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
         *("--read-only", "--cap-drop", "ALL", "--no-healthcheck"),
         *(word for option in SECURITY for word in ("--security-opt", option)),
         *("--user", config["User"], "--volumes-from", f"{registry.container}{access}"),
-        *("--restart", "no", "--memory", str(host["Memory"])),
+        *("--restart", "no", "--userns", "host", "--memory", str(host["Memory"])),
         *(word for variable in config["Env"] for word in ("--env", variable)),
     ]
 

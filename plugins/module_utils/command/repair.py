@@ -68,6 +68,10 @@ def run(task: Task) -> str:
     if options.list:
         task.result["paths"] = [task.line(str(path)) for path in find_faults(registry.storage)]
         return ""
+    if disk_came(registry):
+        with task.lock():
+            cli("start", registry.container)
+        return task.line(f"the disk of {registry.place} is there now: {registry.container} was started")
     before, now = json.loads(read_text(STATE) or "{}"), current_state(registry)
     needed = not options.if_needed or is_needed(registry, before, now)
     faults = find_faults(registry.storage) if needed else []  # takes as long as it takes, and keeps nobody waiting
@@ -133,6 +137,16 @@ def paused(registry: Registry, before: dict[str, Any]) -> Iterator[None]:
         cli("unpause", registry.container, check=False)
         if registry.status() == "paused":
             cli("unpause", registry.container)  # which tells why
+
+
+def disk_came(registry: Registry) -> bool:
+    """Tell whether the container could not start because its data was not there, and now it is.
+
+    The engine tries once, at boot. Whoever has stopped it by hand has no such error.
+    """
+    state = registry.inspected["State"]
+    missing = not state["Running"] and "/.wharf" in state["Error"]  # which it has mounted
+    return missing and read_text(f"{registry.place}/.wharf").partition(" ")[0] == registry.data_id
 
 
 # Whether it is needed -----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from ..data import location
 from ..errors import WharfError
 from ..files import free_bytes, read_entry, write_atomic
 from ..restic import Restic, significant_lines
+from ..server_data import RECORD
 from ..storage import Storage
 from ..text import human_bytes, pluralize
 from .backup import RESERVE, STAGE, TREE, record_repository
@@ -32,7 +33,7 @@ from .read_only import wait_until_ready
 from .registry import Registry
 
 # The configuration comes from the inventory, and the state file of the data belongs to this server.
-NOT_RESTORED = {"config.yml", "config.yml.before", "data"}
+NOT_RESTORED = {"config.yml", "data"}
 STAGED = STAGE.relative_to("/")  # below the directory that a snapshot is restored into, a registry's storage
 
 
@@ -211,6 +212,7 @@ class Job:
                 chown(place, source)
             for path, entry in files.items():
                 write_atomic(path, entry.content, entry.mode, entry.uid, entry.gid)
+        Path(RECORD).unlink(missing_ok=True)  # nobody goes back to what was there before this
         return kept
 
     # One repository -----------------------------------------------------------------------------------------------

@@ -425,10 +425,12 @@ CONTAINERD = CLASSIC | {"Driver": "overlayfs", "DriverStatus": [["driver-type", 
         (CLASSIC, "20.10.24", {"storage-driver": "overlay2", "data-root": "/var/lib/docker"}, []),
         (CLASSIC, "20.10.24", {"storage-driver": "vfs", "data-root": "/srv"}, ["data-root", "storage-driver"]),
         (CLASSIC | {"DockerRootDir": "/srv"}, "20.10.24", {}, ["data-root"]),
+        (CLASSIC, "20.10.24", {"userns-remap": "default"}, ["userns-remap"]),
+        (CLASSIC | {"SecurityOptions": ["name=userns"]}, "26.1.5", {}, ["userns-remap"]),
     ],
 )
 def test_settings_that_hide_containers_are_found(info, version, after, found):
-    keys = ["data-root", "features", "storage-driver"]
+    keys = ["data-root", "features", "storage-driver", "userns-remap"]
     assert daemon_json.out_of_sight(info | {"ServerVersion": version}, after, keys) == found
 
 

@@ -13,6 +13,7 @@ REGISTRY: dict[str, Any] = {
     "container": "registry",
     "name": "reg.test",
     "port": 5000,
+    "listen": [],
     "tls": True,
     "tls_directory": "/etc/wharf/tls",
     "directory": "/etc/wharf/registry",
@@ -45,6 +46,7 @@ def test_a_container_that_is_as_it_should_be_has_no_differences() -> None:
     ("change", "differences"),
     [
         ({"port": 5001}, ["PortBindings"]),
+        ({"listen": ["::1"]}, ["PortBindings"]),
         ({"config": "version: 0.2\n"}, ["Labels"]),
         ({"memory_limit": "512m"}, ["Env", "Memory"]),
         ({"uid": 59501}, ["User"]),

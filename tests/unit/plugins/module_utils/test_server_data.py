@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,52 @@ def test_an_older_place_with_other_data_keeps_its_id(tmp_path: Path, monkeypatch
     (tmp_path / "data").write_text(f"aa {old}\n")
     module.write_state(str(tmp_path), "/new", "/new")
     assert (old / ".wharf").exists()
+
+
+def test_a_move_is_undone_and_what_was_copied_stays_as_a_copy(tmp_path: Path) -> None:
+    directory, old, new = (tmp_path / name for name in ("registry", "old", "new"))
+    for path in (directory, old, new):
+        path.mkdir()
+    (directory / "data").write_text(f"aa {old}\n")
+    (new / ".wharf").write_text("aa reg.test\n")
+    assert not module.undo_move(str(directory), [str(new)])
+    (old / ".wharf-moved").write_text("aa reg.test\n")
+    assert module.undo_move(str(directory), [str(old), str(new)])
+    assert [sorted(path.name for path in place.iterdir()) for place in (old, new)] == [[".wharf"], [".wharf-copy"]]
+    assert not module.undo_move(str(directory), [str(old), str(new)])
+
+
+@pytest.mark.parametrize(
+    ("make", "place", "problem"),
+    [
+        (lambda top: (top / "images").mkdir(), "images", ""),
+        (lambda top: None, "images", ""),
+        (lambda top: (top / "images").touch(), "images/below", "which is no directory"),
+        (
+            lambda top: (top / "images").symlink_to("/home"),
+            "images",
+            "leads to /home, which is a directory of the system",
+        ),
+        (lambda top: (top / "images/letters").mkdir(parents=True), "images", r"no registry's data \(letters\)"),
+        (lambda top: (top / "images/docker").mkdir(parents=True), "images", ""),
+    ],
+)
+def test_a_place_that_cannot_hold_the_data_is_named(tmp_path: Path, make, place: str, problem: str) -> None:
+    make(tmp_path)
+    path, nothing = f"{tmp_path}/{place}", module.Data("", "", False, "", "")
+    found = module.place_problems(path, os.path.realpath(path), nothing, os.getuid(), "", "server")
+    assert bool(found) is bool(problem)
+    assert not problem or re.search(problem, found[0])
+
+
+def test_a_place_whose_files_root_cannot_give_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(module.os, "fchown", refuse)
+    place, nothing = str(tmp_path / "share"), module.Data("", "", False, "", "")
+    [found] = module.place_problems(place, place, nothing, 59500, "", "server")
+    assert (
+        "takes no file for the user 59500 from root (Operation not permitted): is it a share with root_squash" in found
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,6 @@ import pytest
 from ansible_collections.wharf.registry.plugins.module_utils import files
 from ansible_collections.wharf.registry.plugins.module_utils import server_files as module
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import config_hash
 from ansible_collections.wharf.registry.plugins.module_utils.server_data import read
 
 CONFIG = "# Ansible managed\nversion: 0.1\nhttp:\n  secret: hidden\n"
@@ -37,11 +38,10 @@ def _owners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return found and found._replace(uid=uid, gid=gid)
 
     read_entry = files.read_entry
-    monkeypatch.setattr(module.os, "chown", chown)
+    monkeypatch.setattr(os, "chown", chown)
     for place in (module, files):
         monkeypatch.setattr(place, "write_atomic", write)
         monkeypatch.setattr(place, "read_entry", read)
-    monkeypatch.setattr(module, "container", lambda _name: None)
     monkeypatch.setattr(module, "SETTINGS", str(tmp_path / "wharf/registry.json"))
 
 
@@ -61,15 +61,15 @@ class Registry:
         self.files = module.pending_files(self.registry, path, read(path, self.registry["directory"]))
         self.pending = list(self.files)
 
-    def write(self, validate: bool) -> None:
+    def write(self) -> None:
         """Write them."""
-        module.write_files(self.registry, self.files, validate)
+        module.write_files(self.files)
 
 
 def test_a_first_run_writes_everything_and_a_second_one_nothing(tmp_path: Path) -> None:
     first = Registry(tmp_path)
     assert first.pending == ALL
-    first.write(validate=False)
+    first.write()
     assert Registry(tmp_path).pending == []
     assert (tmp_path / "data/.wharf").read_text().split()[1] == "reg.test"
     assert (tmp_path / "registry/config.yml").read_text() == CONFIG
@@ -92,25 +92,25 @@ def test_a_first_run_writes_everything_and_a_second_one_nothing(tmp_path: Path) 
     ],
 )
 def test_only_what_changed_is_pending(tmp_path: Path, changes: dict[str, Any], pending: list[str]) -> None:
-    Registry(tmp_path).write(validate=False)
+    Registry(tmp_path).write()
     changed = Registry(tmp_path, **changes)
     assert changed.pending == pending
     if changes.get("users") != "ci:\n":
-        changed.write(validate=False)
+        changed.write()
         assert Registry(tmp_path, **changes).pending == []
 
 
 def test_the_data_keeps_its_id_when_the_registry_gets_another_name(tmp_path: Path) -> None:
-    Registry(tmp_path).write(validate=False)
+    Registry(tmp_path).write()
     before = (tmp_path / "data/.wharf").read_text().split()[0]
-    Registry(tmp_path, name="new.test").write(validate=False)
+    Registry(tmp_path, name="new.test").write()
     assert (tmp_path / "data/.wharf").read_text() == f"{before} new.test\n"
 
 
 def test_data_that_another_registry_wrote_gets_its_owner_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "data/docker").mkdir(parents=True)
     (tmp_path / "data/docker/blob").write_text("x")
-    Registry(tmp_path).write(validate=False)
+    Registry(tmp_path).write()
     found = [files.read_entry(f"{tmp_path}/data/{name}") for name in ("docker/blob", ".wharf")]
     assert [(entry.uid, entry.gid) for entry in found if entry] == [(59500, 59500), (0, 0)]
 
@@ -118,38 +118,37 @@ def test_data_that_another_registry_wrote_gets_its_owner_as_a_whole(tmp_path: Pa
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a'b $HOME; c"])
 def test_data_lies_in_a_directory_of_any_name(tmp_path: Path, name: str) -> None:
     place = str(tmp_path / name)
-    Registry(tmp_path, data=place).write(validate=False)
+    Registry(tmp_path, data=place).write()
     assert Registry(tmp_path, data=place).pending == []
     assert Path(place, ".wharf").exists()
 
 
-def test_a_configuration_that_is_refused_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    Registry(tmp_path).write(validate=False)
-
-    def refuse(_registry: dict[str, Any]) -> None:
-        raise WharfError("registry_server_config: the registry refuses this configuration")
-
-    monkeypatch.setattr(module, "validate_config", refuse)
-    with pytest.raises(WharfError, match="refuses"):
-        Registry(tmp_path, config="version: loud\n").write(validate=True)
-    assert (tmp_path / "registry/config.yml").read_text() == CONFIG
-
-
-@pytest.mark.parametrize(("running", "kept"), [(CONFIG, True), ("older\n", False), (None, False)])
-def test_the_configuration_that_the_container_runs_with_is_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, running: str | None, kept: bool
+def test_a_configuration_is_tried_with_the_users_that_come_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    Registry(tmp_path).write(validate=False)
-    found = {"Config": {"Labels": {"wharf.config": config_hash(running)}}} if running else None
-    monkeypatch.setattr(module, "container", lambda _name: found)
-    Registry(tmp_path, config="version: 0.2\n").write(validate=False)
-    before = tmp_path / "registry/config.yml.before"
-    assert before.exists() is kept
-    assert not kept or before.read_text() == CONFIG
+    """Nothing of it is written yet, and a registry without its users' file would make one."""
+    seen = {}
+
+    def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+        if arguments[0] == "run":
+            directory = next(word.partition(":")[0] for word in arguments if word.endswith(":/wharf/config:ro"))
+            seen.update({name: Path(directory, name).read_text() for name in os.listdir(directory)})
+        return subprocess.CompletedProcess(arguments, 1, "it is broken\nUsage:\n  registry\n")
+
+    monkeypatch.setattr(module, "docker", docker)
+    monkeypatch.setattr(module, "remove", lambda _name: None)
+    made_in = tempfile.TemporaryDirectory
+    monkeypatch.setattr(module.tempfile, "TemporaryDirectory", lambda **_: made_in(dir=tmp_path))
+    made = Registry(tmp_path, image="registry:2", tls=False)
+    with pytest.raises(WharfError, match=r"the registry refuses this configuration \(it is broken\): correct it"):
+        module.validate_config(made.registry, made.files)
+    assert seen["config.yml"] == CONFIG
+    assert seen["htpasswd"].startswith("ci:$2b$04$")
+    assert not (tmp_path / "registry").exists()
 
 
 def test_a_diff_shows_no_secret(tmp_path: Path) -> None:
-    Registry(tmp_path).write(validate=False)
+    Registry(tmp_path).write()
     changed = Registry(
         tmp_path,
         users="ci:another password, long enough\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.wharf.registry.plugins.module_utils import files, openssl, private_ca
+from ansible_collections.wharf.registry.plugins.module_utils import files, openssl, private_ca, server_rollback
 from ansible_collections.wharf.registry.plugins.modules import registry_certificate
 from tests.unit.issued import Issued
 
@@ -287,3 +288,44 @@ def test_what_others_keep_in_the_directories_stays(run, tmp_path):
     (tmp_path / "etc/tls/other.crt").write_text("other")
     run(state="absent", remove_ca=True)
     assert contents(tmp_path) == {"etc/tls/other.crt": b"other"}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_provided_certificate_is_tried_as_a_client_would_before_it_is_written(run, tmp_path, check_mode):
+    """Whatever the controller has judged: another library, another clock."""
+    pem = {"_ansible_check_mode": check_mode, "mode": "provided", "key": LEAF.key_pem}
+    for wrong in ({"certificate": LEAF.pem}, {"ca": Issued("Other", ca=True).pem}):
+        refused = run(**pem, provided=PROVIDED | wrong)
+        assert f"registry_tls_certificate: clients would refuse it as {NAME}: unable to get" in refused["msg"]
+    refused = run(**pem | {"key": MIDDLE.key_pem}, provided=PROVIDED)
+    assert "the server could not load it with its key (KEY_VALUES_MISMATCH)" in refused["msg"]
+    assert "Hostname mismatch" in run(**pem, name="other.example.org", provided=PROVIDED)["msg"]
+    assert not (tmp_path / "etc/tls").exists()
+
+
+def test_what_is_replaced_is_kept_where_that_is_wanted(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(server_rollback, "RECORD", str(tmp_path / "before.json"))
+    monkeypatch.setattr(registry_certificate, "lock", lambda *_: contextlib.nullcontext())
+    run(mode="provided", key=LEAF.key_pem, provided=PROVIDED)
+    assert not server_rollback.exists()
+    later = Issued("later", MIDDLE, sans=(f"DNS:{NAME}",))
+    provided = PROVIDED | {"certificate": later.pem + MIDDLE.pem}
+    before = contents(tmp_path / "etc")
+    run(mode="provided", key=later.key_pem, provided=provided, reversible=True)
+    assert contents(tmp_path / "etc") != before
+    assert server_rollback.roll_back() == "All is as it was before: the certificate, its key and its CA."
+    assert contents(tmp_path / "etc") == before
+
+
+@pytest.mark.parametrize(
+    ("listen", "promised"),
+    [
+        ([], ["192.0.2.1", "192.0.2.2", "2001:db8::1"]),
+        (["0.0.0.0"], ["192.0.2.1", "192.0.2.2"]),
+        (["::", "192.0.2.2"], ["192.0.2.2", "2001:db8::1"]),
+        (["127.0.0.1", "2001:db8::1"], ["2001:db8::1"]),
+    ],
+)
+def test_the_addresses_that_are_promised_are_those_that_the_registry_listens_on(listen, promised):
+    own = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+    assert registry_certificate.listened_on(listen, own) == promised

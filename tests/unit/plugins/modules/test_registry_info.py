@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import server_info
+from ansible_collections.wharf.registry.plugins.module_utils import server_info, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import hash_password
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
@@ -53,6 +54,7 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "container": "registry",
         "name": "reg.test",
         "port": 5000,
+        "listen": [],
         "tls": False,
         "tls_directory": "/tls",
         "directory": str(tmp_path / "registry"),
@@ -123,7 +125,7 @@ def test_a_certificate_that_is_served_no_longer_needs_a_restart(
 ) -> None:
     parameters["registry"]["tls"] = True
     monkeypatch.setattr(server_info, "certificates_in", lambda _path: [b"file"])
-    monkeypatch.setattr(server_info, "served_certificates", lambda _port: served)
+    monkeypatch.setattr(server_info, "served_certificates", lambda *_: served)
     runs(monkeypatch, parameters)
     assert ("restart" in module.inspect(parameters)[0]["pending"]) is pending
 
@@ -251,6 +253,35 @@ def test_what_stands_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch, parame
     ]
 
 
+def test_a_container_of_another_is_refused_with_what_it_holds(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    source = tmp_path / "volumes/4be3/_data"
+    for name in ("app", "web"):
+        (source / f"docker/registry/v2/repositories/{name}/_manifests").mkdir(parents=True)
+    volume = {"Type": "volume", "Name": "4be3", "Source": str(source), "Destination": "/var/lib/registry"}
+    found = {"Id": "c9", "Name": "/registry", "Config": {"Image": "registry:2", "Labels": None}, "Mounts": [volume]}
+    monkeypatch.setattr(module.containers, "container", lambda _name: {**found, "State": {"Running": True}})
+    [line] = module.inspect(parameters)[1]
+    data = parameters["registry"]["data"]
+    assert line.startswith(
+        "registry_server_container: server has a container registry already, of the image registry:2"
+    )
+    assert "it holds 2 repositories in the volume 4be3" in line
+    assert "`docker rename registry registry-old && docker update --restart no registry-old" in line
+    assert f"`mkdir -p {data} && cp -a {source}/. {data}/`" in line
+
+    volume["Source"] = "/nowhere"
+    [line] = module.inspect(parameters)[1]
+    assert "`docker rename registry registry-old`. Or give this one another name" in line
+
+
+def test_an_address_that_the_host_does_not_have_is_named(parameters: dict[str, Any]) -> None:
+    parameters["registry"]["listen"] = ["127.0.0.1", "192.0.2.77"]
+    [line] = module.inspect(parameters)[1]
+    assert line.startswith("registry_server_listen: 192.0.2.77 is not an address of server")
+
+
 def test_an_older_version_is_refused_once_its_image_is_there(
     monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
 ) -> None:
@@ -286,9 +317,23 @@ def test_what_interrupted_runs_have_left_is_found(monkeypatch: pytest.MonkeyPatc
     names = [["registry-before"], ["registry-read-only"], ["other"]]
     monkeypatch.setattr(module.containers, "containers", lambda: [{"names": n, "ports": set()} for n in names])
     info, _ = module.inspect(parameters)
-    assert info["previous_container"]
+    assert info["cut_off"]
     assert info["interrupted"] == ["registry-read-only"]
     assert info["pending"][0] == "rollback"
+
+
+def test_a_certificate_that_this_run_has_replaced_is_not_rolled_back(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    """The registry must answer with it; what a run has left that was cut off later is another matter."""
+    monkeypatch.setattr(server_rollback, "RECORD", str(tmp_path / "before.json"))
+    record = {"name": "", "container": None, "files": {}}
+    Path(server_rollback.RECORD).write_text(json.dumps(record))
+    pending = module.inspect(parameters)[0]["pending"]
+    assert "kept" in pending
+    assert "rollback" not in pending
+    Path(server_rollback.RECORD).write_text(json.dumps(record | {"name": "registry"}))
+    assert module.inspect(parameters)[0]["pending"][0] == "rollback"
 
 
 def test_other_data_is_refused_unless_it_is_confirmed(parameters: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import containers
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
 from ansible_collections.wharf.registry.plugins.modules import registry_removal as module
 
@@ -32,9 +33,11 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(containers, "remove_image", remove_image)
     monkeypatch.setattr(module, "Firewall", lambda *_: SimpleNamespace(is_ours=False))
     monkeypatch.setattr(module, "SETTINGS", str(tmp_path / "registry.json"))
+    monkeypatch.setattr(module, "RECORD", str(tmp_path / "before.json"))
     monkeypatch.setattr(module, "LOCK", tmp_path / "lock")
     for name in ("registry", "registry-before"):
-        has["containers"][name] = {"Image": "sha256:aa", "Config": {"Image": "wharf-registry:distro"}}
+        config = {"Image": "wharf-registry:distro", "Labels": {"wharf.config": "aa"}}
+        has["containers"][name] = {"Image": "sha256:aa", "Config": config}
     (tmp_path / "registry").mkdir()
     (tmp_path / "registry/config.yml").write_text("x")
     (tmp_path / "registry.json").write_text("{}")
@@ -62,6 +65,21 @@ def test_all_but_the_data_goes(engine: dict[str, Any], tmp_path: Path) -> None:
 
 def test_the_data_goes_where_that_is_asked_for(engine: dict[str, Any], tmp_path: Path) -> None:
     assert remove(tmp_path, f"{tmp_path}/data") == [*THINGS, "data"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_container_of_another_stays_whatever_its_name_is(engine: dict[str, Any], tmp_path: Path) -> None:
+    engine["containers"]["registry"]["Config"]["Labels"] = {}
+    assert "container registry" not in remove(tmp_path)
+    assert list(engine["containers"]) == ["registry"]
+
+
+def test_data_behind_a_link_goes_with_the_link(engine: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    with pytest.raises(WharfError, match=r"link leads to .*/data, which has no data ID"):
+        remove(tmp_path, f"{tmp_path}/link")
+    (tmp_path / "data/.wharf").write_text("aa reg.test")
+    assert remove(tmp_path, f"{tmp_path}/link")[-2:] == ["data", "link"]
     assert os.listdir(tmp_path) == []
 
 

@@ -183,3 +183,27 @@ def test_good_ports_pass(port: object) -> None:
 def test_a_bad_port_gets_one_clear_line(port: object, shown: str) -> None:
     line = f"wharf_registry_port: {shown} is not a TCP port: use a number from 1 to 65535"
     assert names.port_problems(port, "wharf_registry_port") == [line]
+
+
+@pytest.mark.parametrize("addresses", [[], None, ["192.0.2.10"], ["0.0.0.0"], ["::", "192.0.2.10"], ["2001:db8::1"]])
+def test_good_addresses_to_listen_on_pass(addresses: object) -> None:
+    assert names.listen_problems(addresses, "wharf_registry_listen") == []
+
+
+@pytest.mark.parametrize(
+    ("addresses", "line"),
+    [
+        (["eth0"], "item 1, 'eth0', is not an IP address"),
+        (["192.0.2.10", "[::1]"], "item 2, '[::1]', is not an IP address"),
+        (["fe80::1%eth0"], "item 1, 'fe80::1%eth0', is not an IP address"),
+        (["192.0.2.10:5000"], "item 1, '192.0.2.10:5000', is not an IP address"),
+        (["2001:DB8:0::1"], "item 1, '2001:DB8:0::1', has another usual form: use '2001:db8::1'"),
+        (["0.0.0.0", "192.0.2.10"], "0.0.0.0 stands for 192.0.2.10 too"),
+        (["::1", "::"], ":: stands for ::1 too"),
+        (["::1", "::1"], "::1 stands there twice"),
+    ],
+)
+def test_a_bad_address_to_listen_on_gets_one_clear_line(addresses: object, line: str) -> None:
+    assert only_line(names.listen_problems(addresses, "wharf_registry_listen")).startswith(
+        f"wharf_registry_listen: {line}"
+    )

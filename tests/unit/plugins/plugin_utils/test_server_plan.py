@@ -19,6 +19,7 @@ STRONG = "kD8-xQ2_vLm4Rt7Zp1Wc"
 SETTINGS: dict[str, Any] = {
     "name": "reg.test",
     "port": 5000,
+    "listen": [],
     "tls": True,
     "tls_directory": "/etc/wharf/tls",
     "users": [{"name": "ci"}],
@@ -131,6 +132,7 @@ def test_numbers_and_booleans_that_arrive_as_text_are_taken_for_what_they_mean()
     [
         ({"name": "Reg"}, "registry_server_name: 'Reg' has upper case letters"),
         ({"port": 70000}, "registry_server_port: 70000 is not a TCP port"),
+        ({"listen": ["eth0"]}, "registry_server_listen: item 1, 'eth0', is not an IP address"),
         ({"users": []}, "registry_server_users: is empty"),
         ({"bcrypt_cost": 3}, "registry_server_bcrypt_cost: 3 is not a bcrypt cost"),
         ({"data": "/etc"}, "registry_server_data: '/etc' is a directory of the system"),

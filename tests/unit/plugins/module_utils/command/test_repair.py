@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -273,3 +275,22 @@ def test_links_to_what_was_collected_stay(registry):
     registry.link("team/app/_layers/sha256/" + "0" * 64, "sha256:" + "0" * 64)
     assert registry.repair() == ([], [])
     assert os.path.exists(registry.top / "repositories/team/app/_layers/sha256" / ("0" * 64) / "link")
+
+
+MISSING = [
+    'invalid mount config for type "bind": bind source path does not exist: /srv/images/.wharf',  # docker start
+    'runc create failed: error mounting "/srv/images/.wharf" to rootfs at "/wharf/data": no such file',  # at boot
+]
+
+
+@pytest.mark.parametrize("error", ["", "port is already allocated", *MISSING])
+@pytest.mark.parametrize("id_", ["", "aa reg.test\n", "bb reg.test\n"])
+def test_the_registry_starts_when_its_own_disk_has_come(tmp_path: Path, error: str, id_: str) -> None:
+    """Not when somebody has stopped it, nor on another disk."""
+    if id_:
+        (tmp_path / ".wharf").write_text(id_)
+    state = {"Running": False, "Error": error}
+    seen: Any = SimpleNamespace(inspected={"State": state}, place=str(tmp_path), data_id="aa")
+    assert repair.disk_came(seen) is (error in MISSING and id_.startswith("aa"))
+    state["Running"] = True
+    assert not repair.disk_came(seen)
