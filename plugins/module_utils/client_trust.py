@@ -231,6 +231,7 @@ class Trust:
         self.params, self.check_mode = params, check_mode
         self.hosts_changes, self.changes = Changes(check_mode), Changes(check_mode)
         self.present = params["state"] == "present"
+        self.warnings: list[str] = []  # what problems() finds about tools that are only there
         known = [store for store in STORES if has(store[0][0])]
         self.has_store = bool(known)
         self.update_store, self.store, self.made_store = (known or STORES)[0]
@@ -317,7 +318,10 @@ class Trust:
                 )
         if "containers" in self.families:
             leave = "or leave podman, buildah and skopeo out of registry_client_tools"
-            problems += [f"{fault}, {leave}" for fault in map(containers_fault, self.wanted) if fault]
+            found = [f"{fault}, {leave}" for fault in map(containers_fault, self.wanted) if fault]
+            # Docker, which reads none of this, is not kept back by what is only there beside it.
+            is_beside = "auto" in self.params["tools"] and "docker" in self.tools
+            (self.warnings if is_beside else problems).extend(found)
         if self.has_containerd and "containerd" in self.tools and (problem := self.containerd.problem()):
             problems.append(f"{self.containerd.path}: {problem}")
         if self.params["system_store"] and not self.has_store:

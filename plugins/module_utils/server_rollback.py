@@ -188,10 +188,10 @@ def _put_back(path: str, kept: list[Any] | None) -> None:
 
 
 def give_away(path: str, uid: int, gid: int) -> None:
-    """Give all below a directory to a user; links are not followed."""
-    for parent, directories, files in os.walk(path):
+    """Give all below a directory to a user; no link is followed, also where one takes a directory's place meanwhile."""
+    for _parent, directories, files, descriptor in os.fwalk(path):
         for name in {*directories, *files} - {DATA_ID}:
-            os.chown(os.path.join(parent, name), uid, gid, follow_symlinks=False)
+            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
 
 
 def _is_done(record: dict[str, Any]) -> bool:

@@ -171,6 +171,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     refuse(params["problems"])
     trust = Trust(params, check)
     problems = trust.problems()
+    for text in trust.warnings:
+        module.warn(text)
     if params["logins"]:
         # Not at the top, as daemon_json is not: it is long to load.
         from ansible_collections.wharf.registry.plugins.module_utils import auth_files

@@ -84,8 +84,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         *image_faults,
         *config_problems(keys, version),
     ]
-    replaced = settings["replace_passwords"] or []
-    replaced = replaced.replace(",", " ").split() if isinstance(replaced, str) else replaced
+    replaced = settings["replace_passwords"].replace(",", " ").split()
     unsaid = [user["name"] for user in users or [] if absent(user.get("password"))] if not problems else []
     if not problems:
         problems = [

@@ -186,9 +186,7 @@ def test_password_is_replaced_when_that_is_said(hosts, ansible, tmp_path, passwo
     ca = hosts["server"].check_output("sha256sum /etc/wharf/ca/* /etc/wharf/tls/*")
     elsewhere = {"wharf_credentials_directory": str(tmp_path)}
     try:
-        result = ansible.succeeds(
-            "playbooks/deploy-registry.yml", **elsewhere, registry_server_replace_passwords=["ci"]
-        )
+        result = ansible.succeeds("playbooks/deploy-registry.yml", **elsewhere, registry_server_replace_passwords="ci")
         new = (tmp_path / "users/ci").read_text().strip()
         assert new not in result.output
         log_in(hosts["client1"], new)

@@ -640,6 +640,10 @@ def test_what_podman_would_refuse_in_any_case_is_named(host: Host, policy: dict,
     problems = [problem.replace(host.root, "") for problem in host.trust().problems()]
     assert len(problems) == bool(line)
     assert "".join(problems).startswith(line)
+    host.install("docker podman")
+    trust = host.trust()
+    assert (trust.problems(), len(trust.warnings)) == ([], bool(line))
+    assert len(host.trust(tools=["docker", "podman"]).problems()) == bool(line)
     host.install("docker")
     assert host.trust().problems() == []
 

@@ -28,6 +28,7 @@ class Trust:
     def __init__(self, params: dict[str, Any], check_mode: bool) -> None:
         """Take what the module hands over."""
         self.changes = self.hosts_changes = SimpleNamespace(paths=[], diff=[])
+        self.warnings = []
         self.foreign: list[str] = []
 
     def problems(self) -> list[str]:
