@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -217,8 +218,9 @@ def _set_by_playbooks() -> dict[str, str]:
     found = {}
     for playbook in _WIRING:
         for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text("utf-8")):
-            for role in play.get("roles") or []:
-                for name, value in (role.get("vars") or {}).items():
+            blocks = [task.get("block") or [task] for task in play.get("tasks") or []]
+            for part in [*(play.get("roles") or []), *itertools.chain(*blocks)]:
+                for name, value in (part.get("vars") or {}).items():
                     wharf = re.findall(r"\bwharf_(?!registry\b(?!_))\w+", str(value))
                     found[name] = " and ".join(
                         dict.fromkeys(word for word in wharf if word in specification(settings.ROLE))

@@ -72,7 +72,7 @@ def _own_image_problems(image: str, variable: str, source: str, name: str, port:
     """Judge the registry's image: it cannot come from the registry that is to run from it."""
     problems = image_problems(image, variable) if source == "pull" else []
     match = None if problems else REFERENCE.fullmatch(image)
-    if source == "pull" and match and match["host"] in (f"{name}:{port}", name):
+    if source == "pull" and match and match["host"] in (f"{name}:{port}", name if port in (80, 443) else ""):
         return [
             f"{variable}: {shown(image)} lies in the registry that is to run from it: use one of another registry, or"
             " wharf_registry_image_source archive"

@@ -313,3 +313,13 @@ def test_a_host_that_hangs_ends_its_connection() -> None:
     asked = [task for task in tasks if any("_diagnosis" in key and key.startswith("wharf.") for key in task)]
     assert len(asked) == 2
     assert all(task["timeout"] for task in asked)
+
+
+def test_the_readme_in_chinese_names_all_that_the_english_one_does() -> None:
+    """Variables, playbooks, pages and what clients and playbooks say: who changes one of the two changes the other."""
+    english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh.md"))
+    english = re.sub(r"\| scenario \|.*?\n\n", "", english, flags=re.DOTALL)  # there it leads to this table
+    names = set(re.findall(r"`(\w*(?:wharf|docker_engine)_\w+|[\w/-]+\.yml|\.\.\. [^`]+|x509: [^`\n]*)`", english))
+    links = set(re.findall(r"\]\(([^)#]+)\)", english)) - {"README.zh.md"}
+    missing = [name for name in names if name not in chinese] + [link for link in links if f"({link}" not in chinese]
+    assert sorted(missing) == []
