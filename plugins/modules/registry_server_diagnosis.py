@@ -218,8 +218,6 @@ def container_fault(name: str, inspected: dict[str, Any], port: int, place: str,
         return "no_network", {"network": "bridge" if network == "default" else network}
     if silence := silence_of(port, [binding["HostIp"] for entry in bindings.values() for binding in entry or []]):
         return "container_silent", {"output": silence}
-    if (state.get("Health") or {}).get("Status") == "unhealthy":
-        return "container_unhealthy", {}
     return code, details
 
 

@@ -55,7 +55,7 @@ def inspected(monkeypatch, results, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/.wharf").touch()
     found = {
-        "State": {"Status": "running", "Pid": 1, "ExitCode": 0, "Error": "", "Health": {"Status": "healthy"}},
+        "State": {"Status": "running", "Pid": 1, "ExitCode": 0, "Error": ""},
         "HostConfig": {
             "PortBindings": {"5000/tcp": [{"HostIp": "", "HostPort": "5000"}], "5001/tcp": None},
             "NetworkMode": "default",
@@ -164,15 +164,6 @@ def test_a_port_is_asked_where_it_is_published():
 
         threading.Thread(target=answer, daemon=True).start()
         assert module.silence_of(server.getsockname()[1], ["0.0.0.0"]) == ""
-
-
-@pytest.mark.parametrize("code", ["ok", "disk_low"])
-def test_health_counts_where_the_storage_is_not_to_blame(inspected, tmp_path, code):
-    inspected["State"]["Health"]["Status"] = "unhealthy"
-    inspected["storage"] = (code, {})
-    assert inspect(tmp_path)["code"] == "container_unhealthy"
-    inspected["storage"] = ("disk_full", {})
-    assert inspect(tmp_path)["code"] == "disk_full"
 
 
 def test_an_engine_that_would_not_start_again_is_a_warning(inspected, tmp_path):
