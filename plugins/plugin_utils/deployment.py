@@ -243,8 +243,9 @@ def _misnamed(variables: Variables) -> list[str]:
         if not right and near(start.lower(), ["wharf"], 0.6):
             right = f"wharf_{rest}"
         if name in _set_by_playbooks():
-            narrower = name.removesuffix("_extra")  # docker_engine_no_proxy_extra
-            source = narrower if narrower in specification("docker_engine") else _set_by_playbooks()[name]
+            narrower, extra, _ = name.partition("_extra")  # docker_engine_no_proxy_extra
+            is_beside = extra and narrower in specification("docker_engine")
+            source = narrower if is_beside else _set_by_playbooks()[name]
             line = f"{name}: is set by the playbooks: {f'set {source}' if source else 'leave it out'}"
         elif name == "wharf":
             line = f"{name}: is unknown: set each setting by its own name, such as wharf_registry_name"

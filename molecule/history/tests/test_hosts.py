@@ -64,7 +64,7 @@ def test_container_of_another_is_refused_and_its_images_can_be_taken_over(hosts,
         server.check_output(second)
         ansible.succeeds("site.yml", "--tags", "deploy")
         assert client.run(f"docker pull {REGISTRY}/team/app:1").rc == 0
-    wait_until(server, "docker exec registry wget -q -O /dev/null http://127.0.0.1:5001/debug/health")
+    wait_until(server, "wharf status")
     pull(client, *pushed)
 
 

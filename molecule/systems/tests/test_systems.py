@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from clients import REGISTRY, log_in, make_image, pull, push
 from machines import broken, container, put_back, snapshot, write
-from plays import Ansible
+from plays import Ansible, write_play
 
 INSTALL = "playbooks/install-docker.yml"
 DEPLOY = "playbooks/deploy-registry.yml"
@@ -90,6 +90,12 @@ def test_a_newer_pin_upgrades_and_an_older_one_is_refused_and_can_be_allowed(hos
     assert ansible.succeeds(INSTALL, *REDHAT).changes == 0
 
 
+DISTRO = {
+    "docker_engine_source": "distro",
+    "docker_engine_version": "",
+    "docker_engine_repository_url": "",
+    "docker_engine_repository_key_fingerprint": "",
+}
 MISTAKES = {
     "wrong": ({"docker_engine_repository_url": f"{MIRROR}/wrong"}, "fingerprint names"),
     "forged": ({"docker_engine_repository_url": f"{MIRROR}/forged"}, "is not signed by the key"),
@@ -97,7 +103,7 @@ MISTAKES = {
     "nowhere": ({"docker_engine_repository_url": f"{MIRROR}/nowhere"}, "its key cannot be fetched from"),
     "version": ({"docker_engine_version": "99.1"}, "use one that they hold: 26.1.5, 26.1.4"),
     "channel": ({"docker_engine_channel": "test"}, "The repository must hold this release, 9"),
-    "distro": ({"docker_engine_source": "distro"}, "AlmaLinux 9.6: use docker_ce, or none"),
+    "distro": (DISTRO, "AlmaLinux 9.6: use docker_ce, or none"),
 }
 
 
@@ -125,13 +131,14 @@ def test_packages_in_the_way_are_named(hosts, ansible):
 
 
 def test_a_system_that_is_not_known_takes_no_source_but_none(ansible):
-    result = ansible.fails(INSTALL, "--limit", "unknown", docker_engine_source="distro")
+    result = ansible.fails(INSTALL, "--limit", "unknown", **DISTRO)
     assert "which the role does not know for this host's system, Own Linux 7: use none" in result.stdout
 
 
-def test_what_is_missing_there_is_named(hosts, ansible):
+def test_what_is_missing_there_is_named(hosts, ansible, tmp_path):
+    play = write_play(tmp_path, "unknown", "docker_engine", {"docker_engine_extra_packages": ["openssl"]})
     with broken(hosts["unknown"], "mv /usr/bin/openssl /usr/bin/o", "mv /usr/bin/o /usr/bin/openssl"):
-        result = ansible.fails(INSTALL, "--limit", "unknown", docker_engine_extra_packages=["openssl"])
+        result = ansible.fails(play)
     assert "openssl: is not on this host, and the role knows no packages of its system, Own Linux 7" in result.stdout
 
 
