@@ -316,12 +316,12 @@ class Trust:
                     f"registry_client_tools: {theirs[0]} is not Wharf's, and {reader} reads it instead of what Wharf"
                     f" would write for {self.registry}: remove it, or leave {tool} out of registry_client_tools"
                 )
-        if "containers" in self.families:
+        is_auto = "auto" in self.params["tools"]
+        if "containers" in {FAMILIES[tool] for tool in (self.installed if is_auto else self.tools)}:
             leave = "or leave podman, buildah and skopeo out of registry_client_tools"
             found = [f"{fault}, {leave}" for fault in map(containers_fault, self.wanted) if fault]
             # Docker, which reads none of this, is not kept back by what is only there beside it.
-            is_beside = "auto" in self.params["tools"] and "docker" in self.tools
-            (self.warnings if is_beside else problems).extend(found)
+            (self.warnings if is_auto and "docker" in self.tools else problems).extend(found)
         if self.has_containerd and "containerd" in self.tools and (problem := self.containerd.problem()):
             problems.append(f"{self.containerd.path}: {problem}")
         if self.params["system_store"] and not self.has_store:

@@ -644,8 +644,10 @@ def test_what_podman_would_refuse_in_any_case_is_named(host: Host, policy: dict,
     trust = host.trust()
     assert (trust.problems(), len(trust.warnings)) == ([], bool(line))
     assert len(host.trust(tools=["docker", "podman"]).problems()) == bool(line)
-    host.install("docker")
-    assert host.trust().problems() == []
+    for others in ("docker", ""):
+        host.install(others)
+        trust = host.trust()
+        assert (trust.problems(), trust.warnings) == ([], [])
 
 
 def test_system_store_needs_its_program(host: Host) -> None:
