@@ -5,11 +5,13 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CI,WHARF_DEBIAN_MIRROR,ANSIBLE_FORCE_COLOR)
-# So many scenarios at a time, in `make test` and `make test-rest`. Two on two cores need about three quarters of the time: much of a scenario is waiting.
-LANES ?= 2
+# So many scenarios at a time, in `make test` and `make test-rest`: much of a scenario is waiting. Three on two cores.
+LANES ?= 3
 # The main job: bare hosts, TLS, users, several clients, a sudo password, and what must fail.
 MAIN := default provided ssh
-REST := $(filter-out $(MAIN),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+# The longest first, so that none of them is left alone at the end.
+LONG := history systems docker_ce upgrade backup
+REST := $(LONG) $(filter-out $(MAIN) $(LONG),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 
 .PHONY: help lab lab-down test test-rest test-all lint unit bench docs clean
 
