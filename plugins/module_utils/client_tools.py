@@ -11,13 +11,13 @@ import os
 import pwd
 import re
 import shlex
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from .auth_files import CONTAINERS, ENGINE_SOCKET, SETTINGS, Containers, Docker, as_user, find_user
+from .auth_files import CONTAINERS, ENGINE_SOCKET, Containers, Docker, as_owner, find_user
 from .client_trust import CONTAINERD_FILE, TOOLS, Containerd, chosen_tools
-from .errors import WharfError
-from .files import read_json, read_text
+from .container_policy import refusal
+from .files import read_text
 from .processes import has, run
 from .text import human_bytes, one_line
 
@@ -44,6 +44,7 @@ FAULTS = (
     ("tool_trust", re.compile(r"x509|certificate|server gave HTTP response", re.I)),
 )
 PROXY = re.compile(r"^[^#\n]*\bhttps?_proxy\b", re.IGNORECASE | re.MULTILINE)
+REFUSALS = {"rejects": "policy_rejects", "blocks": "registry_blocked", "signed": "policy_signed"}
 Fault = tuple[str, dict[str, Any]]  # a key of plugin_utils/verdicts.yml, and what its texts name
 
 
@@ -105,14 +106,6 @@ def unreadable_file(user: str, registry: str) -> str:
     return (re.findall(r"'(/[^']+)'", output) or [files[0]])[0] if status else ""
 
 
-def as_owner(user: pwd.struct_passwd, work: Callable[[], Any], default: Any) -> Any:
-    """Return what a function finds in a user's home, which it reads as that user; the default where it may not."""
-    try:
-        return as_user(user, work)
-    except WharfError:
-        return default
-
-
 def fault_of(output: str, tool: str, entry: pwd.struct_passwd, registry: str) -> Fault:
     """Return what a tool's answer means, which is none of the registry's."""
     user = entry.pw_name
@@ -129,21 +122,6 @@ def fault_of(output: str, tool: str, entry: pwd.struct_passwd, registry: str) ->
             "source": as_owner(entry, lambda: proxy_source(entry.pw_dir), ""),
         }
     return code, details
-
-
-def policy_fault(home: str, registry: str) -> Fault | None:
-    """Return what podman, buildah and skopeo have in their policy against images of the registry."""
-    path = next(filter(os.path.exists, [f"{home}/.config/containers/policy.json", f"{SETTINGS}/policy.json"]), "")
-    document = read_json(path)
-    scopes = (document.get("transports") or {}).get("docker") or {}
-    # A name that begins with "*." has no port.
-    _name, *above = registry.partition(":")[0].split(".")
-    names = [registry, *("*." + ".".join(above[number:]) for number in range(len(above))), ""]
-    wanted = next((scopes[scope] for scope in names if scope in scopes), document.get("default") or [])
-    kinds = {one.get("type") for one in wanted if isinstance(one, dict)}
-    if "reject" in kinds:
-        return "policy_rejects", {"path": path}
-    return ("policy_signed", {"path": path}) if kinds - {"insecureAcceptAnything"} else None
 
 
 def disk_fault(tools: list[str]) -> Fault | None:
@@ -194,17 +172,18 @@ def faults(tools: list[str], logins: list[str], registry: str) -> list[Fault]:
         # The engine itself has been asked, and who may not use it has the other tools, where there are some.
         if user not in logins or (len(asking) > 1 and in_login(user, "test", "-w", ENGINE_SOCKET)[0] != 0):
             asking.pop("docker", None)
+        how, path = "", ""
+        if set(asking) & set(CONTAINERS):
+            how, path = as_owner(entry, partial(refusal, registry, entry.pw_dir), ("", ""))
         for tool, command in asking.items():
             status, output = in_login(user, *command)
-            if status == 0 or UNKNOWN.search(output):
+            if status == 0 or UNKNOWN.search(output) or (how == "blocks" and tool in CONTAINERS):
                 continue
             if UNAUTHORIZED.search(output) and not any(pattern.search(output) for _, pattern in FAULTS[:3]):
                 if user in logins and tool != "containerd":
                     return [*found, login_fault(output, tool, entry, registry)]
                 continue
             return [*found, fault_of(output, tool, entry, registry)]
-        if set(asking) & set(CONTAINERS):
-            fault = as_owner(entry, lambda home=entry.pw_dir: policy_fault(home, registry), None)
-            if fault and tuple(fault) not in found:
-                found.append(tuple(fault))
+        if how and (fault := (REFUSALS[how], {"path": path})) not in found:
+            found.append(fault)
     return found
