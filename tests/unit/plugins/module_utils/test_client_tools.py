@@ -41,8 +41,8 @@ def host(monkeypatch, tmp_path):
     return SimpleNamespace(answers=answers, asked=asked, home=tmp_path)
 
 
-def faults(logins=(), tools=("auto",)):
-    return client_tools.faults(list(tools), list(logins), REGISTRY)
+def faults(logins=(), tools=("auto",), tls=True):
+    return client_tools.faults(list(tools), list(logins), REGISTRY, tls)
 
 
 def test_each_tool_is_asked_as_its_user_and_leaves_nothing_behind(host):
@@ -134,6 +134,21 @@ def test_a_proxy_explains_what_fails_but_not_for_the_engines_command(host):
     assert (fault[0], fault[1]["proxy"]) == ("tool_proxy", "http://proxy:3128")
     host.answers["docker"] = (125, "Service Unavailable")
     assert faults(["root"])[0][0] == "tool_fails"
+
+
+@pytest.mark.parametrize(
+    ("environment", "tls", "code"),
+    [
+        ("HTTPS_PROXY=http://proxy:3128", True, "tool_proxy"),
+        ("https_proxy=http://proxy:3128\nno_proxy=.wharf.test", True, "tool_fails"),
+        ("https_proxy=http://proxy:3128", False, "tool_fails"),
+        ("http_proxy=http://proxy:3128", False, "tool_proxy"),
+    ],
+)
+def test_a_proxy_that_does_not_lead_to_the_registry_explains_nothing(host, environment, tls, code):
+    host.answers["env"] = (0, f"{environment}\n")
+    host.answers["podman"] = (125, "pinging: Service Unavailable")
+    assert faults(tls=tls)[0][0] == code
 
 
 def test_the_file_of_a_proxy_is_found(tmp_path):
