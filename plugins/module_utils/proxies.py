@@ -7,15 +7,14 @@ import contextlib
 import glob
 import http.client
 import ipaddress
-import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment
 
 from .errors import WharfError
 from .files import read_text
+from .processes import processes_of
 from .text import one_line
 
 TIMEOUT = 10  # seconds
@@ -24,14 +23,10 @@ SETTING = re.compile(r"^[^#\n]*\bhttps?_proxy\b", re.IGNORECASE | re.MULTILINE)
 
 def environment_of(program: str) -> dict[str, str]:
     """Return the environment of a program that runs on this host; empty where it does not run."""
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in processes_of(program):
         with contextlib.suppress(OSError):
-            if (process / "comm").read_text("utf-8", "replace").strip() != program:
-                continue
-            # Not one that runs in a container.
-            if os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
-                lines = (process / "environ").read_text("utf-8", "replace").split("\0")
-                return dict(line.split("=", 1) for line in lines if "=" in line)
+            lines = (process / "environ").read_text("utf-8", "replace").split("\0")
+            return dict(line.split("=", 1) for line in lines if "=" in line)
     return {}
 
 
