@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import glob
 import json
 import os
 import pwd
@@ -19,12 +18,12 @@ from functools import partial
 from typing import Any
 
 from .api import Client, trust
+from .container_policy import OWN_SETTINGS, registries_files
 from .errors import WharfError
-from .files import no_pipe, read_json
+from .files import read_json, read_text
 from .processes import PATH, has, must_run, run
 
 ENGINE_SOCKET = "/var/run/docker.sock"
-SETTINGS = "/etc/containers"
 CONTAINERS = ("skopeo", "podman", "buildah")  # share one login; the first that is there logs in
 ANSWER_TIMEOUT = 5  # seconds
 USER_TIMEOUT = 300  # seconds that all that is done as a user may take
@@ -129,7 +128,7 @@ class Containers(Docker):
 
     def __init__(self, home: str, registry: str) -> None:
         super().__init__(home, registry)
-        self.path = os.path.join(home, ".config/containers/auth.json")
+        self.path = os.path.join(home, OWN_SETTINGS, "auth.json")
         self.options = ["--authfile", self.path]
         self.program = next(filter(has, CONTAINERS), CONTAINERS[0])
 
@@ -137,14 +136,9 @@ class Containers(Docker):
         if helper := (read_json(self.path).get("credHelpers") or {}).get(self.registry):
             return [helper]
         helpers: list[str] = []
-        for place in (SETTINGS, os.path.join(self.home, ".config/containers")):
-            for path in [os.path.join(place, "registries.conf"), *glob.glob(f"{place}/registries.conf.d/*.conf")]:
-                try:
-                    with open(path, encoding="utf-8", opener=no_pipe) as file:
-                        match = HELPERS.search(file.read())
-                except (OSError, UnicodeDecodeError):
-                    continue
-                helpers = re.findall(r"[\"']([\w.-]+)[\"']", match[1]) if match else helpers
+        for path in registries_files(self.home):
+            match = HELPERS.search(read_text(path))
+            helpers = re.findall(r"[\"']([\w.-]+)[\"']", match[1]) if match else helpers
         # This one is the file itself.
         return [helper for helper in helpers if helper != "containers-auth.json"]
 
@@ -311,3 +305,11 @@ def as_user(user: pwd.struct_passwd, work: Callable[[], Any]) -> Any:
     if "error" in answer:
         raise WharfError(f"{user.pw_name}: {answer['error']}")
     return answer["result"]
+
+
+def as_owner(user: pwd.struct_passwd, work: Callable[[], Any], default: Any) -> Any:
+    """Return what a function finds in a user's home, which it reads as that user; the default where it may not."""
+    try:
+        return as_user(user, work)
+    except WharfError:
+        return default

@@ -30,8 +30,9 @@ from .errors import WharfError
 from .files import read_json
 from .manifests import blobs, walk
 from .processes import has, run
+from .proxies import file_with_proxy, proxy_for
 from .references import spellings
-from .text import one_line
+from .text import one_line, without_logins
 
 DOCKER_CERTS = "/etc/docker/certs.d"
 # Without a Docker engine: what podman, skopeo and buildah read, and containerd's usual place.
@@ -63,7 +64,7 @@ class BrokenError(WharfError):
 
 def plain(text: object, length: int = 300) -> str:
     """Return a text for a message: one line, without the credentials of URLs, not too long."""
-    return one_line(re.sub(r"//[^/@\s]+@", "//", str(text)), length)
+    return one_line(without_logins(str(text)), length)
 
 
 def split_image(image: str) -> tuple[str, str]:
@@ -124,8 +125,10 @@ class ClientEngine:
         info = self.ask("/info", ENGINE_TIMEOUT)
         if info.get("late"):
             raise BrokenError("engine_hangs", seconds=ENGINE_TIMEOUT)
-        self.proxy = plain(info.get("HttpsProxy" if self.tls else "HttpProxy", ""))
         self.no_proxy = info.get("NoProxy", "")
+        names = {"HttpProxy": "HTTP_PROXY", "HttpsProxy": "HTTPS_PROXY", "NoProxy": "NO_PROXY"}
+        environment = {variable: info.get(name, "") for name, variable in names.items()}
+        self.proxy = plain(proxy_for(environment, self.module.params["name"], self.module.params["port"], self.tls))
 
     def ask(self, path: str, timeout: float, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Return the engine's answer; where it cannot be asked, an error in the form of its own."""
@@ -178,14 +181,8 @@ class ClientEngine:
         """Return the file in which the engine's proxy is set; empty where it is not found."""
         if "proxies" in self.document:
             return DAEMON_JSON
-        setting = re.compile(r"^[^#]*https?_proxy", re.IGNORECASE | re.MULTILINE)
         drop_ins = [f"{base}/systemd/system/docker.service.d/*.conf" for base in ("/etc", "/run", "/usr/lib", "/lib")]
-        for pattern in (*drop_ins, "/etc/default/docker", "/etc/environment"):
-            for path in sorted(glob.glob(pattern)):
-                with contextlib.suppress(OSError):
-                    if setting.search(Path(path).read_text("utf-8", "replace")):
-                        return path
-        return ""
+        return file_with_proxy(*drop_ins, "/etc/default/docker", "/etc/environment")
 
 
 class Contents:
@@ -535,7 +532,7 @@ class Links:
 
     def check_tools(self) -> None:
         """Check that each tool gets through when its users use it."""
-        for code, details in faults(self.params["tools"], self.params["logins"], self.registry):
+        for code, details in faults(self.params["tools"], self.params["logins"], self.registry, self.params["tls"]):
             if code != "policy_signed":
                 raise BrokenError(code, **details)
             self.warn("policy_signed", **details)

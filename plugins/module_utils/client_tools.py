@@ -11,15 +11,16 @@ import os
 import pwd
 import re
 import shlex
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from .auth_files import CONTAINERS, ENGINE_SOCKET, SETTINGS, Containers, Docker, as_user, find_user
+from . import proxies
+from .auth_files import CONTAINERS, ENGINE_SOCKET, Containers, Docker, as_owner, find_user
 from .client_trust import CONTAINERD_FILE, TOOLS, Containerd, chosen_tools
-from .errors import WharfError
-from .files import read_json, read_text
+from .container_policy import refusal
+from .files import read_text
 from .processes import has, run
-from .text import human_bytes, one_line
+from .text import human_bytes, one_line, without_logins
 
 TIMEOUT = 20  # seconds: the tools try some things twice
 FULL_BYTES = 16 * 1024**2  # so little that a pull cannot be counted on
@@ -43,7 +44,7 @@ FAULTS = (
     ("tool_proxy", re.compile(r"proxyconnect", re.I)),
     ("tool_trust", re.compile(r"x509|certificate|server gave HTTP response", re.I)),
 )
-PROXY = re.compile(r"^[^#\n]*\bhttps?_proxy\b", re.IGNORECASE | re.MULTILINE)
+REFUSALS = {"rejects": "policy_rejects", "blocks": "registry_blocked", "signed": "policy_signed"}
 Fault = tuple[str, dict[str, Any]]  # a key of plugin_utils/verdicts.yml, and what its texts name
 
 
@@ -76,20 +77,18 @@ def in_login(user: str, *command: str) -> tuple[int, str]:
     return status, f"there was no answer within {TIMEOUT} s" if is_late else output
 
 
-def proxy_of(user: str) -> str:
-    """Return the proxy in the environment of a user's login, without its credentials; empty for none."""
-    found = re.findall(r"^https_proxy=(.+)$", in_login(user, "env")[1], re.IGNORECASE | re.MULTILINE)
-    return re.sub(r"//[^/@\s]+@", "//", found[0]) if found else ""
+def proxy_of(user: str, registry: str, tls: bool) -> str:
+    """Return the proxy that leads from a user's login to the registry, without its credentials; empty for none."""
+    environment = dict(line.split("=", 1) for line in in_login(user, "env")[1].splitlines() if "=" in line)
+    host, _, port = registry.rpartition(":")
+    return without_logins(proxies.proxy_for(environment, host, int(port), tls))
 
 
 def proxy_source(home: str) -> str:
     """Return the file in which a user's proxy is set; empty where it is not found."""
     own = [f"{home}/{name}" for name in (".profile", ".bash_profile", ".bashrc", ".config/containers/containers.conf")]
-    places = ["/etc/environment", "/etc/profile", "/etc/profile.d/*", "/etc/containers/containers.conf", *own]
-    for path in [path for place in places for path in sorted(glob.glob(place))]:
-        if PROXY.search(read_text(path)):
-            return path
-    return ""
+    everybodys = ["/etc/environment", "/etc/profile", "/etc/profile.d/*", "/etc/containers/containers.conf"]
+    return proxies.file_with_proxy(*everybodys, *own)
 
 
 def end_of(output: str, length: int = 300) -> str:
@@ -105,15 +104,7 @@ def unreadable_file(user: str, registry: str) -> str:
     return (re.findall(r"'(/[^']+)'", output) or [files[0]])[0] if status else ""
 
 
-def as_owner(user: pwd.struct_passwd, work: Callable[[], Any], default: Any) -> Any:
-    """Return what a function finds in a user's home, which it reads as that user; the default where it may not."""
-    try:
-        return as_user(user, work)
-    except WharfError:
-        return default
-
-
-def fault_of(output: str, tool: str, entry: pwd.struct_passwd, registry: str) -> Fault:
+def fault_of(output: str, tool: str, entry: pwd.struct_passwd, registry: str, tls: bool) -> Fault:
     """Return what a tool's answer means, which is none of the registry's."""
     user = entry.pw_name
     matches = ((code, pattern.search(output)) for code, pattern in FAULTS)
@@ -121,7 +112,7 @@ def fault_of(output: str, tool: str, entry: pwd.struct_passwd, registry: str) ->
     details = {"tool": tool, "user": user, "output": end_of(output), **(match.groupdict() if match else {})}
     if code == "tool_trust" and (path := unreadable_file(user, registry)):
         return "tool_unreadable", {**details, "path": path}
-    proxy = "" if tool == "docker" else proxy_of(user)
+    proxy = "" if tool == "docker" else proxy_of(user, registry, tls)
     if code == "tool_proxy" or (proxy and code in ("tool_fails", "tool_trust")):
         return "tool_proxy", {
             **details,
@@ -129,21 +120,6 @@ def fault_of(output: str, tool: str, entry: pwd.struct_passwd, registry: str) ->
             "source": as_owner(entry, lambda: proxy_source(entry.pw_dir), ""),
         }
     return code, details
-
-
-def policy_fault(home: str, registry: str) -> Fault | None:
-    """Return what podman, buildah and skopeo have in their policy against images of the registry."""
-    path = next(filter(os.path.exists, [f"{home}/.config/containers/policy.json", f"{SETTINGS}/policy.json"]), "")
-    document = read_json(path)
-    scopes = (document.get("transports") or {}).get("docker") or {}
-    # A name that begins with "*." has no port.
-    _name, *above = registry.partition(":")[0].split(".")
-    names = [registry, *("*." + ".".join(above[number:]) for number in range(len(above))), ""]
-    wanted = next((scopes[scope] for scope in names if scope in scopes), document.get("default") or [])
-    kinds = {one.get("type") for one in wanted if isinstance(one, dict)}
-    if "reject" in kinds:
-        return "policy_rejects", {"path": path}
-    return ("policy_signed", {"path": path}) if kinds - {"insecureAcceptAnything"} else None
 
 
 def disk_fault(tools: list[str]) -> Fault | None:
@@ -172,13 +148,14 @@ def login_fault(output: str, tool: str, entry: pwd.struct_passwd, registry: str)
     )
 
 
-def faults(tools: list[str], logins: list[str], registry: str) -> list[Fault]:
+def faults(tools: list[str], logins: list[str], registry: str, tls: bool) -> list[Fault]:
     """Return what keeps a tool from the registry, up to the first that breaks a pull; what is only worth a warning too.
 
     Args:
         tools: those that are to trust the registry, or "auto".
         logins: system users who are logged in to it.
         registry: NAME:PORT.
+        tls: whether it has a certificate.
     """
     tools = chosen_tools([tool for tool in TOOLS if has("dockerd" if tool == "docker" else tool)], tools)
     if fault := disk_fault(tools):
@@ -194,17 +171,18 @@ def faults(tools: list[str], logins: list[str], registry: str) -> list[Fault]:
         # The engine itself has been asked, and who may not use it has the other tools, where there are some.
         if user not in logins or (len(asking) > 1 and in_login(user, "test", "-w", ENGINE_SOCKET)[0] != 0):
             asking.pop("docker", None)
+        how, path = "", ""
+        if set(asking) & set(CONTAINERS):
+            how, path = as_owner(entry, partial(refusal, registry, entry.pw_dir), ("", ""))
         for tool, command in asking.items():
             status, output = in_login(user, *command)
-            if status == 0 or UNKNOWN.search(output):
+            if status == 0 or UNKNOWN.search(output) or (how == "blocks" and tool in CONTAINERS):
                 continue
             if UNAUTHORIZED.search(output) and not any(pattern.search(output) for _, pattern in FAULTS[:3]):
                 if user in logins and tool != "containerd":
                     return [*found, login_fault(output, tool, entry, registry)]
                 continue
-            return [*found, fault_of(output, tool, entry, registry)]
-        if set(asking) & set(CONTAINERS):
-            fault = as_owner(entry, lambda home=entry.pw_dir: policy_fault(home, registry), None)
-            if fault and tuple(fault) not in found:
-                found.append(tuple(fault))
+            return [*found, fault_of(output, tool, entry, registry, tls)]
+        if how and (fault := (REFUSALS[how], {"path": path})) not in found:
+            found.append(fault)
     return found

@@ -7,11 +7,13 @@ import glob
 import os
 import re
 import tempfile
+from functools import partial
 from typing import Any
 
 from .addresses import canonical_address
+from .container_policy import refusal
 from .errors import WharfError
-from .files import Changes, Entry, read_entry, read_json
+from .files import Changes, Entry, read_entry
 from .processes import has, must_run, run
 from .proxies import check_proxy, environment_of, proxy_for
 from .references import spellings
@@ -26,8 +28,6 @@ CERTIFICATES = {
     "containerd": "/etc/containerd/certs.d",
 }
 REGISTRIES = "/etc/containers/registries.conf.d"
-REGISTRIES_CONF = "/etc/containers/registries.conf"
-POLICY = "/etc/containers/policy.json"
 OWN_NAMES = ("wharf-ca.crt", "hosts.toml")  # in the directory of a registry
 # Of Debian and its kin, and of RHEL and its: what takes the store over, where it looks, and what it makes of that.
 STORES = (
@@ -42,6 +42,10 @@ PLAIN_HTTP = "# Wharf: this registry speaks plain HTTP.\n"
 LEDGER = "/var/lib/wharf/daemon.json.record"
 # The first line of the files of an alias, and of NAME alone for NAME:443: they go with the registry, or without.
 OTHER_NAME = "# Wharf: another name of {}\n"
+REJECTS = (
+    '{path}: rejects the images of {name}: add "{name}": [{{"type": "insecureAcceptAnything"}}] to transports.docker'
+)
+BLOCKS = "{path}: blocks {name} (blocked = true): take that out"
 CONTAINERD_FILE = "/etc/containerd/config.toml"
 CONTAINERD_MARKER = "wharf"
 # By the version of its file. Source: containerd, docs/cri/registry.md.
@@ -55,7 +59,6 @@ _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTAL
 _INSTEAD = "  # Wharf instead of: "
 _CHANGED = re.compile(rf"^([ \t]*config_path[ \t]*=[ \t]*)\".*\"{_INSTEAD}(.*)$", re.MULTILINE)
 _ADDED = re.compile(r"^[ \t]*config_path = \".*\"  # Wharf\n", re.MULTILINE)
-_REGISTRY = re.compile(r"^[ \t]*\[\[registry\]\].*\n((?:(?![ \t]*\[).*\n)*)", re.MULTILINE)
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.DOTALL)
 
 
@@ -98,32 +101,6 @@ def _is_foreign(path: str) -> bool:
 def _entry(text: str) -> Entry:
     """Return a file that everybody may read."""
     return Entry(0, 0, 0o644, text.encode("utf-8", "surrogateescape"))
-
-
-def containers_fault(registry: str) -> str:
-    """Return why podman, buildah and skopeo refuse each image of a registry whatever its certificate; empty otherwise.
-
-    Sources: containers-policy.json(5), containers-registries.conf(5). What is said of single images is not judged.
-    """
-    host, colon, port = registry.partition(":")
-    domains = [f"*.{host.split('.', depth)[depth]}{colon}{port}" for depth in range(1, host.count(".") + 1)]
-    policy = read_json(POLICY)
-    scopes = (policy.get("transports") or {}).get("docker") or {}
-    known = [scope for scope in (registry, *domains, "") if scope in scopes]
-    requirements = scopes[known[0]] if known else policy.get("default") or []
-    if {"type": "reject"} in requirements and not any(scope.startswith(f"{registry}/") for scope in scopes):
-        wanted = f'"{registry}": [{{"type": "insecureAcceptAnything"}}]'
-        return f"{POLICY}: rejects the images of {registry}: add {wanted} to transports.docker"
-    blocked: dict[str, str] = {}
-    for path in (REGISTRIES_CONF, *sorted(glob.glob(f"{REGISTRIES}/*.conf"))):
-        for table in _REGISTRY.findall(f"{_text(path) or ''}\n"):
-            values = dict(
-                re.findall(r"^[ \t]*(prefix|location|blocked)[ \t]*=[ \t]*[\"']?([^\"'\s#]*)", table, re.MULTILINE)
-            )
-            prefix = values.get("prefix") or values.get("location", "")
-            blocked[prefix] = path if values.get("blocked") == "true" else ""
-    path = next((blocked[prefix] for prefix in (registry, *domains) if prefix in blocked), "")
-    return f"{path}: blocks {registry} (blocked = true): take that out" if path else ""
 
 
 class Containerd:
@@ -319,7 +296,7 @@ class Trust:
         is_auto = "auto" in self.params["tools"]
         if "containers" in {FAMILIES[tool] for tool in (self.installed if is_auto else self.tools)}:
             leave = "or leave podman, buildah and skopeo out of registry_client_tools"
-            found = [f"{fault}, {leave}" for fault in map(containers_fault, self.wanted) if fault]
+            found = [f"{line}, {leave}" for line in self.refusals()]
             # Docker, which reads none of this, is not kept back by what is only there beside it.
             (self.warnings if is_auto and "docker" in self.tools else problems).extend(found)
         if self.has_containerd and "containerd" in self.tools and (problem := self.containerd.problem()):
@@ -330,6 +307,22 @@ class Trust:
                 " host: install the package ca-certificates, or set it to false"
             )
         return problems
+
+    def refusals(self) -> list[str]:
+        """Return what podman, buildah and skopeo refuse in any case, as root and as who logs in uses them."""
+
+        def judge(home: str) -> list[tuple[str, ...]]:
+            return [(registry, *refusal(registry, home)) for registry in self.wanted]
+
+        found = judge(os.path.expanduser("~root"))
+        if names := {login["user"] for login in self.params["logins"]} - {"root"}:
+            # Not at the top: it is long to load, and most clients have no logins.
+            from .auth_files import as_owner, find_user
+
+            for user in filter(None, map(find_user, sorted(names))):
+                found += as_owner(user, partial(judge, user.pw_dir), [])
+        lines = {"rejects": REJECTS, "blocks": BLOCKS}
+        return list(dict.fromkeys(lines[how].format(path=path, name=name) for name, how, path in found if how in lines))
 
     def check_proxy(self) -> None:
         """Raise WharfError where containerd goes through a proxy that does not lead to the registry.

@@ -11,11 +11,11 @@ import shlex
 import socket
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from .errors import WharfError
+from .processes import processes_of
 
 PID_FILE = "/run/docker.pid"
 DEFAULT_SOCKET = "/run/docker.sock"
@@ -186,13 +186,8 @@ class Engine:
 
 def running_engine() -> Engine | None:
     """Return the engine that runs, wherever its process ID is written; None where there is none."""
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in processes_of("dockerd"):
         with contextlib.suppress(OSError):
-            if (process / "comm").read_bytes() != b"dockerd\n":
-                continue
-            # Not one that runs in a container.
-            if not os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
-                continue
             argv = (process / "cmdline").read_text("utf-8", "replace").rstrip("\0").split("\0")
             if argv != [""]:  # a zombie has none
                 return Engine(int(process.name), argv[1:], "")

@@ -64,6 +64,21 @@ def run(*argv: str, text: str | None = None) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(argv, 127, f"{argv[0]}: not found")
 
 
+def installed_packages(names: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the versions of those packages that are installed, and which of them are held."""
+    form = "${Package} ${db:Status-Status} ${Version} ${db:Status-Want}\n"
+    shown = run("dpkg-query", "--show", f"--showformat={form}", *names).stdout if names else ""
+    rows = [line.split() for line in shown.splitlines() if not line.startswith("dpkg-query:")]
+    rows = [row for row in rows if len(row) == 4 and row[1] == "installed"]
+    return {row[0]: row[2] for row in rows}, [row[0] for row in rows if row[3] == "hold"]
+
+
+def owner_of(path: str) -> str:
+    """Return the package that a file is from; empty where it is from none."""
+    found = run("dpkg-query", "--search", path)
+    return found.stdout.partition(":")[0] if found.returncode == 0 else ""
+
+
 def complaints(output: str, otherwise: str = "") -> str:
     """Return apt's errors and warnings in one line, each once; without any, `otherwise`."""
     lines = [line[3:].strip() for line in output.splitlines() if line[:3] in ("E: ", "W: ")]
@@ -139,7 +154,7 @@ def remove_entries(url: str, is_real: bool, apt: Path = Path("/etc/apt")) -> lis
     for key in sorted(gone_keys - other_keys):
         # A package's file is the package's business.
         is_ours_to_remove = key.startswith(KEYRINGS) and Path(key).is_file()
-        if is_ours_to_remove and run("dpkg-query", "--search", key).returncode != 0:
+        if is_ours_to_remove and not owner_of(key):
             gone.append(key)
             if is_real and apt == Path("/etc/apt"):
                 Path(key).unlink()

@@ -18,11 +18,12 @@ UPSTREAM = "download.docker.com/linux/"
 SECTION = re.compile(r"^\[.*\n(?:(?!(?:[ \t]*(?:#.*)?\n)*\[).*(?:\n|\Z))*?(?=(?:[ \t]*(?:#.*)?\n)*\[|\Z)", re.MULTILINE)
 
 
-def installed_packages(names: list[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
+def installed_packages(names: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the versions of those packages that are installed, and which are held: what the own source has all are."""
     form = "%{NAME} %{EPOCHNUM}:%{VERSION}-%{RELEASE}\n"
-    rows = [line.split() for line in run("rpm", "--query", f"--queryformat={form}", *names).stdout.splitlines()]
-    return {row[0]: row[1] for row in rows if len(row) == 2} if names else {}
+    shown = run("rpm", "--query", f"--queryformat={form}", *names).stdout if names else ""
+    rows = [line.split() for line in shown.splitlines()]
+    return {row[0]: row[1] for row in rows if len(row) == 2}, names
 
 
 def owner_of(path: str) -> str:

@@ -23,7 +23,8 @@ from .processes import has, must_run, run
 # What nftables.service loads, on Debian and on RHEL.
 NFTABLES = ("/etc/nftables.conf", "/etc/sysconfig/nftables.conf")
 FIREWALLD = "/etc/firewalld/firewalld.conf"
-UFW_RULES = "/etc/ufw/user.rules"
+UFW, UFW_RULES = "/etc/ufw/ufw.conf", "/etc/ufw/user.rules"
+UFW_IS_ON = re.compile(r"^\s*ENABLED\s*=\s*\"?yes", re.MULTILINE | re.IGNORECASE)
 CONTAINER_PORT = 5000  # ufw's rule comes after the address was translated
 # Docker's own and firewalld's, and those that iptables keeps for all.
 OTHERS = {("ip", "filter", "FORWARD"), ("ip6", "filter", "FORWARD")}
@@ -37,16 +38,22 @@ class Firewall:
         """Look; nothing changes. What was opened is known by a comment that names the registry's container."""
         self.mark = f"wharf {container}"
         self.comment = f"{self.mark} {port}"
-        self.rule = f'meta l4proto tcp ct original proto-dst {port} ct status dnat accept comment "{self.comment}"'
+        self.port, self.passing = port, f"meta l4proto tcp ct original proto-dst {port} ct status dnat accept"
+        self.rule = f'{self.passing} comment "{self.comment}"'
         self.file = next((path for path in NFTABLES if os.path.isfile(path)), "")
         self.text = read_text(self.file) if self.file else ""
         self.chains = self._dropping_chains()
         self.ours = [chain for chain, rules in self.chains.items() if any(map(self._is_ours, rules))]
         self.opened = [chain for chain, rules in self.chains.items() if any(map(self._opens, rules))]
+        self.open_anyway = [chain for chain, rules in self.chains.items() if any(map(self._is_others_way, rules))]
         here = [one for one in self.chains if re.search(rf"\btable\s+({one[0]}\s+)?{re.escape(one[1])}\b", self.text)]
         self.block = "\n".join(f"insert rule {' '.join(chain)} {self.rule}" for chain in here)
         self.unknown = [chain for chain in self.chains if chain not in here]
-        self.has_ufw = has("ufw") and "-j ufw-user-forward" in run(["iptables", "-S", "DOCKER-USER"])[1]
+        # Where it is off, its chains are empty.
+        self.has_ufw = (
+            UFW_IS_ON.search(read_text(UFW)) is not None
+            and "-j ufw-user-forward" in run(["iptables", "-S", "DOCKER-USER"])[1]
+        )
         self.is_ufw_open = self.has_ufw and _opens(run(["iptables", "-S", "ufw-user-forward"])[1])
         self.is_ufw_ours = f"comment={self.mark.encode().hex()}" in read_text(UFW_RULES)
 
@@ -69,6 +76,24 @@ class Firewall:
     def _opens(self, rule: dict[str, Any]) -> bool:
         return rule.get("comment") == self.comment
 
+    def _is_others_way(self, rule: dict[str, Any]) -> bool:
+        """Tell whether a rule of somebody else's lets through what goes to the registry's container."""
+        expressions = rule.get("expr", [])
+        if self._is_ours(rule) or not expressions or "accept" not in expressions[-1]:
+            return False
+        matches = [one["match"] for one in expressions if "match" in one]
+        return not matches or any(map(self._names_the_registry, matches))
+
+    def _names_the_registry(self, match: dict[str, Any]) -> bool:
+        """Tell whether a part of a rule is about what goes to the registry's container, or to all containers."""
+        left, right = next(iter(match["left"].values())), match["right"]
+        key = (left.get("key") or left.get("field")) if isinstance(left, dict) else ""
+        return (
+            (key == "status" and "dnat" in str(right))
+            or (key in ("proto-dst", "dport") and right in (self.port, CONTAINER_PORT))
+            or (key == "oifname" and str(right).startswith(("docker", "br-")))
+        )
+
     def is_pending(self, is_managed: bool) -> bool:
         """Return whether open() is to be called, or without management close()."""
         return not self.is_right_open if is_managed else self.is_ours
@@ -87,11 +112,18 @@ class Firewall:
 
     def blocked(self, is_managed: bool) -> list[str]:
         """Return a line for each thing that keeps clients out and that open() does not change, or is not to change."""
+        return self._blocking(self.unknown if is_managed else [*self.chains], not is_managed)
+
+    def closed(self) -> list[str]:
+        """Return a line for each thing that keeps clients out as it is now."""
+        return self._blocking([chain for chain in self.chains if chain not in self.opened], True)
+
+    def _blocking(self, chains: list[tuple[str, str, str]], with_ufw: bool) -> list[str]:
         lines = []
-        for chain in self.unknown if is_managed else self.chains:
-            name = " ".join(chain)
-            lines.append(f"the chain {name} of nftables drops what goes to containers: give it the rule {self.rule}")
-        if self.has_ufw and not is_managed and not self.is_ufw_open:
+        for chain in [one for one in chains if one not in self.open_anyway]:
+            name, rule = " ".join(chain), self.passing
+            lines.append(f"the chain {name} of nftables drops what goes to containers: give it the rule {rule}")
+        if with_ufw and self.has_ufw and not self.is_ufw_open:
             rule = f"ufw route allow proto tcp to any port {CONTAINER_PORT}"
             lines.append(f"ufw drops what goes to containers: give it the rule {rule}")
         is_strict = re.search(r"(?im)^StrictForwardPorts\s*=\s*(yes|true)", read_text(FIREWALLD))

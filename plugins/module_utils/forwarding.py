@@ -6,11 +6,11 @@ A connection of the host itself goes another way, and so tells nothing about it.
 from __future__ import annotations
 
 import glob
-import json
 import re
 from typing import Any
 
 from .files import read_text
+from .firewall import Firewall
 from .processes import run
 
 SWITCH = "net.ipv4.ip_forward"
@@ -52,10 +52,11 @@ def problem(host: str) -> str:
     )
 
 
-def fault(port: int, info: dict[str, Any], sets_rules: bool) -> Fault | None:
+def fault(container: str, port: int, info: dict[str, Any], sets_rules: bool) -> Fault | None:
     """Return what on this host may keep clients from a port that a container publishes.
 
     Args:
+        container: the container.
         port: the port.
         info: what the engine says of itself.
         sets_rules: whether it is to set rules.
@@ -66,12 +67,8 @@ def fault(port: int, info: dict[str, Any], sets_rules: bool) -> Fault | None:
     is_known = nat and "nftables" not in str(info.get("FirewallBackend"))
     if is_known and not re.search(rf"^-A DOCKER .*--dport {port} -j DNAT", nat, re.MULTILINE):
         return ("rules_missing" if sets_rules else "rules_off"), {}
-    # As `nft` names them; those of iptables are looked at below.
-    status, output = run(["nft", "--json", "list", "chains"], timeout=10)
-    for item in json.loads(output or "{}").get("nftables", []) if status == 0 else []:
-        chain = item.get("chain", {})
-        if (chain.get("hook"), chain.get("policy")) == ("forward", "drop") and chain["name"] != "FORWARD":
-            return "forward_dropped", {"chain": f"{chain['family']} {chain['table']} {chain['name']}"}
+    if closed := Firewall(container, port).closed():
+        return "forward_dropped", {"blocked": closed[0]}
     filters = rules("filter") if is_known else ""
     is_dropped = re.search(r"^:FORWARD DROP", filters, re.MULTILINE) and not TO_ENGINE.search(filters)
     return ("rules_missing", {}) if is_dropped else None

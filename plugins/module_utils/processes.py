@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from .errors import WharfError
@@ -25,6 +28,16 @@ def search_path() -> str:
 def has(program: str) -> bool:
     """Return whether a program is installed."""
     return shutil.which(program, path=PATH) is not None
+
+
+def processes_of(program: str) -> Iterator[Path]:
+    """Return where /proc shows the processes of a program on this host, without those that run in containers."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "comm").read_text("utf-8", "replace").rstrip("\n") != program:
+                continue
+            if os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
+                yield process
 
 
 def run(

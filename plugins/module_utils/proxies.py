@@ -1,33 +1,32 @@
-"""The proxy that a service of this host goes through, and whether it leads to a registry."""
+"""The proxy that a program of this host goes through, where it is set, and whether it leads to a registry."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import glob
 import http.client
 import ipaddress
-import os
+import re
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment
 
 from .errors import WharfError
+from .files import read_text
+from .processes import processes_of
 from .text import one_line
 
 TIMEOUT = 10  # seconds
+SETTING = re.compile(r"^[^#\n]*\bhttps?_proxy\b", re.IGNORECASE | re.MULTILINE)
 
 
 def environment_of(program: str) -> dict[str, str]:
     """Return the environment of a program that runs on this host; empty where it does not run."""
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in processes_of(program):
         with contextlib.suppress(OSError):
-            if (process / "comm").read_text("utf-8", "replace").strip() != program:
-                continue
-            # Not one that runs in a container.
-            if os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
-                lines = (process / "environ").read_text("utf-8", "replace").split("\0")
-                return dict(line.split("=", 1) for line in lines if "=" in line)
+            lines = (process / "environ").read_text("utf-8", "replace").split("\0")
+            return dict(line.split("=", 1) for line in lines if "=" in line)
     return {}
 
 
@@ -46,6 +45,12 @@ def proxy_for(environment: Mapping[str, str], host: str, port: int, tls: bool) -
         if address.is_loopback or any(address in network for network in networks):
             return ""
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def file_with_proxy(*patterns: str) -> str:
+    """Return the first file that sets a proxy, of those that these patterns match; empty where none does."""
+    paths = (path for pattern in patterns for path in sorted(glob.glob(pattern)))
+    return next((path for path in paths if SETTING.search(read_text(path))), "")
 
 
 def check_proxy(proxy: str, host: str, port: int, tls: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import WharfError
 from .files import free_bytes
-from .text import one_line
+from .text import one_line, without_logins
 
 SETTINGS = Path("/etc/wharf/backup")
 SSH = ["-F", f"{SETTINGS}/ssh_config", "backup"]  # where a host of the inventory keeps the backup
@@ -38,7 +38,7 @@ class Restic:
         self.over_ssh = bool(settings["host"])
         self.repository: str = f"sftp:backup:{settings['repository']}" if self.over_ssh else settings["repository"]
         # For messages: without the name and password that a URL may hold.
-        self.place = re.sub(r"//[^/@]*@", "//", self.repository)
+        self.place = without_logins(self.repository)
         self.environment: dict[str, str] = {
             "HOME": "/root",
             **os.environ,

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import ssl
-import subprocess
 from typing import Any
 
 from . import api
 from .errors import WharfError
 from .files import read_text
+from .processes import run
 from .server_container import differences, settings
 
 TIMEOUT = 20  # seconds
 
 
 def output(*command: str) -> str:
-    """Return what a program prints, in English; empty where it is not installed, or hangs."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", env=os.environ | {"LC_ALL": "C"}, timeout=TIMEOUT
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout
+    """Return what a program prints, in English; empty where it is not installed, fails, or hangs."""
+    status, text = run(list(command), timeout=TIMEOUT)
+    return "" if status else text
 
 
 def port_holder(port: int, known: list[dict[str, Any]], own: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -34,6 +35,11 @@ def one_line(text: object, length: int = 300) -> str:
     """Return a text on one line, its end cut off where it is longer than this many characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= length else line[: length - 3] + "..."
+
+
+def without_logins(text: str) -> str:
+    """Return a text without the names and passwords that URLs in it hold."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def table(rows: Sequence[Sequence[object]]) -> list[str]:

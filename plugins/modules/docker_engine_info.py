@@ -225,15 +225,6 @@ def _lines(path: str) -> list[str]:
     return (read_bytes(path) or b"").decode("utf-8", "replace").splitlines()
 
 
-def _debs(names: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the versions of those packages that are installed, and which of them are held."""
-    form = "${Package} ${db:Status-Status} ${Version} ${db:Status-Want}\n"
-    shown = run("dpkg-query", "--show", f"--showformat={form}", *names).stdout if names else ""
-    rows = [line.split() for line in shown.splitlines() if not line.startswith("dpkg-query:")]
-    rows = [row for row in rows if len(row) == 4 and row[1] == "installed"]
-    return {row[0]: row[2] for row in rows}, [row[0] for row in rows if row[3] == "hold"]
-
-
 def packages_of(module: Any, request: dict, dockerd: str) -> dict[str, Any]:
     """Return what of gather()'s result the system's package manager knows."""
     names = list(dict.fromkeys(request["packages"] + request["conflicts"] + request["obsolete"]))
@@ -242,16 +233,11 @@ def packages_of(module: Any, request: dict, dockerd: str) -> dict[str, Any]:
     if not request["manager"]:
         there = {name: "there" for name in names if module.get_bin_path(name)}
         return {"installed": there, "held": [], "dockerd_package": "", "is_source_right": True, "entries": []}
-    is_apt = request["manager"] == "apt"
-    backend = engine_packages if is_apt else engine_rpms
-    if is_apt:
-        installed, held = _debs(names)
-        owner = run("dpkg-query", "--search", dockerd) if dockerd else None
-        package = owner.stdout.partition(":")[0] if owner and owner.returncode == 0 else ""
-    else:
-        # The repository's own file holds them.
-        installed, held = engine_rpms.installed_packages(names), request["engine"]
-        package = engine_rpms.owner_of(dockerd) if dockerd else ""
+    backend = engine_packages if request["manager"] == "apt" else engine_rpms
+    installed, held = backend.installed_packages(names)
+    # The search takes a while: only where a message is to name it.
+    is_foreign = dockerd and request["engine"] and request["engine"][0] not in installed
+    package = backend.owner_of(dockerd) if is_foreign else ""
     return {
         "installed": installed,
         "held": held,

@@ -264,7 +264,7 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
             code, details = container_fault(name, inspected, port, place, publishers)
             document, later = config_fault(engine.argv)
             warnings += [(f"{later[0]}_later", later[1])] if later else []
-            forwarded = forwarding.fault(port, info, document.get("iptables") is not False)
+            forwarded = forwarding.fault(name, port, info, document.get("iptables") is not False)
         details["place"] = place
     if code == "disk_low":
         warnings.append((code, details))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import auth_files as login
-from ansible_collections.wharf.registry.plugins.module_utils import processes
+from ansible_collections.wharf.registry.plugins.module_utils import container_policy, processes
 from ansible_collections.wharf.registry.plugins.module_utils.auth_files import Outcome
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
@@ -48,7 +48,7 @@ def test_file_that_is_no_auth_file_holds_nothing(tmp_path: Path, content: str) -
 
 
 def test_helpers_that_the_user_has_set_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login, "SETTINGS", str(tmp_path / "etc"))
+    monkeypatch.setattr(container_policy, "SETTINGS", str(tmp_path / "etc"))
     docker, containers = login.Docker(str(tmp_path), REGISTRY), login.Containers(str(tmp_path), REGISTRY)
     assert docker.helpers() == containers.helpers() == []
     for place in (docker, containers):

@@ -73,6 +73,27 @@ def test_what_an_engine_says_tells_why_it_does_not_get_through(engine, message, 
     assert caught.value.details["output"] == message
 
 
+@pytest.mark.parametrize(
+    ("exempt", "tls", "proxy"),
+    [
+        ("", True, "http://p:9"),
+        ("localhost,.corp.test", True, "http://p:9"),
+        (".test", True, ""),
+        ("reg.test", True, ""),
+        ("", False, "http://plain:9"),
+    ],
+)
+def test_a_proxy_that_leaves_the_registry_out_is_none(engine, monkeypatch, exempt, tls, proxy):
+    made = engine("", tls)
+    information = {"HttpsProxy": "http://user:secret@p:9", "HttpProxy": "plain:9", "NoProxy": exempt}
+    made.ask = lambda path, timeout, headers=None: information
+    monkeypatch.setattr(client_links, "has", lambda program: True)
+    monkeypatch.setattr(client_links, "running_engine", lambda: SimpleNamespace(argv=[]))
+    monkeypatch.setattr(client_links, "config_fault", lambda argv: ({}, None))
+    made.check()
+    assert made.proxy == proxy
+
+
 def test_the_proxys_exceptions_are_named(engine):
     made = engine("Forbidden", proxy="http://p:9")
     made.no_proxy = "localhost,.corp.test"

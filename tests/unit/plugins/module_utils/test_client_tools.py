@@ -12,8 +12,6 @@ from ansible_collections.wharf.registry.plugins.module_utils import client_tools
 REGISTRY = "reg.wharf.test:5000"
 UNKNOWN = f"Error response from daemon: manifest for {REGISTRY}/wharf-diagnosis/none:none not found: manifest unknown"
 CERTS = f"/etc/containers/certs.d/{REGISTRY}"
-ACCEPT = [{"type": "insecureAcceptAnything"}]
-REJECT = {"default": [{"type": "reject"}]}
 CTR = f'ctr: failed to resolve reference "{REGISTRY}/wharf-diagnosis/none:none": '
 
 
@@ -37,14 +35,14 @@ def host(monkeypatch, tmp_path):
     monkeypatch.setattr(
         client_tools, "find_user", lambda name: SimpleNamespace(pw_name=name, pw_dir=str(tmp_path / name))
     )
-    monkeypatch.setattr(client_tools, "as_user", lambda user, work: json.loads(json.dumps(work())))
+    monkeypatch.setattr(client_tools, "as_owner", lambda user, work, default: json.loads(json.dumps(work())))
     monkeypatch.setattr(client_tools, "disk_fault", lambda tools: None)
-    monkeypatch.setattr(client_tools, "policy_fault", lambda home, registry: None)
+    monkeypatch.setattr(client_tools, "refusal", lambda registry, home: ("", ""))
     return SimpleNamespace(answers=answers, asked=asked, home=tmp_path)
 
 
-def faults(logins=(), tools=("auto",)):
-    return client_tools.faults(list(tools), list(logins), REGISTRY)
+def faults(logins=(), tools=("auto",), tls=True):
+    return client_tools.faults(list(tools), list(logins), REGISTRY, tls)
 
 
 def test_each_tool_is_asked_as_its_user_and_leaves_nothing_behind(host):
@@ -138,29 +136,36 @@ def test_a_proxy_explains_what_fails_but_not_for_the_engines_command(host):
     assert faults(["root"])[0][0] == "tool_fails"
 
 
+@pytest.mark.parametrize(
+    ("environment", "tls", "code"),
+    [
+        ("HTTPS_PROXY=http://proxy:3128", True, "tool_proxy"),
+        ("https_proxy=http://proxy:3128\nno_proxy=.wharf.test", True, "tool_fails"),
+        ("https_proxy=http://proxy:3128", False, "tool_fails"),
+        ("http_proxy=http://proxy:3128", False, "tool_proxy"),
+    ],
+)
+def test_a_proxy_that_does_not_lead_to_the_registry_explains_nothing(host, environment, tls, code):
+    host.answers["env"] = (0, f"{environment}\n")
+    host.answers["podman"] = (125, "pinging: Service Unavailable")
+    assert faults(tls=tls)[0][0] == code
+
+
 def test_the_file_of_a_proxy_is_found(tmp_path):
     assert client_tools.proxy_source(str(tmp_path)) == ""
     (tmp_path / ".profile").write_text("# https_proxy=no\nexport HTTPS_PROXY=http://p\n")
     assert client_tools.proxy_source(str(tmp_path)) == f"{tmp_path}/.profile"
 
 
-@pytest.mark.parametrize(
-    ("policy", "code"),
-    [
-        ({"default": ACCEPT}, None),
-        (REJECT, "policy_rejects"),
-        ({**REJECT, "transports": {"docker": {REGISTRY: ACCEPT}}}, None),
-        ({**REJECT, "transports": {"docker": {"*.wharf.test": ACCEPT}}}, None),
-        ({**REJECT, "transports": {"docker": {"*.wharf.test:5000": ACCEPT}}}, "policy_rejects"),
-        ({"transports": {"docker": {"": [{"type": "reject"}]}}}, "policy_rejects"),
-        ({"default": [{"type": "sigstoreSigned"}]}, "policy_signed"),
-    ],
-)
-def test_policies_are_read_as_the_tools_do(tmp_path, monkeypatch, policy, code):
-    monkeypatch.setattr(client_tools, "SETTINGS", str(tmp_path))
-    (tmp_path / "policy.json").write_text(json.dumps(policy))
-    found = client_tools.policy_fault(str(tmp_path / "home"), REGISTRY)
-    assert (found and found[0]) == code
+def test_what_the_tools_refuse_is_told_once_and_what_is_blocked_is_not_asked_why(host, monkeypatch):
+    monkeypatch.setattr(client_tools, "refusal", lambda registry, home: ("signed", "/policy"))
+    assert faults(["root", "dev"]) == [("policy_signed", {"path": "/policy"})]
+    monkeypatch.setattr(client_tools, "refusal", lambda registry, home: ("rejects", home))
+    assert faults(["dev"]) == [("policy_rejects", {"path": f"{host.home}/{user}"}) for user in ("root", "dev")]
+    assert faults(["dev"], ["docker"]) == []
+    host.answers["podman"] = (125, "registry is blocked")
+    monkeypatch.setattr(client_tools, "refusal", lambda registry, home: ("blocks", "/conf"))
+    assert faults() == [("registry_blocked", {"path": "/conf"})]
 
 
 def test_a_disk_without_room_is_told(monkeypatch, tmp_path):

@@ -7,11 +7,18 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import client_trust, daemon_json, processes
+from ansible_collections.wharf.registry.plugins.module_utils import (
+    auth_files,
+    client_trust,
+    container_policy,
+    daemon_json,
+    processes,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import Trust
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Entry
@@ -31,7 +38,7 @@ TOML = "version = 2\n"
 TABLE = '[plugins."io.containerd.grpc.v1.cri".registry]\n'
 BLOCK = f'# BEGIN wharf\n{TABLE}  config_path = "/etc/containerd/certs.d"\n# END wharf\n'
 OLD_LINE = "# BEGIN wharf old.test\n192.0.2.1 old.test\n# END wharf old.test\n"
-PLACES = ("REGISTRIES", "REGISTRIES_CONF", "POLICY", "HOSTS", "TEMPLATES", "CONTAINERD_FILE", "LEDGER")
+PLACES = ("REGISTRIES", "HOSTS", "TEMPLATES", "CONTAINERD_FILE", "LEDGER")
 
 
 class Host:
@@ -45,6 +52,7 @@ class Host:
         self.programs = {"dockerd", "containerd", "update-ca-certificates"}
         for name in PLACES:
             monkeypatch.setattr(client_trust, name, self.root + getattr(client_trust, name))
+        monkeypatch.setattr(container_policy, "SETTINGS", self.root + container_policy.SETTINGS)
         stores = [(command, *(self.root + path for path in paths)) for command, *paths in client_trust.STORES]
         monkeypatch.setattr(client_trust, "STORES", stores)
         roots = {family: self.root + path for family, path in client_trust.CERTIFICATES.items()}
@@ -82,7 +90,9 @@ class Host:
         """Return what a registry needs here."""
         params.setdefault("tools", ["auto"])
         given = {"name": "reg.test", "port": 5000, "state": "present", "trust": "ca", "ca": CA, "address": ""}
-        return Trust({**given, "system_store": False, "previous_names": [], "aliases": [], **params}, check)
+        return Trust(
+            {**given, "system_store": False, "previous_names": [], "aliases": [], "logins": [], **params}, check
+        )
 
     def write(self, check: bool = False, **params: Any) -> list[str]:
         """Write what is pending; return the paths that were changed."""
@@ -605,41 +615,24 @@ def test_what_cannot_work_is_refused_and_nothing_else(
     assert "".join(problems).startswith(line)
 
 
-ACCEPT = [{"type": "insecureAcceptAnything"}]
-REJECT = [{"type": "reject"}]
-BLOCKED = 'unqualified-search-registries = ["a"]\n\n[[registry]]\n{}\nblocked = true\n\n[[registry]]\nprefix = "b"\n'
-POLICY_FAULT = "/etc/containers/policy.json: rejects the images of reg.test:5000: add"
-BLOCK_FAULT = "/etc/containers/registries.conf: blocks reg.test:5000 (blocked = true)"
+REJECT = json.dumps({"default": [{"type": "reject"}]})
+BLOCKED = '[[registry]]\nlocation = "reg.test:5000"\nblocked = true\n'
 
 
 @pytest.mark.parametrize(
-    ("policy", "settings", "line"),
+    ("path", "text", "line"),
     [
-        ({"default": ACCEPT}, "", ""),
-        ({"default": REJECT}, "", POLICY_FAULT),
-        ({"default": REJECT, "transports": {"docker": {"reg.test:5000": ACCEPT}}}, "", ""),
-        ({"default": REJECT, "transports": {"docker": {"*.test:5000": ACCEPT}}}, "", ""),
-        ({"default": REJECT, "transports": {"docker": {"": ACCEPT}}}, "", ""),
-        ({"default": REJECT, "transports": {"docker": {"other.test:5000": ACCEPT}}}, "", POLICY_FAULT),
-        ({"default": ACCEPT, "transports": {"docker": {"": REJECT}}}, "", POLICY_FAULT),
-        ({"default": ACCEPT, "transports": {"docker": {"reg.test:5000": REJECT}}}, "", POLICY_FAULT),
-        # Somebody's rules for its repositories, which only they know.
-        ({"default": REJECT, "transports": {"docker": {"reg.test:5000/team": ACCEPT}}}, "", ""),
-        ({"default": [{"type": "signedBy"}]}, "", ""),
-        ({}, BLOCKED.format('location = "reg.test:5000"'), BLOCK_FAULT),
-        ({}, BLOCKED.format("prefix = 'reg.test:5000' # no"), BLOCK_FAULT),
-        ({}, BLOCKED.format('prefix = "*.test:5000"'), BLOCK_FAULT),
-        ({}, BLOCKED.format('prefix = "docker.io"'), ""),
-        ({}, BLOCKED.format('prefix = "*.test:5000"') + '[[registry]]\nlocation = "reg.test:5000"\n', ""),
+        ("policy.json", REJECT, "rejects the images of reg.test:5000: add"),
+        ("registries.conf", BLOCKED, "blocks reg.test:5000 (blocked = true)"),
+        ("policy.json", REJECT.replace("reject", "signedBy"), ""),
     ],
 )
-def test_what_podman_would_refuse_in_any_case_is_named(host: Host, policy: dict, settings: str, line: str) -> None:
+def test_what_podman_would_refuse_in_any_case_is_named(host: Host, path: str, text: str, line: str) -> None:
     host.install("podman")
-    host.put("/etc/containers/policy.json", json.dumps(policy))
-    host.put("/etc/containers/registries.conf", settings)
+    host.put(f"/etc/containers/{path}", text)
     problems = [problem.replace(host.root, "") for problem in host.trust().problems()]
     assert len(problems) == bool(line)
-    assert "".join(problems).startswith(line)
+    assert "".join(problems).startswith(f"/etc/containers/{path}: {line}" if line else "")
     host.install("docker podman")
     trust = host.trust()
     assert (trust.problems(), len(trust.warnings)) == ([], bool(line))
@@ -648,6 +641,18 @@ def test_what_podman_would_refuse_in_any_case_is_named(host: Host, policy: dict,
         host.install(others)
         trust = host.trust()
         assert (trust.problems(), trust.warnings) == ([], [])
+
+
+def test_what_podman_of_who_logs_in_would_refuse_is_read_as_that_user(host: Host, monkeypatch) -> None:
+    host.install("podman")
+    host.put("/people/dev/.config/containers/policy.json", REJECT)
+    user = SimpleNamespace(pw_dir=f"{host.root}/people/dev")
+    monkeypatch.setattr(auth_files, "find_user", {"dev": user}.get)
+    read_as = []
+    monkeypatch.setattr(auth_files, "as_user", lambda user, work: (read_as.append(user), work())[1])
+    (line,) = host.trust(logins=[{"user": "dev"}, {"user": "dev"}, {"user": "gone"}, {"user": "root"}]).problems()
+    assert line.startswith(f"{host.root}/people/dev/.config/containers/policy.json: rejects the images of reg.test:5000")
+    assert read_as == [user]
 
 
 def test_system_store_needs_its_program(host: Host) -> None:

@@ -29,18 +29,21 @@ class Host:
         self.rules: list[dict[str, Any]] = []
         self.iptables = {"DOCKER-USER": "", "ufw-user-forward": ""}
         self.done: list[str] = []
-        self.checks = 0
+        self.checks, self.asked = 0, []
         self.conf, self.firewalld, self.ufw = root / "nftables.conf", root / "firewalld.conf", root / "user.rules"
         self.conf.write_text(CONF)
         monkeypatch.setattr(module, "NFTABLES", (str(root / "missing"), str(self.conf)))
         monkeypatch.setattr(module, "FIREWALLD", str(self.firewalld))
         monkeypatch.setattr(module, "UFW_RULES", str(self.ufw))
+        monkeypatch.setattr(module, "UFW", str(root / "ufw.conf"))
+        (root / "ufw.conf").write_text("# x\nENABLED=yes\n")
         monkeypatch.setattr(module, "has", lambda program: True)
         monkeypatch.setattr(module, "run", self.run)
         monkeypatch.setattr(module, "must_run", lambda command, _otherwise: self.done.append(" ".join(command)))
 
     def run(self, command: list[str]) -> tuple[int, str]:
         """Answer."""
+        self.asked.append(command[0])
         if command[:2] == ["nft", "--json"]:
             kind, listed = ("chain", self.chains) if command[2] == "list chains" else ("rule", self.rules)
             return 0, json.dumps({"nftables": [{"metainfo": {}}, *({kind: one} for one in listed)]})
@@ -106,6 +109,65 @@ def test_a_chain_that_drops_gets_a_rule_now_and_in_its_file(host):
     host.firewall().close()
     assert host.conf.read_text() == CONF
     assert host.done[1:] == ["nft delete rule inet filter forward handle 7"]
+
+
+def expr(*matches: tuple[dict[str, Any], Any], verdict: str = "accept") -> list[dict[str, Any]]:
+    """Return a rule as nft lists it."""
+    listed = [{"match": {"op": "in", "left": left, "right": right}} for left, right in matches]
+    return [*listed, {"counter": {"packets": 0, "bytes": 0}}, {verdict: None}]
+
+
+PROTOCOL, DNAT = ({"meta": {"key": "l4proto"}}, "tcp"), ({"ct": {"key": "status"}}, "dnat")
+
+
+@pytest.mark.parametrize(
+    ("rule", "lets_in"),
+    [
+        (expr(DNAT), True),
+        (expr(PROTOCOL, ({"ct": {"key": "proto-dst", "dir": "original"}}, 5001), DNAT), True),
+        (expr(({"payload": {"protocol": "tcp", "field": "dport"}}, 5000)), True),
+        (expr(({"meta": {"key": "oifname"}}, "docker0")), True),
+        (expr(), True),
+        (expr(DNAT, verdict="drop"), False),
+        (expr(({"payload": {"protocol": "tcp", "field": "dport"}}, 22)), False),
+        (expr(({"ct": {"key": "state"}}, ["established", "related"])), False),
+        (expr(({"meta": {"key": "oifname"}}, "eth0")), False),
+    ],
+)
+def test_a_rule_of_the_administrator_s_is_no_reason_to_warn(host, rule, lets_in):
+    host.chains, host.rules = [DROP], [{"handle": 7, "expr": rule}]
+    firewall = host.firewall()
+    assert bool(firewall.blocked(False)) is not lets_in
+    assert bool(firewall.closed()) is not lets_in
+    assert not firewall.is_pending(False)  # it is not ours to take back
+    assert firewall.is_pending(True)
+
+
+def test_the_rule_that_a_message_names_is_not_taken_back(host):
+    host.chains = [DROP]
+    (line,) = host.firewall().blocked(False)
+    assert line.endswith("give it the rule meta l4proto tcp ct original proto-dst 5001 ct status dnat accept")
+
+
+def test_what_is_open_is_not_closed(host):
+    host.chains, host.rules = [DROP], [{"handle": 7, "comment": "wharf registry 5001", "expr": []}]
+    assert host.firewall().closed() == []
+    assert len(host.firewall().blocked(False)) == 1  # for it is taken back
+
+
+def test_only_a_ufw_that_is_on_is_asked(host):
+    host.iptables["DOCKER-USER"] = UFW
+    Path(module.UFW).write_text("ENABLED=no\n")
+    assert not host.firewall().has_ufw
+    assert "iptables" not in host.asked
+
+
+def test_a_host_without_firewalls_starts_nothing(host, monkeypatch):
+    monkeypatch.setattr(module, "has", lambda program: False)
+    Path(module.UFW).unlink()
+    assert host.firewall().blocked(False) == []
+    assert not host.firewall().is_pending(True)
+    assert host.asked == []
 
 
 def test_another_port_takes_the_rule_s_place(host):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import forwarding
+from ansible_collections.wharf.registry.plugins.module_utils import firewall, forwarding
 
 NAT = "*nat\n:DOCKER - [0:0]\n-A DOCKER ! -i docker0 -p tcp -m tcp --dport 5000 -j DNAT --to-destination 172.17.0.2\n"
 FILTER = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -j DOCKER-USER\n"
@@ -16,14 +16,20 @@ CHAIN = {"family": "inet", "table": "filter", "name": "forward", "hook": "forwar
 @pytest.fixture
 def host(monkeypatch):
     """Return what a made-up host has: the switch, rules by table, and chains of nftables."""
-    has = {"switch": "1", "nat": NAT, "filter": FILTER, "chains": [], "files": {}}
+    has = {"switch": "1", "nat": NAT, "filter": FILTER, "chains": [], "rules": [], "files": {}}
 
-    def run(command, timeout):
+    def run(command, timeout=0):
         if command[0] == "iptables-save":
             return (0, has[command[2]]) if has[command[2]] else (1, "iptables-save: No such file or directory")
+        if command[2] != "list chains":
+            return 0, json.dumps({"nftables": [{"rule": rule} for rule in has["rules"]]})
         return 0, json.dumps({"nftables": [{"metainfo": {}}, *({"chain": chain} for chain in has["chains"])]})
 
     monkeypatch.setattr(forwarding, "run", run)
+    monkeypatch.setattr(firewall, "run", run)
+    monkeypatch.setattr(firewall, "has", lambda program: program == "nft")
+    for name in ("NFTABLES", "FIREWALLD", "UFW", "UFW_RULES"):
+        monkeypatch.setattr(firewall, name, [] if name == "NFTABLES" else "/nothing")
     monkeypatch.setattr(forwarding, "read_text", lambda path: has["files"].get(path, f"{has['switch']}\n"))
     monkeypatch.setattr(
         forwarding.glob, "glob", lambda pattern: [one for one in has["files"] if one[:9] == pattern[:9]]
@@ -39,6 +45,7 @@ def host(monkeypatch):
         # Without rules of the engine's its proxy carries the packets, and needs no forwarding.
         ({"switch": "0", "nat": ""}, {}, None),
         ({"chains": [CHAIN]}, {}, "forward_dropped"),
+        ({"chains": [CHAIN], "rules": [{"comment": "wharf registry 5000"}]}, {}, None),
         # The engine's own, seen by nft.
         ({"chains": [{**CHAIN, "family": "ip", "name": "FORWARD"}]}, {}, None),
         ({"chains": [{**CHAIN, "policy": "accept"}, {**CHAIN, "hook": "input"}]}, {}, None),
@@ -54,7 +61,7 @@ def host(monkeypatch):
 )
 def test_what_may_keep_clients_away(host, changes, info, code):
     host.update(changes)
-    found = forwarding.fault(5000, info, changes.get("sets_rules", True))
+    found = forwarding.fault("registry", 5000, info, changes.get("sets_rules", True))
     assert (found and found[0]) == code
 
 
@@ -69,7 +76,7 @@ def test_what_may_keep_clients_away(host, changes, info, code):
 )
 def test_the_file_that_switches_it_off(host, files, file):
     host.update(switch="0", files=files)
-    assert forwarding.fault(5000, {}, True) == ("forwarding_off", {"file": file})
+    assert forwarding.fault("registry", 5000, {}, True) == ("forwarding_off", {"file": file})
     assert (f"set in {file}" in forwarding.problem("h1")) is bool(file)
     assert "sysctl -w net.ipv4.ip_forward=1" in forwarding.problem("h1")
 

@@ -77,3 +77,11 @@ def test_environment_is_that_of_the_process():
         name = file.read().strip()
     assert proxies.environment_of(name).keys() & os.environ.keys()
     assert proxies.environment_of("no-such-program") == {}
+
+
+def test_the_first_file_that_sets_a_proxy_is_found(tmp_path):
+    texts = ("# https_proxy=no\nA=1\n", "[Service]\nEnvironment=HTTPS_PROXY=http://p\n", "http_proxy = 1\n")
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.conf").write_text(text)
+    assert proxies.file_with_proxy(f"{tmp_path}/none", f"{tmp_path}/*.conf") == f"{tmp_path}/1.conf"
+    assert proxies.file_with_proxy(f"{tmp_path}/0.conf") == ""

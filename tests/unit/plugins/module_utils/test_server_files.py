@@ -24,8 +24,8 @@ def _owners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let owners be kept aside: these tests need not run as root."""
     owners: dict[str, tuple[int, int]] = {}
 
-    def chown(path: str, uid: int, gid: int, follow_symlinks: bool = True) -> None:
-        owners[os.path.realpath(path)] = (uid, gid)
+    def chown(path: str, uid: int, gid: int, follow_symlinks: bool = True, dir_fd: int | None = None) -> None:
+        owners[os.path.realpath(path if dir_fd is None else f"/proc/self/fd/{dir_fd}/{path}")] = (uid, gid)
 
     def write(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         Path(path).write_bytes(content)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import socket
 import ssl
-import subprocess
 import threading
 from pathlib import Path
 
@@ -34,8 +33,7 @@ OWN = ["registry", "registry-before", "registry-read-only"]
 def test_the_port_s_holder_is_named_unless_it_is_the_registry(
     monkeypatch: pytest.MonkeyPatch, known: list, processes: str, holder: str
 ) -> None:
-    done = subprocess.CompletedProcess([], 0, processes)
-    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(module, "run", lambda *_, **__: (0, processes))
     assert module.port_holder(5000, known, OWN) == holder
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import copy
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from ansible_collections.wharf.registry.plugins.module_utils import engine_packages
 from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import Preflight
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.modules import docker_engine_info as info
@@ -115,6 +117,28 @@ def test_without_a_package_manager_programs_must_be_there(monkeypatch):
     request |= {"users": []}
     (problem,) = info.problems(found, request)
     assert problem.startswith("skopeo: is not on this host, and the role knows no packages of its system, Alpine Linux")
+
+
+@pytest.mark.parametrize(
+    ("installed", "packages", "owner"),
+    [
+        ("docker.io installed 26.1.5 hold\n", {"docker.io": "26.1.5"}, ""),
+        ("docker-ce installed 5:28 install\ngone config-files 1 deinstall\n", {"docker-ce": "5:28"}, "docker-ce"),
+    ],
+)
+def test_the_engines_package_is_searched_only_where_it_is_another(monkeypatch, installed, packages, owner):
+    started = []
+
+    def run(*argv):
+        started.append(argv[:2])
+        output = installed if argv[1] == "--show" else f"{owner}: {argv[2]}\n"
+        return SimpleNamespace(stdout=output, returncode=0)
+
+    monkeypatch.setattr(engine_packages, "run", run)
+    found = info.packages_of(None, info.request_for(PARAMS | {"repository": {}}, TRIXIE), "/usr/sbin/dockerd")
+    assert (found["installed"], found["dockerd_package"]) == (packages, owner)
+    assert found["held"] == ([] if owner else ["docker.io"])
+    assert started == [("dpkg-query", "--show"), *([("dpkg-query", "--search")] if owner else [])]
 
 
 def test_what_need_not_be_tried_is_installed_as_it_is_from_sources_that_apt_can_use(monkeypatch):
