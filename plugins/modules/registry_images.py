@@ -140,6 +140,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.manifests import (
 from ansible_collections.wharf.registry.plugins.module_utils.references import spellings
 
 PREFIX = "wharf-copy-"
+RETRY = ("--retry-times", "2")  # where a registry does not answer in time
 PLACE = "/var/tmp"  # where archives are transferred to, and bundles unpacked
 ABANDONED = 120  # seconds after which a job that nobody asks for ends
 PATIENCE = 20  # seconds that one question waits for a result
@@ -369,7 +370,7 @@ class SkopeoSource(Source):
         """Return the manifest or index that a name leads to."""
         if name not in self.contents:
             options = [f"--{option}" for option in self.trusted]
-            self.contents[name] = self.skopeo("inspect", "--raw", *options, name)
+            self.contents[name] = self.skopeo("inspect", "--raw", *RETRY, *options, name)
         return self.contents[name]
 
     def identify(self) -> str:
@@ -404,7 +405,7 @@ class SkopeoSource(Source):
         if self.place:
             options += [f"--src-{option}" for option in self.trusted]
         # On the loopback, and after the registry's certificate has been verified.
-        command = ["copy", "--quiet", "--retry-times", "2", "--dest-tls-verify=false", *options]
+        command = ["copy", "--quiet", *RETRY, "--dest-tls-verify=false", *options]
         self.skopeo(*command, name, f"docker://{self.copies.local}/{target}")
 
     def attach(self, digest: str) -> dict[str, Any]:
@@ -440,7 +441,9 @@ class SkopeoSource(Source):
         """Return the tags that are in the source's repository, asked for once."""
         if self.place not in self.copies.tags:
             options = [f"--{option}" for option in self.trusted]
-            self.copies.tags[self.place] = json.loads(self.skopeo("list-tags", *options, self.place))["Tags"] or []
+            self.copies.tags[self.place] = (
+                json.loads(self.skopeo("list-tags", *RETRY, *options, self.place))["Tags"] or []
+            )
         return self.copies.tags[self.place]
 
 

@@ -651,7 +651,8 @@ def test_what_podman_of_who_logs_in_would_refuse_is_read_as_that_user(host: Host
     read_as = []
     monkeypatch.setattr(auth_files, "as_user", lambda user, work: (read_as.append(user), work())[1])
     (line,) = host.trust(logins=[{"user": "dev"}, {"user": "dev"}, {"user": "gone"}, {"user": "root"}]).problems()
-    assert line.startswith(f"{host.root}/people/dev/.config/containers/policy.json: rejects the images of reg.test:5000")
+    path = f"{host.root}/people/dev/.config/containers/policy.json"
+    assert line.startswith(f"{path}: rejects the images of reg.test:5000")
     assert read_as == [user]
 
 
