@@ -16,6 +16,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import engine_varia
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, judged, near, specification
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, plain, problems_on_hosts, shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.variable_files import READ
 
 SERVERS, CLIENTS = "registry_servers", "registry_clients"
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
@@ -36,8 +37,8 @@ _OF_DOCKER_CE = ("channel", "repository_url", "repository_key_fingerprint")
 _NUMBER = re.compile(
     r"^[ \t]*(\w+):[ \t]+(0[0-7]+|0x[0-9a-f]+|[1-9][0-9]*(?::[0-5]?[0-9])+)[ \t]*(?:#.*)?$", re.MULTILINE
 )
-# What Ansible reads as a file of variables, and what it does not read but people take for one.
-_READ, _NOT_READ = (".yml", ".yaml", ".json"), (".txt", ".ini", ".conf", ".cfg", ".toml", ".env", ".vars")
+# What Ansible does not read as a file of variables, but people take for one.
+_NOT_READ = (".txt", ".ini", ".conf", ".cfg", ".toml", ".env", ".vars")
 _FOLDERS = {"groupvar": "group_vars", "hostvar": "host_vars"}
 _FOR_ALL = ("main", "vars", "variables", "defaults", "settings", "wharf")
 _SETTING = re.compile(r"^\s*(wharf|docker_engine)_\w+\s*[:=]", re.MULTILINE)
@@ -445,27 +446,27 @@ def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) ->
             if file.stem not in groups and right and not f"{file.stem}_".startswith(f"{right}_"):
                 yield f"{file}: is read for no host, because no group has this name: rename it to {right}{file.suffix}"
         for file in sorted(directory.glob("host_vars/*")):
-            stem = file.stem if file.suffix in _READ else file.name
+            stem = file.stem if file.suffix in READ else file.name
             short = [host for host in variables if host.split(".")[0] == stem or stem.split(".")[0] == host]
             right = next(iter(short), addresses.get(stem, ""))
             if (
                 stem not in (groups.get("all") or [])
                 and right
-                and (file.is_dir() or file.suffix in _READ or "." in right)
+                and (file.is_dir() or file.suffix in READ or "." in right)
             ):
                 yield f"{file}: is read for no host, because none has this name: rename it after {right}"
         for file in sorted([*directory.glob("group_vars/*"), *directory.glob("host_vars/*")]):
-            same = [file.with_name(f"{file.stem}{suffix}") for suffix in ("", *_READ)]
+            same = [file.with_name(f"{file.stem}{suffix}") for suffix in ("", *READ)]
             first = next((one for one in same if one.exists()), file)
-            if file.suffix in _READ and file != first and _text(file).strip():
+            if file.suffix in READ and file != first and _text(file).strip():
                 into = "move it into that directory" if first.is_dir() else "keep one of the two"
                 yield f"{file}: is read for no host, because {first.name} stands beside it: {into}"
         for file in sorted([*directory.glob("group_vars/**/*"), *directory.glob("host_vars/**/*")]):
             suffix = file.suffix.lower()
-            meant = suffix in _NOT_READ or suffix[1:].isalpha() and near(suffix, _READ, 0.7)
-            if file.suffix not in _READ and meant and _SETTING.search(_text(file)):
-                right = file.stem if Path(file.stem).suffix in _READ else f"{file.stem}.yml"
-                yield f"{file}: is read for no host, because Ansible reads {listed(_READ)}: rename it to {right}"
+            meant = suffix in _NOT_READ or suffix[1:].isalpha() and near(suffix, READ, 0.7)
+            if file.suffix not in READ and meant and _SETTING.search(_text(file)):
+                right = file.stem if Path(file.stem).suffix in READ else f"{file.stem}.yml"
+                yield f"{file}: is read for no host, because Ansible reads {listed(READ)}: rename it to {right}"
 
 
 def _misplaced(variables: Variables, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -242,6 +242,7 @@ def test_hosts_of_a_deployment_without_clients_are_warned_of(tmp_path: Path) -> 
 
 
 HALF = {
+    "a key twice": ("group_vars/all.yml", "a: 1\na: 2\n", "group_vars/all.yml: line 2: a stands there again"),
     "hosts in a list": ("more.yml", "registry_clients: {hosts: [client3]}\n", "more.yml"),
     "settings beside the hosts": ("vault.yml", "$ANSIBLE_VAULT;1.1;AES256\n6162\n", "vault.yml"),
 }
@@ -249,7 +250,7 @@ HALF = {
 
 @pytest.mark.parametrize("case", HALF)
 def test_an_inventory_that_is_read_by_half_ends_the_run(tmp_path: Path, case: str) -> None:
-    """By the project's ansible.cfg: Ansible itself only warns, and goes on without the rest."""
+    """Ansible itself only warns, and goes on without the rest."""
     name, text, named = HALF[case]
     written(tmp_path, {"files": {name: text}})
     result = run(str(tmp_path))
