@@ -84,6 +84,8 @@ def _repository_problems(value: str, host: str, data: str, prefix: str) -> Itera
         yield f"{shown} is no place for a backup: {use}"
     elif host and (not value.startswith("/") or ".." in value.split("/") or " " in value or not value.strip("/")):
         yield f"{shown} is not an absolute path without spaces: use one, the directory on {prefix}host"
+    elif value.startswith("//"):
+        yield f"{shown} is how a share of another machine is named: mount it, and use a directory in it"
     elif _SYSTEM.fullmatch(value):
         yield f"{shown} is a directory of the system: {use}"
     elif value.startswith(_LOST):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import engine_varia
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, judged, near, specification
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, plain, problems_on_hosts, shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.variable_files import READ
 
 SERVERS, CLIENTS = "registry_servers", "registry_clients"
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
@@ -36,6 +37,11 @@ _OF_DOCKER_CE = ("channel", "repository_url", "repository_key_fingerprint")
 _NUMBER = re.compile(
     r"^[ \t]*(\w+):[ \t]+(0[0-7]+|0x[0-9a-f]+|[1-9][0-9]*(?::[0-5]?[0-9])+)[ \t]*(?:#.*)?$", re.MULTILINE
 )
+# What Ansible does not read as a file of variables, but people take for one.
+_NOT_READ = (".txt", ".ini", ".conf", ".cfg", ".toml", ".env", ".vars")
+_FOLDERS = {"groupvar": "group_vars", "hostvar": "host_vars"}
+_FOR_ALL = ("main", "vars", "variables", "defaults", "settings", "wharf")
+_SETTING = re.compile(r"^\s*(wharf|docker_engine)_\w+\s*[:=]", re.MULTILINE)
 Variables = Mapping[str, Mapping[str, Any]]
 JUDGES = {
     "wharf_": settings.problems_of,
@@ -63,12 +69,15 @@ def settings_problems(
         problems += problems_on_hosts(settled, in_run, prefix, judge)
     problems += _backup_host_problems(server.get("wharf_backup_host") or "", groups.get("all") or [], servers)
     problems += _differences({host: given[host] for host in in_run}, servers[0])
-    problems += _in_vain(given, servers, clients)
+    wrong = _names(problems)
+    problems += [line for line in _in_vain(given, servers, clients) if not wrong & _names([line])]
     problems += _conflicts({host: given[host] for host in in_run}, servers[0])
     problems += _misnamed({host: variables[host] for host in in_run})
     problems += _reachability_problems(variables, given, servers[0], clients)
-    problems += [*_file_problems(variables, groups), *_misplaced(variables), *_misread_numbers(variables)]
-    return list(dict.fromkeys(problems))
+    problems += [*_connection_problems({host: variables[host] for host in in_run}), *_file_problems(variables, groups)]
+    misplaced = [*_misplaced(variables, groups), *_misread_numbers(variables)]
+    wrong = _names(misplaced)  # of which other lines would say that they are missing
+    return list(dict.fromkeys([*(line for line in problems if not wrong & _names([line])), *misplaced]))
 
 
 def warnings(hostvars: Variables, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -80,7 +89,18 @@ def warnings(hostvars: Variables, hosts: Sequence[str], groups: Mapping[str, Seq
     others = [host for host in groups.get("all") or [] if host not in (groups.get(SERVERS) or [])]
     if others and not groups.get(CLIENTS):
         found.append(f"{CLIENTS}: has no host, so that {_some(others)} will not trust the registry")
-    return found
+    places: dict[tuple[str, ...], list[str]] = {}
+    for host in hosts:
+        own = hostvars[host]
+        if own.get("ansible_host") and str(own.get("ansible_connection", "ssh")) in ("ssh", "smart"):
+            place = (str(own.get(f"ansible_{name}", "")) for name in ("host", "port", "ssh_common_args"))
+            places.setdefault(tuple(place), []).append(host)
+    return found + [
+        f"{_some(same)} are one machine ({place[0]} is the ansible_host of each), on which each task runs at the same"
+        " time: correct the address, or leave one of them"
+        for place, same in places.items()
+        if len(same) > 1
+    ]
 
 
 def clear_vaults(hostvars: Variables, hosts: Sequence[str]) -> list[str]:
@@ -107,7 +127,7 @@ def _given(variables: Mapping[str, Any], host: str, problems: list[tuple[str, st
             except Exception as error:  # Ansible's own, of several modules
                 reason = str(getattr(error, "message", error)).splitlines()[0].rstrip(".: ")
                 wrong = f"cannot be evaluated ({reason}): correct it, or what it refers to"
-                if "vault" in reason.lower():
+                if "vault" in reason.lower() and "undefined" not in reason:
                     wrong = "cannot be decrypted: use --ask-vault-pass, with the password that it was encrypted with"
                 problems.append((f"{name}: {wrong}", host))
     return given
@@ -132,6 +152,12 @@ def _group_problems(groups: Mapping[str, Sequence[str]]) -> list[str]:
         if right and (strays := [host for host in hosts if host not in (*servers, *clients)]):
             problems.append(
                 f"{name}: is a group that no playbook knows, so that {_some(strays)} would be left out: use {right}"
+            )
+    for host in dict.fromkeys([*servers, *clients]):
+        if others := [other for other in groups.get(host) or [] if other != host]:
+            problems.append(
+                f"{host}: is both a host and the group of {_some(others)}: write a group among the children (in INI"
+                " under [registry_clients:children]), or give one of them another name"
             )
     if not servers and not problems:
         problems.append(
@@ -204,6 +230,19 @@ def _in_vain(given: Variables, servers: Sequence[str], clients: Sequence[str]) -
                     f"{name}: is set, but docker_engine_source is docker_ce on no host, and nothing would read it:"
                     " remove it, or set docker_engine_source to docker_ce"
                 )
+    if not any(own.get(proxy) for own in given.values() for proxy in engine_variables.PROXIES.values()) and any(
+        own.get("docker_engine_no_proxy") for own in given.values()
+    ):
+        yield (
+            "docker_engine_no_proxy: is set, but no host has a proxy, and nothing would read it: remove it, or set"
+            f" {listed(list(engine_variables.PROXIES.values()), 'or')}"
+        )
+    users = [host for host in clients if given[host].get("wharf_registry_logins")]
+    if users and all(given[host].get("wharf_client_tools") == ["containerd"] for host in users):
+        yield (
+            f"wharf_registry_logins: is set, but containerd, the only tool of {_some(users)}, keeps no logins:"
+            " remove it, or add another tool to wharf_client_tools"
+        )
     address = "wharf_registry_address"
     manage = "wharf_manage_hosts_file"
     if any(own.get(address) for own in given.values()) and not any(
@@ -282,9 +321,31 @@ def _reachability_problems(
     ]:
         if owner := owners.get(value):
             yield f"{variable}: {shown(value)} is {owner}, a client: use a name or an address of the server, {server}"
+    aliases = given[server].get("wharf_registry_aliases")
+    for alias in aliases if isinstance(aliases, list) else ():
+        if owner := next((host for host in remote if places[host] == alias), ""):
+            yield f"wharf_registry_aliases: {shown(alias)} leads to {owner}, a client: take it out"
     port = given[server].get("wharf_registry_port") or defaults(settings.ROLE)["wharf_registry_port"]
     if str(port) == str(variables[server].get("ansible_port")) != "22":
         yield f"wharf_registry_port: {port} is the port of SSH on {server} (ansible_port): use another, such as 5000"
+
+
+def _connection_problems(variables: Variables) -> list[str]:
+    """Return what is wrong in how hosts are reached."""
+    found = []
+    for host, own in variables.items():
+        try:
+            names = ("ansible_host", "ansible_user", "ansible_become", "ansible_connection")
+            address, user, become, connection = (str(plain(own.get(name, ""))) for name in names)
+        except Exception:  # Ansible's own: what needs facts, for instance
+            continue
+        if "://" in address or re.fullmatch(r"([^:]+|\[.*\]):[0-9]+", address):
+            use = "use the name or the address alone, and ansible_port for a port"
+            found.append((f"ansible_host: {shown(address)} is more than a host: {use}", host))
+        is_false = become.lower() in ("false", "no", "off", "0", "n", "f")
+        if is_false and user not in ("", "root") and connection != "local":
+            found.append((f"ansible_become: is false, but {user} is not root: set it to true, or leave it out", host))
+    return _by_host(found, list(variables))
 
 
 def _conflicts(given: Variables, server: str) -> Iterator[str]:
@@ -301,6 +362,14 @@ def _conflicts(given: Variables, server: str) -> Iterator[str]:
             yield (
                 f"docker_engine_options: insecure-registries holds the registry itself, {registry}, whose certificate"
                 f" nobody would check: take it out; wharf_registry_trust is {own['wharf_registry_trust']}"
+            )
+        aliases = own["wharf_registry_aliases"] if isinstance(own["wharf_registry_aliases"], list) else []
+        addresses = [own["wharf_registry_name"], own["wharf_registry_address"], *aliases]
+        networks = [str(one) for of in lists if isinstance(of, list) for one in of if "/" in str(one)]
+        if wide := [network for network in networks if any(_is_within(address, network) for address in addresses)]:
+            yield (
+                f"docker_engine_options: insecure-registries holds {shown(wide[0])}, in which the registry itself lies,"
+                " whose certificate nobody would check: use narrower networks, or HOST:PORT"
             )
     root, data = str(options.get(server, {}).get("data-root") or ""), str(own["wharf_registry_data"])
     if root.startswith("/") and data.startswith("/"):
@@ -321,6 +390,18 @@ def _conflicts(given: Variables, server: str) -> Iterator[str]:
                 f"{name}: is {shown(own[name])}, but the images lie in storage.{driver} (registry_server_config), which"
                 " only files can be: leave it out, and use the store's own means"
             )
+
+
+def _is_within(address: object, network: str) -> bool:
+    """Tell whether an address lies in a network; a name lies only in the one that is everything."""
+    try:
+        whole = ipaddress.ip_network(network, strict=False)
+        if not whole.prefixlen:
+            return True
+        found = ipaddress.ip_address(str(address))
+        return not found.is_loopback and found in whole
+    except ValueError:
+        return False
 
 
 def _is_loopback(name: str) -> bool:
@@ -347,35 +428,99 @@ def _backup_host_problems(host: object, hosts: Sequence[str], servers: Sequence[
 
 
 def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield files of variables that Ansible does not read, because no group or host has their name."""
+    """Yield files of variables that Ansible does not read: no group or host has their name, or they have another form.
+
+    Whatever is not surely meant for this inventory is left alone: its directory may be that of several.
+    """
+    addresses = {str(own.get("ansible_host")): host for host, own in variables.items()}
     for directory in _inventories(variables):
+        for folder in sorted(directory.iterdir()):
+            right = _FOLDERS.get(re.sub("[_.-]", "", folder.name.lower()).removesuffix("s"), folder.name)
+            if right != folder.name and folder.is_dir():
+                yield f"{folder}: is read for no host: rename it to {right}"
         for file in sorted(directory.glob("group_vars/*")):
             right = near(file.stem.lower().replace("-", "_"), ("all", SERVERS, CLIENTS), 0.8)
+            if file.stem in _FOR_ALL and _SETTING.search(_text(file)):
+                right = "all/main" if (directory / "group_vars/all").is_dir() else "all"
             # registry_clients_eu may be a group of another inventory here.
             if file.stem not in groups and right and not f"{file.stem}_".startswith(f"{right}_"):
                 yield f"{file}: is read for no host, because no group has this name: rename it to {right}{file.suffix}"
         for file in sorted(directory.glob("host_vars/*")):
-            stem = file.stem if file.suffix in (".yml", ".yaml", ".json") else file.name
-            right = next((host for host in variables if host.split(".")[0] == stem.split(".")[0] and host != stem), "")
-            if stem not in (groups.get("all") or []) and right:
+            stem = file.stem if file.suffix in READ else file.name
+            short = [host for host in variables if host.split(".")[0] == stem or stem.split(".")[0] == host]
+            right = next(iter(short), addresses.get(stem, ""))
+            if (
+                stem not in (groups.get("all") or [])
+                and right
+                and (file.is_dir() or file.suffix in READ or "." in right)
+            ):
                 yield f"{file}: is read for no host, because none has this name: rename it after {right}"
+        for file in sorted([*directory.glob("group_vars/*"), *directory.glob("host_vars/*")]):
+            same = [file.with_name(f"{file.stem}{suffix}") for suffix in ("", *READ)]
+            first = next((one for one in same if one.exists()), file)
+            if file.suffix in READ and file != first and _text(file).strip():
+                into = "move it into that directory" if first.is_dir() else "keep one of the two"
+                yield f"{file}: is read for no host, because {first.name} stands beside it: {into}"
+        for file in sorted([*directory.glob("group_vars/**/*"), *directory.glob("host_vars/**/*")]):
+            suffix = file.suffix.lower()
+            meant = suffix in _NOT_READ or suffix[1:].isalpha() and near(suffix, READ, 0.7)
+            if file.suffix not in READ and meant and _SETTING.search(_text(file)):
+                right = file.stem if Path(file.stem).suffix in READ else f"{file.stem}.yml"
+                yield f"{file}: is read for no host, because Ansible reads {listed(READ)}: rename it to {right}"
 
 
-def _misplaced(variables: Variables) -> Iterator[str]:
-    """Yield variables that stand beside a group's vars in an inventory of YAML: Ansible reads none of them."""
+def _misplaced(variables: Variables, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield settings that stand in files of the inventory where Ansible does not read them as variables."""
+    for host in groups.get("all") or []:
+        if (name := host.partition("=")[0]) != host and name in _known():
+            yield f"{name}: is read as a host: put it under [all:vars]"
+    read = {str(own.get("inventory_file")) for own in variables.values()}
     for directory in _inventories(variables):
         for file in sorted([*directory.glob("*.yml"), *directory.glob("*.yaml")]):
-            groups = _yaml(file) if any(prefix in _text(file) for prefix in PREFIXES) else None
-            for group, name in _beside_vars(groups):
-                yield f"{name}: stands in the group {group} of {file.name} itself: put it under its vars"
+            content = _yaml(file) if any(prefix in _text(file) for prefix in PREFIXES) else None
+            for where, name, right in dict.fromkeys(_beside_vars(content)):
+                yield f"{name}: stands {where}, in {file.name}: put it {right}"
+            # Another file in this place may be for -e.
+            tops = content if isinstance(content, Mapping) and str(file) in read else {}
+            lost = [*(name for name in tops if name in _known()), *_settings_in(tops.get("vars"))]
+            for name in lost:
+                yield f"{name}: stands outside of any group of {file.name}: put it under the vars of all"
+        for file in sorted([*directory.glob("group_vars/**/*"), *directory.glob("host_vars/**/*")]):
+            content = _yaml(file) if _SETTING.search(_text(file)) else None
+            for key in ("vars", *groups) if isinstance(content, Mapping) else ():
+                for name in _settings_in(content.get(key)):
+                    yield f"{name}: stands under {key} in {file}: put it at the margin, beside what is read there"
 
 
-def _beside_vars(groups: Any) -> Iterator[tuple[str, str]]:
-    """Yield groups of an inventory with the variables that stand in them and not in their vars."""
+def _beside_vars(groups: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield where in an inventory of YAML a variable stands in vain, which it is, and where it belongs."""
     for group, content in groups.items() if isinstance(groups, Mapping) else ():
         if isinstance(content, Mapping) and content.keys() & {"hosts", "vars", "children"}:
-            yield from ((group, name) for name in content if str(name).startswith(PREFIXES))
+            here = f"the group {group}"
+            yield from (
+                (f"in {here} itself", name, "under its vars") for name in content if str(name).startswith(PREFIXES)
+            )
+            hosts = content.get("hosts")
+            for host, own in hosts.items() if isinstance(hosts, Mapping) else ():
+                if host in _known():
+                    yield f"among the hosts of {here}", host, "under a host, or under the group's vars"
+                for name in _settings_in(own.get("vars")) if isinstance(own, Mapping) else ():
+                    yield f"under vars of {host}", name, "beside vars, which only groups have"
             yield from _beside_vars(content.get("children"))
+
+
+@cache
+def _known() -> set[str]:
+    """Return the names of all variables of this collection."""
+    return {
+        name for role in (settings.ROLE, engine_variables.ROLE, *server_variables.ROLES) for name in specification(role)
+    }
+
+
+def _settings_in(value: Any) -> Iterator[str]:
+    """Yield the collection's variables that a mapping holds, at any depth."""
+    for key, item in value.items() if isinstance(value, Mapping) else ():
+        yield from [key] if key in _known() else _settings_in(item)
 
 
 def _misread_numbers(variables: Variables) -> Iterator[str]:
@@ -428,6 +573,11 @@ def _words(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, Mapping)):
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from _words(item)
+
+
+def _names(lines: Iterable[str]) -> set[str]:
+    """Return the variables that lines are about."""
+    return {line.partition(":")[0] for line in lines}
 
 
 def _some(hosts: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import LOST
 from ansible_collections.wharf.registry.plugins.plugin_utils.settings import unknown_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged, near
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import system_user_fault
@@ -183,8 +184,11 @@ def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
                     f"{key}: {shown(value)} is no {'address' if key == 'dns' else 'network'}: use one such as 10.9.0.1"
                     + ("" if key == "dns" else "/24")
                 )
-    if not str(options.get("data-root") or "/").startswith("/"):
-        yield f"data-root: {shown(options['data-root'])} is not an absolute path: use one such as /srv/docker"
+    root = options.get("data-root") or "/srv/docker"
+    if not str(root).startswith("/"):
+        yield f"data-root: {shown(root)} is not an absolute path: use one such as /srv/docker"
+    elif f"{root}/".startswith(LOST):
+        yield f"data-root: {shown(root)} is lost at the next reboot, or cleaned up by the system: use /srv/docker"
     log_options = options.get("log-opts")
     for name, value in log_options.items() if isinstance(log_options, Mapping) else ():
         if not isinstance(value, str):

@@ -24,7 +24,7 @@ _OF_OTHERS = re.compile(
     r"|docker|init\.d|logrotate\.d|nginx|pam\.d|pki|profile\.d|security|ssh|ssl(/certs|/private)?|sudoers\.d|systemd"
     r"|wharf))?"
 )
-_LOST = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/", "/tmp/", "/var/tmp/")
+LOST = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/", "/tmp/", "/var/tmp/")
 
 
 def data_problems(value: object, variable: str) -> list[str]:
@@ -46,7 +46,8 @@ def data_problems(value: object, variable: str) -> list[str]:
             ":" in path or CONTROL.search(path)
         ),
         "is a directory of the system, whose owner would change": is_directory and _SYSTEM_DIRECTORY.fullmatch(normal),
-        "is lost at the next reboot, or cleaned up by the system": normal.startswith(_LOST),
+        "is lost at the next reboot, or cleaned up by the system": normal.startswith(LOST),
+        "has two slashes at its start, as the shares of other machines have": path.startswith("//"),
     }
     wrong = next((fault for fault, is_there in faults.items() if is_there), None)
     use = "use a directory of its own, such as /var/lib/wharf/registry, or the name of a volume"
@@ -60,7 +61,7 @@ def own_directory_problems(path: str, variable: str) -> list[str]:
         wrong = "is not an absolute path without a colon, a dot or a slash too many"
     elif _OF_OTHERS.fullmatch(path.rstrip("/")):
         wrong = "is a directory of the system"
-    elif path.startswith(_LOST):
+    elif path.startswith(LOST):
         wrong = "is lost at the next reboot, or cleaned up by the system"
     else:
         return []

@@ -10,12 +10,13 @@ from typing import Any
 _AS_IN_A_SHELL = re.compile(r"(?<=(?<!\\)[A-Za-z0-9/_-])\*")
 
 
-def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> list[str]:
+def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str, name: str = "") -> list[str]:
     """Return a line for each mistake in the rules.
 
     Args:
         rules: mappings with the keys repositories, keep_newest, keep_tags and older_than, of the right types.
         variable: the variable that holds them, for the messages.
+        name: the registry's name.
     """
     never, before = [], {}
     for number, rule in enumerate(rules, start=1):
@@ -29,11 +30,11 @@ def retention_problems(rules: Sequence[Mapping[str, Any]], variable: str) -> lis
     return never + [
         f"{variable}: rule {number} {problem}"
         for number, rule in enumerate(rules, start=1)
-        for problem in _problems({key: value for key, value in rule.items() if value is not None})
+        for problem in _problems({key: value for key, value in rule.items() if value is not None}, name)
     ]
 
 
-def _problems(rule: Mapping[str, Any]) -> Iterator[str]:
+def _problems(rule: Mapping[str, Any], name: str) -> Iterator[str]:
     for key in ("repositories", "keep_tags"):
         if rule.get(key) == "":
             yield f"has an empty {key}: use a regular expression, such as v[0-9.]+"
@@ -41,7 +42,9 @@ def _problems(rule: Mapping[str, Any]) -> Iterator[str]:
         if _AS_IN_A_SHELL.search(text) and not re.search(r"\[[^]]*$", text.partition("*")[0]):
             right = _AS_IN_A_SHELL.sub(".*", text)
             yield f"has {key} {text!r}, in which * repeats the character before it: write {right!r} for anything there"
-        if key == "repositories" and (text.startswith("/") or re.search(r"(?<![(?]):", text)):
+        if key == "repositories" and (
+            text.startswith(("/", *([f"{name}/"] if name else []))) or re.search(r"(?<![(?]):", text)
+        ):
             yield f"has {key} {text!r}, which is more than a repository: leave out registry, first slash and tag"
         if key == "repositories" and "(?" not in text and (upper := re.search("[A-Z]", re.sub(r"\\\\.", "", text))):
             yield f"has {key} {text!r}, and no repository has upper case letters such as {upper[0]}: use lower case"

@@ -205,7 +205,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (_uid_problems, "registry_uid"),
     (_container_problems, "registry_container"),
     (_address_problems, "registry_address"),
-    (retention.retention_problems, "retention"),
+    (retention.retention_problems, "retention registry_name"),
     (
         _backup_problems,
         "backup_repository backup_host backup_password backup_environment backup_keep registry_data",

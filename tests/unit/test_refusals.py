@@ -239,3 +239,37 @@ def test_hosts_of_a_deployment_without_clients_are_warned_of(tmp_path: Path) -> 
     assert warnings(hostvars, ["server"], groups) == [
         "registry_clients: has no host, so that client1 and client2 will not trust the registry"
     ]
+
+
+HALF = {
+    "a key twice": ("group_vars/all.yml", "a: 1\na: 2\n", "group_vars/all.yml: line 2: a stands there again"),
+    "hosts in a list": ("more.yml", "registry_clients: {hosts: [client3]}\n", "more.yml"),
+    "settings beside the hosts": ("vault.yml", "$ANSIBLE_VAULT;1.1;AES256\n6162\n", "vault.yml"),
+}
+
+
+@pytest.mark.parametrize("case", HALF)
+def test_an_inventory_that_is_read_by_half_ends_the_run(tmp_path: Path, case: str) -> None:
+    """Ansible itself only warns, and goes on without the rest."""
+    name, text, named = HALF[case]
+    written(tmp_path, {"files": {name: text}})
+    result = run(str(tmp_path))
+    assert result.returncode and named in result.stderr and "PLAY [" not in result.stdout, result.stdout
+
+
+def test_files_beside_the_inventory_are_no_hosts(tmp_path: Path) -> None:
+    """The example keeps certificates and the registry's image there."""
+    written(tmp_path, {"files": {"files/ca.crt": "-----BEGIN CERTIFICATE-----\nMIIB\n", "files/registry.tar": "\0"}})
+    listed = subprocess.run(
+        ["ansible-inventory", "-i", str(tmp_path), "--graph"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert listed.stderr == "" and "MIIB" not in listed.stdout
+
+
+def test_hosts_that_are_one_machine_are_warned_of(tmp_path: Path) -> None:
+    """Not refused: what leads to each may be an option of SSH that is not known here."""
+    case = {"client1": {"ansible_host": "192.0.2.9"}, "client2": {"ansible_host": "192.0.2.9"}}
+    hostvars, groups = read(written(tmp_path, case))
+    assert [line[:46] for line in warnings(hostvars, ["server", "client1", "client2"], groups)] == [
+        "client1 and client2 are one machine (192.0.2.9"
+    ]
