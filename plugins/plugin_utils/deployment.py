@@ -82,19 +82,19 @@ def settings_problems(
 
 def warnings(hostvars: Variables, hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
     """Return what may be meant, but hardly is."""
+    variables = {host: hostvars[host] for host in hosts}
     found = [
         f"{file} is named like a vault, but is not encrypted: run ansible-vault encrypt {file}"
-        for file in clear_vaults(hostvars, hosts)
+        for file in clear_vaults(variables, hosts)
     ]
     others = [host for host in groups.get("all") or [] if host not in (groups.get(SERVERS) or [])]
     if others and not groups.get(CLIENTS):
         found.append(f"{CLIENTS}: has no host, so that {_some(others)} will not trust the registry")
     places: dict[tuple[str, ...], list[str]] = {}
     for host in hosts:
-        own = hostvars[host]
-        if own.get("ansible_host") and str(own.get("ansible_connection", "ssh")) in ("ssh", "smart"):
-            place = (str(own.get(f"ansible_{name}", "")) for name in ("host", "port", "ssh_common_args"))
-            places.setdefault(tuple(place), []).append(host)
+        place = tuple(_said(variables[host], name) for name in ("host", "port", "ssh_common_args", "connection"))
+        if place[0] and place[-1] in ("", "ssh", "smart"):
+            places.setdefault(place, []).append(host)
     return found + [
         f"{_some(same)} are one machine ({place[0]} is the ansible_host of each), on which each task runs at the same"
         " time: correct the address, or leave one of them"
@@ -300,7 +300,7 @@ def _reachability_problems(
     variables: Variables, given: Variables, server: str, clients: Sequence[str]
 ) -> Iterator[str]:
     """Yield what would lead clients to themselves, or to something else on the server."""
-    places = {host: str(variables[host].get("ansible_host") or host) for host in (server, *clients)}
+    places = {host: _said(variables[host], "host") or host for host in (server, *clients)}
     remote = [host for host in clients if host != server and places[host] != places[server]]
     owners = {**{places[host]: host for host in remote}, **{host: host for host in remote}}
     name = str(given[server].get("wharf_registry_name") or "")
@@ -326,7 +326,7 @@ def _reachability_problems(
         if owner := next((host for host in remote if places[host] == alias), ""):
             yield f"wharf_registry_aliases: {shown(alias)} leads to {owner}, a client: take it out"
     port = given[server].get("wharf_registry_port") or defaults(settings.ROLE)["wharf_registry_port"]
-    if str(port) == str(variables[server].get("ansible_port")) != "22":
+    if str(port) == _said(variables[server], "port") != "22":
         yield f"wharf_registry_port: {port} is the port of SSH on {server} (ansible_port): use another, such as 5000"
 
 
@@ -334,11 +334,7 @@ def _connection_problems(variables: Variables) -> list[str]:
     """Return what is wrong in how hosts are reached."""
     found = []
     for host, own in variables.items():
-        try:
-            names = ("ansible_host", "ansible_user", "ansible_become", "ansible_connection")
-            address, user, become, connection = (str(plain(own.get(name, ""))) for name in names)
-        except Exception:  # Ansible's own: what needs facts, for instance
-            continue
+        address, user, become, connection = (_said(own, name) for name in ("host", "user", "become", "connection"))
         if "://" in address or re.fullmatch(r"([^:]+|\[.*\]):[0-9]+", address):
             use = "use the name or the address alone, and ansible_port for a port"
             found.append((f"ansible_host: {shown(address)} is more than a host: {use}", host))
@@ -346,6 +342,14 @@ def _connection_problems(variables: Variables) -> list[str]:
         if is_false and user not in ("", "root") and connection != "local":
             found.append((f"ansible_become: is false, but {user} is not root: set it to true, or leave it out", host))
     return _by_host(found, list(variables))
+
+
+def _said(own: Mapping[str, Any], name: str) -> str:
+    """Return what a host's variable ansible_NAME says; empty where it cannot be evaluated here, as what needs facts."""
+    try:
+        return str(plain(own.get(f"ansible_{name}", "")))
+    except Exception:  # Ansible's own, of several modules
+        return ""
 
 
 def _conflicts(given: Variables, server: str) -> Iterator[str]:
@@ -432,9 +436,9 @@ def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) ->
 
     Whatever is not surely meant for this inventory is left alone: its directory may be that of several.
     """
-    addresses = {str(own.get("ansible_host")): host for host, own in variables.items()}
+    addresses = {_said(own, "host"): host for host, own in variables.items()}
     for directory in _inventories(variables):
-        for folder in sorted(directory.iterdir()):
+        for folder in sorted(directory.glob("*")):
             right = _FOLDERS.get(re.sub("[_.-]", "", folder.name.lower()).removesuffix("s"), folder.name)
             if right != folder.name and folder.is_dir():
                 yield f"{folder}: is read for no host: rename it to {right}"

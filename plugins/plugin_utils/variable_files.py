@@ -6,6 +6,7 @@ Ansible ends a run over such a file without its name, and where a key stands twi
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +20,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def file_faults(sources: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a line for each fault in the files of variables of these inventories, as far as its hosts read them."""
-    found = [Path(source).absolute() for source in sources]
-    directories = [path if path.is_dir() else path.parent for path in found if path.exists()]
+    found = [Path(source).absolute() for source in sources if os.path.exists(source)]  # a list of hosts is none
+    directories = [path if path.is_dir() else path.parent for path in found]
     return [
         f"{file}: {fault}"
         for directory in dict.fromkeys(directories)
