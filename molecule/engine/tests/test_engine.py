@@ -274,7 +274,7 @@ def test_system_that_is_not_supported_is_refused(hosts, ansible):
     with put_back(host, "/usr/lib/os-release", "/etc/debian_version"):
         host.check_output("sed -i 's/12/10/; s/bookworm/buster/' /usr/lib/os-release; echo 10.13 >/etc/debian_version")
         result = ansible.fails(CONVERGE, "--limit", "debian12")
-    assert "Debian 10" in result.stdout
+    assert "Debian GNU/Linux 10: use none" in result.stdout
     assert snapshot(host) == before
 
 
