@@ -297,8 +297,8 @@ class Trust:
         if "containers" in {FAMILIES[tool] for tool in (self.installed if is_auto else self.tools)}:
             leave = "or leave podman, buildah and skopeo out of registry_client_tools"
             found = [f"{line}, {leave}" for line in self.refusals()]
-            # Docker, which reads none of this, is not kept back by what is only there beside it.
-            (self.warnings if is_auto and "docker" in self.tools else problems).extend(found)
+            # Docker, which reads none of this and may be still to come, is not kept back by what is there beside it.
+            (self.warnings if is_auto else problems).extend(found)
         if self.has_containerd and "containerd" in self.tools and (problem := self.containerd.problem()):
             problems.append(f"{self.containerd.path}: {problem}")
         if self.params["system_store"] and not self.has_store:

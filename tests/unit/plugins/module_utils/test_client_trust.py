@@ -630,12 +630,13 @@ BLOCKED = '[[registry]]\nlocation = "reg.test:5000"\nblocked = true\n'
 def test_what_podman_would_refuse_in_any_case_is_named(host: Host, path: str, text: str, line: str) -> None:
     host.install("podman")
     host.put(f"/etc/containers/{path}", text)
-    problems = [problem.replace(host.root, "") for problem in host.trust().problems()]
+    problems = [problem.replace(host.root, "") for problem in host.trust(tools=["podman"]).problems()]
     assert len(problems) == bool(line)
     assert "".join(problems).startswith(f"/etc/containers/{path}: {line}" if line else "")
-    host.install("docker podman")
-    trust = host.trust()
-    assert (trust.problems(), len(trust.warnings)) == ([], bool(line))
+    for installed in ("podman", "docker podman"):
+        host.install(installed)
+        trust = host.trust()
+        assert (trust.problems(), len(trust.warnings)) == ([], bool(line))
     assert len(host.trust(tools=["docker", "podman"]).problems()) == bool(line)
     for others in ("docker", ""):
         host.install(others)
@@ -650,7 +651,8 @@ def test_what_podman_of_who_logs_in_would_refuse_is_read_as_that_user(host: Host
     monkeypatch.setattr(auth_files, "find_user", {"dev": user}.get)
     read_as = []
     monkeypatch.setattr(auth_files, "as_user", lambda user, work: (read_as.append(user), work())[1])
-    (line,) = host.trust(logins=[{"user": "dev"}, {"user": "dev"}, {"user": "gone"}, {"user": "root"}]).problems()
+    logins = [{"user": user} for user in ("dev", "dev", "gone", "root")]
+    (line,) = host.trust(tools=["podman"], logins=logins).problems()
     path = f"{host.root}/people/dev/.config/containers/policy.json"
     assert line.startswith(f"{path}: rejects the images of reg.test:5000")
     assert read_as == [user]
