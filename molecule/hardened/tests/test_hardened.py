@@ -78,7 +78,8 @@ def test_what_everybody_must_read_is_readable(hosts, name):
 def test_what_cannot_work_on_one_host_stops_the_run_for_all_before_anything_changes(hosts, ansible):
     bare, inventory = hosts["bare"], ["-i", f"{PROJECT}/molecule/hardened/inventory/bare.yml"]
     old_file = """mkdir -p /etc/docker && echo '{"hosts": ["fd://", "tcp://0.0.0.0:2375"]}' >/etc/docker/daemon.json"""
-    old_source = "echo 'deb http://deb.debian.org/old-stuff stale main' >/etc/apt/sources.list.d/old.list"
+    old_source = 'echo "deb $(grep -ohm1 "http[^ ]*" /etc/apt/sources.list)/old-stuff stale main"'
+    old_source += " >/etc/apt/sources.list.d/old.list"
     about_source = r"old-stuff stale .*? It is about /etc/apt/sources\.list\.d/old\.list\."
     # A change that waits on another host.
     with broken(hosts["client1"], f"rm {TRUST}", "true"):
