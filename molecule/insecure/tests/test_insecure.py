@@ -8,7 +8,7 @@ import re
 import pytest
 from clients import REGISTRY, pull, push
 from machines import container, program, put_back, replaced, without_systemd
-from plays import assert_all_is_well, write_play
+from plays import Ansible, assert_all_is_well, write_play
 
 HOSTS = ["server", "client1"]
 
@@ -137,7 +137,7 @@ def test_diagnosis_finds_all_well(ansible):
     assert_all_is_well(ansible, 2)
 
 
-def test_local_inventory_makes_one_machine_server_and_client(hosts, ansible):
+def test_local_inventory_makes_one_machine_server_and_client(hosts):
     """The easy start of the README, on a host that stands for the user's machine."""
     client = hosts["client1"]
     here = {
@@ -150,7 +150,7 @@ def test_local_inventory_makes_one_machine_server_and_client(hosts, ansible):
     written = ("/etc/docker", "/etc/systemd/system", "/etc/wharf", "/usr/local", "/var/lib/wharf")
     remove = "docker rm --force --volumes local; systemctl daemon-reload; systemctl reload docker"
     with put_back(client, *written, then=remove):
-        result = ansible.succeeds("site.yml", "-i", "inventories/local", "--limit", "localhost", **here)
+        result = Ansible("inventories/local").succeeds("site.yml", **here)
         assert "localhost pushed sha256:" in result.stdout
         assert "localhost pulled sha256:" in result.stdout
         client.check_output("docker tag sleeper localhost:5000/sleeper && docker push localhost:5000/sleeper")

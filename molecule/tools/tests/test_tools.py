@@ -474,6 +474,8 @@ FAULTS = {
 
 
 def test_diagnosis_asks_each_tool_as_its_user_does(hosts, ansible):
+    # The tests before have used another driver for storage than the tools choose here, and two are too many for them.
+    hosts["testing"].check_output("rm -rf /var/lib/containers/storage ~dev/.local/share/containers")
     with ExitStack() as stack:
         stack.callback(hosts["nodetesting"].run, "umount /var/lib/containerd")
         for name, (how, files, _) in FAULTS.items():
