@@ -169,7 +169,8 @@ def sources_problem(output: str, apt: Path = Path("/etc/apt")) -> str:
             text = file.read_text("utf-8", "surrogateescape")
             entries = text.splitlines() if file.suffix == ".list" else STANZA.findall(text)
             uris = [uri.rstrip("/") for entry in entries for uri in _entry(entry, file.suffix == ".list")[0]]
-            if any(re.search(rf"{re.escape(uri)}(?![\w.-])", problem) for uri in uris):
+            # Of another source below the same address apt says more than this one's.
+            if any(re.search(rf"{re.escape(uri)}/?(?:dists/|\./|[\s',:]|$)", problem) for uri in uris):
                 files.append(str(file))
     where = f" It is about {', '.join(files)}." if files else ""
     return f"apt-get update fails on this host: {problem}{where} Correct the source, or take it out, first."
