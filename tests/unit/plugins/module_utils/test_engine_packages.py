@@ -59,7 +59,8 @@ def test_only_docker_s_stanzas_and_addresses_leave_a_file():
 def test_apts_own_words_come_with_the_files_that_they_are_about(tmp_path):
     parts = tmp_path / "sources.list.d"
     parts.mkdir()
-    (parts / "debian.sources").write_text("Types: deb\nURIs: http://mirror.example/debian\nSuites: trixie\n")
+    above = "http://mirror.example/debian http://mirror.example"
+    (parts / "debian.sources").write_text(f"Types: deb\nURIs: {above}\nSuites: trixie\n")
     (parts / "old.list").write_text("deb http://mirror.example/debian-old/ stale main\n")
     (parts / "broken.list").write_text("deb\n")
     lines = [
