@@ -177,6 +177,7 @@ class Copies:
             self.source_trust = [f"cert-dir={directory}/certificates"]
         self.bundle: bundles.Bundle | None = None
         self.tags: dict[str, list[str]] = {}  # of each source repository that was asked
+        self.turns: dict[str, threading.Lock] = {}  # of each source repository
         self.stopped = threading.Event()
 
     def call(self, *command: str, always: bool = False) -> bytes:
@@ -360,6 +361,14 @@ class SkopeoSource(Source):
         self.place = re.sub(r"(@[^@/]+|:[^:/]+)$", "", self.name) if self.name.startswith("docker://") else ""
         self.contents: dict[str, bytes] = {}
 
+    def turn(self) -> threading.Lock:
+        """Return what lets the images of one repository come one after the other.
+
+        They share parts. Version 2 of the registry writes these in place, and refuses an index meanwhile that names one
+        which another copy just writes again.
+        """
+        return self.copies.turns.setdefault(self.place, threading.Lock())
+
     def skopeo(self, *arguments: str) -> bytes:
         """Run skopeo, which must be there."""
         if not self.copies.skopeo:
@@ -380,7 +389,7 @@ class SkopeoSource(Source):
     def copy(self) -> None:
         """Copy it, with everything that it needs."""
         if self.place:
-            with self.copies.client(self) as client:
+            with self.turn(), self.copies.client(self) as client:
                 self.transfer(client, self.name, self.tag)
         else:
             self.run(self.name, self.image)
@@ -413,7 +422,7 @@ class SkopeoSource(Source):
         if not self.place or not self.copies.skopeo:
             return {}
         copied, kept, seen, pending = [], [], set(), [digest]
-        with self.copies.client(self) as client:
+        with self.turn(), self.copies.client(self) as client:
             try:
                 tags = self.tags()
             except WharfError as error:
