@@ -169,7 +169,7 @@ def row(result: Result) -> tuple[str, str, str, str]:
 
 def no_room(rooms: list[Result], files: list[str], images: list[Result]) -> str:
     """Return why files do not fit on the host, or their images into the registry; empty when they do."""
-    # skopeo lays an archive out beside itself before it copies.
+    # skopeo lays an archive that is packed out beside itself before it copies.
     archives = {image.get("archive") for image in images}
     needs = [sum(os.path.getsize(file) * (2 if file in archives else 1) for file in files)]
     needs.append(sum(image.get("size") or os.path.getsize(image["archive"]) for image in images))

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import posixpath
 import re
 import shutil
 import socket
@@ -228,14 +229,64 @@ class Part:
         return part
 
 
-class Bundle:
+class Layout:
+    """An OCI image layout in a tar archive."""
+
+    tar: tarfile.TarFile
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.members: dict[str, tarfile.TarInfo] = {}
+        self.needs: dict[str, dict[str, bool]] = {}  # what each image needs, and whether it is a manifest, itself last
+
+    def closure(self, digest: str) -> dict[str, bool]:
+        """Return what an image needs, and whether it is a manifest. Raises DamageError where a manifest is missing."""
+        return closure(digest, self._manifest, lambda blob: _member(blob) in self.members)
+
+    def _info(self, name: str) -> tarfile.TarInfo:
+        if name not in self.members:
+            raise DamageError(f"it needs {name}, which is missing")
+        return self.members[name]
+
+    def _small(self, name: str) -> bytes:
+        info = self._info(name)
+        if info.size > LARGEST_JSON:
+            raise DamageError(f"{name} is larger than {LARGEST_JSON} bytes")
+        return self.tar.extractfile(info).read()
+
+    def _manifest(self, digest: str) -> dict[str, Any]:
+        return parse(self._small(_member(digest)), digest)
+
+    def manifest(self, digest: str) -> bytes:
+        """Return a manifest as it is."""
+        with self.blob(digest) as file:
+            return file.read()
+
+    @contextlib.contextmanager
+    def blob(self, digest: str) -> Iterator[Any]:
+        """Return a file that is read from its beginning to its end; `size` is the blob's."""
+        member = self._info(_member(digest))
+        yield Part(self.tar.extractfile(member), member.size)
+
+
+class Archive(Layout):
+    """An OCI archive of any program, packed or not, of which one image is read by one thread."""
+
+    def __init__(self, path: str, name: str, digest: str) -> None:
+        """Read its table of contents, and what the image needs, blobs as they come in the archive."""
+        super().__init__(path)
+        self.tar = tarfile.open(path, "r:*")  # noqa: SIM115 (open as long as the image is read)
+        self.members = {posixpath.normpath(member.name): member for member in self.tar.getmembers()}
+        needs = self.closure(digest).items()
+        self.needs[name] = dict(sorted(needs, key=lambda one: 0 if one[1] else self._info(_member(one[0])).offset))
+
+
+class Bundle(Layout):
     """A bundle that is read. Nothing in it is believed."""
 
     def __init__(self, path: str) -> None:
         """Read its table of contents, its index and its manifests. Raises WharfError where it is no whole bundle."""
-        self.path = path
-        self.members: dict[str, tarfile.TarInfo] = {}
-        self.needs: dict[str, dict[str, bool]] = {}  # what each image needs, and whether it is a manifest, itself last
+        super().__init__(path)
         try:
             if os.path.getsize(path) % tarfile.RECORDSIZE:
                 raise WharfError(f"{path} is cut short, or no bundle: its length is none that a bundle can have")
@@ -267,7 +318,7 @@ class Bundle:
             if not REPOSITORY_TAG.fullmatch(name):
                 raise WharfError(f"{self.path} is no bundle: {name!r} is not an image's name")
             try:
-                self.needs[name] = closure(digest, self._manifest, lambda blob: _member(blob) in self.members)
+                self.needs[name] = self.closure(digest)
                 contents.add(name, digest, {blob: self._info(_member(blob)).size for blob in self.needs[name]})
             except DamageError as error:
                 raise DamageError(f"{name}: {error}") from None
@@ -277,20 +328,6 @@ class Bundle:
         if other := next((name for name in self.members if name not in known), None):
             raise WharfError(f"{self.path} was altered: it holds {other!r}, which none of its images needs")
         return contents
-
-    def _info(self, name: str) -> tarfile.TarInfo:
-        if name not in self.members:
-            raise DamageError(f"it needs {name}, which is missing")
-        return self.members[name]
-
-    def _small(self, name: str) -> bytes:
-        info = self._info(name)
-        if info.size > LARGEST_JSON:
-            raise DamageError(f"{name} is larger than {LARGEST_JSON} bytes")
-        return self.tar.extractfile(info).read()
-
-    def _manifest(self, digest: str) -> dict[str, Any]:
-        return parse(self._small(_member(digest)), digest)
 
     def _read(self, name: str) -> None:
         """Compare a file of the archive with its SHA-256."""
@@ -310,15 +347,10 @@ class Bundle:
             if name != "SHA256SUMS":
                 self._read(name)
 
-    def manifest(self, digest: str) -> bytes:
-        """Return a manifest as it is."""
-        with self.blob(digest) as file:
-            return file.read()
-
     @contextlib.contextmanager
     def blob(self, digest: str) -> Iterator[Any]:
         """Return a file that is read from its beginning to its end, as every thread may; `size` is the blob's."""
-        member = self.members[_member(digest)]
+        member = self._info(_member(digest))
         with open(self.path, "rb") as file:
             file.seek(member.offset_data)
             yield Part(file, member.size)

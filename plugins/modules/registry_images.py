@@ -10,9 +10,9 @@ version_added: 1.0.0
 short_description: Copy images into a registry, those that are not there yet
 description:
   - Copies with skopeo, several images at once, indexes with all their images and every digest as it was; images of a
-    bundle without it. For that it runs on the registry's own server, and connects to 127.0.0.1, because the server need
-    not resolve the registry's name. An image of a host's Docker engine is pushed by that engine, from any host that
-    trusts the registry.
+    bundle or of an OCI archive without it. For that it runs on the registry's own server, and connects to 127.0.0.1,
+    because the server need not resolve the registry's name. An image of a host's Docker engine is pushed by that
+    engine, from any host that trusts the registry.
   - From another registry, what belongs to an image comes along, such as signatures - the tags C(sha256-DIGEST.sig),
     C(.att), C(.sbom) and C(sha256-DIGEST). One that holds something else in the registry stays as it is there.
   - Archives and bundles are transferred from the controller only if their images are needed, into a private directory
@@ -25,9 +25,9 @@ options:
     suboptions:
       image: {description: "What the image becomes in the registry, C(REPOSITORY:TAG).", type: str, required: true}
       source:
-        description: What to copy, as skopeo names it (C(docker://HOST/NAME:TAG), C(docker-archive:FILE),
-          C(oci-archive:FILE) with the word C(FILE) for I(archive)); C(engine:NAME:TAG) for an image of this host's
-          engine; C(bundle) for an image of I(bundle).
+        description: What to copy, as skopeo names it (C(docker://HOST/NAME:TAG), C(docker-archive:FILE) with the word
+          C(FILE) for I(archive)); C(oci-archive) for the one with I(digest) in the OCI archive I(archive);
+          C(engine:NAME:TAG) for an image of this host's engine; C(bundle) for an image of I(bundle).
         type: str
         default: bundle
       archive: {description: Path of the archive on the controller., type: path}
@@ -128,7 +128,6 @@ from ansible_collections.wharf.registry.plugins.module_utils import api, bundles
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import (
     ATTACHED,
-    INDEX_TYPES,
     OLD_FORMAT,
     blobs,
     children,
@@ -177,7 +176,6 @@ class Copies:
             self.source_trust = [f"cert-dir={directory}/certificates"]
         self.bundle: bundles.Bundle | None = None
         self.tags: dict[str, list[str]] = {}  # of each source repository that was asked
-        self.turns: dict[str, threading.Lock] = {}  # of each source repository
         self.stopped = threading.Event()
 
     def call(self, *command: str, always: bool = False) -> bytes:
@@ -231,7 +229,8 @@ class Copies:
     def copy(self, image: dict[str, Any]) -> dict[str, Any]:
         """Copy one image if the registry does not have it."""
         kind, _, _ = image["source"].partition(":")
-        source = {"engine": EngineSource, "bundle": BundleSource}.get(kind, SkopeoSource)(self, image)
+        kinds = {"engine": EngineSource, "bundle": BundleSource, "oci-archive": ArchiveSource}
+        source = kinds.get(kind, SkopeoSource)(self, image)
         wanted = image["digest"] or source.identify()
         try:
             state = self.state(source, image["image"], wanted)
@@ -324,23 +323,39 @@ class Source:
 class BundleSource(Source):
     """An image of the bundle."""
 
+    def layout(self) -> bundles.Layout:
+        """Return where the image is."""
+        return self.copies.bundle
+
     def copy(self) -> None:
         """Push what the registry does not have: blobs, manifests after those that they name, and the tag."""
-        bundle = self.copies.bundle
-        needs = bundle.needs[self.image]
+        layout = self.layout()
+        needs = layout.needs[self.image]
         with self.copies.client(self) as client:
             for digest, is_manifest in needs.items():
                 self.copies.refuse_stopped()
                 if not is_manifest and not client.has_blob(self.repository, digest):
-                    with bundle.blob(digest) as file:
+                    with layout.blob(digest) as file:
                         client.push_file(self.repository, digest, file, file.size)
             manifests = [digest for digest, is_manifest in needs.items() if is_manifest]
             if ATTACHED.fullmatch(self.tag):
-                self.is_pending(client, self.tag, bundle.manifest(manifests[-1]))
+                self.is_pending(client, self.tag, layout.manifest(manifests[-1]))
             for digest in manifests:
                 reference = self.tag if digest == manifests[-1] else digest
-                with explained(content := bundle.manifest(digest)):
+                with explained(content := layout.manifest(digest)):
                     client.push_manifest(self.repository, reference, content)
+
+
+class ArchiveSource(BundleSource):
+    """An image of an OCI archive, which nothing but its digest names here."""
+
+    def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
+        super().__init__(copies, image)
+        self.archive, self.digest = image["archive"], image["digest"]
+
+    def layout(self) -> bundles.Layout:
+        """Open the archive, and find what the image needs."""
+        return bundles.Archive(self.archive, self.image, self.digest)
 
 
 class SkopeoSource(Source):
@@ -360,14 +375,6 @@ class SkopeoSource(Source):
         # What is in a registry can be read part by part.
         self.place = re.sub(r"(@[^@/]+|:[^:/]+)$", "", self.name) if self.name.startswith("docker://") else ""
         self.contents: dict[str, bytes] = {}
-
-    def turn(self) -> threading.Lock:
-        """Return what lets the images of one repository come one after the other.
-
-        They share parts. Version 2 of the registry writes these in place, and refuses an index meanwhile that names one
-        which another copy just writes again.
-        """
-        return self.copies.turns.setdefault(self.place, threading.Lock())
 
     def skopeo(self, *arguments: str) -> bytes:
         """Run skopeo, which must be there."""
@@ -389,19 +396,23 @@ class SkopeoSource(Source):
     def copy(self) -> None:
         """Copy it, with everything that it needs."""
         if self.place:
-            with self.turn(), self.copies.client(self) as client:
+            with self.copies.client(self) as client:
                 self.transfer(client, self.name, self.tag)
         else:
             self.run(self.name, self.image)
 
     def transfer(self, client: api.Client, name: str, reference: str) -> None:
-        """Copy what a name leads to, to a tag or a digest. An index inside an index is more than skopeo copies."""
+        """Copy what a name leads to, to a tag or a digest.
+
+        An index is copied here, part by part: of one with layers that zstd has packed, skopeo says that it must be
+        converted, because it would note that in the index; and an index inside an index is more than it copies.
+        """
         content = self.raw(name)
         manifest = json.loads(content)
         if is_old_format(manifest):
             raise WharfError(f"it {OLD_FORMAT}")
         with explained(content):
-            if any(child.get("mediaType") in INDEX_TYPES for child in children(manifest)):
+            if "manifests" in manifest:
                 for child in children(manifest):
                     self.transfer(client, f"{self.place}@{child['digest']}", child["digest"])
                 client.push_manifest(self.repository, reference, content)
@@ -410,7 +421,7 @@ class SkopeoSource(Source):
 
     def run(self, name: str, target: str) -> None:
         """Let skopeo copy."""
-        options = ["--all", "--preserve-digests"] if self.has_digest else []
+        options = ["--preserve-digests"] if self.has_digest else []
         if self.place:
             options += [f"--src-{option}" for option in self.trusted]
         # On the loopback, and after the registry's certificate has been verified.
@@ -422,7 +433,7 @@ class SkopeoSource(Source):
         if not self.place or not self.copies.skopeo:
             return {}
         copied, kept, seen, pending = [], [], set(), [digest]
-        with self.turn(), self.copies.client(self) as client:
+        with self.copies.client(self) as client:
             try:
                 tags = self.tags()
             except WharfError as error:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.module_utils.manifests import INDEX_TYPES, blobs, children
+from ansible_collections.wharf.registry.plugins.module_utils.manifests import blobs, children
 from ansible_collections.wharf.registry.plugins.module_utils.references import REFERENCE
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import is_absolute_path, read_file
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
@@ -120,16 +120,11 @@ def _configurations(content: Callable[[str], bytes], entry: dict[str, Any]) -> s
     return set()
 
 
-class NestedIndexError(ValueError):
-    """An archive holds more than skopeo copies from a file."""
-
-
 def images_in(path: str) -> list[tuple[list[str], dict[str, str]]]:
     """Return the images of an archive, each with its names, and source and digest for the module registry_images.
 
     Raises:
         ValueError: docker save did not write it, it is no OCI archive either, or it is damaged.
-        NestedIndexError: it holds an index inside an index.
     """
     try:
         with tarfile.open(path, "r:*") as archive:
@@ -145,11 +140,6 @@ def images_in(path: str) -> list[tuple[list[str], dict[str, str]]]:
                 plan = {"source": source, "digest": _sha256(content(entry["Config"]))}
                 found.append((entry.get("RepoTags") or [], plan))
             return found
-    except NestedIndexError:
-        raise NestedIndexError(
-            f"{shown(path)} holds an index inside an index, which skopeo does not copy from a file: push it to a"
-            " registry, and copy it from there"
-        ) from None
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(
             f"{shown(path)} is no archive of images, or damaged: make it with docker save, or with skopeo copy ..."
@@ -160,14 +150,10 @@ def images_in(path: str) -> list[tuple[list[str], dict[str, str]]]:
 def _oci_images(content: Callable[[str], bytes]) -> list[tuple[list[str], dict[str, str]]]:
     """Return the images of an OCI archive, as ``images_in`` does."""
     found = []
-    entries = json.loads(content("index.json"))["manifests"]
-    for entry in entries:
+    for entry in json.loads(content("index.json"))["manifests"]:
         name = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", "")
-        manifest = json.loads(content("blobs/" + entry["digest"].replace(":", "/")))
-        if any(child.get("mediaType") in INDEX_TYPES for child in children(manifest)):
-            raise NestedIndexError
-        source = "oci-archive:FILE" + (f":{name}" if name and len(entries) > 1 else "")
-        found.append(([name] if name else [], {"source": source, "digest": entry["digest"]}))
+        content("blobs/" + entry["digest"].replace(":", "/"))
+        found.append(([name] if name else [], {"source": "oci-archive", "digest": entry["digest"]}))
     return found
 
 
