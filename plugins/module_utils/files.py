@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,30 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
     except BaseException:
         os.unlink(new)
         raise
+
+
+@contextlib.contextmanager
+def acting_as_owner(path: Path) -> Iterator[None]:
+    """Let root act as whom a file or directory belongs to, where that user can put links in the way.
+
+    For processes of one thread: other threads act as that user, too. Nothing happens where it is missing.
+    """
+    groups = os.getgroups()
+    try:
+        facts = os.lstat(path)
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setegid(facts.st_gid)
+            os.seteuid(facts.st_uid)
+    except FileNotFoundError:
+        facts = None
+    try:
+        yield
+    finally:
+        if facts and os.getuid() == 0:
+            os.seteuid(0)
+            os.setegid(os.getgid())
+            os.setgroups(groups)
 
 
 def no_pipe(path: str, flags: int) -> int:

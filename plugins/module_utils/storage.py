@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .errors import DamageError
-from .files import no_link
+from .files import acting_as_owner, no_link
 from .manifests import DIGEST, children, closure, digest_of, needed_blobs, parse, walk
 
 
@@ -29,6 +29,10 @@ class Storage:
         self.top = root / "docker/registry/v2"
         # A manifest that several repositories or indexes share is read once.
         self.manifest = lru_cache(maxsize=4096)(self._manifest)
+
+    def as_owner(self) -> AbstractContextManager[None]:
+        """Return what lets root act as the registry's user, where something is changed after all."""
+        return acting_as_owner(self.top.parents[1])
 
     def repositories(self) -> list[str]:
         """Return the names of the repositories that hold a manifest or a layer, in order."""

@@ -113,16 +113,21 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
     save = ["docker", "exec", container("server"), "docker", "save", "wharf-registry:distro"]
     with Path(place, "registry.tar").open("wb") as file:
         subprocess.run(save, stdout=file, check=True)
+    # Something to repair, and something to delete.
+    rules = json.dumps([{"repositories": "test/client1", "keep_newest": 0}])
+    server.check_output("find /var/lib/wharf/registry -path '*/_layers/*' -name link -exec truncate --size 0 {} +")
     for command in (
+        "repair-storage",
         "status",
         "collect-garbage",
         "renew-certificate --now",
-        "repair-storage",
         "verify-storage",
         "back-up",
         "check-backup",
     ):
         server.check_output(f"traced wharf {command}")
+    plan = json.loads(server.check_output(f"echo '{rules}' | wharf apply-retention --json"))["plan"]
+    server.check_output(f"echo '{rules}' | traced wharf apply-retention --plan {plan}")
     copies = [{"from": f"{place}/registry.tar", "to": "copied/registry:1"}]
     copied = ansible.fails("playbooks/copy-images.yml", wharf_copies=copies)
     ansible.succeeds("playbooks/export-images.yml", wharf_bundle=f"{place}/bundle.tar", wharf_export_images=["*"])
@@ -176,6 +181,8 @@ USED = {
     r"write /tmp/\w{8}": "Python tries whether it can write there: a new file, its name random",
     r"\w+ /tmp/tmp\w{8}\.json": "daemon.json for dockerd --validate: a new file, its name random",
     r"\w+ /tmp/(dpkg-deb|apt-dpkg-install)[.-]\w{6}(/.*)?": "what dpkg and apt make themselves: new, the name random",
+    r"\w+ /tmp/tmp\.\w{10}": "mktemp, in the scripts of Debian's packages: new, the name random",
+    r"\w+ /var/(lib/apt/lists|cache/apt/archives)/partial/.*": "what apt gets as its own user: apt verifies it",
     r"\w+ /tmp/restic-temp-pack-\d+": "what restic makes itself: new, the name random",
     r"\w+ /var/tmp/wharf-\w{8}(/.*)?": "the trial of apt's sources: a new directory of root's, its name random",
     r"\w+ /var/tmp/wharf-image\.\w{8}(/.*)?": "the registry's image from an archive: the same",

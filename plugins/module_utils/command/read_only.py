@@ -135,7 +135,8 @@ def clean_up(registry: Registry, task: Task, message: str) -> None:
     storage = registry.storage
     for directory in (storage.top / "repositories").glob(f"{REPOSITORY}*"):
         remove_repository(storage, directory.relative_to(storage.top / "repositories").as_posix())
-    shutil.rmtree(registry.path / TRASH, ignore_errors=True)
+    with storage.as_owner():
+        shutil.rmtree(registry.path / TRASH, ignore_errors=True)
 
 
 # What is checked ----------------------------------------------------------------------------------
@@ -182,12 +183,13 @@ def smoke_test(client: Client, storage: Storage) -> None:
 
 def remove_repository(storage: Storage, name: str) -> None:
     """Remove a repository of the smoke test with its blobs, which nobody else has: their content is random."""
-    for digest in storage.revisions(name) | storage.layers(name):
-        shutil.rmtree(storage.blob_path(digest).parent, ignore_errors=True)
     directory = storage.repository(name)
-    shutil.rmtree(directory, ignore_errors=True)
-    with suppress(OSError):
-        directory.parent.rmdir()
+    with storage.as_owner():
+        for digest in storage.revisions(name) | storage.layers(name):
+            shutil.rmtree(storage.blob_path(digest).parent, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        with suppress(OSError):
+            directory.parent.rmdir()
 
 
 # Its clients --------------------------------------------------------------------------------------

@@ -272,7 +272,7 @@ class Repairs:
         storage, places = self.storage, [self.place(path) for path in faults]
         # Before anybody has to wait. As long as a layer's link is empty, no manifest that needs it is taken.
         self.layers = {name: self.needed_blobs(name) for name, part, _ in places if part == "_layers"}
-        with without_writers():
+        with without_writers(), storage.as_owner():
             faults = [path for path in faults if is_fault(path)]
             for path in faults:
                 if path.is_file() and path.name not in ("data", "link"):  # version 3 writes it before it has its name
@@ -361,7 +361,6 @@ class Repairs:
             elif not is_fault(last := max(pushed, key=lambda link: link.stat().st_mtime)):
                 with self.writing(f"{name}:{tag} led nowhere: it leads to {digest_of(last)}, the last whole push"):
                     current.parent.mkdir(exist_ok=True)
-                    os.chown(current.parent, directory.stat().st_uid, directory.stat().st_gid)
                     # The history's link has the content that is needed, and a move needs no room.
                     last.replace(current)
                     last.parent.rmdir()

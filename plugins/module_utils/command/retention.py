@@ -259,8 +259,9 @@ def delete(root: Path, storage: Storage, candidates: list[Candidate]) -> int:
     for name, digests in sorted(unreferenced_manifests(storage, candidates).items()):
         paths += [storage.revision(name, digest) for digest in sorted(digests)]
     trash = root / TRASH
-    trash.mkdir(mode=0o700)
-    for number, path in enumerate(paths):  # each goes at once: a tag that is half deleted would still be listed
-        path.rename(trash / str(number))
-    shutil.rmtree(trash)
+    with storage.as_owner():
+        trash.mkdir(mode=0o700)
+        for number, path in enumerate(paths):  # each goes at once: a tag that is half deleted would still be listed
+            path.rename(trash / str(number))
+        shutil.rmtree(trash)
     return len(paths) - len(candidates)

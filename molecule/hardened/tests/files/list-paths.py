@@ -46,26 +46,34 @@ def calls_in(name: str) -> list:
     return calls
 
 
-def paths(name: str) -> set:
-    """Return what root's processes have done: "read" or "write", and the path."""
-    calls = calls_in(name)
-    parent, dropped = {}, {}
+def by_root(calls: list) -> list:
+    """Return whether each call is root's: a process may act as another user for a while, and so do its children."""
+    parent, users = {}, {}
     for number, (process, call, rest) in enumerate(calls):
+        users.setdefault(process, [(number, None)])
         if call in FORKS and (child := re.search(r"= (\d+)$", rest)):
             parent[child[1]] = process
         elif call in SETUIDS and rest.endswith("= 0"):
             user = re.findall(r"-?\d+", rest)[SETUIDS[call]]
-            if user not in ("0", "-1"):
-                dropped.setdefault(process, number)
+            if user != "-1":
+                users[process].append((number, user == "0"))
+
+    def is_root(process: str, number: int) -> bool:
+        last = [is_root for start, is_root in users[process] if start <= number][-1:]
+        if last and last[0] is not None:
+            return last[0]
+        # What it was when its parent made it.
+        return process not in parent or is_root(parent[process], users[process][0][0])
+
+    return [is_root(process, number) for number, (process, _, _) in enumerate(calls)]
+
+
+def paths(name: str) -> set:
+    """Return what root's processes have done: "read" or "write", and the path."""
     found = set()
-    for number, (process, call, rest) in enumerate(calls):
-        if call in FORKS or call in SETUIDS or dropped.get(process, number) < number:
-            continue
-        above = process
-        while above := parent.get(above):
-            if above in dropped:
-                break
-        if above:
+    calls = calls_in(name)
+    for is_root, (_, call, rest) in zip(by_root(calls), calls, strict=True):
+        if call in FORKS or call in SETUIDS or not is_root:
             continue
         verb = "read" if call == "execve" or "O_RDONLY" in rest and "O_CREAT" not in rest else "write"
         if opened := OPENED.search(rest):
