@@ -169,9 +169,9 @@ def row(result: Result) -> tuple[str, str, str, str]:
 
 def no_room(rooms: list[Result], files: list[str], images: list[Result]) -> str:
     """Return why files do not fit on the host, or their images into the registry; empty when they do."""
-    # skopeo lays an archive that is packed out beside itself before it copies.
-    archives = {image.get("archive") for image in images}
-    needs = [sum(os.path.getsize(file) * (2 if file in archives else 1) for file in files)]
+    # What docker save wrote may be packed, and skopeo unpacks it beside the file.
+    saved = {one["archive"] for one in images if one.get("source", "").startswith("docker-archive:")}
+    needs = [sum(os.path.getsize(file) * (2 if file in saved else 1) for file in files)]
     needs.append(sum(image.get("size") or os.path.getsize(image["archive"]) for image in images))
     try:
         check_room(*zip(rooms, needs, strict=False))  # without a container, the second room is not known
