@@ -111,7 +111,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import api, private_ca, server_rollback
+from ansible_collections.wharf.registry.plugins.module_utils import api, openssl, private_ca, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_name, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, write_atomic
@@ -208,7 +208,7 @@ def keep(module: AnsibleModule, *paths: str) -> None:
 def refusal(certificate: bytes, key: bytes, ca: str, name: str) -> str:
     """Return why a client would refuse a certificate that nobody serves yet, or nothing: both sides meet in memory."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory(prefix="wharf-", dir="/run") as directory:  # they are read from files only
+    with tempfile.TemporaryDirectory(prefix="wharf-", dir=openssl.WORK) as directory:  # read from files only
         paths = [f"{directory}/{part}" for part in ("certificate", "key")]
         for path, content in zip(paths, (certificate, key)):
             write_atomic(path, content, 0o600)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import server_info, server_rollback
+from ansible_collections.wharf.registry.plugins.module_utils import server_data, server_info, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import hash_password
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
@@ -35,6 +35,7 @@ def _quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "port_holder", lambda *_: "")
     monkeypatch.setattr(module.pwd, "getpwuid", {}.__getitem__)
     monkeypatch.setattr(module, "answer", lambda *_: "")
+    monkeypatch.setattr(server_data.os, "fchown", lambda *_: None)
     nothing = SimpleNamespace(is_pending=lambda _managed: False, blocked=lambda _managed: [])
     monkeypatch.setattr(module, "Firewall", lambda *_: nothing)
     versions = {"sha256:aa": "2.8.3", "sha256:old": "2.8.2", "sha256:new": "v3.0.0"}

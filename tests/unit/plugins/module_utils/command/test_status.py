@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from argparse import Namespace
@@ -47,6 +48,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(status, "REPAIR_STATE", tmp_path / "repair.json")
     monkeypatch.setattr(server_versions, "KNOWN", tmp_path / "version")
+    monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
     monkeypatch.setattr(registry.data, "container", lambda _: facts["container"])
     version = "registry github.com/distribution/distribution 2.8.3+ds1"
