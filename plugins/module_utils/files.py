@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -49,24 +50,33 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
 def acting_as_owner(path: Path) -> Iterator[None]:
     """Let root act as whom a file or directory belongs to, where that user can put links in the way.
 
-    For processes of one thread: other threads act as that user, too. Nothing happens where it is missing.
+    Everything can still be read, because a directory above may be root's alone, as that of Docker's volumes is. For
+    processes of one thread: other threads act as that user, too. Nothing happens where the path is missing.
     """
-    groups = os.getgroups()
+    if os.geteuid() != 0 or not os.path.lexists(path):
+        yield
+        return
+    facts, groups = os.lstat(path), os.getgroups()
+    os.setgroups([])
+    os.setegid(facts.st_gid)
+    os.seteuid(facts.st_uid)
     try:
-        facts = os.lstat(path)
-        if os.geteuid() == 0:
-            os.setgroups([])
-            os.setegid(facts.st_gid)
-            os.seteuid(facts.st_uid)
-    except FileNotFoundError:
-        facts = None
-    try:
+        if facts.st_uid != 0:
+            _allow_reading()
         yield
     finally:
-        if facts and os.getuid() == 0:
-            os.seteuid(0)
-            os.setegid(os.getgid())
-            os.setgroups(groups)
+        os.seteuid(0)
+        os.setegid(os.getgid())
+        os.setgroups(groups)
+
+
+def _allow_reading() -> None:
+    """Take back CAP_DAC_READ_SEARCH, the capability of root's that reads all; see capabilities(7) and capset(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets) == 0:
+        sets[0] = sets[1] & 1 << 2  # of those that are permitted
+        libc.capset(header, sets)
 
 
 def no_pipe(path: str, flags: int) -> int:

@@ -29,3 +29,25 @@ def test_a_pipe_in_place_of_a_file_is_replaced(tmp_path: Path) -> None:
     changes = files.Changes(check_mode=False)
     assert changes.put(str(path), files.Entry(os.getuid(), os.getgid(), 0o644, b"text"))
     assert path.read_text() == "text"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+def test_root_acts_as_the_owner_and_follows_no_link_of_theirs(tmp_path):
+    """The owner's directory lies in one that only root may enter, as Docker's volumes do."""
+    data, secret = tmp_path / "volumes/data", tmp_path / "secret"
+    for directory in (data, secret):
+        directory.mkdir(parents=True)
+        (directory / "file").write_text("text")
+    data.parent.chmod(0o700)
+    (data / "link").symlink_to(secret)
+    os.chown(data, 59500, 59500)
+    with files.acting_as_owner(data):
+        assert (data / "file").read_text() == "text"
+        (data / "file").unlink()
+        (data / "new").touch()
+        with pytest.raises(PermissionError):
+            (data / "link/file").unlink()
+    assert (os.stat(data / "new").st_uid, os.geteuid(), os.getegid()) == (59500, 0, 0)
+    (secret / "file").unlink()
+    with files.acting_as_owner(tmp_path / "missing"):
+        assert os.geteuid() == 0
