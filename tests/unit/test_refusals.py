@@ -34,7 +34,9 @@ def problems(directory: Path, case: Mapping[str, Any]) -> list[str]:
     hostvars, groups = read(written(directory, case), case.get("extra"))
     members = [host for group in ("registry_servers", "registry_clients") for host in groups.get(group, [])]
     hosts = case.get("hosts", members)
-    lines = settings_problems(hostvars, hosts, groups, case.get("limit", ""))
+    lines = settings_problems(
+        hostvars, hosts, groups, case.get("limit", ""), case.get("needs", ()), case.get("extra", {})
+    )
     return [line.replace(str(directory), "DIRECTORY") for line in lines]
 
 
@@ -137,6 +139,7 @@ RUNS = [
     "group-with-hyphen",
     "limit-to-a-stranger",
     "variables-of-a-misspelt-group",
+    "every-run-wharf-allow-downgrade",
 ]
 
 
@@ -185,7 +188,7 @@ def test_a_right_deployment_goes_on_to_its_hosts(tmp_path: Path) -> None:
     unreachable = {
         name: {"ansible_ssh_common_args": "-o ConnectTimeout=1"} for name in ("server", "client1", "client2")
     }
-    result = run(written(tmp_path, {"all": GOOD, **unreachable}))
+    result = run(written(tmp_path, {"all": GOOD, **unreachable}), "-e", "wharf_allow_downgrade=true")
     assert "UNREACHABLE" in result.stdout and "Wrong in this deployment" not in result.stdout
 
 
