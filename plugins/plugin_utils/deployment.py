@@ -113,6 +113,7 @@ def settings_problems(
     for prefix, judge in JUDGES.items():
         problems += problems_on_hosts(settled, in_run, prefix, judge)
     problems += every_run.values()
+    problems += _unknown_tags(variables[servers[0]])
     problems += _lacking(given, servers[0], hosts, needs)
     problems += _backup_host_problems(server.get("wharf_backup_host") or "", groups.get("all") or [], servers)
     problems += _differences({host: given[host] for host in in_run}, servers[0])
@@ -386,6 +387,15 @@ def _beginnings(name: str) -> list[str]:
     return [one for one in found if one == "wharf" or "_" in one]
 
 
+def _unknown_tags(own: Mapping[str, Any]) -> Iterator[str]:
+    """Yield misspelt tags of site.yml, with which it would do nothing in silence; others may be another playbook's."""
+    known = [play["tags"] for play in yaml.safe_load((PLAYBOOKS / "site.yml").read_text("utf-8"))]
+    for option, name in (("--tags", "ansible_run_tags"), ("--skip-tags", "ansible_skip_tags")):
+        for tag in own.get(name) or ():
+            if tag not in (*known, "all") and (right := near(str(tag).lower(), known, 0.75)):
+                yield f"{option}: {shown(tag)} is no tag of site.yml: use {right}"
+
+
 def _lacking(given: Variables, server: str, hosts: Sequence[str], needs: Collection[str]) -> Iterator[str]:
     """Yield what a playbook cannot do without."""
     if SERVERS in needs and server not in hosts:
@@ -522,19 +532,19 @@ def _said(own: Mapping[str, Any], name: str) -> str:
 def _conflicts(given: Variables, server: str) -> Iterator[str]:
     """Yield settings of the engine and of the registry that contradict each other."""
     own = {**defaults(settings.ROLE), **{name: value for name, value in given[server].items() if value is not None}}
-    registry = f"{own['wharf_registry_name']}:{own['wharf_registry_port']}"
     options = {host: one.get("docker_engine_options") for host, one in given.items()}
     options = {host: one for host, one in options.items() if isinstance(one, Mapping)}
     if own["wharf_registry_trust"] != "insecure":
-        names = [registry, own["wharf_registry_name"]] if str(own["wharf_registry_port"]) == "443" else [registry]
+        aliases = own["wharf_registry_aliases"] if isinstance(own["wharf_registry_aliases"], list) else []
+        port = str(own["wharf_registry_port"])
+        names = [f"{name}:{port}" for name in (own["wharf_registry_name"], *aliases)]
+        names += [own["wharf_registry_name"], *aliases] if port == "443" else []
         lists = [one.get("insecure-registries") for one in options.values()]
-        open_to_all = [one for one in lists if isinstance(one, list) and any(name in one for name in names)]
-        if open_to_all:
+        if held := [name for name in names for one in lists if isinstance(one, list) and name in one]:
             yield (
-                f"docker_engine_options: insecure-registries holds the registry itself, {registry}, whose certificate"
+                f"docker_engine_options: insecure-registries holds the registry itself, {held[0]}, whose certificate"
                 f" nobody would check: take it out; wharf_registry_trust is {own['wharf_registry_trust']}"
             )
-        aliases = own["wharf_registry_aliases"] if isinstance(own["wharf_registry_aliases"], list) else []
         addresses = [own["wharf_registry_name"], own["wharf_registry_address"], *aliases]
         networks = [str(one) for of in lists if isinstance(of, list) for one in of if "/" in str(one)]
         if wide := [network for network in networks if any(_is_within(address, network) for address in addresses)]:

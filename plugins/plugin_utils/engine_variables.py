@@ -97,6 +97,8 @@ OPTION_VALUES: dict[str, tuple[type, str]] = {
     "runtimes": (dict, "a mapping such as {path: /usr/bin/crun}"),
 }
 # dns and its like are addresses, the others networks.
+# Log drivers that keep no files of their own.
+OF_NO_FILES = [driver for driver in OPTION_CHOICES["log-driver"] if driver not in ("json-file", "local", "none")]
 NETWORK_OPTIONS: dict[str, Callable[[str], object]] = {
     **dict.fromkeys(("dns", "ip", "default-gateway", "default-gateway-v6"), ipaddress.ip_address),
     **dict.fromkeys(("bip", "fixed-cidr", "fixed-cidr-v6", "default-address-pools"), ipaddress.ip_interface),
@@ -155,7 +157,9 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         except ValueError:
             yield True, f"docker_engine_no_proxy: {shown(host)} is no network: use one such as 10.0.0.0/8"
         yield (
-            "*" in host
+            re.fullmatch(r"[0-9.]+", host) is not None
+            and not is_ipv4(host)
+            or "*" in host
             and re.fullmatch(r"\*\.[^*]+", host) is None
             or re.fullmatch(r"[0-9.]+-[0-9.]+", host) is not None,
             f"docker_engine_no_proxy: {shown(host)} is {NO_HOST}",
@@ -164,6 +168,11 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         port = re.search(r":([0-9]{1,5})/?$", proxy)
         if PROXY.fullmatch(proxy) and port and not 1 <= int(port[1]) <= 65535:
             yield True, f"{name}: {port[1]} is not a TCP port: use a number from 1 to 65535"
+        host = re.match(r".*?://(?:.*@)?([0-9.]+)(?=[:/]|$)", proxy)
+        yield (
+            host is not None and not is_ipv4(host[1]),
+            f"{name}: {host and host[1]} is no IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10",
+        )
         yield "://" not in proxy, f"{name}: has no scheme: use an address such as http://proxy.example:3128"
         yield (
             "://" in proxy and not PROXY.fullmatch(proxy),
@@ -175,6 +184,14 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         f"docker_engine_options: holds proxies, and the engine takes them instead of {' and '.join(proxies)}: leave "
         "one of the two out; everybody on the host can read daemon.json",
     )
+
+
+def is_ipv4(text: str) -> bool:
+    """Tell whether text is an IPv4 address."""
+    try:
+        return bool(ipaddress.IPv4Address(text))
+    except ValueError:
+        return False
 
 
 def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
@@ -189,12 +206,15 @@ def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
         wanted = next((types for types, keys in OPTION_TYPES.items() if key in keys.split()), object)
         if not isinstance(key, str) or not re.fullmatch("[a-z0-9-]+", key):
             right = re.sub("[ _]", "-", str(key).lower())
-            yield f"{shown(key)} is no key of daemon.json: use {right if right != key else 'one that Docker documents'}"
+            right = right if right != str(key) else "one that Docker documents"
+            yield f"{shown(key)} is no key of daemon.json: use {right}"
         elif key not in all_keys and (right := OPTION_NAMES.get(key) or near(key, all_keys, 0.85)):
             yield f"{key} is no key of daemon.json: use {right}"
         elif value is not None and (not isinstance(value, wanted) or wanted is int and isinstance(value, bool)):
             names = {list: "a list", dict: "a mapping", bool: "true or false, without quotes", str: "text, in quotes"}
             yield f"{key} is {kind(value)}: use {names.get(wanted, 'a whole number, without quotes')}"
+        elif key == "mtu" and value and value < 68 or str(key).startswith("max-") and value is not None and value < 0:
+            yield f"{key}: {value} is too small: use a larger number, such as {1450 if key == 'mtu' else 3}"
         known = OPTION_CHOICES.get(key, [])
         right = near(str(value), known, 0.6)
         if known and value not in known and (right or key != "log-driver"):
@@ -241,7 +261,14 @@ def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
         yield f"data-root: {shown(root)} is not an absolute path: use one such as /srv/docker"
     elif f"{root}/".startswith(LOST):
         yield f"data-root: {shown(root)} is lost at the next reboot, or cleaned up by the system: use /srv/docker"
+    metrics = options.get("metrics-addr") or "127.0.0.1:9323"
+    if not re.fullmatch(r"[^\s/]*:[0-9]+", str(metrics)):
+        yield f"metrics-addr: {shown(metrics)} is not ADDRESS:PORT: use one such as 127.0.0.1:9323"
     log_options = options.get("log-opts")
+    driver = options.get("log-driver") or "json-file"
+    for name in ("max-size", "max-file"):
+        if isinstance(log_options, Mapping) and name in log_options and driver in OF_NO_FILES:
+            yield f"log-opts.{name} is for json-file and local, and {driver} refuses it: leave it out"
     for name, value in log_options.items() if isinstance(log_options, Mapping) else ():
         if not isinstance(value, str):
             yield f"log-opts.{name} is {value!r}, and the engine wants text: write it in quotes"

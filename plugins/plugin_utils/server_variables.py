@@ -33,6 +33,8 @@ _CONFIG = (
 )
 # What is wrong in these at any depth: the registry does not start, or takes its default in silence.
 _ENABLED = {"enabled": bool}
+_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+|0")
+_ADDRESS = re.compile("https?://.+")
 _DISABLED = {"disabled": bool}
 _SCHEMA: dict[str, Any] = {
     "version": ("0.1", 0.1),
@@ -50,7 +52,7 @@ _SCHEMA: dict[str, Any] = {
         "redirect": {"disable": bool},
         "cache": {"blobdescriptor": ("inmemory", "redis", ""), "blobdescriptorsize": int},
         "maintenance": {
-            "uploadpurging": {"enabled": bool, "age": str, "interval": str, "dryrun": bool},
+            "uploadpurging": {"enabled": bool, "age": _DURATION, "interval": _DURATION, "dryrun": bool},
             "readonly": _ENABLED,
         },
         "filesystem": {"maxthreads": int, "rootdirectory": str},
@@ -60,8 +62,8 @@ _SCHEMA: dict[str, Any] = {
         "headers": dict,
         "secret": str,
         "relativeurls": bool,
-        "draintimeout": str,
-        "host": str,
+        "draintimeout": _DURATION,
+        "host": _ADDRESS,
         "http2": _DISABLED,
         "h2c": _ENABLED,
         "debug": dict,
@@ -162,6 +164,19 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     }.items():
         if isinstance(http, Mapping) and http.get(key):
             yield f"holds http.{key}, with which the registry does not answer as it is asked: leave it out, and {right}"
+    headers = http.get("headers") if isinstance(http, Mapping) else None
+    for name, value in headers.items() if isinstance(headers, Mapping) else ():
+        if not isinstance(value, list):
+            yield f"http.headers.{name} is {kind(value)}: use a list, such as [nosniff]"
+    endpoints = (
+        (config.get("notifications") or {}).get("endpoints") if isinstance(config.get("notifications"), dict) else 0
+    )
+    for endpoint in endpoints if isinstance(endpoints, list) else ():
+        if not isinstance(endpoint, Mapping) or not endpoint.get("name") or "://" not in str(endpoint.get("url")):
+            yield "notifications.endpoints has one without a name or an address: give it name and url, https://..."
+    password_file = auth.get("htpasswd") if isinstance(auth, Mapping) else None
+    if isinstance(password_file, Mapping) and password_file.get("path"):
+        yield "auth.htpasswd.path is a file that the container has not: leave it out, and set wharf_registry_users"
     yield from _schema_faults(config, _SCHEMA)
 
 
@@ -178,6 +193,12 @@ def _schema_faults(config: Mapping[str, Any], schema: Mapping[str, Any], where: 
             if value not in wanted or isinstance(value, bool):
                 known = dict.fromkeys(str(one) for one in wanted if one)
                 yield f"{name}: {shown(value)} is unknown: use {listed([*known], 'or')}"
+        elif isinstance(wanted, re.Pattern):
+            if not isinstance(value, str) or not wanted.fullmatch(value):
+                right = (
+                    "h, m and s, such as 168h" if wanted is _DURATION else "an address such as https://registry.example"
+                )
+                yield f"{name}: {shown(value)} is not one that the registry takes: use {right}"
         elif not isinstance(value, dict if isinstance(wanted, Mapping) else wanted) or (
             wanted is int and isinstance(value, bool)
         ):

@@ -175,6 +175,15 @@ def test_site_refuses_it_once_in_one_line_and_reaches_no_host(outputs: dict[str,
     assert STRONG not in output
 
 
+def test_a_misspelt_tag_is_refused(tmp_path: Path) -> None:
+    result = run(written(tmp_path, {}), "--tags", "always,instal", "--skip-tags", "Verify")
+    for line in (
+        "--tags: 'instal' is no tag of site.yml: use install",
+        "--skip-tags: 'Verify' is no tag of site.yml: use ",
+    ):
+        assert result.stdout.count(line) == 1, result.stdout
+
+
 def test_all_mistakes_are_told_in_one_run(tmp_path: Path) -> None:
     names = ["port-in-words", "data-tmp", "uid-root", "memory-mb", "engine-log-size", "backup-schedule-cron"]
     case = {"all": {key: value for name in names for key, value in WRONG[name]["all"].items()}}

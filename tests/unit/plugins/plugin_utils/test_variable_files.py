@@ -61,7 +61,8 @@ def test_a_fault_gets_one_line_with_its_file(tmp_path: Path, text: str, line: st
         "$ANSIBLE_VAULT;1.1;AES256\n6162\n",
         'a: !unsafe "{{"\nb: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162\n',
         '{\n\t"a": 1\n}',
-        "password: # generated\ntoken: 'a #b'\nvault_password: a#b\nsecret: &x\n  - token: &y\n    - 1\n    password: b  # c\n",
+        "password: # generated\ntoken: 'a #b'\nvault_password: a#b\n",
+        "secret: &x\n  - token: &y\n    - 1\n    password: b  # c\n",
         "x: &x {a: 1}\ny: &y {b: 1}\nz:\n  <<: *x\n  <<: *y\n  a: !!str 2\n",
     ],
 )
