@@ -32,8 +32,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.variable_files impo
 
 SERVERS, CLIENTS = "registry_servers", "registry_clients"
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
-# The playbooks that say best from which settings the roles' variables are made.
-_WIRING = ("deploy-registry", "trust-registry", "set-up-backup", "install-command", "install-docker")
+# The playbooks of a deployment; others hand the roles what is meant for one run, such as what takes all away.
+_WIRING = ("deploy-registry", "trust-registry", "set-up-backup", "install-command", "install-docker", "validate")
 # Settings that mean the same to every host, and those that only clients read. All others only the server reads.
 SHARED = (
     *(f"wharf_registry_{name}" for name in ("name", "port", "trust", "aliases", "users", "anonymous")),
@@ -86,7 +86,7 @@ JUDGES = {
     "docker_engine_": engine_variables.problems_of,
     "registry_": server_variables.problems_of,
 }
-PREFIXES = ("wharf_", "docker_engine_", *(f"{role}_" for role in server_variables.ROLES))
+PREFIXES = ("wharf_", "docker_engine_", "server_programs_", *(f"{role}_" for role in server_variables.ROLES))
 
 
 def settings_problems(
@@ -323,11 +323,11 @@ def _has_no_docker(own: Mapping[str, Any]) -> bool:
 
 
 @cache
-def _set_by_playbooks() -> dict[str, str]:
+def _set_by_playbooks(*playbooks: str) -> dict[str, str]:
     """Return the roles' variables that the playbooks set, each with the settings that it is made from."""
     found: dict[str, str] = {}
-    for playbook in dict.fromkeys([*(PLAYBOOKS / f"{name}.yml" for name in _WIRING), *sorted(PLAYBOOKS.glob("*.yml"))]):
-        for play in yaml.safe_load(playbook.read_text("utf-8")):
+    for playbook in playbooks:
+        for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text("utf-8")):
             blocks = [task.get("block") or [task] for task in play.get("tasks") or []]
             for part in [*(play.get("roles") or []), *itertools.chain(*blocks)]:
                 for name, value in (part.get("vars") or {}).items():
@@ -352,10 +352,10 @@ def _misnamed(variables: Variables) -> list[str]:
         right = squeezed.get(re.sub("[_-]", "", name.lower()), "")
         if not right and near(start.lower(), ["wharf"], 0.6):
             right = f"wharf_{rest}"
-        if name in _set_by_playbooks():
+        if name in _set_by_playbooks(*_WIRING):
             narrower, extra, _ = name.partition("_extra")  # docker_engine_no_proxy_extra
             is_beside = extra and narrower in specification("docker_engine")
-            source = narrower if is_beside else _set_by_playbooks()[name]
+            source = narrower if is_beside else _set_by_playbooks(*_WIRING)[name]
             line = f"{name}: is set by the playbooks: {f'set {source}' if source else 'leave it out'}"
         elif right in known and start != "wharf":
             line = f"{name}: is unknown, and nothing would read it: use {right}"
@@ -407,9 +407,12 @@ def _lacking(given: Variables, server: str, hosts: Sequence[str], needs: Collect
 
 def _given_to_every_run(given: Variables, of_this_run: Collection[str]) -> dict[str, str]:
     """Return consents and the like that the inventory gives to each run, though they are meant for one, and a line."""
+    of_removal = _set_by_playbooks("remove-registry", "rotate-ca").keys() - _set_by_playbooks(*_WIRING).keys()
+    # A client that is not to trust the registry may say so for good.
+    others = sorted(of_removal - {"registry_client_state"})
     return {
         name: f"{name}: stands in the inventory, for every run, but is meant for one: take it out, and give it with -e"
-        for name in [*for_one_run(settings.ROLE), *for_one_run("registry_server")]
+        for name in [*for_one_run(settings.ROLE), *for_one_run("registry_server"), *others]
         if name not in of_this_run and any(own.get(name) not in (None, "", False) for own in given.values())
     }
 

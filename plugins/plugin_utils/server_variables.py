@@ -158,12 +158,10 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     http = config.get("http")
     if isinstance(http, Mapping) and http.get("addr"):
         yield "holds http.addr, where the container's published port leads: leave it out, and set wharf_registry_port"
-    for key, right in {
-        "tls": "set wharf_registry_trust",
-        "prefix": "let the proxy before it have a name of its own",
-    }.items():
-        if isinstance(http, Mapping) and http.get(key):
-            yield f"holds http.{key}, with which the registry does not answer as it is asked: leave it out, and {right}"
+    tls = http.get("tls") if isinstance(http, Mapping) else None
+    for key in ("certificate", "key", "letsencrypt"):
+        if isinstance(tls, Mapping) and tls.get(key):
+            yield f"holds http.tls.{key}, which the deployment sets: leave it out, and set wharf_registry_trust"
     headers = http.get("headers") if isinstance(http, Mapping) else None
     for name, value in headers.items() if isinstance(headers, Mapping) else ():
         if not isinstance(value, list):
