@@ -477,11 +477,16 @@ def _connection_problems(variables: Variables) -> list[str]:
         found += [(line, "" if line.startswith(f"{host}: ") else host) for line in _connection_faults(host, own)]
         for name in own:
             if name.startswith("ansible_") and name not in _OF_CONNECTIONS:
-                # A fact such as ansible_user_id is no mistake.
-                right = near(name, _OF_CONNECTIONS, 0.9) or ("" if others.get(name) in own else others.get(name, ""))
+                right = _connection_variable(name) or ("" if others.get(name) in own else others.get(name, ""))
                 if right:
                     found.append((f"{name}: is unknown to Ansible, and nothing would read it: use {right}", host))
     return _by_host(found, list(variables))
+
+
+@cache
+def _connection_variable(name: str) -> str:
+    """Return the variable that a misspelt one is meant to be; none for a fact, such as ansible_user_id."""
+    return near(name, _OF_CONNECTIONS, 0.9)
 
 
 def _connection_faults(host: str, own: Mapping[str, Any]) -> Iterator[str]:

@@ -79,7 +79,8 @@ def _problems(rule: Mapping[str, Any], name: str) -> Iterator[str]:
             yield f"has {key} {text!r}, and no repository has upper case letters such as {upper[0]}: use lower case"
         literal = re.sub(r"\\.|\[[^]]*\]|\{[^}]*\}|\(\?[^)]*", "", text)
         if strange := re.search(r"[,;\s@]", literal):
-            yield f"has {key} {text!r}, and none holds {strange[0]!r}: write A|B for one of two"
+            whose = "tag" if key == "keep_tags" else "repository"
+            yield f"has {key} {text!r}, and no {whose} holds {strange[0]!r}: write A|B for one of two"
         try:
             re.compile(text)
         except re.error as error:

@@ -306,7 +306,7 @@ def test_changed_configuration_takes_effect_and_a_bad_one_does_not(hosts, ansibl
     bad = ansible.fails(
         "playbooks/deploy-registry.yml", registry_server_config={"http": {"tls": {"minimumtls": "tls9"}}}
     )
-    assert "unknown minimum tls level 'tls9'" in bad.stdout.lower()
+    assert "unknown minimum tls level" in bad.stdout.lower()
     assert server.check_output("docker inspect --format '{{.Id}}' registry") == started
     assert "tls9" not in server.file("/etc/wharf/registry/config.yml").content_string
 
