@@ -64,6 +64,18 @@ _OF_CONNECTIONS = [
         *("become", "become_user", "become_method", "become_password", "become_pass", "become_exe", "become_flags"),
         *("ssh_host", "ssh_port", "ssh_user", "ssh_pass", "ssh_password", "ssh_private_key_file", "ssh_executable"),
         *("ssh_args", "ssh_common_args", "ssh_extra_args", "ssh_pipelining", "ssh_timeout", "timeout", "remote_tmp"),
+        *(
+            "scp_executable",
+            "scp_extra_args",
+            "sftp_executable",
+            "sftp_extra_args",
+            "sudo_pass",
+            "sudo_user",
+            "su_pass",
+            "su_user",
+            "ssh_private_key",
+        ),
+        "private_key",
     )
 ]
 _OTHER_NAMES = {
@@ -71,9 +83,8 @@ _OTHER_NAMES = {
     "user": ("username", "login"),
     "password": ("passwd", "pwd"),
     "become": ("sudo", "su"),
-    "become_user": ("sudo_user", "su_user"),
-    "become_password": ("become_passwd", "become_pwd", "sudo_pass", "sudo_password", "su_pass"),
-    "ssh_private_key_file": ("key_file", "ssh_key", "ssh_key_file", "ssh_keyfile", "ssh_private_key", "private_key"),
+    "become_password": ("become_passwd", "become_pwd", "sudo_password"),
+    "ssh_private_key_file": ("key_file", "ssh_key", "ssh_key_file", "ssh_keyfile"),
 }
 _CONNECTIONS = ("ssh", "local", "docker", "podman", "paramiko", "smart", "lxd", "lxc", "incus", "chroot", "kubectl")
 _BECOMES = ("sudo", "su", "doas")
@@ -506,7 +517,9 @@ def _connection_faults(host: str, own: Mapping[str, Any]) -> Iterator[str]:
     if port and not 1 <= whole_number(port) <= 65535:
         yield f"ansible_port: {shown(port)} is not a TCP port: use a number from 1 to 65535"
     for name, value, known in (("connection", connection, _CONNECTIONS), ("become_method", method, _BECOMES)):
-        if value not in (*known, "sudosu", "sesu", "ksu") and (right := near(value.lower(), known, 0.65)):
+        if value not in (*known, "sudosu", "sesu", "ksu", "paramiko_ssh", "docker_api") and (
+            right := near(value.lower(), known, 0.65)
+        ):
             yield f"ansible_{name}: {shown(value)} is unknown: use {right}"
     if connection in ("winrm", "psrp"):
         yield f"ansible_connection: {connection} is for Windows: use Linux hosts, reached by ssh"

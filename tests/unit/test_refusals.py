@@ -16,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ansible
 import pytest
 import yaml
 from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.filter.settings_problems import settings_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils import deployment
 from ansible_collections.wharf.registry.plugins.plugin_utils.deployment import warnings
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import specification
 from tests.unit.inventories import GOOD, STRONG, read, written
@@ -173,6 +175,13 @@ def test_site_refuses_it_once_in_one_line_and_reaches_no_host(outputs: dict[str,
     assert [text for text in output.splitlines() if text.strip().startswith(line)], output
     assert output.count(line) == 1, output
     assert STRONG not in output
+
+
+def test_no_variable_of_ansibles_own_plugins_is_refused() -> None:
+    plugins = Path(ansible.__file__).parent.rglob("plugins/**/*.py")
+    names = {name for file in plugins for name in re.findall(r"- name: (ansible_\w+)", file.read_text("utf-8"))}
+    assert {"ansible_host", "ansible_sudo_pass"} <= names
+    assert deployment._connection_problems({"server": dict.fromkeys(names, "")}) == []
 
 
 def test_a_misspelt_tag_is_refused(tmp_path: Path) -> None:
