@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ansible.parsing.dataloader import DataLoader
 from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import deployment
 
@@ -18,12 +20,23 @@ description:
     specification cannot say; then the groups, what differs between hosts, and what is set where nothing reads it.
   - Warns of files beside the inventory that are named like a vault and are not encrypted, and of a deployment without
     clients whose inventory has other hosts.
-positional: hosts, groups, limit
+positional: hosts, groups, limit, needs, of_this_run
 options:
   _input: {description: The variable C(hostvars)., type: dict, required: true}
   hosts: {description: The hosts of the run., type: list, elements: str, required: true}
   groups: {description: The variable C(groups)., type: dict, required: true}
   limit: {description: The variable C(ansible_limit)., type: str, default: ""}
+  needs:
+    description:
+      - What the playbook cannot do without. The names of variables that must not be empty, and C(registry_servers)
+        where C(--limit) must not leave out the server.
+    type: list
+    elements: str
+    default: []
+  of_this_run:
+    description: The names of the variables that are given with C(-e). Those of this run, when they are not said.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -45,11 +58,14 @@ def settings_problems(
     hosts: Sequence[str],
     groups: Mapping[str, Sequence[str]],
     limit: str = "",
+    needs: Sequence[str] = (),
+    of_this_run: Collection[str] | None = None,
 ) -> list[str]:
     """Return what is wrong with a deployment, and warn of what is hardly meant."""
     for warning in deployment.warnings(hostvars, hosts, groups):
         Display().warning(warning)
-    return deployment.settings_problems(hostvars, hosts, groups, limit)
+    of_this_run = load_extra_vars(DataLoader()) if of_this_run is None else of_this_run
+    return deployment.settings_problems(hostvars, hosts, groups, limit, needs, of_this_run)
 
 
 class FilterModule:

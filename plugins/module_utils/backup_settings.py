@@ -28,7 +28,10 @@ PAIRS = {
 }
 _AZURE_OTHERS = ("AZURE_ACCOUNT_SAS", "AZURE_FORCE_CLI_CREDENTIAL")
 SHORTEST = 12  # characters of a password
-_SYSTEM = re.compile(r"/*(bin|boot|dev|etc|home|lib|lib64|media|mnt|opt|root|sbin|srv|usr|var)?/*")
+_SYSTEM = re.compile(
+    r"/*(bin|boot|dev|etc|home|lib|lib64|media|mnt|opt|root|sbin|srv|usr|var)?/*"
+    r"|/(bin|boot|etc(?!/wharf/)|lib|lib64|sbin|usr/(s?bin|lib|share)|var/lib/(docker|containerd))(/.*)?"
+)
 _LOST = ("/tmp/", "/var/tmp/", "/run/", "/dev/", "/proc/", "/sys/")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -84,6 +87,8 @@ def _repository_problems(value: str, host: str, data: str, prefix: str) -> Itera
         yield f"{shown} is no place for a backup: {use}"
     elif host and (not value.startswith("/") or ".." in value.split("/") or " " in value or not value.strip("/")):
         yield f"{shown} is not an absolute path without spaces: use one, the directory on {prefix}host"
+    elif value.startswith("/") and ".." in value.split("/"):
+        yield f"{shown} has '..' in it: {use}"
     elif value.startswith("//"):
         yield f"{shown} is how a share of another machine is named: mount it, and use a directory in it"
     elif _SYSTEM.fullmatch(value):

@@ -165,13 +165,13 @@ def login_problems(logins: Sequence[Mapping[str, str]], variable: str) -> list[s
     return problems
 
 
-def pattern_problems(patterns: Sequence[str], variable: str) -> list[str]:
+def pattern_problems(patterns: Sequence[str], variable: str, name: str = "") -> list[str]:
     """Judge the patterns of the images to export."""
     return [
         f"{variable}: item {position}: {shown(pattern)} is not an image of the registry: use REPOSITORY:TAG, or"
         " REPOSITORY for all its tags, without the registry's name; * and ? stand for anything"
         for position, pattern in enumerate(patterns, start=1)
-        if not _PATTERN.fullmatch(pattern)
+        if not _PATTERN.fullmatch(pattern) or pattern.startswith(("/", f"{name}/"))
     ]
 
 

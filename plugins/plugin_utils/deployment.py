@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,31 @@ import yaml
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import engine_variables, server_variables, settings
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import storage_driver
-from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, judged, near, specification
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, plain, problems_on_hosts, shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import (
+    defaults,
+    for_one_run,
+    judged,
+    near,
+    specification,
+)
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import (
+    listed,
+    plain,
+    problems_on_hosts,
+    shown,
+    whole_number,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.variable_files import READ
 
 SERVERS, CLIENTS = "registry_servers", "registry_clients"
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
-# The playbooks that hand the roles their variables, which win over the inventory's.
-_WIRING = ("deploy-registry", "trust-registry", "set-up-backup", "install-command", "install-docker")
+# The playbooks of a deployment; others hand the roles what is meant for one run, such as what takes all away.
+_WIRING = ("deploy-registry", "trust-registry", "set-up-backup", "install-command", "install-docker", "validate")
 # Settings that mean the same to every host, and those that only clients read. All others only the server reads.
-SHARED = tuple(f"wharf_registry_{name}" for name in ("name", "port", "trust", "aliases", "users", "anonymous"))
+SHARED = (
+    *(f"wharf_registry_{name}" for name in ("name", "port", "trust", "aliases", "users", "anonymous")),
+    "wharf_credentials_directory",
+)
 OF_CLIENTS = (
     "wharf_client_tools",
     "wharf_client_system_store",
@@ -40,6 +55,40 @@ _NUMBER = re.compile(
 # What Ansible does not read as a file of variables, but people take for one.
 _NOT_READ = (".txt", ".ini", ".conf", ".cfg", ".toml", ".env", ".vars")
 _FOLDERS = {"groupvar": "group_vars", "hostvar": "host_vars"}
+_OF_GROUPS = ("hosts", "vars", "children")
+# How Ansible reaches a host, and what people write instead, by habit or from versions long ago.
+_OF_CONNECTIONS = [
+    f"ansible_{name}"
+    for name in (
+        *("host", "port", "user", "password", "connection", "private_key_file", "python_interpreter", "pipelining"),
+        *("become", "become_user", "become_method", "become_password", "become_pass", "become_exe", "become_flags"),
+        *("ssh_host", "ssh_port", "ssh_user", "ssh_pass", "ssh_password", "ssh_private_key_file", "ssh_executable"),
+        *("ssh_args", "ssh_common_args", "ssh_extra_args", "ssh_pipelining", "ssh_timeout", "timeout", "remote_tmp"),
+        *(
+            "scp_executable",
+            "scp_extra_args",
+            "sftp_executable",
+            "sftp_extra_args",
+            "sudo_pass",
+            "sudo_user",
+            "su_pass",
+            "su_user",
+            "ssh_private_key",
+        ),
+        "private_key",
+    )
+]
+_OTHER_NAMES = {
+    "host": ("ip", "address", "addr", "hostip"),
+    "user": ("username", "login"),
+    "password": ("passwd", "pwd"),
+    "become": ("sudo", "su"),
+    "become_password": ("become_passwd", "become_pwd", "sudo_password"),
+    "ssh_private_key_file": ("key_file", "ssh_key", "ssh_key_file", "ssh_keyfile"),
+}
+_CONNECTIONS = ("ssh", "local", "docker", "podman", "paramiko", "smart", "lxd", "lxc", "incus", "chroot", "kubectl")
+_BECOMES = ("sudo", "su", "doas")
+_TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("false", "no", "off", "0", "n", "f")
 _FOR_ALL = ("main", "vars", "variables", "defaults", "settings", "wharf")
 _SETTING = re.compile(r"^\s*(wharf|docker_engine)_\w+\s*[:=]", re.MULTILINE)
 Variables = Mapping[str, Mapping[str, Any]]
@@ -48,11 +97,16 @@ JUDGES = {
     "docker_engine_": engine_variables.problems_of,
     "registry_": server_variables.problems_of,
 }
-PREFIXES = ("wharf_", "docker_engine_", *(f"{role}_" for role in server_variables.ROLES))
+PREFIXES = ("wharf_", "docker_engine_", "server_programs_", *(f"{role}_" for role in server_variables.ROLES))
 
 
 def settings_problems(
-    hostvars: Variables, hosts: Sequence[str], groups: Mapping[str, Sequence[str]], limit: str = ""
+    hostvars: Variables,
+    hosts: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    limit: str = "",
+    needs: Collection[str] = (),
+    of_this_run: Collection[str] = (),
 ) -> list[str]:
     """Return the mistakes in a deployment: see the filter of that name. Each is a line, once for all hosts."""
     servers, clients = groups.get(SERVERS) or [], groups.get(CLIENTS) or []
@@ -63,19 +117,32 @@ def settings_problems(
     given = {host: _given(own, host, problems if host in in_run else []) for host, own in variables.items()}
     if problems or not servers:
         return _by_host(problems, in_run)
+    every_run = _given_to_every_run(given, of_this_run)
+    given = {host: {name: value for name, value in own.items() if name not in every_run} for host, own in given.items()}
     server = given[servers[0]]
     settled = {host: given[host] if host in servers else _as_client(given[host], server) for host in in_run}
     for prefix, judge in JUDGES.items():
         problems += problems_on_hosts(settled, in_run, prefix, judge)
+    problems += every_run.values()
+    problems += _unknown_tags(variables[servers[0]])
+    problems += _lacking(given, servers[0], hosts, needs)
     problems += _backup_host_problems(server.get("wharf_backup_host") or "", groups.get("all") or [], servers)
     problems += _differences({host: given[host] for host in in_run}, servers[0])
     wrong = _names(problems)
     problems += [line for line in _in_vain(given, servers, clients) if not wrong & _names([line])]
     problems += _conflicts({host: given[host] for host in in_run}, servers[0])
-    problems += _misnamed({host: variables[host] for host in in_run})
+    problems += _skipped_clients(given, clients)
     problems += _reachability_problems(variables, given, servers[0], clients)
     problems += [*_connection_problems({host: variables[host] for host in in_run}), *_file_problems(variables, groups)]
-    misplaced = [*_misplaced(variables, groups), *_misread_numbers(variables)]
+    misplaced = [*_misplaced(variables, groups), *_nested({host: variables[host] for host in in_run})]
+    if misplaced:  # and what no host has is likely there
+        known = {name for own in given.values() for name in own}
+        problems = [line for line in problems if not _names([line]) & (_known() - known)]
+    misplaced += [
+        *_misread_numbers(variables),
+        *_hidden(variables),
+        *_misnamed({host: variables[host] for host in in_run}),
+    ]
     wrong = _names(misplaced)  # of which other lines would say that they are missing
     return list(dict.fromkeys([*(line for line in problems if not wrong & _names([line])), *misplaced]))
 
@@ -223,6 +290,15 @@ def _in_vain(given: Variables, servers: Sequence[str], clients: Sequence[str]) -
         if wrong:
             who, where = ("clients read", CLIENTS) if of_clients else ("the server reads", SERVERS)
             yield f"{name}: is set on {_some(wrong)}, but only {who} it: set it in group_vars/all or group_vars/{where}"
+    bare = [host for host in only_clients if _has_no_docker(given[host])]
+    for name in specification(engine_variables.ROLE):
+        values = [str(own.get(name)) for host, own in given.items() if host not in bare]
+        values.append("none")  # which says of docker_engine_source that there is no Docker
+        if wrong := [host for host in bare if given[host].get(name) and str(given[host][name]) not in values]:
+            yield (
+                f"{name}: is set on {_some(wrong)}, which {'has' if len(wrong) == 1 else 'have'} no Docker"
+                " (wharf_client_tools), and nothing would read it: remove it, or add docker to wharf_client_tools"
+            )
     if not any(own.get("docker_engine_source") == "docker_ce" for own in given.values()):
         for name in (f"docker_engine_{name}" for name in _OF_DOCKER_CE):
             if any(own.get(name) not in (None, defaults("docker_engine")[name]) for own in given.values()):
@@ -246,24 +322,30 @@ def _in_vain(given: Variables, servers: Sequence[str], clients: Sequence[str]) -
     address = "wharf_registry_address"
     manage = "wharf_manage_hosts_file"
     if any(own.get(address) for own in given.values()) and not any(
-        str(own.get(manage, "")).lower() in ("true", "yes", "on", "1", "y", "t") for own in given.values()
+        str(own.get(manage, "")).lower() in _TRUE for own in given.values()
     ):
         yield f"{address}: is set, but {manage} is false, and nothing would read it: remove it, or set that to true"
 
 
+def _has_no_docker(own: Mapping[str, Any]) -> bool:
+    """Tell whether the tools of a client leave out Docker."""
+    tools = own.get("wharf_client_tools")
+    return isinstance(tools, list) and "auto" not in tools and "docker" not in tools
+
+
 @cache
-def _set_by_playbooks() -> dict[str, str]:
+def _set_by_playbooks(*playbooks: str) -> dict[str, str]:
     """Return the roles' variables that the playbooks set, each with the settings that it is made from."""
-    found = {}
-    for playbook in _WIRING:
+    found: dict[str, str] = {}
+    for playbook in playbooks:
         for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text("utf-8")):
             blocks = [task.get("block") or [task] for task in play.get("tasks") or []]
             for part in [*(play.get("roles") or []), *itertools.chain(*blocks)]:
                 for name, value in (part.get("vars") or {}).items():
                     wharf = re.findall(r"\bwharf_(?!registry\b(?!_))\w+", str(value))
-                    found[name] = " and ".join(
-                        dict.fromkeys(word for word in wharf if word in specification(settings.ROLE))
-                    )
+                    source = dict.fromkeys(word for word in wharf if word in specification(settings.ROLE))
+                    if not name.startswith(("ansible_", "_")):
+                        found.setdefault(name, " and ".join(source))
     return found
 
 
@@ -281,19 +363,78 @@ def _misnamed(variables: Variables) -> list[str]:
         right = squeezed.get(re.sub("[_-]", "", name.lower()), "")
         if not right and near(start.lower(), ["wharf"], 0.6):
             right = f"wharf_{rest}"
-        if name in _set_by_playbooks():
+        if name in _set_by_playbooks(*_WIRING):
             narrower, extra, _ = name.partition("_extra")  # docker_engine_no_proxy_extra
             is_beside = extra and narrower in specification("docker_engine")
-            source = narrower if is_beside else _set_by_playbooks()[name]
+            source = narrower if is_beside else _set_by_playbooks(*_WIRING)[name]
             line = f"{name}: is set by the playbooks: {f'set {source}' if source else 'leave it out'}"
-        elif name == "wharf":
-            line = f"{name}: is unknown: set each setting by its own name, such as wharf_registry_name"
         elif right in known and start != "wharf":
             line = f"{name}: is unknown, and nothing would read it: use {right}"
         else:
             continue
         found += [(line, host) for host in on]
     return _by_host(found, list(variables))
+
+
+def _nested(variables: Variables) -> list[str]:
+    """Return mappings of settings, whose names were cut at an underscore."""
+    found = []
+    for host, own in variables.items():
+        for name in {name for known in _known() for name in _beginnings(known)} & own.keys() - _known():
+            try:
+                value = plain(own[name])
+            except Exception:  # Ansible's own, of several modules, and told elsewhere
+                value = None
+            keys = value if isinstance(value, Mapping) else ()
+            if right := next((one for key in keys for one in (f"{name}_{key}", str(key)) if one in _known()), ""):
+                line = f"{name}: is a mapping, which nothing would read: set each by its own name, such as {right}"
+                found.append((line, host))
+    return _by_host(found, list(variables))
+
+
+def _beginnings(name: str) -> list[str]:
+    """Return what a name begins with, up to each underscore; not registry or docker, as others name theirs."""
+    found = [name[: match.start()] for match in re.finditer("_", name)]
+    return [one for one in found if one == "wharf" or "_" in one]
+
+
+def _unknown_tags(own: Mapping[str, Any]) -> Iterator[str]:
+    """Yield misspelt tags of site.yml, with which it would do nothing in silence; others may be another playbook's."""
+    known = [play["tags"] for play in yaml.safe_load((PLAYBOOKS / "site.yml").read_text("utf-8"))]
+    for option, name in (("--tags", "ansible_run_tags"), ("--skip-tags", "ansible_skip_tags")):
+        for tag in own.get(name) or ():
+            if tag not in (*known, "all") and (right := near(str(tag).lower(), known, 0.75)):
+                yield f"{option}: {shown(tag)} is no tag of site.yml: use {right}"
+
+
+def _lacking(given: Variables, server: str, hosts: Sequence[str], needs: Collection[str]) -> Iterator[str]:
+    """Yield what a playbook cannot do without."""
+    if SERVERS in needs and server not in hosts:
+        yield f"--limit: leaves out {server}, which this playbook is for: leave --limit out"
+    for name in needs:
+        if name != SERVERS and not given[server].get(name):
+            yield f"{name}: is missing, and this playbook needs it: give it with -e, see docs/variables.md"
+
+
+def _given_to_every_run(given: Variables, of_this_run: Collection[str]) -> dict[str, str]:
+    """Return consents and the like that the inventory gives to each run, though they are meant for one, and a line."""
+    of_removal = _set_by_playbooks("remove-registry", "rotate-ca").keys() - _set_by_playbooks(*_WIRING).keys()
+    # A client that is not to trust the registry may say so for good.
+    others = sorted(of_removal - {"registry_client_state"})
+    return {
+        name: f"{name}: stands in the inventory, for every run, but is meant for one: take it out, and give it with -e"
+        for name in [*for_one_run(settings.ROLE), *for_one_run("registry_server"), *others]
+        if name not in of_this_run and any(own.get(name) not in (None, "", False) for own in given.values())
+    }
+
+
+def _skipped_clients(given: Variables, clients: Sequence[str]) -> Iterator[str]:
+    """Yield what is not a client in wharf_skip_clients."""
+    variable = "wharf_skip_clients"
+    text = next((own[variable] for own in given.values() if isinstance(own.get(variable), str)), "")
+    for name in filter(None, text.split(",")):
+        if name.strip() not in clients:
+            yield f"{variable}: {shown(name)} is not a host of {CLIENTS}: use their names, with commas between them"
 
 
 def _reachability_problems(
@@ -303,6 +444,15 @@ def _reachability_problems(
     places = {host: _said(variables[host], "host") or host for host in (server, *clients)}
     remote = [host for host in clients if host != server and places[host] != places[server]]
     owners = {**{places[host]: host for host in remote}, **{host: host for host in remote}}
+    listen = given[server].get("wharf_registry_listen")
+    for one in listen if isinstance(listen, list) else ():
+        if owner := next((host for host in remote if places[host] == one), ""):
+            yield f"wharf_registry_listen: {shown(one)} is {owner}, a client: use an address of the server, {server}"
+    if isinstance(listen, list) and listen and remote and all(_is_loopback(str(one)) for one in listen):
+        yield (
+            f"wharf_registry_listen: {listed([shown(one) for one in listen])} is reached from {server} alone, and not"
+            f" from {_some(remote)}: use an address of {server} that they reach"
+        )
     name = str(given[server].get("wharf_registry_name") or "")
     if remote and _is_loopback(name) and ":" not in name:
         yield (
@@ -332,16 +482,64 @@ def _reachability_problems(
 
 def _connection_problems(variables: Variables) -> list[str]:
     """Return what is wrong in how hosts are reached."""
+    others = {f"ansible_{other}": f"ansible_{name}" for name, all_of in _OTHER_NAMES.items() for other in all_of}
     found = []
     for host, own in variables.items():
-        address, user, become, connection = (_said(own, name) for name in ("host", "user", "become", "connection"))
+        found += [(line, "" if line.startswith(f"{host}: ") else host) for line in _connection_faults(host, own)]
+        for name in own:
+            if name.startswith("ansible_") and name not in _OF_CONNECTIONS:
+                right = _connection_variable(name) or ("" if others.get(name) in own else others.get(name, ""))
+                if right:
+                    found.append((f"{name}: is unknown to Ansible, and nothing would read it: use {right}", host))
+    return _by_host(found, list(variables))
+
+
+@cache
+def _connection_variable(name: str) -> str:
+    """Return the variable that a misspelt one is meant to be; none for a fact, such as ansible_user_id."""
+    return near(name, _OF_CONNECTIONS, 0.9)
+
+
+def _connection_faults(host: str, own: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong in how one host is reached."""
+    address, port, user, become = (_said(own, name) for name in ("host", "port", "user", "become"))
+    connection, method, python = (_said(own, name) for name in ("connection", "become_method", "python_interpreter"))
+    subject, target = ("ansible_host", address) if address else (host, host)
+    if connection in ("", "ssh", "smart", "paramiko", "ansible.builtin.ssh"):
         if "://" in address or re.fullmatch(r"([^:]+|\[.*\]):[0-9]+", address):
             use = "use the name or the address alone, and ansible_port for a port"
-            found.append((f"ansible_host: {shown(address)} is more than a host: {use}", host))
-        is_false = become.lower() in ("false", "no", "off", "0", "n", "f")
-        if is_false and user not in ("", "root") and connection != "local":
-            found.append((f"ansible_become: is false, but {user} is not root: set it to true, or leave it out", host))
-    return _by_host(found, list(variables))
+            yield f"ansible_host: {shown(address)} is more than a host: {use}"
+        elif not re.fullmatch(r"[A-Za-z0-9_.:%@\[\]-]+", target):
+            use = "use one name or address" if address else "give each host a line of its own, a range as [01:40]"
+            yield f"{subject}: {shown(target)} is no name or address of a host: {use}"
+        elif re.fullmatch(r"[0-9]+\.[0-9.]*", target) and not _is_address(target):
+            yield f"{subject}: {shown(target)} is no IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10"
+    if port and not 1 <= whole_number(port) <= 65535:
+        yield f"ansible_port: {shown(port)} is not a TCP port: use a number from 1 to 65535"
+    for name, value, known in (("connection", connection, _CONNECTIONS), ("become_method", method, _BECOMES)):
+        if value not in (*known, "sudosu", "sesu", "ksu", "paramiko_ssh", "docker_api") and (
+            right := near(value.lower(), known, 0.65)
+        ):
+            yield f"ansible_{name}: {shown(value)} is unknown: use {right}"
+    if connection in ("winrm", "psrp"):
+        yield f"ansible_connection: {connection} is for Windows: use Linux hosts, reached by ssh"
+    if become.lower() in _FALSE and user not in ("", "root") and connection != "local":
+        yield f"ansible_become: is false, but {user} is not root: set it to true, or leave it out"
+    if (becomes := _said(own, "become_user")) not in ("", "root"):
+        yield f"ansible_become_user: {shown(becomes)} is not root, who alone can do what is to be done: leave it out"
+    if old := re.search(r"python(2(\.[0-9]+)?|3\.[0-8])$", python):
+        yield f"ansible_python_interpreter: {old[0]} is too old: use Python 3.9 or newer, or leave it out"
+    for name in ("ssh_private_key_file", "private_key_file"):
+        if _said(own, name).endswith(".pub"):
+            yield f"ansible_{name}: {shown(_said(own, name))} is the public half: use the file without .pub"
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether text is an IP address."""
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
 
 
 def _said(own: Mapping[str, Any], name: str) -> str:
@@ -355,19 +553,19 @@ def _said(own: Mapping[str, Any], name: str) -> str:
 def _conflicts(given: Variables, server: str) -> Iterator[str]:
     """Yield settings of the engine and of the registry that contradict each other."""
     own = {**defaults(settings.ROLE), **{name: value for name, value in given[server].items() if value is not None}}
-    registry = f"{own['wharf_registry_name']}:{own['wharf_registry_port']}"
     options = {host: one.get("docker_engine_options") for host, one in given.items()}
     options = {host: one for host, one in options.items() if isinstance(one, Mapping)}
     if own["wharf_registry_trust"] != "insecure":
-        names = [registry, own["wharf_registry_name"]] if str(own["wharf_registry_port"]) == "443" else [registry]
+        aliases = own["wharf_registry_aliases"] if isinstance(own["wharf_registry_aliases"], list) else []
+        port = str(own["wharf_registry_port"])
+        names = [f"{name}:{port}" for name in (own["wharf_registry_name"], *aliases)]
+        names += [own["wharf_registry_name"], *aliases] if port == "443" else []
         lists = [one.get("insecure-registries") for one in options.values()]
-        open_to_all = [one for one in lists if isinstance(one, list) and any(name in one for name in names)]
-        if open_to_all:
+        if held := [name for name in names for one in lists if isinstance(one, list) and name in one]:
             yield (
-                f"docker_engine_options: insecure-registries holds the registry itself, {registry}, whose certificate"
+                f"docker_engine_options: insecure-registries holds the registry itself, {held[0]}, whose certificate"
                 f" nobody would check: take it out; wharf_registry_trust is {own['wharf_registry_trust']}"
             )
-        aliases = own["wharf_registry_aliases"] if isinstance(own["wharf_registry_aliases"], list) else []
         addresses = [own["wharf_registry_name"], own["wharf_registry_address"], *aliases]
         networks = [str(one) for of in lists if isinstance(of, list) for one in of if "/" in str(one)]
         if wide := [network for network in networks if any(_is_within(address, network) for address in addresses)]:
@@ -446,13 +644,20 @@ def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) ->
             right = near(file.stem.lower().replace("-", "_"), ("all", SERVERS, CLIENTS), 0.8)
             if file.stem in _FOR_ALL and _SETTING.search(_text(file)):
                 right = "all/main" if (directory / "group_vars/all").is_dir() else "all"
+            if file.stem in (groups.get("all") or []) and file.stem not in groups:
+                yield f"{file}: is read for no host, because {file.stem} is a host, not a group: move it to host_vars"
+                continue
             # registry_clients_eu may be a group of another inventory here.
             if file.stem not in groups and right and not f"{file.stem}_".startswith(f"{right}_"):
                 yield f"{file}: is read for no host, because no group has this name: rename it to {right}{file.suffix}"
         for file in sorted(directory.glob("host_vars/*")):
             stem = file.stem if file.suffix in READ else file.name
             short = [host for host in variables if host.split(".")[0] == stem or stem.split(".")[0] == host]
-            right = next(iter(short), addresses.get(stem, ""))
+            meant = [host for host in groups.get("all") or [] if _is_misspelt(stem, host)]
+            right = next(iter([*short, *meant]), addresses.get(stem, ""))
+            if stem in groups and stem not in groups["all"]:
+                yield f"{file}: is read for no host, because {stem} is a group, not a host: move it to group_vars"
+                continue
             if (
                 stem not in (groups.get("all") or [])
                 and right
@@ -473,6 +678,28 @@ def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) ->
                 yield f"{file}: is read for no host, because Ansible reads {listed(READ)}: rename it to {right}"
 
 
+def _is_misspelt(name: str, host: str) -> bool:
+    """Tell whether a name is a host's but for its case, or for letters that changed places; web12 is not web21."""
+    one, two = name.lower(), host.lower()
+    digits = re.sub("[^0-9]", "", one) == re.sub("[^0-9]", "", two)
+    return one == two or digits and sorted(one) == sorted(two) and bool(near(one, [two], 0.85))
+
+
+def _hidden(variables: Variables) -> Iterator[str]:
+    """Yield settings that stand in two files of one group or host, with two values, of which the last is taken."""
+    for directory in _inventories(variables):
+        for folder in sorted([*directory.glob("group_vars/*/"), *directory.glob("host_vars/*/")]):
+            first: dict[str, tuple[Path, Any]] = {}
+            for file in sorted(one for one in folder.glob("*") if one.suffix in READ and one.name[0] != "."):
+                content = _yaml(file) if _SETTING.search(_text(file)) else None
+                for name, value in content.items() if isinstance(content, Mapping) else ():
+                    if name in _known() and first.setdefault(name, (file, value))[1] != value:
+                        yield (
+                            f"{name}: stands in {first[name][0].name} and in {file.name} of {folder}, and the last is"
+                            " taken: keep one of the two"
+                        )
+
+
 def _misplaced(variables: Variables, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield settings that stand in files of the inventory where Ansible does not read them as variables."""
     for host in groups.get("all") or []:
@@ -481,9 +708,9 @@ def _misplaced(variables: Variables, groups: Mapping[str, Sequence[str]]) -> Ite
     read = {str(own.get("inventory_file")) for own in variables.values()}
     for directory in _inventories(variables):
         for file in sorted([*directory.glob("*.yml"), *directory.glob("*.yaml")]):
-            content = _yaml(file) if any(prefix in _text(file) for prefix in PREFIXES) else None
-            for where, name, right in dict.fromkeys(_beside_vars(content)):
-                yield f"{name}: stands {where}, in {file.name}: put it {right}"
+            content = _yaml(file) if str(file) in read or any(one in _text(file) for one in PREFIXES) else None
+            for where, name, right in dict.fromkeys(_beside_vars(content, str(file) in read)):
+                yield f"{name}: stands {where}, in {file.name}: {right}"
             # Another file in this place may be for -e.
             tops = content if isinstance(content, Mapping) and str(file) in read else {}
             lost = [*(name for name in tops if name in _known()), *_settings_in(tops.get("vars"))]
@@ -496,21 +723,28 @@ def _misplaced(variables: Variables, groups: Mapping[str, Sequence[str]]) -> Ite
                     yield f"{name}: stands under {key} in {file}: put it at the margin, beside what is read there"
 
 
-def _beside_vars(groups: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield where in an inventory of YAML a variable stands in vain, which it is, and where it belongs."""
+def _beside_vars(groups: Any, is_inventory: bool) -> Iterator[tuple[str, str, str]]:
+    """Yield where in an inventory of YAML a variable or a key stands in vain, which it is, and what is right."""
     for group, content in groups.items() if isinstance(groups, Mapping) else ():
-        if isinstance(content, Mapping) and content.keys() & {"hosts", "vars", "children"}:
+        if isinstance(content, Mapping) and group != "vars" and (is_inventory or content.keys() & {*_OF_GROUPS}):
             here = f"the group {group}"
             yield from (
-                (f"in {here} itself", name, "under its vars") for name in content if str(name).startswith(PREFIXES)
+                (f"in {here} itself", name, "put it under its vars")
+                for name in content
+                if str(name).startswith(PREFIXES) and name not in (SERVERS, CLIENTS)
             )
+            for key in content.keys() - {*_OF_GROUPS}:
+                if right := near(str(key), _OF_GROUPS, 0.6):
+                    yield f"in {here}", key, f"write {right}"
+                elif key in (SERVERS, CLIENTS):
+                    yield f"in {here} itself", key, "put it under its children"
             hosts = content.get("hosts")
             for host, own in hosts.items() if isinstance(hosts, Mapping) else ():
                 if host in _known():
-                    yield f"among the hosts of {here}", host, "under a host, or under the group's vars"
+                    yield f"among the hosts of {here}", host, "put it under a host, or under the group's vars"
                 for name in _settings_in(own.get("vars")) if isinstance(own, Mapping) else ():
-                    yield f"under vars of {host}", name, "beside vars, which only groups have"
-            yield from _beside_vars(content.get("children"))
+                    yield f"under vars of {host}", name, "put it beside vars, which only groups have"
+            yield from _beside_vars(content.get("children"), True)
 
 
 @cache

@@ -34,7 +34,7 @@ FORMS = {
         "no size: use a whole number followed by k, m or g, such as 10m",
     ),
     "docker_engine_repository_url": (
-        rf"(https?://(?!download\.docker\.com(?!/linux/))[^/\s]\S*|{LOGIN})?",
+        rf"(https?://(?!download\.docker\.com(?!/linux/))[^/\s](?!\S*/(gpg|dists|pool|docker-ce\.repo)(/|$))\S*|{LOGIN})?",
         "no address: use that of a repository such as Docker's, https://download.docker.com/linux/debian, or none",
     ),
     "docker_engine_restart_throttle": (
@@ -52,9 +52,15 @@ OPTION_TYPES = {
     ),
     bool: (
         "debug experimental icc init ip-forward ip-masq ip6tables iptables ipv6 live-restore no-new-privileges"
-        " selinux-enabled tls tlsverify userland-proxy"
+        " selinux-enabled tls tlsverify userland-proxy allow-direct-routing ip-forward-no-drop raw-logs rootless"
     ),
-    dict: "builder default-network-opts default-ulimits features log-opts proxies runtimes",
+    dict: "builder containerd-opts default-network-opts default-ulimits features log-opts proxies runtimes",
+    str: (
+        "bip bridge cgroup-parent containerd data-root default-cgroupns-mode default-gateway default-gateway-v6"
+        " default-ipc-mode default-runtime default-shm-size exec-root fixed-cidr fixed-cidr-v6 group init-path ip"
+        " log-driver log-format log-level metrics-addr pidfile seccomp-profile storage-driver tlscacert tlscert tlskey"
+        " userland-proxy-path userns-remap"
+    ),
     int: (
         "max-concurrent-downloads max-concurrent-uploads max-download-attempts mtu oom-score-adjust shutdown-timeout"
     ),
@@ -71,12 +77,31 @@ OPTION_CHOICES = {
         *("gelf", "awslogs", "gcplogs", "splunk", "logentries", "none"),
     ],
 }
+# Keys that have these names on the command line, or had them once.
+OPTION_NAMES = {
+    **{f"{key[:-1]}": key for key in OPTION_TYPES[list].split() if key.endswith("s")},
+    "log-opt": "log-opts",
+    "default-ulimit": "default-ulimits",
+    "default-network-opt": "default-network-opts",
+    "add-runtime": "runtimes",
+    "graph": "data-root",
+    "H": "hosts",
+    "host": "hosts",
+    **{f"{scheme}-proxy": "proxies" for scheme in ("http", "https", "no")},
+}
+# The items of lists that are pairs, and what the values of mappings are.
+PAIRED = ("exec-opts", "labels", "storage-opts")
+OPTION_VALUES: dict[str, tuple[type, str]] = {
+    "features": (bool, "true or false, without quotes"),
+    "default-ulimits": (dict, "a mapping such as {Name: nofile, Soft: 64000, Hard: 64000}"),
+    "runtimes": (dict, "a mapping such as {path: /usr/bin/crun}"),
+}
+# dns and its like are addresses, the others networks.
+# Log drivers that keep no files of their own.
+OF_NO_FILES = [driver for driver in OPTION_CHOICES["log-driver"] if driver not in ("json-file", "local", "none")]
 NETWORK_OPTIONS: dict[str, Callable[[str], object]] = {
-    "dns": ipaddress.ip_address,
-    "bip": ipaddress.ip_interface,
-    "fixed-cidr": ipaddress.ip_interface,
-    "fixed-cidr-v6": ipaddress.ip_interface,
-    "default-address-pools": ipaddress.ip_interface,
+    **dict.fromkeys(("dns", "ip", "default-gateway", "default-gateway-v6"), ipaddress.ip_address),
+    **dict.fromkeys(("bip", "fixed-cidr", "fixed-cidr-v6", "default-address-pools"), ipaddress.ip_interface),
 }
 # What may stand in a file that systemd and a shell read alike, in single quotes.
 PROXY = re.compile(r"(https?|socks5)://([^\s'\"\\/?#@]+@)?(\[[0-9a-f:]+\]|[^\s'\"\\/?#@:]+)(:[0-9]{1,5})?/?", re.ASCII)
@@ -131,10 +156,23 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
             ipaddress.ip_interface(host if re.fullmatch("[0-9a-f.:]+/[0-9]+", host) else "::1")
         except ValueError:
             yield True, f"docker_engine_no_proxy: {shown(host)} is no network: use one such as 10.0.0.0/8"
+        yield (
+            re.fullmatch(r"[0-9.]+", host) is not None
+            and not is_ipv4(host)
+            or "*" in host
+            and re.fullmatch(r"\*\.[^*]+", host) is None
+            or re.fullmatch(r"[0-9.]+-[0-9.]+", host) is not None,
+            f"docker_engine_no_proxy: {shown(host)} is {NO_HOST}",
+        )
     for name, proxy in proxies.items():
         port = re.search(r":([0-9]{1,5})/?$", proxy)
         if PROXY.fullmatch(proxy) and port and not 1 <= int(port[1]) <= 65535:
             yield True, f"{name}: {port[1]} is not a TCP port: use a number from 1 to 65535"
+        host = re.match(r".*?://(?:.*@)?([0-9.]+)(?=[:/]|$)", proxy)
+        yield (
+            host is not None and not is_ipv4(host[1]),
+            f"{name}: {host and host[1]} is no IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10",
+        )
         yield "://" not in proxy, f"{name}: has no scheme: use an address such as http://proxy.example:3128"
         yield (
             "://" in proxy and not PROXY.fullmatch(proxy),
@@ -148,6 +186,14 @@ def _judgements(values: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     )
 
 
+def is_ipv4(text: str) -> bool:
+    """Tell whether text is an IPv4 address."""
+    try:
+        return bool(ipaddress.IPv4Address(text))
+    except ValueError:
+        return False
+
+
 def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
     """Yield why the engine would not start with these keys of daemon.json. Source: moby, daemon/config/config.go."""
     if "hosts" in options:
@@ -155,14 +201,20 @@ def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
             "holds hosts, which the service's command line sets already (-H), and the engine does not start with both:"
             " set it in a drop-in of the service"
         )
+    all_keys = " ".join(OPTION_TYPES.values()).split()
     for key, value in options.items():
         wanted = next((types for types, keys in OPTION_TYPES.items() if key in keys.split()), object)
         if not isinstance(key, str) or not re.fullmatch("[a-z0-9-]+", key):
             right = re.sub("[ _]", "-", str(key).lower())
-            yield f"{shown(key)} is no key of daemon.json: use {right if right != key else 'one that Docker documents'}"
+            right = right if right != str(key) else "one that Docker documents"
+            yield f"{shown(key)} is no key of daemon.json: use {right}"
+        elif key not in all_keys and (right := OPTION_NAMES.get(key) or near(key, all_keys, 0.85)):
+            yield f"{key} is no key of daemon.json: use {right}"
         elif value is not None and (not isinstance(value, wanted) or wanted is int and isinstance(value, bool)):
-            names = {list: "a list", dict: "a mapping", bool: "true or false, without quotes"}
+            names = {list: "a list", dict: "a mapping", bool: "true or false, without quotes", str: "text, in quotes"}
             yield f"{key} is {kind(value)}: use {names.get(wanted, 'a whole number, without quotes')}"
+        elif key == "mtu" and value and value < 68 or str(key).startswith("max-") and value is not None and value < 0:
+            yield f"{key}: {value} is too small: use a larger number, such as {1450 if key == 'mtu' else 3}"
         known = OPTION_CHOICES.get(key, [])
         right = near(str(value), known, 0.6)
         if known and value not in known and (right or key != "log-driver"):
@@ -171,25 +223,52 @@ def _options_faults(options: Mapping[str, Any]) -> Iterator[str]:
             if key == "registry-mirrors" and not re.fullmatch("https?://[^/?#@]+/?", str(item)):
                 wrong = "has a path or a user" if "://" in str(item) else "has no scheme"
                 yield f"registry-mirrors: {shown(item)} {wrong}: use an address such as https://mirror.example"
+            if key in PAIRED and "=" not in str(item):
+                yield f"{key}: {shown(item)} is no pair: use NAME=VALUE"
             if key == "insecure-registries" and "/" in re.sub("/[0-9]+$", "", str(item)):
                 yield f"insecure-registries: {shown(item)} is an address: use HOST:PORT or a network, without a scheme"
+    for key, (kinds, right) in OPTION_VALUES.items():
+        values = options.get(key)
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if not isinstance(value, kinds) and isinstance(value, (str, int, bool, list)):
+                yield f"{key}.{name} is {kind(value)}: use {right}"
+    proxies = options.get("proxies")
+    for name in proxies if isinstance(proxies, Mapping) else ():
+        if name not in ("http-proxy", "https-proxy", "no-proxy"):
+            yield f"proxies.{name} is no key of daemon.json: use http-proxy, https-proxy or no-proxy"
     for key, form in NETWORK_OPTIONS.items():
         values = options.get(key) or []
         for value in values if isinstance(values, list) else [values]:
-            value = value.get("base", "") if isinstance(value, dict) else value
+            pool = value if isinstance(value, dict) else {}
+            value = pool.get("base", "") if pool else value
+            is_network = form is ipaddress.ip_interface
             try:
-                form(str(value))
+                found: Any = form(str(value))
+                if is_network and "/" not in str(value):
+                    raise ValueError
             except ValueError:
+                what, example = ("network", "10.9.0.1/24") if is_network else ("address", "10.9.0.1")
+                yield f"{key}: {shown(value)} is no {what}: use one such as {example}"
+                continue
+            size = pool.get("size", 128)
+            if pool and (not isinstance(size, int) or size < found.network.prefixlen):
                 yield (
-                    f"{key}: {shown(value)} is no {'address' if key == 'dns' else 'network'}: use one such as 10.9.0.1"
-                    + ("" if key == "dns" else "/24")
+                    f"{key}: size {shown(size)} is none of networks in {value}: use a number, without quotes, such as"
+                    f" {min(found.network.prefixlen + 8, found.network.max_prefixlen)}"
                 )
     root = options.get("data-root") or "/srv/docker"
     if not str(root).startswith("/"):
         yield f"data-root: {shown(root)} is not an absolute path: use one such as /srv/docker"
     elif f"{root}/".startswith(LOST):
         yield f"data-root: {shown(root)} is lost at the next reboot, or cleaned up by the system: use /srv/docker"
+    metrics = options.get("metrics-addr") or "127.0.0.1:9323"
+    if not re.fullmatch(r"[^\s/]*:[0-9]+", str(metrics)):
+        yield f"metrics-addr: {shown(metrics)} is not ADDRESS:PORT: use one such as 127.0.0.1:9323"
     log_options = options.get("log-opts")
+    driver = options.get("log-driver") or "json-file"
+    for name in ("max-size", "max-file"):
+        if isinstance(log_options, Mapping) and name in log_options and driver in OF_NO_FILES:
+            yield f"log-opts.{name} is for json-file and local, and {driver} refuses it: leave it out"
     for name, value in log_options.items() if isinstance(log_options, Mapping) else ():
         if not isinstance(value, str):
             yield f"log-opts.{name} is {value!r}, and the engine wants text: write it in quotes"

@@ -59,6 +59,8 @@ def previous_name_problems(
         where = f"{variable}: item {position}, {shown(item)}"
         if not colon:
             problems.append(f"{where} is not NAME:PORT: use NAME:PORT, such as {NAME_EXAMPLE}:5000")
+        elif item in names[: position - 1]:
+            problems.append(f"{where} stands in the list twice: use each once")
         elif item in [f"{present}:{port}" for present in (name, *aliases)]:
             problems.append(f"{where} is what the registry is called now, which the clients are to trust: take it out")
         else:
@@ -88,6 +90,8 @@ def listen_problems(addresses: Sequence[object], variable: str) -> list[str]:
                 f"{variable}: item {number}, {shown(address)}, is not an IP address: use one of the server's own,"
                 " such as 192.0.2.10 or 2001:db8::10, without brackets, port or zone"
             )
+        elif fault := address_fault(address):
+            problems.append(f"{variable}: item {number}, {shown(address)}, {fault}: use one of the server's own")
         elif plain != str(address):
             problems.append(f"{variable}: item {number}, {shown(address)}, has another usual form: use {shown(plain)}")
     if problems:
@@ -99,6 +103,13 @@ def listen_problems(addresses: Sequence[object], variable: str) -> list[str]:
     if twice := sorted({str(one) for one in known if known.count(one) > 1}):
         problems.append(f"{variable}: {listed(twice)} stands there twice: once is enough")
     return problems
+
+
+def address_fault(address: object) -> str:
+    """Return why nothing is reached at an address, for which :: and 0.0.0.0 stand for all; empty where it may be."""
+    found = ipaddress.ip_address(str(address))
+    wrong = found.is_multicast or found.is_link_local or str(found) == "255.255.255.255"
+    return "is not an address that a client can reach" if wrong else ""
 
 
 def _host_problems(name: str, variable: str, where: str) -> list[str]:
@@ -159,8 +170,8 @@ def _fault(name: str) -> str | None:
             address = ipaddress.IPv4Address(name)
         except ValueError:
             return "is not an IPv4 address: use four numbers from 0 to 255, such as 192.0.2.10, or a name"
-        if address.is_unspecified or address.is_multicast or address.is_link_local or int(address) == 0xFFFFFFFF:
-            return "is not an address that a client can reach: use the server's own address or name"
+        if fault := "is not an address that a client can reach" if address.is_unspecified else address_fault(address):
+            return f"{fault}: use the server's own address or name"
         return None
     if name in ("null", "none", "undefined"):
         return f"stands for no name: use one such as {NAME_EXAMPLE}"
@@ -173,6 +184,10 @@ def _fault(name: str) -> str | None:
         return f"has {len(name)} characters: use a name of at most 253"
     if re.fullmatch(r"(.+\.)?docker\.(io|com)", name):
         return "is a name of Docker Hub, whose images no host could pull any more: use a name of your own"
+    if re.fullmatch(
+        r"(.+\.)?(ghcr|quay|gcr|k8s|nvcr)\.io|(mcr\.microsoft|registry\.gitlab)\.com|public\.ecr\.aws", name
+    ):
+        return "is a public registry, whose images no host could pull any more: use a name of your own"
     longest = max(map(len, name.split(".")))
     return f"has a part of {longest} characters: use at most 63 between two dots" if longest > 63 else None
 

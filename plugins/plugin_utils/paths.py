@@ -17,12 +17,12 @@ _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _SYSTEM_DIRECTORY = re.compile(
     r"/(?:(?:bin|boot|etc|lib|lib64|sbin|usr/s?bin|usr/lib|usr/share|var/lib/(?:docker|containerd))(?:/.*)?"
     r"|dev|home|lost\+found|media|mnt|opt|proc|root|run|srv|sys|tmp|usr|usr/local"
-    r"|var|var/(?:backups|cache|lib|local|log|mail|opt|run|spool|tmp))?"
+    r"|var|var/(?:backups|cache|lib|local|log|mail|opt|run|spool|tmp)|var/lib/wharf(?:/(?:results|backup)(?:/.*)?)?)?"
 )
 _OF_OTHERS = re.compile(
     r"(?!/etc/)" + _SYSTEM_DIRECTORY.pattern + r"|/etc(/(apt|ca-certificates|containerd|containers|cron\.\w+|default"
     r"|docker|init\.d|logrotate\.d|nginx|pam\.d|pki|profile\.d|security|ssh|ssl(/certs|/private)?|sudoers\.d|systemd"
-    r"|wharf))?"
+    r"|wharf)|/(containerd|containers|docker)/certs\.d(/.*)?)?"
 )
 LOST = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/", "/tmp/", "/var/tmp/")
 
@@ -66,6 +66,16 @@ def own_directory_problems(path: str, variable: str) -> list[str]:
     else:
         return []
     return [f"{variable}: {shown(path)} {wrong}: use one of its own, such as {default}"]
+
+
+def controller_directory_fault(path: str) -> str:
+    """Return why a directory of the controller cannot be one that is Wharf's own; empty where it may be."""
+    normal = "/" + posixpath.normpath(path).lstrip("/")
+    if not path.startswith("/"):
+        return "is not the absolute path of a directory on the controller"
+    if os.path.isfile(path):
+        return "is a file"
+    return "is a directory of the system" if _SYSTEM_DIRECTORY.fullmatch(normal) else ""
 
 
 def is_absolute_path(path: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged, near, specification
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, listed, shown
 
 ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup")
 _DRIVERS = ("filesystem", "s3", "azure", "gcs", "swift", "oss", "inmemory", "middleware")
@@ -31,6 +31,53 @@ _CONFIG = (
     "policy",
     "catalog",
 )
+# What is wrong in these at any depth: the registry does not start, or takes its default in silence.
+_ENABLED = {"enabled": bool}
+_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+|0")
+_ADDRESS = re.compile("https?://.+")
+_DISABLED = {"disabled": bool}
+_SCHEMA: dict[str, Any] = {
+    "version": ("0.1", 0.1),
+    "loglevel": ("error", "warn", "info", "debug"),
+    "log": {
+        "level": ("error", "warn", "info", "debug"),
+        "formatter": ("text", "json", "logstash"),
+        "fields": dict,
+        "hooks": list,
+        "accesslog": _DISABLED,
+        "reportcaller": bool,
+    },
+    "storage": {
+        "delete": _ENABLED,
+        "redirect": {"disable": bool},
+        "cache": {"blobdescriptor": ("inmemory", "redis", ""), "blobdescriptorsize": int},
+        "maintenance": {
+            "uploadpurging": {"enabled": bool, "age": _DURATION, "interval": _DURATION, "dryrun": bool},
+            "readonly": _ENABLED,
+        },
+        "filesystem": {"maxthreads": int, "rootdirectory": str},
+        "tag": dict,
+    },
+    "http": {
+        "headers": dict,
+        "secret": str,
+        "relativeurls": bool,
+        "draintimeout": _DURATION,
+        "host": _ADDRESS,
+        "http2": _DISABLED,
+        "h2c": _ENABLED,
+        "debug": dict,
+    },
+    "notifications": {"events": dict, "endpoints": list},
+    "health": {"storagedriver": dict, "file": list, "http": list, "tcp": list},
+    "validation": {
+        "enabled": bool,
+        "disabled": bool,
+        "manifests": {"urls": {"allow": list, "deny": list}, "indexes": dict},
+    },
+    "proxy": {"remoteurl": str, "username": str, "password": str, "ttl": str, "exec": dict},
+    "catalog": {"maxentries": int},
+}
 _SIZE = re.compile(r"([0-9]+)([kmg]?)", re.IGNORECASE)
 _SMALLEST = 6 * 1024**2  # moby, daemon/daemon_unix.go: linuxMinMemory
 
@@ -59,6 +106,8 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
             days, ca_days = values["registry_tls_certificate_days"], values["registry_tls_ca_days"]
             if not 1 <= days <= 397:
                 problems.append(f"registry_tls_certificate_days: {days} is out of range: use a number from 1 to 397")
+            elif ca_days > 36500:
+                problems.append(f"registry_tls_ca_days: {ca_days} is out of range: use a number up to 36500")
             elif ca_days <= days:
                 problems.append(
                     f"registry_tls_ca_days: {ca_days} is not more than registry_tls_certificate_days, {days}: use a"
@@ -82,9 +131,8 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     for key in config.keys() - {*_CONFIG}:
         yield f"{key} is no key of the registry's configuration: use {near(str(key), _CONFIG) or 'what it documents'}"
     storage = config.get("storage")
-    if storage is not None and not isinstance(storage, Mapping):
-        yield f"storage is {shown(storage)}: use a mapping with a driver, such as {{s3: {{bucket: images}}}}"
-        storage = None
+    if not isinstance(storage, Mapping):
+        storage = None  # told below
     drivers = [key for key, value in (storage or {}).items() if key not in NO_DRIVERS and value is not None]
     for driver in drivers:
         if driver not in _DRIVERS:
@@ -105,8 +153,54 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
         other = min(map(str, auth.keys() - {"htpasswd"}))
         yield f"auth.{other} is not supported: leave it out, and set wharf_registry_users"
     proxy = config.get("proxy")
-    if isinstance(proxy, Mapping) and "://" not in str(proxy.get("remoteurl")):
+    if isinstance(proxy, Mapping) and not proxy.keys() - _SCHEMA["proxy"] and "://" not in str(proxy.get("remoteurl")):
         yield f"proxy.remoteurl: {shown(proxy.get('remoteurl'))} has no scheme: use one such as https://registry-1.docker.io"
     http = config.get("http")
     if isinstance(http, Mapping) and http.get("addr"):
         yield "holds http.addr, where the container's published port leads: leave it out, and set wharf_registry_port"
+    tls = http.get("tls") if isinstance(http, Mapping) else None
+    for key in ("certificate", "key", "letsencrypt"):
+        if isinstance(tls, Mapping) and tls.get(key):
+            yield f"holds http.tls.{key}, which the deployment sets: leave it out, and set wharf_registry_trust"
+    headers = http.get("headers") if isinstance(http, Mapping) else None
+    for name, value in headers.items() if isinstance(headers, Mapping) else ():
+        if not isinstance(value, list):
+            yield f"http.headers.{name} is {kind(value)}: use a list, such as [nosniff]"
+    endpoints = (
+        (config.get("notifications") or {}).get("endpoints") if isinstance(config.get("notifications"), dict) else 0
+    )
+    for endpoint in endpoints if isinstance(endpoints, list) else ():
+        if not isinstance(endpoint, Mapping) or not endpoint.get("name") or "://" not in str(endpoint.get("url")):
+            yield "notifications.endpoints has one without a name or an address: give it name and url, https://..."
+    password_file = auth.get("htpasswd") if isinstance(auth, Mapping) else None
+    if isinstance(password_file, Mapping) and password_file.get("path"):
+        yield "auth.htpasswd.path is a file that the container has not: leave it out, and set wharf_registry_users"
+    yield from _schema_faults(config, _SCHEMA)
+
+
+def _schema_faults(config: Mapping[str, Any], schema: Mapping[str, Any], where: str = "") -> Iterator[str]:
+    """Yield values of other types than the registry's configuration has, and keys below its top that are misspelt."""
+    names = {bool: "true or false, without quotes", int: "a whole number, without quotes", str: "text, in quotes"}
+    names |= {list: "a list", dict: "a mapping"}
+    for key, value in config.items():
+        wanted, name = schema.get(key), f"{where}{key}"
+        if value is None or wanted is None:
+            if where and wanted is None and (right := near(str(key), schema, 0.8)):
+                yield f"{name} is no key of the registry's configuration: use {where}{right}"
+        elif isinstance(wanted, tuple):
+            if value not in wanted or isinstance(value, bool):
+                known = dict.fromkeys(str(one) for one in wanted if one)
+                yield f"{name}: {shown(value)} is unknown: use {listed([*known], 'or')}"
+        elif isinstance(wanted, re.Pattern):
+            if not isinstance(value, str) or not wanted.fullmatch(value):
+                right = (
+                    "h, m and s, such as 168h" if wanted is _DURATION else "an address such as https://registry.example"
+                )
+                yield f"{name}: {shown(value)} is not one that the registry takes: use {right}"
+        elif not isinstance(value, dict if isinstance(wanted, Mapping) else wanted) or (
+            wanted is int and isinstance(value, bool)
+        ):
+            right = f"a mapping with {listed([*wanted], 'or')}" if isinstance(wanted, Mapping) else names[wanted]
+            yield f"{name} is {kind(value)}: use {right}"
+        elif isinstance(wanted, Mapping):
+            yield from _schema_faults(value, wanted, f"{name}.")

@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
-from ansible_collections.wharf.registry.plugins.module_utils.references import REFERENCE
+from ansible_collections.wharf.registry.plugins.module_utils.references import PATH, REFERENCE
 from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import archive_problems, image_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, own_directory_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import (
+    controller_directory_fault,
+    data_problems,
+    own_directory_problems,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import defaults, judged, near, specification
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import cost_problems, login_problems, user_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
@@ -68,11 +72,16 @@ def _saved_image_problems(path: str, variable: str, source: str) -> list[str]:
     return archive_problems(path, variable) if source == "archive" else []
 
 
-def _own_image_problems(image: str, variable: str, source: str, name: str, port: int) -> list[str]:
+def _own_image_problems(
+    image: str, variable: str, source: str, name: str, port: int, aliases: Sequence[str]
+) -> list[str]:
     """Judge the registry's image: it cannot come from the registry that is to run from it."""
     problems = image_problems(image, variable) if source == "pull" else []
     match = None if problems else REFERENCE.fullmatch(image)
-    if source == "pull" and match and match["host"] in (f"{name}:{port}", name if port in (80, 443) else ""):
+    own = [
+        spelling for one in (name, *aliases) for spelling in (f"{one}:{port}", *([one] if port in (80, 443) else []))
+    ]
+    if source == "pull" and match and match["host"] in own:
         return [
             f"{variable}: {shown(image)} lies in the registry that is to run from it: use one of another registry, or"
             " wharf_registry_image_source archive"
@@ -128,12 +137,9 @@ def _directories_problems(directory: str, variable: str, tls: str, ca: str, data
 
 def _credentials_problems(directory: str, variable: str) -> list[str]:
     """Judge where the controller keeps generated passwords."""
-    if directory.startswith("{{") or directory.startswith("/") and not os.path.isfile(directory):
-        return []
-    return [
-        f"{variable}: {shown(directory)} is not the absolute path of a directory on the controller: use one, such as"
-        ' "{{ inventory_dir }}/.credentials"'
-    ]
+    fault = "" if directory.startswith("{{") else controller_directory_fault(directory)
+    use = 'use one of its own, such as "{{ inventory_dir }}/.credentials"'
+    return [f"{variable}: {shown(directory)} {fault}: {use}"] if fault else []
 
 
 def _system_store_problems(store: bool, variable: str, trust: str) -> list[str]:
@@ -160,8 +166,8 @@ def _fetch_problems(directory: str, variable: str, repository: str, host: str) -
     """Judge where on the controller a copy of the backup goes."""
     if not directory:
         return []
-    if not directory.startswith("/") or ".." in directory.split("/") or not directory.strip("/"):
-        return [f"{variable}: {shown(directory)} is not a directory: use an absolute path on the controller"]
+    if fault := "has '..' in it" if ".." in directory.split("/") else controller_directory_fault(directory):
+        return [f"{variable}: {shown(directory)} {fault}: use one of its own, such as /srv/backup/registry"]
     if not repository:
         return [f"{variable}: is set, but nothing says where the backup is: set wharf_backup_repository, too"]
     if host or repository.startswith("/"):
@@ -169,6 +175,76 @@ def _fetch_problems(directory: str, variable: str, repository: str, host: str) -
     return [
         f"{variable}: is set, but wharf_backup_repository is not a directory of a host of the inventory: fetch it by"
         " the means of that store, or leave this out"
+    ]
+
+
+def _kept_problems(
+    password: str, variable: str, environment: Mapping[str, Any], keep: Mapping[str, Any], repository: str
+) -> list[str]:
+    """Judge what only a backup reads."""
+    given = {variable: password, "wharf_backup_environment": environment, "wharf_backup_keep": keep}
+    return [
+        f"{name}: is set, but nothing says where the backup goes: set wharf_backup_repository, too, or leave this out"
+        for name, value in given.items()
+        if not repository and value != defaults(ROLE)[name]
+    ]
+
+
+def _remove_problems(confirm: str, variable: str, remove: bool, name: str) -> list[str]:
+    """Judge the consent to the end of the images."""
+    if remove and confirm != name:
+        return [f"{variable}: must be the name of the registry whose images and CA are to be deleted: {name}"]
+    if confirm and not remove:
+        return [f"{variable}: is set, but wharf_remove_data is false: set that to true as well, or leave this out"]
+    return []
+
+
+def _confirm_problems(confirm: str, variable: str, wanted: str) -> list[str]:
+    """Judge a consent that names what it is about."""
+    return [f"{variable}: {shown(confirm)} is another one: use {shown(wanted)}"] if confirm not in ("", wanted) else []
+
+
+def _plan_problems(plan: str, variable: str) -> list[str]:
+    """Judge the number of a plan."""
+    if not plan or re.fullmatch("[0-9a-f]{12}", plan):
+        return []
+    return [f"{variable}: {shown(plan)} is not the number of a plan: use the 12 digits that apply-retention.yml showed"]
+
+
+def _snapshot_problems(snapshot: str, variable: str) -> list[str]:
+    """Judge which snapshot is meant."""
+    if re.fullmatch("latest|list|[0-9a-f]{4,64}", snapshot):
+        return []
+    use = "use latest, the first letters of its ID, such as 2f7c41d9, or list, with which they are shown"
+    return [f"{variable}: {shown(snapshot)} is no snapshot: {use}"]
+
+
+def _restored_problems(repository: str, variable: str, overwrite: bool) -> list[str]:
+    """Judge which repository is restored."""
+    if overwrite and not repository:
+        return [
+            f"wharf_restore_overwrite: is true, but {variable} is not set, with which it goes: set both, or neither"
+        ]
+    if not repository or re.fullmatch(PATH, repository):
+        return []
+    use = "use its name without the registry and a tag, such as team/app"
+    return [f"{variable}: {shown(repository)} is not a repository: {use}"]
+
+
+def _compared_problems(image: str, variable: str) -> list[str]:
+    """Judge the image that is compared with its digests."""
+    return image_problems(image, variable) if image else []
+
+
+def _bundle_problems(path: str, variable: str) -> list[str]:
+    """Judge where a bundle is."""
+    if not path or path.startswith("/") and path.endswith(".tar") and os.path.isdir(os.path.dirname(path)):
+        return []
+    if path.startswith("/") and path.endswith(".tar"):
+        return [f"{variable}: {shown(os.path.dirname(path))} is no directory on the controller: make it"]
+    return [
+        f"{variable}: {shown(path)} is not the absolute path of a file that ends in .tar: use one on the controller,"
+        " such as /srv/images/team.tar"
     ]
 
 
@@ -197,7 +273,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (tools_problems, "client_tools"),
     (_system_store_problems, "client_system_store registry_trust"),
     (cost_problems, "registry_bcrypt_cost"),
-    (_own_image_problems, "registry_image registry_image_source registry_name registry_port"),
+    (_own_image_problems, "registry_image registry_image_source registry_name registry_port registry_aliases"),
     (_saved_image_problems, "registry_image_archive registry_image_source"),
     (data_problems, "registry_data"),
     (_directories_problems, "registry_directory tls_directory ca_directory registry_data"),
@@ -212,9 +288,18 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     ),
     (_schedule_problems, "backup_schedule backup_repository"),
     (_fetch_problems, "backup_fetch_to backup_repository backup_host"),
+    (_kept_problems, "backup_password backup_environment backup_keep backup_repository"),
+    (_remove_problems, "remove_confirm remove_data registry_name"),
+    (_confirm_problems, "registry_data_confirm registry_data"),
+    (_confirm_problems, "restore_confirm registry_name"),
+    (_plan_problems, "retention_plan"),
+    (_snapshot_problems, "restore_snapshot"),
+    (_restored_problems, "restore_repository restore_overwrite"),
+    (_compared_problems, "diagnose_image"),
+    (_bundle_problems, "bundle"),
     (copies.parallel_problems, "copies_parallel"),
     (copies.login_problems, "copies_logins"),
     (certificates.certificates_problems, "copies_ca"),
-    (copies.pattern_problems, "export_images"),
+    (copies.pattern_problems, "export_images registry_name"),
     (copies.fingerprint_problems, "bundle_fingerprint"),
 )

@@ -34,6 +34,18 @@ def specification(role: str) -> dict[str, dict[str, Any]]:
 
 
 @cache
+def for_one_run(role: str) -> list[str]:
+    """Return the options that are meant for one run, and given with -e: their entry point or they say so."""
+    text = (ROLES / role / "meta/argument_specs.yml").read_text("utf-8")
+    return [
+        name
+        for entry in yaml.safe_load(text)["argument_specs"].values()
+        for name, option in entry["options"].items()
+        if entry["short_description"].endswith("given with -e") or "Meant for one run" in str(option["description"])
+    ]
+
+
+@cache
 def defaults(role: str) -> dict[str, Any]:
     """Return a role's defaults."""
     return yaml.safe_load((ROLES / role / "defaults/main.yml").read_text("utf-8"))

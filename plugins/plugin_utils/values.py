@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from jinja2 import Undefined
@@ -78,7 +79,7 @@ def shown(value: object) -> str:
 def kind(value: object) -> str:
     """Return what a value is, without what it says: it could be a secret."""
     kinds: dict[Any, str] = {type(None): "null", str: "text", bool: "a boolean", (int, float): "a number"}
-    kinds |= {Mapping: "a mapping", (list, tuple): "a list"}
+    kinds |= {Mapping: "a mapping", (list, tuple): "a list", date: "a date"}
     return next((name for types, name in kinds.items() if isinstance(value, types)), f"a {type(value).__name__}")
 
 

@@ -15,6 +15,11 @@ import yaml
 
 # What Ansible reads as a file of variables, beside one without a suffix.
 READ = (".yml", ".yaml", ".json")
+# A password that begins with # or has it behind a space; text behind & without anything after it.
+_LOST_PASSWORD = re.compile(
+    r"""\s*(?:- )?\s*(\w*(?:password|passphrase|secret|token)\w*):(?:\s+[^\s'"#|>&*!{\[][^\s#]*)?\s+#\S+\s*$"""
+)
+_LOST_VALUE = re.compile(r"\s*(?:- )?\s*(\w*(?:password|passphrase|secret|token)\w*):\s+&\S+\s*$")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -77,15 +82,34 @@ def _yaml_faults(text: str) -> Iterator[str]:
     if isinstance(node, yaml.SequenceNode) or isinstance(node, yaml.ScalarNode) and node.value:
         yield "holds no variables: write NAME: VALUE, with a space behind the colon, and no hyphen before the name"
     yield from _key_faults(node)
+    yield from _lost_faults(text)
 
 
-def _key_faults(node: yaml.Node | None) -> Iterator[str]:
+def _lost_faults(text: str) -> Iterator[str]:
+    """Yield values that YAML takes for something else: a comment, or the name of what follows."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        if match := _LOST_PASSWORD.match(line):
+            yield (
+                f"line {number}: {match[1]} is followed by a comment, which is what # begins: put the password into"
+                " quotes, or a space behind the #"
+            )
+        match = _LOST_VALUE.match(line)
+        if match and not re.match(rf"\s{{{match.start(1)}}}(\s|- )", "".join(lines[number : number + 1])):
+            yield f"line {number}: {match[1]} has a value that begins with &, as YAML's names do: put it into quotes"
+
+
+def _key_faults(node: yaml.Node | None, above: tuple[yaml.Node, ...] = ()) -> Iterator[str]:
     """Yield keys that hide others, templates that YAML takes for mappings, and text that it takes for a tag."""
+    if node in above:
+        yield f"line {node.start_mark.line + 1} has a name (&) that stands within itself (*): take it out"
+        return
+    above = (*above, node) if node is not None else above
     if node is not None and node.tag.startswith("!") and node.tag not in ("!vault", "!vault-encrypted", "!unsafe"):
         yield f"line {node.start_mark.line + 1} has a value that begins with !, as YAML's tags do: put it into quotes"
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _key_faults(item)
+            yield from _key_faults(item, above)
     elif isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -95,4 +119,4 @@ def _key_faults(node: yaml.Node | None) -> Iterator[str]:
                 return
             if (first := seen.setdefault(key.value, line)) != line and key.value != "<<":
                 yield f"line {line}: {key.value} stands there again, and hides line {first}: keep one of the two"
-            yield from _key_faults(value)
+            yield from _key_faults(value, above)

@@ -16,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ansible
 import pytest
 import yaml
 from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.filter.settings_problems import settings_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils import deployment
 from ansible_collections.wharf.registry.plugins.plugin_utils.deployment import warnings
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import specification
 from tests.unit.inventories import GOOD, STRONG, read, written
@@ -34,7 +36,9 @@ def problems(directory: Path, case: Mapping[str, Any]) -> list[str]:
     hostvars, groups = read(written(directory, case), case.get("extra"))
     members = [host for group in ("registry_servers", "registry_clients") for host in groups.get(group, [])]
     hosts = case.get("hosts", members)
-    lines = settings_problems(hostvars, hosts, groups, case.get("limit", ""))
+    lines = settings_problems(
+        hostvars, hosts, groups, case.get("limit", ""), case.get("needs", ()), case.get("extra", {})
+    )
     return [line.replace(str(directory), "DIRECTORY") for line in lines]
 
 
@@ -137,6 +141,7 @@ RUNS = [
     "group-with-hyphen",
     "limit-to-a-stranger",
     "variables-of-a-misspelt-group",
+    "every-run-wharf-allow-downgrade",
 ]
 
 
@@ -172,6 +177,22 @@ def test_site_refuses_it_once_in_one_line_and_reaches_no_host(outputs: dict[str,
     assert STRONG not in output
 
 
+def test_no_variable_of_ansibles_own_plugins_is_refused() -> None:
+    plugins = Path(ansible.__file__).parent.rglob("plugins/**/*.py")
+    names = {name for file in plugins for name in re.findall(r"- name: (ansible_\w+)", file.read_text("utf-8"))}
+    assert {"ansible_host", "ansible_sudo_pass"} <= names
+    assert deployment._connection_problems({"server": dict.fromkeys(names, "")}) == []
+
+
+def test_a_misspelt_tag_is_refused(tmp_path: Path) -> None:
+    result = run(written(tmp_path, {}), "--tags", "always,instal", "--skip-tags", "Verify")
+    for line in (
+        "--tags: 'instal' is no tag of site.yml: use install",
+        "--skip-tags: 'Verify' is no tag of site.yml: use ",
+    ):
+        assert result.stdout.count(line) == 1, result.stdout
+
+
 def test_all_mistakes_are_told_in_one_run(tmp_path: Path) -> None:
     names = ["port-in-words", "data-tmp", "uid-root", "memory-mb", "engine-log-size", "backup-schedule-cron"]
     case = {"all": {key: value for name in names for key, value in WRONG[name]["all"].items()}}
@@ -185,7 +206,7 @@ def test_a_right_deployment_goes_on_to_its_hosts(tmp_path: Path) -> None:
     unreachable = {
         name: {"ansible_ssh_common_args": "-o ConnectTimeout=1"} for name in ("server", "client1", "client2")
     }
-    result = run(written(tmp_path, {"all": GOOD, **unreachable}))
+    result = run(written(tmp_path, {"all": GOOD, **unreachable}), "-e", "wharf_allow_downgrade=true")
     assert "UNREACHABLE" in result.stdout and "Wrong in this deployment" not in result.stdout
 
 

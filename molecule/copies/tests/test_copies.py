@@ -353,7 +353,7 @@ def test_bad_input_is_refused_before_anything_changes(hosts, play, copied):
     bad = copied.wanted | {"wharf_copies": wanted}
     limited = play.first("playbooks/copy-images.yml", "--limit", "client1", **bad)
     assert limited.returncode == 2
-    assert "--limit: leaves out server, which copies the images" in limited.stdout
+    assert "--limit: leaves out server, which this playbook is for" in limited.stdout
     result = play.first("playbooks/copy-images.yml", **bad)
     assert result.returncode == 2
     for words in (

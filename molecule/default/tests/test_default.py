@@ -303,10 +303,12 @@ def test_user_comes_and_goes_without_a_restart(hosts, ansible):
 def test_changed_configuration_takes_effect_and_a_bad_one_does_not(hosts, ansible):
     server = hosts["server"]
     started = server.check_output("docker inspect --format '{{.Id}}' registry")
-    bad = ansible.fails("playbooks/deploy-registry.yml", registry_server_config={"log": {"level": "loud"}})
-    assert "invalid loglevel loud" in bad.stdout.lower()
+    bad = ansible.fails(
+        "playbooks/deploy-registry.yml", registry_server_config={"http": {"tls": {"minimumtls": "tls9"}}}
+    )
+    assert "unknown minimum tls level" in bad.stdout.lower()
     assert server.check_output("docker inspect --format '{{.Id}}' registry") == started
-    assert "loud" not in server.file("/etc/wharf/registry/config.yml").content_string
+    assert "tls9" not in server.file("/etc/wharf/registry/config.yml").content_string
 
     ansible.succeeds("playbooks/deploy-registry.yml", registry_server_config={"log": {"level": "debug"}})
     assert "level=debug" in server.run("docker logs registry").stderr

@@ -24,7 +24,7 @@ WANTED = {
 }
 # The registry takes this configuration, and then answers where nobody asks it.
 MUTE = {"registry_server_config": {"http": {"prefix": "/elsewhere/"}}}
-REFUSED = {"registry_server_config": {"http": {"tls": {"certificate": "/wharf/missing"}}}}
+REFUSED = {"registry_server_config": {"http": {"tls": {"minimumtls": "tls9"}}}}
 
 
 @pytest.fixture(scope="module")

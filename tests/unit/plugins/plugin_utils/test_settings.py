@@ -80,7 +80,7 @@ def archive(tmp_path: Path) -> str:
         {"wharf_registry_address": "192.0.2.10", "wharf_manage_hosts_file": True},
         {"wharf_backup_fetch_to": "/backup", "wharf_backup_repository": "/srv/backup"},
         {"wharf_backup_fetch_to": ""},
-        {"wharf_retention_plan": "12ab"},
+        {"wharf_retention_plan": "112362cbf329"},
         {"wharf_registry_port": "443", "wharf_registry_anonymous": "false", "wharf_delete_untagged": "yes"},
     ],
 )

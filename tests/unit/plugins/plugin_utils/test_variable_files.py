@@ -36,6 +36,14 @@ def faults(directory: Path, name: str, text: str) -> list[str]:
         ("wharf_registry_port=443\n", "holds no variables: write NAME: VALUE"),
         ("wharf_registry_port:443\n", "holds no variables: write NAME: VALUE"),
         ("- a: 1\n", "holds no variables: write NAME: VALUE"),
+        ("a: &x\n  b: *x\n", "line 1 has a name (&) that stands within itself (*): take it out"),
+        ("a: &x\n- *x\n", "line 1 has a name (&) that stands within itself (*): take it out"),
+        (
+            f"u:\n  - n: a\n    password: #{SECRET}\n",
+            "line 3: password is followed by a comment, which is what # begins",
+        ),
+        (f"u:\n  - password: a1b2 #{SECRET}\n", "line 2: password is followed by a comment, which is what # begins"),
+        (f"vault_secret: &{SECRET}\n", "line 1: vault_secret has a value that begins with &, as YAML's names do: put"),
         ("a: \x01\n", "holds a character that YAML does not know: take it out"),
     ],
 )
@@ -53,6 +61,8 @@ def test_a_fault_gets_one_line_with_its_file(tmp_path: Path, text: str, line: st
         "$ANSIBLE_VAULT;1.1;AES256\n6162\n",
         'a: !unsafe "{{"\nb: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162\n',
         '{\n\t"a": 1\n}',
+        "password: # generated\ntoken: 'a #b'\nvault_password: a#b\n",
+        "secret: &x\n  - token: &y\n    - 1\n    password: b  # c\n",
         "x: &x {a: 1}\ny: &y {b: 1}\nz:\n  <<: *x\n  <<: *y\n  a: !!str 2\n",
     ],
 )
