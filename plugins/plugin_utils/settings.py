@@ -178,16 +178,11 @@ def _fetch_problems(directory: str, variable: str, repository: str, host: str) -
     ]
 
 
-def _kept_problems(
-    password: str, variable: str, environment: Mapping[str, Any], keep: Mapping[str, Any], repository: str
-) -> list[str]:
-    """Judge what only a backup reads."""
-    given = {variable: password, "wharf_backup_environment": environment, "wharf_backup_keep": keep}
-    return [
-        f"{name}: is set, but nothing says where the backup goes: set wharf_backup_repository, too, or leave this out"
-        for name, value in given.items()
-        if not repository and value != defaults(ROLE)[name]
-    ]
+def _kept_problems(keep: Mapping[str, Any], variable: str, repository: str) -> list[str]:
+    """Judge rules for snapshots that nobody makes. A password may wait in the vault."""
+    if repository or keep == defaults(ROLE)[variable]:
+        return []
+    return [f"{variable}: is set, but nothing says where the backup goes: set wharf_backup_repository, too"]
 
 
 def _remove_problems(confirm: str, variable: str, remove: bool, name: str) -> list[str]:
@@ -288,7 +283,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     ),
     (_schedule_problems, "backup_schedule backup_repository"),
     (_fetch_problems, "backup_fetch_to backup_repository backup_host"),
-    (_kept_problems, "backup_password backup_environment backup_keep backup_repository"),
+    (_kept_problems, "backup_keep backup_repository"),
     (_remove_problems, "remove_confirm remove_data registry_name"),
     (_confirm_problems, "registry_data_confirm registry_data"),
     (_confirm_problems, "restore_confirm registry_name"),
