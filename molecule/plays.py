@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from machines import PROJECT
+from clients import Watch, served_certificate, watch
+from machines import PROJECT, snapshot
+from testinfra.host import Host
 
 INVENTORY = os.environ.get("MOLECULE_INVENTORY_FILE", "")
 
@@ -112,6 +114,33 @@ def write_play(directory: Path, hosts: str, role: str, *variables: Mapping[str, 
     file = directory / "play.yml"
     file.write_text(json.dumps([{"hosts": hosts, "become": True, "gather_facts": False, "roles": roles}]))
     return str(file)
+
+
+def state(*hosts: Host) -> list[str]:
+    """Return the lines of the hosts' snapshots, but for those about how runs have ended."""
+    lines = (line for host in hosts for line in snapshot(host).splitlines())
+    return [line for line in lines if not line.startswith("/var/lib/wharf/results/")]
+
+
+@contextmanager
+def all_stays(server: Host, client: Host, image: str, *apart: str) -> Iterator[Watch]:
+    """Assert that all is as before when the block ends, on both hosts; and that the client pulled all the time.
+
+    Args:
+        server: the registry's.
+        client: which pulls, and is logged in.
+        image: what it pulls.
+        apart: how the lines of a snapshot begin that may differ.
+    """
+
+    def now() -> list[str]:
+        return [*(line for line in state(server, client) if not line.startswith(apart)), served_certificate(server)]
+
+    before = now()
+    with watch(client, image) as seen:
+        yield seen
+    assert now() == before
+    assert "x509" not in seen.errors
 
 
 def assert_all_is_well(ansible: Ansible, hosts: int) -> None:

@@ -465,8 +465,8 @@ def test_interrupted_restore_leaves_the_old_registry(hosts, ansible, one):
     pull(hosts["client2"], *one)
 
     # In the moment in which the registry is stopped: one run of the playbook that deploys it brings it back.
-    with docker_that(server, '"stop registry") real "$@"; kill -9 $PPID ;;') as path:
-        assert server.run(f"{path} {restoring}").rc == 137
+    with docker_that(server, '"stop registry") real "$@"; kill -9 $PPID ;;'):
+        assert server.run(restoring).rc == 137
     assert server.check_output("docker inspect --format '{{.State.Running}}' registry") == "false"
     deployed = play(ansible, "deploy-registry")
     assert deployed.returncode == 0, deployed.output

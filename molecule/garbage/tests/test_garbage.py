@@ -174,9 +174,9 @@ def test_pushes_meanwhile_are_refused_and_others_wait(server, client, kept, ansi
     reference = f"{REGISTRY}/kept/late:1"
     make_image(client, reference)
     hold = '"start --attach registry-collect-garbage") while [ -e /tmp/hold ]; do sleep 0.1; done; real "$@" ;;'
-    with docker_that(server, hold) as path:
+    with docker_that(server, hold):
         collecting = in_background(f"sh -c '{COLLECT} >/tmp/collected 2>&1'")
-        with broken(server, f"touch /tmp/hold; export {path}; {collecting}", "rm /tmp/hold"):
+        with broken(server, f"touch /tmp/hold; {collecting}", "rm /tmp/hold"):
             wait_until(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
             refused = client.run(f"docker push {reference}")
             assert refused.rc != 0
@@ -231,8 +231,8 @@ KILLED = {
 @pytest.mark.parametrize("phase", KILLED)
 def test_killed_collection_is_recovered_by_the_next(server, client, kept, phase):
     add_garbage(client, server)
-    with docker_that(server, KILLED[phase]) as path:
-        assert server.run(f"{path} {COLLECT}").rc == 137
+    with docker_that(server, KILLED[phase]):
+        assert server.run(COLLECT).rc == 137
     assert server.check_output("docker ps --all --format '{{.Names}}'") != "registry"  # it was in the middle
     run = server.run(COLLECT)
     assert run.rc == 0, run.stderr
@@ -242,8 +242,8 @@ def test_killed_collection_is_recovered_by_the_next(server, client, kept, phase)
 
 def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, ansible):
     add_garbage(client, server)
-    with docker_that(server, KILLED["read-only"]) as path:
-        assert server.run(f"{path} {COLLECT}").rc == 137
+    with docker_that(server, KILLED["read-only"]):
+        assert server.run(COLLECT).rc == 137
     before = snapshot(server)
     ansible.succeeds("playbooks/deploy-registry.yml", "--check")
     assert snapshot(server) == before
@@ -255,8 +255,8 @@ def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, an
 def test_collection_that_is_stopped_brings_the_registry_back(server, client, kept):
     add_garbage(client, server)
     stop = '"start --attach registry-collect-garbage") kill -TERM $PPID; sleep 1; real "$@" ;;'
-    with docker_that(server, stop) as path:
-        run = server.run(f"{path} {COLLECT}")
+    with docker_that(server, stop):
+        run = server.run(COLLECT)
     assert run.rc == 1
     assert "stopped by SIGTERM" in run.stderr
     assert "stopped by SIGTERM" in result(server)
@@ -266,8 +266,8 @@ def test_collection_that_is_stopped_brings_the_registry_back(server, client, kep
 
 def test_power_failure_in_the_middle(server, client, kept, password):
     add_garbage(client, server)
-    with docker_that(server, KILLED["read-only"]) as path:
-        assert server.run(f"{path} {COLLECT}").rc == 137
+    with docker_that(server, KILLED["read-only"]):
+        assert server.run(COLLECT).rc == 137
     from_outside("kill", container("server"))
     from_outside("start", container("server"))
     wait_until(client, f"docker pull {REGISTRY}/kept/one:1", 60)

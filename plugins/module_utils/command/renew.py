@@ -147,7 +147,7 @@ class Renewal:
                 leaf = self.leaf()
                 if leaf.public_key != public_key(self.directory / "registry.key"):
                     raise WharfError("it belongs to another key")
-            if self.served(START_TIMEOUT) != before:
+            if self.served(0) != before:
                 self.restart(leaf)
         except (WharfError, OSError) as error:
             return f"The one before could not be put back either: {message_of(error)}"
