@@ -8,11 +8,11 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from clients import Watch, served_certificate, watch
+from clients import served_certificate
 from machines import PROJECT, snapshot
 from testinfra.host import Host
 
@@ -77,6 +77,16 @@ class Ansible:
         assert result.returncode != 0, result.output
         return result
 
+    def fails_whole(
+        self, hosts: Iterable[Host], fault: AbstractContextManager, playbook: str, *arguments: str, **variables: object
+    ) -> Run:
+        """Run a playbook that a fault lets fail, and that leaves all on these hosts as it was."""
+        before = state(*hosts)
+        with fault:
+            result = self.fails(playbook, *arguments, **variables)
+        assert state(*hosts) == before
+        return result
+
     @contextmanager
     def killed(self, playbook: str, *arguments: str, **variables: object) -> Iterator[subprocess.Popen]:
         """Begin to run a playbook, and kill Ansible with all its processes when the block ends."""
@@ -117,30 +127,9 @@ def write_play(directory: Path, hosts: str, role: str, *variables: Mapping[str, 
 
 
 def state(*hosts: Host) -> list[str]:
-    """Return the lines of the hosts' snapshots, but for those about how runs have ended."""
-    lines = (line for host in hosts for line in snapshot(host).splitlines())
+    """Return what a run may change on hosts, without the notes of how runs have ended, and the certificate served."""
+    lines = (line for host in hosts for line in [*snapshot(host).splitlines(), served_certificate(host)])
     return [line for line in lines if not line.startswith("/var/lib/wharf/results/")]
-
-
-@contextmanager
-def all_stays(server: Host, client: Host, image: str, *apart: str) -> Iterator[Watch]:
-    """Assert that all is as before when the block ends, on both hosts; and that the client pulled all the time.
-
-    Args:
-        server: the registry's.
-        client: which pulls, and is logged in.
-        image: what it pulls.
-        apart: how the lines of a snapshot begin that may differ.
-    """
-
-    def now() -> list[str]:
-        return [*(line for line in state(server, client) if not line.startswith(apart)), served_certificate(server)]
-
-    before = now()
-    with watch(client, image) as seen:
-        yield seen
-    assert now() == before
-    assert "x509" not in seen.errors
 
 
 def assert_all_is_well(ansible: Ansible, hosts: int) -> None:
