@@ -194,7 +194,8 @@ def engine_put_back(*hosts: Host) -> Iterator[None]:
 def snapshot(host: Host) -> str:
     """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine."""
     return host.check_output(
-        "find /etc /var/lib/wharf -xdev -type f -printf '%p %m %U:%G ' -exec sha256sum {} \\; 2>/dev/null | sort;"
+        "cd / && find etc var/lib/wharf -xdev -type f -printf '/%p %m %U:%G\\n' | sort;"
+        " find etc var/lib/wharf -xdev -type f -exec sha256sum {} + | sed -E 's,^(\\w+)  (.*),/\\2 \\1,' | sort;"
         " docker ps --all --format '{{.ID}} {{.Names}}' 2>/dev/null; cat /run/docker.pid 2>/dev/null;"
         " dpkg-query -W 2>/dev/null || rpm --query --all 2>/dev/null | sort"
     )
