@@ -131,19 +131,18 @@ def lock_held(host: Host, seconds: float = 60) -> Iterator[None]:
 
 
 @contextmanager
-def docker_that(host: Host, case: str) -> Iterator[str]:
-    """Yield a PATH on which docker does its work, and something more at one call.
+def docker_that(host: Host, case: str) -> Iterator[None]:
+    """Let docker do its work, and something more at one call, whoever calls it while the block runs.
 
-    It cuts a program off at a step, or holds it there: the case, of a shell's `case "$*" in`, may call docker by
-    `real "$@"`, and `kill -9 $PPID` kills who called.
+    It cuts a program off at a step, holds it there, or lets the step fail: the case, of a shell's `case "$*" in`, may
+    call docker by `real "$@"`. `kill -9 $PPID` kills who called, `broken` fails, and `once` is true only once.
     """
-    path = "/run/wharf-test-path"  # /tmp is noexec
-    host.check_output(f"mkdir -p {path}")
-    write(host, f"{path}/docker", source("docker-that.sh").replace("# CASE", case), mode="0755")
+    path = "/usr/local/sbin/docker"  # the first place in root's PATH
+    write(host, path, source("docker-that.sh").replace("# CASE", case), mode="0755")
     try:
-        yield f"PATH={path}:$PATH"
+        yield
     finally:
-        host.check_output(f"rm -r {path}")
+        host.check_output(f"rm -f {path} {path}.once")
 
 
 @contextmanager
@@ -195,7 +194,8 @@ def engine_put_back(*hosts: Host) -> Iterator[None]:
 def snapshot(host: Host) -> str:
     """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine."""
     return host.check_output(
-        "find /etc /var/lib/wharf -xdev -type f -printf '%p %m %U:%G ' -exec sha256sum {} \\; 2>/dev/null | sort;"
+        "cd / && find etc var/lib/wharf -xdev -type f -printf '/%p %m %U:%G\\n' | sort;"
+        " find etc var/lib/wharf -xdev -type f -exec sha256sum {} + | sed -E 's,^(\\w+)  (.*),/\\2 \\1,' | sort;"
         " docker ps --all --format '{{.ID}} {{.Names}}' 2>/dev/null; cat /run/docker.pid 2>/dev/null;"
         " dpkg-query -W 2>/dev/null || rpm --query --all 2>/dev/null | sort"
     )

@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from machines import PROJECT
+from clients import served_certificate
+from machines import PROJECT, snapshot
+from testinfra.host import Host
 
 INVENTORY = os.environ.get("MOLECULE_INVENTORY_FILE", "")
 
@@ -75,6 +77,16 @@ class Ansible:
         assert result.returncode != 0, result.output
         return result
 
+    def fails_whole(
+        self, hosts: Iterable[Host], fault: AbstractContextManager, playbook: str, *arguments: str, **variables: object
+    ) -> Run:
+        """Run a playbook that a fault lets fail, and that leaves all on these hosts as it was."""
+        before = state(*hosts)
+        with fault:
+            result = self.fails(playbook, *arguments, **variables)
+        assert state(*hosts) == before
+        return result
+
     @contextmanager
     def killed(self, playbook: str, *arguments: str, **variables: object) -> Iterator[subprocess.Popen]:
         """Begin to run a playbook, and kill Ansible with all its processes when the block ends."""
@@ -112,6 +124,12 @@ def write_play(directory: Path, hosts: str, role: str, *variables: Mapping[str, 
     file = directory / "play.yml"
     file.write_text(json.dumps([{"hosts": hosts, "become": True, "gather_facts": False, "roles": roles}]))
     return str(file)
+
+
+def state(*hosts: Host) -> list[str]:
+    """Return what a run may change on hosts, without the notes of how runs have ended, and the certificate served."""
+    lines = (line for host in hosts for line in [*snapshot(host).splitlines(), served_certificate(host)])
+    return [line for line in lines if not line.startswith("/var/lib/wharf/results/")]
 
 
 def assert_all_is_well(ansible: Ansible, hosts: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from .addresses import canonical_address
 from .container_policy import refusal
 from .errors import WharfError
-from .files import Changes, Entry, read_entry
+from .files import Changes, Entry, all_or_nothing, read_entry
 from .processes import has, must_run, run
 from .proxies import check_proxy, environment_of, proxy_for
 from .references import spellings
@@ -392,10 +392,20 @@ class Trust:
         """Write and remove what is pending, without /etc/hosts and daemon.json; return whether anything was.
 
         Raises:
-            WharfError: a program refuses; its own output is in the message.
-            OSError: a file cannot be written or removed.
+            WharfError: a program refuses; its own output is in the message. All files are as they were.
+            OSError: a file cannot be written or removed; the same.
         """
         files = self.files()
+        paths = list(dict.fromkeys([*files, *self.own]))
+        try:
+            with all_or_nothing(*(path for path in paths if not self.check_mode)):
+                return self._write(files)
+        except (WharfError, OSError):
+            if not self.check_mode and any(path.startswith(self.store) for path in self.changes.paths):
+                run(self.update_store)
+            raise
+
+    def _write(self, files: dict[str, str]) -> bool:
         # The tools read these files at every connection: nothing is restarted.
         for path, text in files.items():
             self.changes.put(path, _entry(text))

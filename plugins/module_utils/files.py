@@ -141,6 +141,47 @@ def read_entry(path: str) -> Entry | None:
         return Entry(facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode), file.read())
 
 
+def put_back(path: str, before: Entry | None) -> None:
+    """Make what is at a path what it was; a directory that was not there stays if something else lies in it.
+
+    Raises:
+        OSError: it cannot be written, or removed.
+    """
+    now = read_entry(path)
+    if before == now:
+        return
+    if before is None:
+        if now and now.content is not None:
+            os.unlink(path)
+        elif now:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+    elif before.content is None:
+        os.makedirs(path, exist_ok=True)
+        os.chown(path, before.uid, before.gid)
+        os.chmod(path, before.mode)
+    elif before.mode == -1:  # a link
+        if now:
+            os.unlink(path)
+        os.symlink(before.content, os.fsencode(path))
+    else:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_atomic(path, before.content, before.mode, before.uid, before.gid)
+
+
+@contextlib.contextmanager
+def all_or_nothing(*paths: str) -> Iterator[None]:
+    """Put files and directories back as they were, and remove the new directories above them, if the block fails."""
+    above = (str(place) for path in paths for place in reversed(Path(path).parents) if not os.path.lexists(place))
+    before = {**dict.fromkeys(above), **{path: read_entry(path) for path in paths}}
+    try:
+        yield
+    except BaseException:
+        for path in reversed(list(before)):
+            put_back(path, before[path])
+        raise
+
+
 class Changes:
     """Brings files and directories to how they should be, and remembers what it has changed, or would have."""
 

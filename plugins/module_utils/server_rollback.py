@@ -14,7 +14,7 @@ from typing import Any
 
 from . import containers
 from .errors import WharfError
-from .files import Entry, read_entry, read_text, write_atomic
+from .files import Entry, put_back, read_entry, read_text, write_atomic
 from .server_container import config_hash, is_ours
 from .server_data import DATA_ID, RECORD, undo_move
 from .server_info import answer_of, certificates_in, served_certificates
@@ -160,31 +160,14 @@ def _facts(name: str) -> dict[str, Any] | None:
 
 def _put_back(path: str, kept: list[Any] | None) -> None:
     """Put a file or a directory back, or remove it; a directory in which something else lies stays."""
-    now = read_entry(path)
-    if kept is None:
-        if now and now.content is not None:
-            os.unlink(path)
-        elif now:
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
-        return
-    uid, gid, mode, text = kept
-    before = Entry(uid, gid, mode, None if text is None else base64.b64decode(text))
-    if before == now:
-        return
-    if before.content is None:
-        os.makedirs(path, exist_ok=True)
-        if now and now.uid != uid:  # the data, which was given to another user
+    before = None
+    if kept is not None:
+        uid, gid, mode, text = kept
+        before = Entry(uid, gid, mode, None if text is None else base64.b64decode(text))
+        now = read_entry(path)
+        if text is None and now and now.uid != uid:  # the data, which was given to another user
             give_away(path, uid, gid)
-        os.chown(path, uid, gid)
-        os.chmod(path, mode)
-    elif mode == -1:  # a link
-        if now:
-            os.unlink(path)
-        os.symlink(before.content, os.fsencode(path))
-    else:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_atomic(path, before.content, mode, uid, gid)
+    put_back(path, before)
 
 
 def give_away(path: str, uid: int, gid: int) -> None:

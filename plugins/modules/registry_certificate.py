@@ -114,7 +114,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils import api, openssl, private_ca, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_name, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
-from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, write_atomic
+from ansible_collections.wharf.registry.plugins.module_utils.files import (
+    Changes,
+    Entry,
+    all_or_nothing,
+    write_atomic,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 
 LONGEST_DAYS = 397
@@ -192,8 +197,10 @@ def issue(module: AnsibleModule) -> dict[str, Any]:
         raise WharfError("\n".join(files.errors))
     pending = files.pending
     if pending and not module.check_mode:
-        keep(module, *(str(path) for path in files.modes))
-        files.apply()
+        paths = [os.path.realpath(path) for path in files.modes]
+        keep(module, *paths)
+        with all_or_nothing(*paths, str(private_ca.SETTINGS)):
+            files.apply()
     for warning in files.warnings:
         module.warn(warning)
     return {"pending": pending, "fingerprint": files.fingerprint(), "ca_pem": files.ca_pem()}
@@ -202,7 +209,7 @@ def issue(module: AnsibleModule) -> dict[str, Any]:
 def keep(module: AnsibleModule, *paths: str) -> None:
     """Keep what is about to be replaced, where that is wanted."""
     if module.params["reversible"]:
-        server_rollback.keep(*map(os.path.realpath, paths), str(private_ca.SETTINGS))
+        server_rollback.keep(*paths, str(private_ca.SETTINGS))
 
 
 def refusal(certificate: bytes, key: bytes, ca: str, name: str) -> str:

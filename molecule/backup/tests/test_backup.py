@@ -16,22 +16,24 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from clients import REGISTRY, log_in, make_image, pull, push
+from clients import REGISTRY, by_digest, log_in, make_image, pull, push, watch
 from machines import (
     LAB,
     broken,
     container,
     docker_that,
+    engine_that,
     from_outside,
     in_background,
     lock_held,
     program,
     put_back,
+    read_only,
     wait_until,
     without_systemd,
     write,
 )
-from plays import INVENTORY, Ansible, Run
+from plays import INVENTORY, Ansible, Run, state
 
 DATA = "/var/lib/wharf/registry"
 BACKUP = "/srv/backup/registry"  # on client1
@@ -465,8 +467,8 @@ def test_interrupted_restore_leaves_the_old_registry(hosts, ansible, one):
     pull(hosts["client2"], *one)
 
     # In the moment in which the registry is stopped: one run of the playbook that deploys it brings it back.
-    with docker_that(server, '"stop registry") real "$@"; kill -9 $PPID ;;') as path:
-        assert server.run(f"{path} {restoring}").rc == 137
+    with docker_that(server, '"stop registry") real "$@"; kill -9 $PPID ;;'):
+        assert server.run(restoring).rc == 137
     assert server.check_output("docker inspect --format '{{.State.Running}}' registry") == "false"
     deployed = play(ansible, "deploy-registry")
     assert deployed.returncode == 0, deployed.output
@@ -483,6 +485,49 @@ def test_restore_on_the_same_server_keeps_what_was_there(hosts, one):
     kept = next(place for place in said["kept"] if place.startswith(DATA))
     assert server.file(f"{kept}/docker/registry/v2/repositories/later/image").exists
     assert server.check_output("cat /etc/wharf/ca/ca.crt") == ca
+    untouched(hosts, *one)
+
+
+# At each step but the last: how it fails. Users and CA are others than the backup's.
+FAILS = {
+    "it is not stopped": lambda server: docker_that(server, '"stop registry") broken ;;'),
+    "the CA is not written, after the users": lambda server: read_only(server, "/etc/wharf/ca"),
+    "the data is not moved": lambda server: broken(
+        server, f"mount --bind {DATA}/docker {DATA}/docker", f"umount {DATA}/docker"
+    ),
+}
+
+
+def test_restore_that_fails_replaces_nothing(hosts, ansible, one):
+    server, client, (reference, digest) = hosts["server"], hosts["client2"], one
+    users, ca = "/etc/wharf/registry/htpasswd", "/etc/wharf/ca/ca.crt"
+    server.check_output(f"rm -rf {DATA}/before-restore-*")
+    arguments = ("playbooks/restore-registry.yml", "--skip-tags", "verify")
+    settings = SETTINGS | {"wharf_restore_confirm": "registry.wharf.test"}
+    with watch(client, by_digest(reference, digest)) as seen:
+        with put_back(server, users, ca):
+            server.check_output(f"sed -n s/^ci:/later:/p {users} >/tmp/later; cat /tmp/later >>{users}; echo >>{ca}")
+            before = state(server, client)
+            for fault in FAILS.values():
+                with fault(server):
+                    code, said = run(hosts, "wharf restore --confirm registry.wharf.test")
+                assert (code, "Nothing was replaced: all is as it was before" in said) == (1, True), said
+                assert state(server, client) == before
+            last = docker_that(server, '"start registry") once && broken; real "$@" ;;')
+            result = ansible.fails_whole((server, client), last, *arguments, **settings)
+            assert "Nothing was replaced: all is as it was before" in result.stdout
+            assert server.check_output(f"ls -A {DATA}").split() == [".wharf", "docker"]
+        # What is deployed after the restore, and fails, does not take it back.
+        name = f"{REGISTRY}/later/deployed:1"
+        make_image(client, name)
+        push(client, name)
+        with engine_that(server, "fail", "POST .*/containers/create.name=registry$"):
+            result = ansible.fails(*arguments, registry_server_config={"log": {"level": "warn"}}, **settings)
+        assert "All is as it was before: the container that ran, its configuration" in result.stdout
+        assert "What was restored stays" in result.stdout
+        assert "manifest unknown" in client.run(f"docker pull {name}").stderr
+        assert play(ansible, "deploy-registry").changes == 0
+    assert "x509" not in seen.errors
     untouched(hosts, *one)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import AbstractContextManager
 
 import pytest
 from clients import (
@@ -17,7 +18,8 @@ from clients import (
     served_certificate,
     watch,
 )
-from machines import PROJECT, lock_held, put_back, replaced
+from machines import PROJECT, docker_that, lock_held, put_back, read_only
+from testinfra.host import Host
 
 PROGRAM = "/usr/local/sbin/wharf renew-certificate"
 CERTIFICATE = "/etc/wharf/tls/registry.crt"
@@ -104,42 +106,58 @@ def test_the_timer_renews_in_time_and_site_yml_finds_nothing_to_do(hosts, ansibl
     assert started(server) == before
 
 
-def test_a_renewal_that_fails_is_seen_and_made_up_for(hosts, ansible):
-    """The file is new, and the registry was not restarted: as after a run that was cut off between the two."""
-    server = hosts["server"]
-    old = served_certificate(server)
-    server.check_output(f"sed -i 's/docker restart registry/false/' {SETTINGS}")
-    refused = server.run(f"{PROGRAM} --now")
-    assert refused.rc == 1
-    assert "renewed, but not served: `false` fails" in refused.stderr
-    assert served_certificate(server) == old != in_file(server)
+# At each step: the new certificate is written, the registry restarted, and up again.
+BROKEN = {
+    "": "Read-only file system",
+    '"restart registry") broken ;;': "`docker restart registry` fails: broken by the test. All is as it was before",
+    '"restart registry") once && { real stop registry; broken; }; real "$@" ;;': "All is as it was before",
+}
 
-    assert server.run("systemctl start wharf-renew-certificate.service").rc != 0
+
+def test_a_renewal_that_fails_changes_nothing(hosts, ansible, pulled, restart):
+    server, client = hosts["server"], hosts["client1"]
+    with watch(client, pulled) as seen:
+        for how, message in BROKEN.items():
+            fault = docker_that(server, how) if how else read_only(server, "/etc/wharf/tls")
+            result = ansible.fails_whole((server, client), fault, "playbooks/renew-certificates.yml")
+            assert message in result.stdout
+            assert "changed=1" not in result.stdout
+    assert seen.shows_no_more_than(restart), (restart, vars(seen))
+
+
+def test_a_renewal_by_the_timer_that_fails_is_seen_and_made_up_for(hosts, ansible):
+    server = hosts["server"]
+    serve_old_certificate(server)
+    old = served_certificate(server)
+    with docker_that(server, '"restart registry") broken ;;'):
+        assert server.run("systemctl start wharf-renew-certificate.service").rc != 0
+    assert served_certificate(server) == in_file(server) == old
     assert "failed" in server.run("systemctl is-failed wharf-renew-certificate.service").stdout
     diagnosis = ansible.succeeds("playbooks/diagnose-registry.yml")
     assert "wharf renew-certificate failed on server" in diagnosis.stdout
-    assert "`false` fails" in diagnosis.stdout
+    assert "`docker restart registry` fails" in diagnosis.stdout
     assert diagnosis.stdout.count("warning: a s") == 1
 
-    # A run puts the configuration right and restarts the same container.
-    container = started(server).split()[0]
-    ansible.succeeds("playbooks/deploy-registry.yml")
-    assert served_certificate(server) == in_file(server)
-    assert started(server).split()[0] == container
     server.check_output("systemctl start wharf-renew-certificate.service")
+    assert served_certificate(server) == in_file(server) != old
     assert server.run("systemctl is-failed wharf-renew-certificate.service").rc != 0
     assert server.file("/var/lib/wharf/results/renew-certificate").content_string.startswith("ok ")
 
 
-def test_a_restart_that_was_cut_off_is_made_up_for_by_the_timer(hosts):
+@pytest.mark.parametrize("by", ["a run", "the timer"])
+def test_a_restart_that_was_cut_off_is_made_up_for(hosts, ansible, by):
+    """The file is new, and the registry was not restarted."""
     server = hosts["server"]
-    old = served_certificate(server)
-    settings = server.file(SETTINGS).content_string
-    with replaced(server, SETTINGS, settings.replace("docker restart registry", "false")):
-        assert server.run(f"{PROGRAM} --now").rc == 1
-    assert served_certificate(server) == old
-    server.check_output("systemctl start wharf-renew-certificate.service")
-    assert served_certificate(server) == in_file(server) != old
+    container, old = started(server).split()[0], served_certificate(server)
+    with docker_that(server, '"restart registry") kill -9 $PPID ;;'):
+        assert server.run(f"{PROGRAM} --now").rc == 137
+    assert served_certificate(server) == old != in_file(server)
+    if by == "a run":
+        ansible.succeeds("playbooks/deploy-registry.yml")
+    else:
+        server.check_output("systemctl start wharf-renew-certificate.service")
+    assert served_certificate(server) == in_file(server)
+    assert started(server).split()[0] == container
 
 
 def test_it_waits_for_what_else_is_at_work(hosts, ansible):
@@ -214,6 +232,13 @@ def system_trusts(host) -> bool:
 
 
 def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, restart, number):
+    """Each step fails once, and is undone: what it would have changed is as before, and the steps before it stay."""
+
+    def fails(fault: AbstractContextManager, message: str, *same: Host) -> None:
+        assert message in ansible.fails_whole(same, fault, "playbooks/rotate-ca.yml").stdout
+
+    no_restart = docker_that(hosts["server"], '"restart registry") broken ;;')
+    no_store = (read_only(hosts["client1"], "/usr/local/share/ca-certificates") for _ in range(2))
     server, client = hosts["server"], hosts["client1"]
     (old,) = authorities(server, "/etc/wharf/tls/ca.crt")
     assert authorities(client, TRUSTED) == [old]
@@ -222,6 +247,8 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
     issuer = server.check_output(issued_by)
 
     with watch(client, pulled) as seen:
+        # The next CA is made first, and then given out.
+        fails(read_only(server, "/etc/wharf/tls"), "Read-only file system", server, client)
         # The first step, and then nothing for a while: the timer goes on with the old CA.
         result = ansible.succeeds("playbooks/rotate-ca.yml", "-e", "wharf_rotate_until=stage")
         both = authorities(server, "/etc/wharf/tls/ca.crt")
@@ -231,6 +258,7 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
         server.check_output(f"{PROGRAM} --now")
         assert server.check_output(issued_by) == issuer
 
+        fails(next(no_store), "Read-only file system", server, client)
         # A client that cannot be reached is not left behind in silence.
         result = ansible.fails("playbooks/rotate-ca.yml", *AWAY)
         assert "away: not known to trust the next CA" in result.stdout
@@ -239,6 +267,7 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
         assert sorted(authorities(client, STORED)) == sorted(both)
         assert server.check_output(issued_by) == issuer
 
+        fails(no_restart, "`docker restart registry` fails: broken by the test. All is as it was", server, client)
         # Killed in the middle of the next step; a plain run makes up for the restart and keeps the state.
         with ansible.killed("playbooks/rotate-ca.yml") as rotation:
             while rotation.poll() is None and server.check_output(issued_by) == issuer:
@@ -253,6 +282,12 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, r
         server.check_output(f"{PROGRAM} --now")
         assert server.check_output(issued_by) != issuer
 
+        # The last three: the new CA alone is given out, taken, and takes the old one's place.
+        fails(read_only(server, "/etc/wharf/tls"), "Read-only file system", server, client)
+        assert authorities(server, "/etc/wharf/tls/ca.crt") == both
+        fails(next(no_store), "Read-only file system", client)
+        assert authorities(server, "/etc/wharf/tls/ca.crt") == both[1:]
+        fails(read_only(server, "/etc/wharf/ca"), "Read-only file system", server)
         # Again, to the end, without the client that is away.
         result = ansible.succeeds("playbooks/rotate-ca.yml", *AWAY, "-e", "wharf_skip_clients=away")
     assert authorities(server, "/etc/wharf/tls/ca.crt") == authorities(client, TRUSTED) == both[1:]

@@ -18,6 +18,7 @@ from machines import (
     in_background,
     program,
     put_back,
+    read_only,
     snapshot,
     wait_until,
 )
@@ -174,9 +175,9 @@ def test_pushes_meanwhile_are_refused_and_others_wait(server, client, kept, ansi
     reference = f"{REGISTRY}/kept/late:1"
     make_image(client, reference)
     hold = '"start --attach registry-collect-garbage") while [ -e /tmp/hold ]; do sleep 0.1; done; real "$@" ;;'
-    with docker_that(server, hold) as path:
+    with docker_that(server, hold):
         collecting = in_background(f"sh -c '{COLLECT} >/tmp/collected 2>&1'")
-        with broken(server, f"touch /tmp/hold; export {path}; {collecting}", "rm /tmp/hold"):
+        with broken(server, f"touch /tmp/hold; {collecting}", "rm /tmp/hold"):
             wait_until(server, "docker ps --format '{{.Names}}' | grep -x registry-read-only")
             refused = client.run(f"docker push {reference}")
             assert refused.rc != 0
@@ -231,8 +232,8 @@ KILLED = {
 @pytest.mark.parametrize("phase", KILLED)
 def test_killed_collection_is_recovered_by_the_next(server, client, kept, phase):
     add_garbage(client, server)
-    with docker_that(server, KILLED[phase]) as path:
-        assert server.run(f"{path} {COLLECT}").rc == 137
+    with docker_that(server, KILLED[phase]):
+        assert server.run(COLLECT).rc == 137
     assert server.check_output("docker ps --all --format '{{.Names}}'") != "registry"  # it was in the middle
     run = server.run(COLLECT)
     assert run.rc == 0, run.stderr
@@ -242,8 +243,8 @@ def test_killed_collection_is_recovered_by_the_next(server, client, kept, phase)
 
 def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, ansible):
     add_garbage(client, server)
-    with docker_that(server, KILLED["read-only"]) as path:
-        assert server.run(f"{path} {COLLECT}").rc == 137
+    with docker_that(server, KILLED["read-only"]):
+        assert server.run(COLLECT).rc == 137
     before = snapshot(server)
     ansible.succeeds("playbooks/deploy-registry.yml", "--check")
     assert snapshot(server) == before
@@ -255,8 +256,8 @@ def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, an
 def test_collection_that_is_stopped_brings_the_registry_back(server, client, kept):
     add_garbage(client, server)
     stop = '"start --attach registry-collect-garbage") kill -TERM $PPID; sleep 1; real "$@" ;;'
-    with docker_that(server, stop) as path:
-        run = server.run(f"{path} {COLLECT}")
+    with docker_that(server, stop):
+        run = server.run(COLLECT)
     assert run.rc == 1
     assert "stopped by SIGTERM" in run.stderr
     assert "stopped by SIGTERM" in result(server)
@@ -266,14 +267,66 @@ def test_collection_that_is_stopped_brings_the_registry_back(server, client, kep
 
 def test_power_failure_in_the_middle(server, client, kept, password):
     add_garbage(client, server)
-    with docker_that(server, KILLED["read-only"]) as path:
-        assert server.run(f"{path} {COLLECT}").rc == 137
+    with docker_that(server, KILLED["read-only"]):
+        assert server.run(COLLECT).rc == 137
     from_outside("kill", container("server"))
     from_outside("start", container("server"))
     wait_until(client, f"docker pull {REGISTRY}/kept/one:1", 60)
     assert server.check_output("docker ps --format '{{.Names}}'") == "registry"
     serves(client)
     server.check_output(COLLECT)
+    as_it_was(server, kept)
+
+
+# What fails ---------------------------------------------------------------------------------------
+
+# Docker's calls until something is deleted; "" is the temporary user, who cannot be written.
+BEFORE = [
+    "",
+    '"create --name registry-read-only"*) broken ;;',
+    '"stop registry") broken ;;',
+    '"start registry-read-only") broken ;;',
+    '"run --rm --name registry-collect-garbage-dry-run"*) once || broken; real "$@" ;;',
+    '"start --attach registry-collect-garbage") broken ;;',
+]
+
+
+def test_collection_that_fails_before_it_deletes_changes_nothing(server, client, kept, ansible):
+    place, steady = add_garbage(client, server), f"{REGISTRY}/kept/one@{kept[f'{REGISTRY}/kept/one:1']}"
+    restart = plain_restart(server, client, steady)
+    with watch(client, steady) as seen:
+        for how in BEFORE:
+            fault = docker_that(server, how) if how else read_only(server, "/etc/wharf/registry")
+            run = ansible.fails_whole((server, client), fault, "playbooks/collect-garbage.yml")
+            assert ("broken by the test" if how else "Read-only file system") in run.stdout
+            assert "changed=1" not in run.stdout
+    assert server.file(place).exists
+    assert seen.shows_no_more_than(restart), (restart, vars(seen))
+    as_it_was(server, kept)
+
+
+# And from then on: what is tried again, and what is not.
+AFTER = {
+    '"stop registry-read-only" | "start registry") once && broken; real "$@" ;;': "verified: an image was pushed",
+    '"start --attach registry-collect-garbage") real "$@"; broken ;;': "collection failed: docker start: broken by the",
+    '"rm --force registry-read-only") broken ;;': "docker rm: broken by the test",
+}
+
+
+def test_collection_that_fails_after_it_deletes_says_what_is_gone_and_the_next_finishes(server, client, kept, ansible):
+    with watch(client, f"{REGISTRY}/kept/one@{kept[f'{REGISTRY}/kept/one:1']}") as seen:
+        for how, message in AFTER.items():
+            place = add_garbage(client, server)
+            with docker_that(server, how):
+                run = ansible("playbooks/collect-garbage.yml")
+            assert (run.returncode == 0) == ("verified" in message)
+            assert message in run.stdout
+            assert re.search("deleted: [1-9]", run.stdout)
+            assert "changed=1" in run.stdout
+            assert not server.file(place).exists
+            assert server.check_output("docker ps --format '{{.Names}}'") == "registry"
+        assert "an earlier run was cut off: the registry is as it was" in server.check_output(COLLECT)
+    assert "x509" not in seen.errors
     as_it_was(server, kept)
 
 
@@ -489,6 +542,34 @@ def test_retention_deletes_what_its_plan_says_and_nothing_else(server, client, k
     server.check_output(f"rm -r {STORAGE}/repositories/{name}")
 
 
+def test_retention_that_fails_deletes_all_or_nothing(server, client, kept, ansible):
+    name = f"app/{secrets.token_hex(3)}"
+    for tag in ("1", "2", "3"):
+        make_image(client, f"{REGISTRY}/{name}:{tag}")
+        push(client, f"{REGISTRY}/{name}:{tag}")
+    rules = {"wharf_retention": [{"repositories": name, "keep_newest": 1}]}
+    apply = "playbooks/apply-retention.yml"
+    planned = ansible.succeeds(apply, **rules).stdout
+    do = rules | {"wharf_retention_plan": re.search("plan: ([0-9a-f]{12})", planned)[1]}
+    # The last of all that goes.
+    last = max(digest for tag, digest in tags_of(server, name).items() if not tag.endswith(":3")).partition(":")[2]
+    place = f"{STORAGE}/repositories/{name}/_manifests/revisions/sha256/{last}"
+    busy = broken(server, f"mount --bind {place} {place}", f"umount {place}")
+    with watch(client, f"{REGISTRY}/kept/one@{kept[f'{REGISTRY}/kept/one:1']}") as seen:
+        run = ansible.fails_whole((server, client), busy, apply, **do)
+        assert "Device or resource busy: nothing was deleted" in run.stdout
+        assert "changed=1" not in run.stdout
+        with docker_that(server, '"rm --force registry-read-only") broken ;;'):
+            run = ansible.fails(apply, **do)
+        assert "deleted 2 tags and 2 manifests" in run.stdout
+        assert "changed=1" in run.stdout
+        assert list(tags_of(server, name)) == [f"{name}:3"]
+        assert "an earlier run was cut off: the registry is as it was" in server.check_output(COLLECT)
+    assert "x509" not in seen.errors
+    server.check_output(f"rm -r {STORAGE}/repositories/{name}")
+    as_it_was(server, kept)
+
+
 def test_retention_lets_signatures_stay_and_go_with_their_image(server, client, kept):
     """Also those of signatures, and an index that stands for referrers."""
     name = f"signed/{secrets.token_hex(3)}"
@@ -520,6 +601,11 @@ def test_retention_lets_signatures_stay_and_go_with_their_image(server, client, 
 def test_retention_without_rules_is_refused(ansible):
     run = ansible.fails("playbooks/apply-retention.yml")
     assert "wharf_retention: is empty" in run.stdout
+
+
+def tags_of(server: Host, name: str) -> dict[str, str]:
+    """Return the tags of a repository and their digests."""
+    return json.loads(server.check_output(f"{VERIFY} --tags --repository {name} {DATA}"))["tags"]
 
 
 def age_tag(server: Host, name: str, tag: str, days: int) -> None:

@@ -72,9 +72,13 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
     with changing(registry, task, damage):
         # What was pushed since has changed what is unreferenced.
         candidates = find_candidates(registry, delete_untagged)
-        registrys_collection(registry, delete_untagged, dry_run=False)
-        task.result["changed"] = True
-        show(task, candidates, "deleted")
+        try:
+            registrys_collection(registry, delete_untagged, dry_run=False)
+        finally:  # it may have failed half way
+            blob = registry.storage.blob_path
+            gone = {digest: size for digest, size in candidates.items() if not blob(digest).exists()}
+            task.result["changed"] = bool(gone)
+            show(task, gone, "deleted")
     return f"deleted {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}{also}"
 
 

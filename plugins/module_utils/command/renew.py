@@ -2,7 +2,8 @@
 
 Does nothing while more than a third of the certificate's life is left, unless --now is given. Names, key and key usage
 stay as they are; the days come from /etc/wharf/certificate.json. The registry is restarted only when it serves another
-certificate than the file's, so also when an earlier run was cut off between the two.
+certificate than the file's, so also when an earlier run was cut off between the two. Where it does not serve the new
+one, the one that it served before is put back.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import argparse
 import json
 import os
 import shlex
+import ssl
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from ..api import Client, RegistryError, trust_nothing
-from ..errors import WharfError
+from ..errors import WharfError, message_of
+from ..files import all_or_nothing, write_atomic
 from ..openssl import Certificate, public_key, utc
 from ..private_ca import SETTINGS, ends_soon, issue
 from ..text import one_line
@@ -40,15 +43,15 @@ def run(task: Task) -> str:
     task.record = True
     renewal, now, done = Renewal(), task.options.now, []
     leaf = renewal.leaf()
-    if now or renewal.is_pending(leaf) or renewal.is_stale(leaf):
+    if now or renewal.is_pending(leaf) or renewal.served_instead(leaf):
         with task.lock():
             leaf = renewal.leaf()  # whoever had the lock may have renewed it
             if now or renewal.is_pending(leaf):
                 task.result["old_end"] = utc(leaf.end)
                 leaf = renewal.renew(leaf)
                 done.append(f"renewed until {utc(leaf.end)}")
-            if renewal.is_stale(leaf):
-                task.result["without_service"] = took = f"{renewal.restart(leaf):.1f} s"
+            if before := renewal.served_instead(leaf):
+                task.result["without_service"] = took = f"{renewal.serve(leaf, before):.1f} s"
                 done.append(f"the registry was restarted and serves it, after {took}")
             elif done and renewal.endpoint:
                 done.append("the registry does not answer; it serves it when it starts")
@@ -118,9 +121,37 @@ class Renewal:
         except RegistryError:
             return b""
 
-    def is_stale(self, leaf: Certificate) -> bool:
-        """Tell whether the registry serves another certificate. One that does not run reads it when it starts."""
-        return bool(self.endpoint) and self.served(START_TIMEOUT) not in (b"", leaf.der)
+    def served_instead(self, leaf: Certificate) -> bytes:
+        """Return what else the registry serves, DER. One that does not run reads the certificate when it starts."""
+        served = self.served(START_TIMEOUT) if self.endpoint else b""
+        return b"" if served == leaf.der else served
+
+    def serve(self, leaf: Certificate, before: bytes) -> float:
+        """Let the registry serve the certificate. Returns the seconds until it did.
+
+        Raises:
+            WharfError: it does not; the one that it served before is back, unless the message says otherwise.
+        """
+        try:
+            return self.restart(leaf)
+        except WharfError as error:
+            reason = str(error).rstrip(".")
+            raise WharfError(f"the new certificate is not served: {reason}. {self.go_back(before)}") from None
+
+    def go_back(self, before: bytes) -> str:
+        """Put a certificate back that the registry served, DER, and let it serve that. Returns how all is then."""
+        path = str(self.directory / "registry.crt")
+        try:
+            with all_or_nothing(path):
+                write_atomic(path, ssl.DER_cert_to_PEM_cert(before).encode())
+                leaf = self.leaf()
+                if leaf.public_key != public_key(self.directory / "registry.key"):
+                    raise WharfError("it belongs to another key")
+            if self.served(0) != before:
+                self.restart(leaf)
+        except (WharfError, OSError) as error:
+            return f"The one before could not be put back either: {message_of(error)}"
+        return f"All is as it was before: the registry serves the one that holds until {utc(leaf.end)}"
 
     def restart(self, leaf: Certificate) -> float:
         """Restart the registry. Returns the seconds until it served the certificate. Raises WharfError."""
@@ -132,11 +163,11 @@ class Renewal:
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             reason = one_line(getattr(error, "stderr", None) or error)
-            raise WharfError(f"the certificate is renewed, but not served: `{command}` fails: {reason}") from None
+            raise WharfError(f"`{command}` fails: {reason}") from None
         while (served := self.served(0)) != leaf.der:
             if time.monotonic() - begin > RESTART_TIMEOUT:
                 what = "another certificate" if served else "no certificate"
-                raise WharfError(f"restarted with `{command}`, but {self.endpoint} serves {what}")
+                raise WharfError(f"after `{command}` {self.endpoint} serves {what}")
             time.sleep(0.05)
         return time.monotonic() - begin
 

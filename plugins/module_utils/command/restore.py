@@ -14,15 +14,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ..containers import cli
 from ..data import location
-from ..errors import WharfError
-from ..files import free_bytes, read_entry, write_atomic
+from ..errors import WharfError, message_of
+from ..files import all_or_nothing, free_bytes, read_entry, write_atomic
 from ..restic import Restic, significant_lines
 from ..server_data import RECORD
 from ..storage import Storage
@@ -173,47 +173,70 @@ class Job:
         return tree
 
     def replace_all(self, staging: Path, tree: Path, data: Path) -> list[str]:
-        """Put everything in its place, with the registry stopped; return what was kept of that which was there."""
+        """Put everything in its place, with the registry stopped; return what was kept of that which was there.
+
+        Raises:
+            WharfError: it cannot be; all is in its place of before, and the registry runs again.
+        """
         stamp = f"before-restore-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
         running = bool(self.registry.inspected) and self.registry.inspected["State"]["Running"]
+        new, old, aside = tree / "docker", data / "docker", data / stamp
         ignore_signals()
-        if running:
-            cli("stop", self.registry.container)
         try:
-            kept = self.restore_files(staging, stamp)
-            return kept + swap(tree / "docker", data / "docker", data / stamp)
-        finally:
             if running:
-                cli("start", self.registry.container)
-                with suppress(WharfError):  # its deployment comes next, and says why
-                    wait_until_ready(self.registry)
-
-    def restore_files(self, staging: Path, stamp: str) -> list[str]:
-        """Put CA, certificate and users in their places; return the copies of directories that were there and differ.
-
-        The directories themselves stay, because the container has them mounted.
-        """
-        kept = []
-        for kind, place in self.restic.directories.items():
-            source = staging / Path(self.contents["directories"][kind]).relative_to("/")
-            paths = [path for path in source.glob("*") if path.is_file() and path.name not in NOT_RESTORED]
-            files = {str(place / path.name): read_entry(str(path)) for path in paths}
-            present = {path: read_entry(path) for path in files}
-            if all(present[path] and present[path].content == entry.content for path, entry in files.items()):
-                continue
-            if place.is_dir():
-                copy = place.with_name(f"{place.name}.{stamp}")
-                shutil.copytree(place, copy)
-                copy.chmod(0o700)
-                kept.append(str(copy))
-            else:
-                place.mkdir(parents=True)
-                shutil.copystat(source, place)
-                chown(place, source)
-            for path, entry in files.items():
-                write_atomic(path, entry.content, entry.mode, entry.uid, entry.gid)
+                cli("stop", self.registry.container)
+            with self.files_restored(staging, stamp) as kept:
+                try:
+                    kept += swap(new, old, aside)
+                    if running:
+                        cli("start", self.registry.container)
+                except Exception:
+                    swap_back(new, old, aside)
+                    raise
+        except Exception as error:
+            message = f"{message_of(error).rstrip('.')}. Nothing was replaced: all is as it was before"
+            try:
+                if running:
+                    cli("start", self.registry.container)
+            except WharfError as again:
+                message += f", but the registry does not start ({again})"
+            raise WharfError(message) from None
         Path(RECORD).unlink(missing_ok=True)  # nobody goes back to what was there before this
+        if running:
+            with suppress(WharfError):  # its deployment comes next, and says why
+                wait_until_ready(self.registry)
         return kept
+
+    @contextmanager
+    def files_restored(self, staging: Path, stamp: str) -> Iterator[list[str]]:
+        """Put CA, certificate and users in their places, and back if the block fails.
+
+        Yields copies of the directories that were there and differ. The directories themselves stay, because the
+        container has them mounted.
+        """
+        kept: list[str] = []
+        with ExitStack() as undo:
+            for kind, place in self.restic.directories.items():
+                source = staging / Path(self.contents["directories"][kind]).relative_to("/")
+                paths = [path for path in source.glob("*") if path.is_file() and path.name not in NOT_RESTORED]
+                files = {str(place / path.name): read_entry(str(path)) for path in paths}
+                present = {path: read_entry(path) for path in files}
+                if all(present[path] and present[path].content == entry.content for path, entry in files.items()):
+                    continue
+                undo.enter_context(all_or_nothing(*files))
+                if place.is_dir():
+                    copy = place.with_name(f"{place.name}.{stamp}")
+                    undo.push(lambda failed, *_, copy=copy: failed and shutil.rmtree(copy, ignore_errors=True))
+                    shutil.copytree(place, copy)
+                    copy.chmod(0o700)
+                    kept.append(str(copy))
+                else:
+                    place.mkdir(parents=True)
+                    shutil.copystat(source, place)
+                    chown(place, source)
+                for path, entry in files.items():
+                    write_atomic(path, entry.content, entry.mode, entry.uid, entry.gid)
+            yield kept
 
     # One repository -----------------------------------------------------------------------------------------------
 
@@ -324,14 +347,33 @@ def swap(new: Path, old: Path, kept: Path) -> list[str]:
         new.rename(old)
         return []
     kept.mkdir(mode=0o700)
-    at_cwd, exchange = -100, 2
-    if ctypes.CDLL(None).renameat2(at_cwd, bytes(new), at_cwd, bytes(old), exchange) != 0:
-        # A file system that cannot: two steps.
+    if exchange(new, old):
+        try:
+            new.rename(kept / "docker")
+        except OSError:
+            exchange(new, old)
+            raise
+    else:  # a file system that cannot: two steps
         old.rename(kept / "docker")
         new.rename(old)
-    else:
-        new.rename(kept / "docker")
     return [str(kept)]
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two directories change places at once; return whether the file system can."""
+    at_cwd, flag = -100, 2
+    return ctypes.CDLL(None).renameat2(at_cwd, bytes(one), at_cwd, bytes(other), flag) == 0
+
+
+def swap_back(new: Path, old: Path, kept: Path) -> None:
+    """Undo swap(), however far it came."""
+    aside = kept / "docker"
+    if old.exists() and not new.exists():
+        old.rename(new)
+    if aside.exists():
+        aside.rename(old)
+    if kept.exists():
+        kept.rmdir()
 
 
 def publish(restored: Storage, running: Storage, data: Path) -> None:

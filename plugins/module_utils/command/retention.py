@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import DamageError, WharfError
+from ..errors import DamageError, WharfError, message_of
 from ..lock import local_time
 from ..manifests import subject
 from ..storage import Storage
@@ -93,8 +93,8 @@ def carry_out(task: Task, registry: Registry, candidates: list[Candidate], rules
         # What was pushed since counts.
         if plan_number(find_candidates(storage, rules, time.time()), rules) != task.options.plan:
             raise WharfError("something was pushed at this moment, so nothing was deleted: read the new plan")
-        task.result["changed"] = True
         manifests = delete(registry.path, storage, candidates)
+        task.result["changed"] = True
         task.line(f"{message} and {pluralize(manifests, 'manifest')}")
     return message
 
@@ -254,14 +254,29 @@ def freed(storage: Storage, candidates: list[Candidate]) -> tuple[int, int]:
 
 
 def delete(root: Path, storage: Storage, candidates: list[Candidate]) -> int:
-    """Delete tags, and the manifests that nothing else leads to. Return how many manifests."""
+    """Delete tags, and the manifests that nothing else leads to. Return how many manifests.
+
+    Raises:
+        WharfError: one of them cannot be; the others are in their places again.
+    """
     paths = [storage.repository(one.name) / "_manifests/tags" / one.tag for one in candidates]
     for name, digests in sorted(unreferenced_manifests(storage, candidates).items()):
         paths += [storage.revision(name, digest) for digest in sorted(digests)]
     trash = root / TRASH
+    moved: list[tuple[Path, Path]] = []
     with storage.as_owner():
         trash.mkdir(mode=0o700)
-        for number, path in enumerate(paths):  # each goes at once: a tag that is half deleted would still be listed
-            path.rename(trash / str(number))
-        shutil.rmtree(trash)
+        try:
+            # Each goes at once: a tag that is half deleted would still be listed.
+            for number, path in enumerate(paths):
+                path.rename(trash / str(number))
+                moved.append((trash / str(number), path))
+        except BaseException as error:
+            for place, path in reversed(moved):
+                place.rename(path)
+            trash.rmdir()
+            if isinstance(error, OSError):
+                raise WharfError(f"{message_of(error)}: nothing was deleted") from None
+            raise
+        shutil.rmtree(trash, ignore_errors=True)  # the next run removes what is left of it
     return len(paths) - len(candidates)

@@ -399,6 +399,19 @@ def test_system_store_is_updated_after_a_run_that_was_cut_off(host: Host) -> Non
     assert len(host.commands) == 2
 
 
+def test_what_the_system_store_refuses_is_undone_there_and_for_the_tools(host: Host, monkeypatch) -> None:
+    monkeypatch.setattr(os, "fchown", lambda *_: None)
+    other, path = CA.replace("MIIB", "MIIC"), f"{STORE}/wharf-reg.test_5000_1.crt"
+    for there in (DOCKER_FILE, path):
+        host.put(there)
+    host.answers = lambda command: (1, "no room")
+    with pytest.raises(WharfError, match="the system's store does not take it over: no room"):
+        host.trust(system_store=True, ca=other + CA).write()
+    assert [host.text(there) for there in (DOCKER_FILE, path)] == [CA, CA]
+    assert host.text(path.replace("_1.crt", "_2.crt")) is None
+    assert host.commands == [["update-ca-certificates", "--fresh"]] * 2  # for what it had taken over already
+
+
 # containerd ---------------------------------------------------------------------------------------
 
 

@@ -51,3 +51,36 @@ def test_root_acts_as_the_owner_and_follows_no_link_of_theirs(tmp_path):
     (secret / "file").unlink()
     with files.acting_as_owner(tmp_path / "missing"):
         assert os.geteuid() == 0
+
+
+def test_what_a_block_that_fails_has_done_is_undone(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "fchown", lambda *_: None)
+    there, gone, link, new = (tmp_path / name for name in ("there", "gone", "link", "some/where/new"))
+    for path in (there, gone):
+        path.write_text("before")
+        path.chmod(0o640)
+    link.symlink_to("there")
+    with pytest.raises(KeyError), files.all_or_nothing(*map(str, (there, gone, link, new))):
+        there.write_text("after")
+        gone.unlink()
+        link.unlink()
+        new.parent.mkdir(parents=True)
+        new.write_text("after")
+        raise KeyError
+    assert [(path.read_text(), path.stat().st_mode & 0o777) for path in (there, gone)] == [("before", 0o640)] * 2
+    assert os.readlink(link) == "there"
+    assert not (tmp_path / "some").exists()
+
+
+def test_what_others_put_into_a_new_directory_stays(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), files.all_or_nothing(str(tmp_path / "new/file")):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new/theirs").touch()
+        raise KeyError
+    assert (tmp_path / "new/theirs").exists()
+
+
+def test_what_a_block_that_succeeds_has_done_stays(tmp_path: Path) -> None:
+    with files.all_or_nothing(str(tmp_path / "new")):
+        (tmp_path / "new").touch()
+    assert (tmp_path / "new").exists()

@@ -317,6 +317,24 @@ def test_what_is_replaced_is_kept_where_that_is_wanted(run, tmp_path, monkeypatc
     assert contents(tmp_path / "etc") == before
 
 
+@pytest.mark.parametrize("rotation", ["stage", "switch", "retire", "finish"])
+def test_a_step_of_a_rotation_that_fails_is_undone(run, tmp_path, monkeypatch, rotation):
+    arguments = {"mode": "private_ca", "name": NAME}
+    run(**arguments)
+    for step in ("stage", "switch", "retire", "finish"):
+        if step == rotation:
+            break
+        run(**arguments, rotation=step)
+    before = contents(tmp_path / "etc")
+    with monkeypatch.context() as patch:
+        # The last word after all the work.
+        patch.setattr(private_ca.PrivateCA, "pending", property(lambda files: [*files.steps, "broken by the test"]))
+        assert "broken by the test" in run(**arguments, rotation=rotation)["msg"]
+    assert contents(tmp_path / "etc") == before
+    run(**arguments, rotation=rotation)
+    assert contents(tmp_path / "etc") != before
+
+
 @pytest.mark.parametrize(
     ("listen", "promised"),
     [

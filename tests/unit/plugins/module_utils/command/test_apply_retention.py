@@ -73,6 +73,29 @@ def test_a_rule_is_read_as_the_inventory_means_it() -> None:
 # What belongs to an image -------------------------------------------------------------------------
 
 
+def test_a_deletion_that_fails_half_way_is_undone(tmp_path: Path, monkeypatch) -> None:
+    stored = StoredRegistry(tmp_path)
+    for tag in ("a", "b", "c"):
+        stored.image("app", tag, tag.encode())
+    before = sorted(tmp_path.rglob("*"))
+    storage, rename = retention.Storage(tmp_path), Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if target.name == "2":
+            raise OSError(28, "No space left on device", str(path))
+        return rename(path, target)
+
+    candidates = retention.find_candidates(storage, [{"repositories": "app", "keep_newest": 0}], NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail)
+        with pytest.raises(retention.WharfError, match="No space left on device: nothing was deleted"):
+            retention.delete(tmp_path, storage, candidates)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert retention.delete(tmp_path, storage, candidates) == 3
+    assert retention.Storage(tmp_path).all_tags() == {}
+    assert not (tmp_path / retention.TRASH).exists()
+
+
 class Signed:
     """A registry with images and what belongs to them; the older a tag, the earlier it was made."""
 

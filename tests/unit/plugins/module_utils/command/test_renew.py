@@ -160,12 +160,30 @@ def test_a_registry_that_serves_another_certificate_is_restarted(server, tmp_pat
     assert "the registry was restarted and serves it" in server.results[0][1]
 
 
-def test_a_restart_that_fails_is_said(server, tmp_path):
-    server.served = b"another"
-    text = (tmp_path / "settings").read_text()
-    (tmp_path / "settings").write_text(text.replace('"true"', '"false"'))
+def refuse_restarts(server: Server) -> None:
+    """Let the registry go on with what it serves now."""
+    server.served = server.certificate.der
+    settings = server.root / "settings"
+    settings.write_text(settings.read_text().replace('"true"', '"false"'))
+
+
+def test_a_certificate_that_is_not_served_makes_room_for_the_one_that_was(server):
+    before = (server.root / "tls/registry.crt").read_text()
+    refuse_restarts(server)
+    assert server.run(now=True) == 1
+    said = server.results[0][1]
+    assert re.match("the new certificate is not served: `false` fails: .*[^.]. All is as it was before: ", said), said
+    assert (server.root / "tls/registry.crt").read_text() == before
+
+
+def test_a_certificate_that_was_served_for_another_key_is_not_put_back(server):
+    refuse_restarts(server)
+    server.issue()
+    before = server.certificate.pem
     assert server.run() == 1
-    assert "the certificate is renewed, but not served: `false` fails" in server.results[0][1]
+    said = server.results[0][1]
+    assert "The one before could not be put back either: it belongs to another key" in said
+    assert server.certificate.pem == before
 
 
 @pytest.mark.parametrize(("wait", "results"), [(0, 0), (1, 1)])

@@ -57,6 +57,23 @@ def test_directories_are_swapped_and_the_old_one_is_kept(tmp_path):
     assert (tmp_path / "kept/docker/old").exists()
 
 
+@pytest.mark.parametrize("can", [True, False])
+def test_directories_are_swapped_back(tmp_path, monkeypatch, can):
+    exchange = restore.exchange
+    monkeypatch.setattr(restore, "exchange", lambda one, other: can and exchange(one, other))
+    places = new, old, kept = tmp_path / "new", tmp_path / "old", tmp_path / "kept"
+    for place in (new, old):
+        place.mkdir()
+        (place / place.name).touch()
+    restore.swap(*places)
+    restore.swap_back(*places)
+    assert ((new / "new").exists(), (old / "old").exists(), kept.exists()) == (True, True, False)
+    old.rename(tmp_path / "away")  # as on a fresh server
+    restore.swap(*places)
+    restore.swap_back(*places)
+    assert ((new / "new").exists(), old.exists()) == (True, False)
+
+
 def test_first_directory_of_all_replaces_nothing(tmp_path):
     (tmp_path / "new").mkdir()
     assert restore.swap(tmp_path / "new", tmp_path / "old", tmp_path / "kept") == []
@@ -103,7 +120,14 @@ def test_files_that_differ_are_replaced_and_a_copy_of_their_directory_is_kept(tm
         (places[kind] / "config.yml").write_text("of now")
     contents = {"directories": {kind: f"/etc/{kind}" for kind in places}}
     job = SimpleNamespace(restic=SimpleNamespace(directories=places), contents=contents)
-    assert restore.Job.restore_files(job, tmp_path / "staged", "before") == [str(tmp_path / "registry.before")]
+    with pytest.raises(KeyError), restore.Job.files_restored(job, tmp_path / "staged", "before") as kept:
+        assert (tmp_path / "registry/file").read_text() == "backup"
+        raise KeyError
+    assert (tmp_path / "registry/file").read_text() == "other"
+    assert not (tmp_path / "registry.before").exists()
+    assert not places["ca"].exists()
+    with restore.Job.files_restored(job, tmp_path / "staged", "before") as kept:
+        assert kept == [str(tmp_path / "registry.before")]
     assert (tmp_path / "registry.before/file").read_text() == "other"
     assert [(place / "file").read_text() for place in places.values()] == ["backup"] * 3
     assert (places["registry"] / "config.yml").read_text() == "of now"
