@@ -22,5 +22,5 @@ def message_of(error: BaseException) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error) or type(error).__name__
     place = f"{error.filename}: " if error.filename else ""
-    remedy = ": run it as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+    remedy = ": run it as root" if isinstance(error, PermissionError) and os.getuid() != 0 else ""
     return f"{place}{error.strerror}{remedy}"

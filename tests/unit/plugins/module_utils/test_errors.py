@@ -19,5 +19,5 @@ from ansible_collections.wharf.registry.plugins.module_utils import errors
     ],
 )
 def test_message(error: Exception, user: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors.os, "geteuid", lambda: user)
+    monkeypatch.setattr(errors.os, "getuid", lambda: user)
     assert errors.message_of(error) == message
