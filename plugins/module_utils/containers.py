@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from .engine import DEFAULT_SOCKET
+from .engine import DEFAULT_SOCKET, THIS_ENGINE
 from .errors import WharfError
 from .processes import search_path
 from .text import one_line
@@ -170,7 +170,7 @@ def docker(
         # A session of its own: Ctrl-C on a terminal is this program's business alone.
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace",
-            timeout=timeout, start_new_session=True, env={**os.environ, "PATH": search_path()},
+            timeout=timeout, start_new_session=True, env={**os.environ, **THIS_ENGINE, "PATH": search_path()},
         )  # fmt: skip
 
 

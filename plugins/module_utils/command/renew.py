@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Client, RegistryError, trust_nothing
+from ..engine import THIS_ENGINE
 from ..errors import WharfError
 from ..openssl import Certificate, public_key, utc
 from ..private_ca import SETTINGS, ends_soon, issue
@@ -128,7 +129,7 @@ class Renewal:
         try:
             subprocess.run(
                 shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-                timeout=RESTART_TIMEOUT,
+                timeout=RESTART_TIMEOUT, env={**os.environ, **THIS_ENGINE},
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             reason = one_line(getattr(error, "stderr", None) or error)
