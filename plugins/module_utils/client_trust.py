@@ -59,6 +59,8 @@ _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTAL
 _INSTEAD = "  # Wharf instead of: "
 _CHANGED = re.compile(rf"^([ \t]*config_path[ \t]*=[ \t]*)\".*\"{_INSTEAD}(.*)$", re.MULTILINE)
 _ADDED = re.compile(r"^[ \t]*config_path = \".*\"  # Wharf\n", re.MULTILINE)
+_OWN_LINES = re.compile(r"^# BEGIN (wharf .*)\n(?:.*\n)*?# END \1$", re.MULTILINE)
+_PORT = re.compile(r":([0-9]+)$")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.DOTALL)
 
 
@@ -283,11 +285,15 @@ class Trust:
         """Return why the tools of this host cannot trust the registry."""
         if not self.present:
             return []
-        problems = []
+        problems = self.hosts_problems()
         readers = {"docker": "an engine with the containerd image store", "containerd": "containerd"}
         for tool, reader in readers.items():
-            theirs = [f"{self.roots[tool]}/{registry}/hosts.toml" for registry in self.wanted]
-            theirs = [path for path in theirs if path in self.foreign] if tool in self.tools else []
+            registries = self.wanted if tool in self.tools else []
+            # containerd has a spelling of its own for NAME:PORT. Where there is such a directory, it reads no other.
+            spelt = [_PORT.sub(r"_\1_", registry) for registry in registries if _PORT.search(registry)]
+            theirs = [path for path in (f"{self.roots[tool]}/{name}" for name in spelt) if os.path.isdir(path)]
+            paths = [f"{self.roots[tool]}/{registry}/hosts.toml" for registry in registries]
+            theirs += [path for path in paths if path in self.foreign]
             if theirs and (tool == "containerd" or self.has_containerd_store()):
                 problems.append(
                     f"registry_client_tools: {theirs[0]} is not Wharf's, and {reader} reads it instead of what Wharf"
@@ -344,8 +350,10 @@ class Trust:
 
     def has_containerd_store(self) -> bool:
         """Return whether the Docker engine has containerd's image store; the classic one reads no hosts.toml."""
-        command = ["docker", "info", "--format", "{{json .DriverStatus}}"]
-        return "docker" in self.installed and "io.containerd" in run(command)[1]
+        # Not at the top: it is long to load, and most clients have no such file.
+        from .containers import engine
+
+        return "docker" in self.installed and (engine() or {}).get("containerd_image_store", False)
 
     def engine_options(self) -> dict[str, dict]:
         """Return what daemon.json is to have, by its owner: one for each registry, none where Wharf has no entry."""
@@ -364,6 +372,25 @@ class Trust:
         aliases = [alias for alias in self.params["aliases"] if not canonical_address(alias)]
         line = " ".join([address, name, *aliases]) if self.present and address else ""
         return text if line and line in text.splitlines() else with_block(text, f"wharf {name}", line)
+
+    def hosts_problems(self) -> list[str]:
+        """Return which line of somebody else's gives a name another address, before that which Wharf would write.
+
+        What tools find first they ask first. The host's own 127.0.1.1, and addresses of the other kind, may stay.
+        """
+        address, problems = self.params["address"], []
+        others = _OWN_LINES.sub("", _text(HOSTS) or "").lower() if address else ""
+        for name in [self.params["name"], *self.params["aliases"]]:
+            words = [line.partition("#")[0].split() for line in others.splitlines()]
+            found = [first for first, *names in filter(None, words) if name in names and not first.startswith("127.")]
+            alike = [one for one in found if (":" in one) == (":" in address)]
+            if alike and canonical_address(alike[0]) != canonical_address(address):
+                problems.append(
+                    f"{HOSTS}: {alike[0]} is the address of {name} in a line that is not Wharf's, and {address} is the"
+                    f" server's: take {name} out of that line, or leave the file to yourself (registry_client_address:"
+                    ' ""; wharf_manage_hosts_file: false in the inventory)'
+                )
+        return problems
 
     def write_hosts(self) -> None:
         """Write /etc/hosts, and what cloud-init makes it from. Raises OSError."""

@@ -388,6 +388,27 @@ def test_files_of_others_that_hide_ours_are_named_and_left_alone(hosts, ansible)
         assert {name: snapshot(hosts[name]) for name in places} == seen
 
 
+def test_directory_by_containerds_own_spelling_is_named_because_it_hides_ours(hosts, ansible, password):
+    node, directory = hosts["node13"], f"/etc/containerd/certs.d/{REGISTRY.replace(':', '_')}_"
+    make = f"mkdir {directory} && echo 'server = \"https://other.test\"' >{directory}/hosts.toml"
+    with broken(node, make, f"rm -r {directory}"):
+        assert "other.test" in ctr_pull(node, password).stdout
+        seen = snapshot(node)
+        refused = refusals(ansible("playbooks/trust-registry.yml", "--limit", "node13"))
+        assert f"{directory} is not Wharf's, and containerd reads it instead" in refused["node13"]
+        assert snapshot(node) == seen
+
+
+def test_login_does_not_cost_a_user_the_others(hosts, ansible):
+    """Docker takes a file that it cannot read for an empty one, and writes it anew."""
+    host, file = hosts["debian13"], "/root/.docker/config.json"
+    with replaced(host, file, '{"auths": {"other.test": {"auth": "b3RoZXI6b3RoZXI="},}}'):
+        before = host.file(file).content_string
+        refused = refusals(ansible("playbooks/trust-registry.yml", "--limit", "debian13"))
+        assert f"{file} is no JSON" in refused["debian13"]
+        assert host.file(file).content_string == before
+
+
 def test_what_a_client_cannot_have_is_refused_before_anything_changes(hosts, ansible):
     """A containerd that was configured otherwise, and a system user that does not exist."""
     node = hosts["node13"]
