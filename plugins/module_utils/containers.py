@@ -21,7 +21,7 @@ from .text import one_line
 # Under SELinux a container sees none of the host's files that are not relabelled for it, which takes long where they
 # are many. Where there is no SELinux, an engine takes no notice of it.
 WITHOUT_LABELS = "label=disable"
-SECURITY = ["no-new-privileges:true", WITHOUT_LABELS]
+SECURITY = ["no-new-privileges=true", WITHOUT_LABELS]
 TIMEOUT = 120  # seconds: a container has ten to stop, and a busy host needs its time
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -259,7 +259,7 @@ def test_container_is_hardened(hosts):
     assert container["Config"]["User"] == "59500:59500"
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true", "label=disable"]
+    assert host["SecurityOpt"] == ["no-new-privileges=true", "label=disable"]
     assert host["RestartPolicy"]["Name"] == "always"
     assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
 
