@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from clients import REGISTRY, log_in, make_image, push
-from machines import broken, put, put_back, replaced, snapshot, write
+from machines import broken, in_background, put, put_back, replaced, snapshot, write
 from plays import INVENTORY, assert_all_is_well, write_play
 
 CREDENTIALS = Path(INVENTORY).parent / ".credentials/users/ci"
@@ -87,6 +87,16 @@ def _image_is_there(hosts) -> None:
 def test_docker_is_not_installed_where_it_is_not_wanted(hosts):
     for name in ["debian12", *NODES]:
         assert hosts[name].run("command -v dockerd docker").rc != 0
+
+
+def test_engine_that_runs_from_elsewhere_is_not_installed_over(hosts, ansible):
+    """A program that only has the name stands for the engine of a snap, or of somebody's archive."""
+    node = hosts["node13"]
+    run = f"mkdir /opt/docker && cp /bin/sleep /opt/docker/dockerd && {in_background('/opt/docker/dockerd 300')}"
+    with broken(node, run, "pkill -x dockerd; rm -r /opt/docker"):
+        result = ansible.fails("playbooks/install-docker.yml", "--limit", "node13", wharf_client_tools=["docker"])
+        assert "an engine runs here already, /opt/docker/dockerd, from outside" in result.stdout
+        assert not node.exists("docker")
 
 
 def test_smoke_test_names_who_took_no_part(ansible):
