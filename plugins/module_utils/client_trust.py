@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from .addresses import canonical_address
-from .container_policy import refusal
+from .container_policy import OWN_SETTINGS, refusal
 from .errors import WharfError
-from .files import Changes, Entry, read_entry
+from .files import Changes, Entry, read_entry, read_text
 from .processes import has, must_run, run
 from .proxies import check_proxy, environment_of, proxy_for
 from .references import spellings
@@ -46,6 +46,8 @@ REJECTS = (
     '{path}: rejects the images of {name}: add "{name}": [{{"type": "insecureAcceptAnything"}}] to transports.docker'
 )
 BLOCKS = "{path}: blocks {name} (blocked = true): take that out"
+# The first directory that is there is the only one.
+HIDES = "{path}: is read instead of /etc/containers/certs.d/{name}, and lacks the registry's CA: remove it"
 CONTAINERD_FILE = "/etc/containerd/config.toml"
 CONTAINERD_MARKER = "wharf"
 # By the version of its file. Source: containerd, docs/cri/registry.md.
@@ -92,6 +94,11 @@ def _text(path: str) -> str | None:
         return None
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
+
+
+def _folded(text: str) -> str:
+    """Return a text without its white space: the same certificate may be broken into other lines."""
+    return "".join(text.split())
 
 
 def _is_foreign(path: str) -> bool:
@@ -317,8 +324,17 @@ class Trust:
     def refusals(self) -> list[str]:
         """Return what podman, buildah and skopeo refuse in any case, as root and as who logs in uses them."""
 
+        wanted = {*map(_folded, _CERTIFICATE.findall(self.ca))} if self.params["trust"] == "ca" else set()
+
         def judge(home: str) -> list[tuple[str, ...]]:
-            return [(registry, *refusal(registry, home)) for registry in self.wanted]
+            found: list[tuple[str, ...]] = [(registry, *refusal(registry, home)) for registry in self.wanted]
+            for registry in self.wanted:
+                path = f"{home}/{OWN_SETTINGS}/certs.d/{registry}"
+                files = glob.glob(f"{glob.escape(path)}/*.crt")
+                there = {_folded(one) for file in files for one in _CERTIFICATE.findall(read_text(file))}
+                if os.path.isdir(path) and wanted - there:
+                    found.append((registry, "hides", path))
+            return found
 
         found = judge(os.path.expanduser("~root"))
         if names := {login["user"] for login in self.params["logins"]} - {"root"}:
@@ -327,7 +343,7 @@ class Trust:
 
             for user in filter(None, map(find_user, sorted(names))):
                 found += as_owner(user, partial(judge, user.pw_dir), [])
-        lines = {"rejects": REJECTS, "blocks": BLOCKS}
+        lines = {"rejects": REJECTS, "blocks": BLOCKS, "hides": HIDES}
         return list(dict.fromkeys(lines[how].format(path=path, name=name) for name, how, path in found if how in lines))
 
     def check_proxy(self) -> None:
@@ -444,7 +460,7 @@ class Trust:
     def _is_taken_over(self, path: str, certificate: str) -> bool:
         """Return whether the system's store has a certificate, be it by a link of its own or in its one file."""
         if os.path.isfile(self.made_store):
-            return "".join(certificate.split()) in "".join((_text(self.made_store) or "").split())
+            return _folded(certificate) in _folded(_text(self.made_store) or "")
         return os.path.exists(f"{self.made_store}/{os.path.basename(path)[: -len('.crt')]}.pem")
 
     def _write_containerd(self) -> None:

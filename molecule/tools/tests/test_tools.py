@@ -451,6 +451,18 @@ def test_what_podman_would_refuse_of_every_image_is_named_before_anything_change
             assert snapshot(hosts["server"]) + snapshot(hosts["debian12"]) == seen
 
 
+def test_certificates_of_a_users_own_are_named_because_podman_reads_them_instead(hosts, ansible):
+    host = hosts["debian12"]
+    directory = f"{host.user('dev').home}/.config/containers/certs.d/{REGISTRY}"
+    make = f"runuser -u dev -- sh -c 'mkdir -p {directory} && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=old"
+    with broken(host, f"{make} -keyout /dev/null -out {directory}/ca.crt'", f"rm -r {directory}"):
+        assert UNKNOWN in as_user(host, "dev", f"podman pull {IMAGE}").stderr
+        seen = snapshot(host)
+        refused = refusals(ansible("playbooks/trust-registry.yml", "--limit", "debian12"))
+        assert f"{directory}: is read instead of /etc/containers/certs.d/{REGISTRY}" in refused["debian12"]
+        assert snapshot(host) == seen
+
+
 def test_login_without_a_program_for_it_is_named(hosts, ansible):
     tools = {"wharf_client_tools": ["docker", "podman"], "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
     result = ansible.fails("playbooks/trust-registry.yml", "--limit", "node13", **tools)

@@ -688,6 +688,32 @@ def test_what_podman_of_who_logs_in_would_refuse_is_read_as_that_user(host: Host
     assert read_as == [user]
 
 
+@pytest.mark.parametrize(
+    ("content", "wanted", "is_told"),
+    [
+        (None, {}, False),
+        ("", {}, True),
+        (CA.replace("MIIB", "MIIOLD"), {}, True),
+        (f"Bag\n{CA.replace('MIIB', 'MI IB')}", {}, False),
+        (CA, {"ca": CA + CA.replace("MIIB", "MIINEXT")}, True),  # it would not outlast a rotation
+        ("", {"trust": "insecure"}, False),
+    ],
+)
+def test_certificates_of_a_users_own_which_podman_reads_instead_are_told_of(
+    host: Host, monkeypatch: pytest.MonkeyPatch, content: str | None, wanted: dict, is_told: bool
+) -> None:
+    host.install("podman")
+    monkeypatch.setattr(auth_files, "find_user", {"dev": SimpleNamespace(pw_dir=f"{host.root}/people/dev")}.get)
+    monkeypatch.setattr(auth_files, "as_user", lambda user, work: work())
+    if content is not None:
+        host.put(f"/people/dev/.config/containers/certs.d/{REGISTRY}/ca.crt", content)
+    trust = host.trust(tools=["podman"], logins=[{"user": "dev"}], **wanted)
+    problems = trust.problems()
+    assert len(problems) == is_told
+    path = f"{host.root}/people/dev/.config/containers/certs.d/{REGISTRY}"
+    assert all(line.startswith(f"{path}: is read instead of /etc/containers/certs.d/") for line in problems)
+
+
 def test_system_store_needs_its_program(host: Host) -> None:
     assert host.trust(system_store=True).problems() == []
     host.programs = {"dockerd"}
