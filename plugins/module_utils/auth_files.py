@@ -20,7 +20,7 @@ from typing import Any
 from .api import Client, trust
 from .container_policy import OWN_SETTINGS, registries_files
 from .errors import WharfError
-from .files import read_json, read_text
+from .files import no_pipe, read_json, read_text
 from .processes import PATH, has, must_run, run
 
 ENGINE_SOCKET = "/var/run/docker.sock"
@@ -86,14 +86,36 @@ class Docker:
         """Return the files that the tool reads before its own, and that have another login for this registry."""
         return []
 
+    def refuse_damage(self) -> None:
+        """Raise WharfError where the tool would write its file anew, without other logins that the user has there.
+
+        So Docker's does with what it cannot read: a comma too much, or a file that `sudo docker login` has left root's.
+        """
+        try:
+            with open(self.path, encoding="utf-8", opener=no_pipe) as file:
+                text = file.read()
+            document = json.loads(text) if text.strip() else {}
+            problem = "" if isinstance(document, dict) else "holds no object"
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            problem = f"cannot be read by its user ({error.strerror}): give it back to them"
+        except ValueError as error:
+            problem = f"is no JSON ({error}): correct it"
+        if problem:
+            raise WharfError(
+                f"{self.path} {problem}, or move it away. A login would replace it, and lose those that it holds"
+            )
+
     def log_in(self, login: tuple[str, str], ca: str, check: bool) -> tuple[bool, bool]:
         """Log in, and return whether that changes anything, and whether the registry has accepted the login.
 
         Where the file is right and the registry confirms the login, the tool itself is not asked: that takes longer.
 
         Raises:
-            WharfError: the tool refuses.
+            WharfError: the tool refuses, or would lose other logins.
         """
+        self.refuse_damage()
         before, stale = (self.known(), self.mode()), self.stale(login)
         pending = before != (login, 0o600) or bool(stale)
         accepted = None if pending else is_accepted(self.registry, ca, login)

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from .addresses import canonical_address
-from .container_policy import refusal
+from .container_policy import OWN_SETTINGS, refusal
 from .errors import WharfError
-from .files import Changes, Entry, all_or_nothing, read_entry
+from .files import Changes, Entry, all_or_nothing, read_entry, read_text
 from .processes import has, must_run, run
 from .proxies import check_proxy, environment_of, proxy_for
 from .references import spellings
@@ -46,6 +46,8 @@ REJECTS = (
     '{path}: rejects the images of {name}: add "{name}": [{{"type": "insecureAcceptAnything"}}] to transports.docker'
 )
 BLOCKS = "{path}: blocks {name} (blocked = true): take that out"
+# The first directory that is there is the only one.
+HIDES = "{path}: is read instead of /etc/containers/certs.d/{name}, and lacks the registry's CA: remove it"
 CONTAINERD_FILE = "/etc/containerd/config.toml"
 CONTAINERD_MARKER = "wharf"
 # By the version of its file. Source: containerd, docs/cri/registry.md.
@@ -59,6 +61,8 @@ _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTAL
 _INSTEAD = "  # Wharf instead of: "
 _CHANGED = re.compile(rf"^([ \t]*config_path[ \t]*=[ \t]*)\".*\"{_INSTEAD}(.*)$", re.MULTILINE)
 _ADDED = re.compile(r"^[ \t]*config_path = \".*\"  # Wharf\n", re.MULTILINE)
+_OWN_LINES = re.compile(r"^# BEGIN (wharf .*)\n(?:.*\n)*?# END \1$", re.MULTILINE)
+_PORT = re.compile(r":([0-9]+)$")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|\Z)", re.DOTALL)
 
 
@@ -90,6 +94,11 @@ def _text(path: str) -> str | None:
         return None
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         return file.read()
+
+
+def _folded(text: str) -> str:
+    """Return a text without its white space: the same certificate may be broken into other lines."""
+    return "".join(text.split())
 
 
 def _is_foreign(path: str) -> bool:
@@ -283,11 +292,15 @@ class Trust:
         """Return why the tools of this host cannot trust the registry."""
         if not self.present:
             return []
-        problems = []
+        problems = self.hosts_problems()
         readers = {"docker": "an engine with the containerd image store", "containerd": "containerd"}
         for tool, reader in readers.items():
-            theirs = [f"{self.roots[tool]}/{registry}/hosts.toml" for registry in self.wanted]
-            theirs = [path for path in theirs if path in self.foreign] if tool in self.tools else []
+            registries = self.wanted if tool in self.tools else []
+            # containerd has a spelling of its own for NAME:PORT. Where there is such a directory, it reads no other.
+            spelt = [_PORT.sub(r"_\1_", registry) for registry in registries if _PORT.search(registry)]
+            theirs = [path for path in (f"{self.roots[tool]}/{name}" for name in spelt) if os.path.isdir(path)]
+            paths = [f"{self.roots[tool]}/{registry}/hosts.toml" for registry in registries]
+            theirs += [path for path in paths if path in self.foreign]
             if theirs and (tool == "containerd" or self.has_containerd_store()):
                 problems.append(
                     f"registry_client_tools: {theirs[0]} is not Wharf's, and {reader} reads it instead of what Wharf"
@@ -311,8 +324,17 @@ class Trust:
     def refusals(self) -> list[str]:
         """Return what podman, buildah and skopeo refuse in any case, as root and as who logs in uses them."""
 
+        wanted = {*map(_folded, _CERTIFICATE.findall(self.ca))} if self.params["trust"] == "ca" else set()
+
         def judge(home: str) -> list[tuple[str, ...]]:
-            return [(registry, *refusal(registry, home)) for registry in self.wanted]
+            found: list[tuple[str, ...]] = [(registry, *refusal(registry, home)) for registry in self.wanted]
+            for registry in self.wanted:
+                path = f"{home}/{OWN_SETTINGS}/certs.d/{registry}"
+                files = glob.glob(f"{glob.escape(path)}/*.crt")
+                there = {_folded(one) for file in files for one in _CERTIFICATE.findall(read_text(file))}
+                if os.path.isdir(path) and wanted - there:
+                    found.append((registry, "hides", path))
+            return found
 
         found = judge(os.path.expanduser("~root"))
         if names := {login["user"] for login in self.params["logins"]} - {"root"}:
@@ -321,7 +343,7 @@ class Trust:
 
             for user in filter(None, map(find_user, sorted(names))):
                 found += as_owner(user, partial(judge, user.pw_dir), [])
-        lines = {"rejects": REJECTS, "blocks": BLOCKS}
+        lines = {"rejects": REJECTS, "blocks": BLOCKS, "hides": HIDES}
         return list(dict.fromkeys(lines[how].format(path=path, name=name) for name, how, path in found if how in lines))
 
     def check_proxy(self) -> None:
@@ -344,8 +366,10 @@ class Trust:
 
     def has_containerd_store(self) -> bool:
         """Return whether the Docker engine has containerd's image store; the classic one reads no hosts.toml."""
-        command = ["docker", "info", "--format", "{{json .DriverStatus}}"]
-        return "docker" in self.installed and "io.containerd" in run(command)[1]
+        # Not at the top: it is long to load, and most clients have no such file.
+        from .containers import engine
+
+        return "docker" in self.installed and (engine() or {}).get("containerd_image_store", False)
 
     def engine_options(self) -> dict[str, dict]:
         """Return what daemon.json is to have, by its owner: one for each registry, none where Wharf has no entry."""
@@ -364,6 +388,25 @@ class Trust:
         aliases = [alias for alias in self.params["aliases"] if not canonical_address(alias)]
         line = " ".join([address, name, *aliases]) if self.present and address else ""
         return text if line and line in text.splitlines() else with_block(text, f"wharf {name}", line)
+
+    def hosts_problems(self) -> list[str]:
+        """Return which line of somebody else's gives a name another address, before that which Wharf would write.
+
+        What tools find first they ask first. The host's own 127.0.1.1, and addresses of the other kind, may stay.
+        """
+        address, problems = self.params["address"], []
+        others = _OWN_LINES.sub("", _text(HOSTS) or "").lower() if address else ""
+        for name in [self.params["name"], *self.params["aliases"]]:
+            words = [line.partition("#")[0].split() for line in others.splitlines()]
+            found = [first for first, *names in filter(None, words) if name in names and not first.startswith("127.")]
+            alike = [one for one in found if (":" in one) == (":" in address)]
+            if alike and canonical_address(alike[0]) != canonical_address(address):
+                problems.append(
+                    f"{HOSTS}: {alike[0]} is the address of {name} in a line that is not Wharf's, and {address} is the"
+                    f" server's: take {name} out of that line, or leave the file to yourself (registry_client_address:"
+                    ' ""; wharf_manage_hosts_file: false in the inventory)'
+                )
+        return problems
 
     def write_hosts(self) -> None:
         """Write /etc/hosts, and what cloud-init makes it from. Raises OSError."""
@@ -427,7 +470,7 @@ class Trust:
     def _is_taken_over(self, path: str, certificate: str) -> bool:
         """Return whether the system's store has a certificate, be it by a link of its own or in its one file."""
         if os.path.isfile(self.made_store):
-            return "".join(certificate.split()) in "".join((_text(self.made_store) or "").split())
+            return _folded(certificate) in _folded(_text(self.made_store) or "")
         return os.path.exists(f"{self.made_store}/{os.path.basename(path)[: -len('.crt')]}.pem")
 
     def _write_containerd(self) -> None:

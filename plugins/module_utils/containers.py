@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from .engine import DEFAULT_SOCKET
+from .engine import DEFAULT_SOCKET, THIS_ENGINE
 from .errors import WharfError
 from .processes import search_path
 from .text import one_line
@@ -21,7 +21,7 @@ from .text import one_line
 # Under SELinux a container sees none of the host's files that are not relabelled for it, which takes long where they
 # are many. Where there is no SELinux, an engine takes no notice of it.
 WITHOUT_LABELS = "label=disable"
-SECURITY = ["no-new-privileges:true", WITHOUT_LABELS]
+SECURITY = ["no-new-privileges=true", WITHOUT_LABELS]
 TIMEOUT = 120  # seconds: a container has ten to stop, and a busy host needs its time
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -170,7 +170,7 @@ def docker(
         # A session of its own: Ctrl-C on a terminal is this program's business alone.
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace",
-            timeout=timeout, start_new_session=True, env={**os.environ, "PATH": search_path()},
+            timeout=timeout, start_new_session=True, env={**os.environ, **THIS_ENGINE, "PATH": search_path()},
         )  # fmt: skip
 
 

@@ -19,6 +19,12 @@ from .processes import processes_of
 
 PID_FILE = "/run/docker.pid"
 DEFAULT_SOCKET = "/run/docker.sock"
+# Lets Docker's command use this host's engine, also where root's environment or context leads to another one. Whatever
+# DOCKER_CONTENT_TRUST asks for, nobody has signed what is moved with it: that is compared by its digest.
+THIS_ENGINE = {
+    "DOCKER_HOST": f"unix://{DEFAULT_SOCKET}",
+    **dict.fromkeys(("DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CONTENT_TRUST"), ""),
+}
 RELOAD_TIMEOUT = 15  # seconds
 
 # Flags whose key in daemon.json has another name (moby cmd/dockerd/config*.go: shorthands and named options).

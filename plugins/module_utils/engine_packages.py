@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from email import message_from_string
 from pathlib import Path
 
+from . import containers
 from .daemon_json import PATH as DAEMON_JSON
 from .daemon_json import owners, read
 from .errors import WharfError
@@ -346,8 +347,7 @@ class Preflight:
 
     def _refuse_lost_images(self, version: str) -> None:
         """Refuse an engine that would not see images and containers of this one."""
-        info = run("docker", "info", "--format", "{{json .DriverStatus}}").stdout
-        if "io.containerd.snapshotter" not in info:
+        if not (containers.engine() or {}).get("containerd_image_store"):
             return
         if is_older(version, "24"):
             raise WharfError(

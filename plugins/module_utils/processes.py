@@ -31,12 +31,15 @@ def has(program: str) -> bool:
 
 
 def processes_of(program: str) -> Iterator[Path]:
-    """Return where /proc shows the processes of a program on this host, without those that run in containers."""
+    """Return where /proc shows a program's processes on this host, without those in containers and rootless ones.
+
+    A user's own engine is one of the latter: it has users of its own.
+    """
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if (process / "comm").read_text("utf-8", "replace").rstrip("\n") != program:
                 continue
-            if os.path.samefile(process / "ns/pid", "/proc/self/ns/pid"):
+            if all(os.path.samefile(process / one, f"/proc/self/{one}") for one in ("ns/pid", "ns/user")):
                 yield process
 
 

@@ -10,7 +10,6 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
-from urllib.request import proxy_bypass_environment
 
 from .errors import WharfError
 from .files import read_text
@@ -36,15 +35,38 @@ def proxy_for(environment: Mapping[str, str], host: str, port: int, tls: bool) -
     def value(name: str) -> str:
         return environment.get(name) or environment.get(name.lower()) or ""
 
-    proxy, exempt = value("HTTPS_PROXY" if tls else "HTTP_PROXY"), value("NO_PROXY")
-    if not proxy or host == "localhost" or proxy_bypass_environment(f"{host}:{port}", {"no": exempt}):
+    proxy = value("HTTPS_PROXY" if tls else "HTTP_PROXY")
+    if not proxy or is_exempt(value("NO_PROXY"), host, port):
         return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def is_exempt(no_proxy: str, host: str, port: int) -> bool:
+    """Tell whether a program in Go goes to a host by itself, whatever its proxy is (golang.org/x/net/http/httpproxy).
+
+    Unlike Python it takes "*.example.com", and ".example.com" not for example.com itself.
+    """
+    address = None
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(host)
-        networks = [ipaddress.ip_network(item.strip(), strict=False) for item in exempt.split(",") if "/" in item]
-        if address.is_loopback or any(address in network for network in networks):
-            return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
+    if host == "localhost" or (address and address.is_loopback):
+        return True
+    for item in no_proxy.lower().replace(" ", "").split(","):
+        with contextlib.suppress(ValueError):
+            if "/" in item and address and address in ipaddress.ip_network(item, strict=False):
+                return True
+        with_port = re.fullmatch(r"(?:\[(.+)\]|([^:]+)):([0-9]+)", item)
+        name = (with_port[1] or with_port[2]) if with_port else item.strip("[]")
+        if with_port and int(with_port[3]) != port:
+            continue
+        with contextlib.suppress(ValueError):
+            name = str(ipaddress.ip_address(name))
+        name = name[1:] if name.startswith("*.") else name
+        if name == "*" or (name and name == str(address or host)):
+            return True
+        if name and not address and host.endswith(name if name.startswith(".") else f".{name}"):
+            return True
+    return False
 
 
 def file_with_proxy(*patterns: str) -> str:

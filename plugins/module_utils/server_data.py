@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -65,6 +66,12 @@ def place_problems(place: str, path: str, data: Data, uid: int, confirmed: str, 
         return [f"{start} is or lies below {existing}, which is no directory: use {own}"]
     if path.count("/") < 2 and path != os.path.normpath(place):
         return [f"{start} is a directory of the system, whose owner would change: use {own}"]
+    confirm = f" To go on nevertheless: registry_server_data_confirm: {place} (-e wharf_registry_data_confirm={place})"
+    if (not data.id or data.id != data.state_id) and confirmed != place and (exposed := _exposed_above(path)):
+        return [
+            f"{start} lies below {exposed}, where others than root may write, and so put another directory in its"
+            f" place: use {own}, or one below directories of root's alone.{confirm}"
+        ]
     try:
         names = set(os.listdir(path)) if existing == path else set()
         problem = _write_problem(existing, uid) if existing != path or os.stat(path).st_uid != uid else ""
@@ -80,10 +87,23 @@ def place_problems(place: str, path: str, data: Data, uid: int, confirmed: str, 
     if strange and not data.id and not data.state_id and confirmed != place:
         listed = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
         return [
-            f"{start} holds what is no registry's data ({listed}), and all of it would get another owner: use {own}. To"
-            f" go on nevertheless: registry_server_data_confirm: {place} (-e wharf_registry_data_confirm={place})"
+            f"{start} holds what is no registry's data ({listed}), and all of it would get another owner: use {own}."
+            + confirm
         ]
     return []
+
+
+def _exposed_above(path: str) -> str:
+    """Return a directory above a path in which others than root may rename what is root's; empty where none is."""
+    while (path := os.path.dirname(path)) != "/":
+        try:
+            facts = os.stat(path)
+        except FileNotFoundError:
+            continue  # root makes it
+        is_open = facts.st_mode & stat.S_IWOTH or (facts.st_mode & stat.S_IWGRP and facts.st_gid != 0)
+        if facts.st_uid not in (0, os.geteuid()) or (is_open and not facts.st_mode & stat.S_ISVTX):
+            return path
+    return ""
 
 
 def _write_problem(directory: str, uid: int) -> str:

@@ -138,7 +138,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils import engine_packages, engine_rpms
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import PATH as DAEMON_JSON
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import Change, read, read_bytes
-from ansible_collections.wharf.registry.plugins.module_utils.engine import Engine, is_systemd
+from ansible_collections.wharf.registry.plugins.module_utils.engine import Engine, is_systemd, running_engine
 from ansible_collections.wharf.registry.plugins.module_utils.engine_packages import (
     HOLDS,
     RESTART,
@@ -264,6 +264,12 @@ def is_started_otherwise(units: str = "/etc/systemd/system") -> bool:
     return any(line.startswith("ExecStart=") for file in files for line in _lines(file))
 
 
+def running_program() -> str:
+    """Return the program of an engine that runs on this host, wherever it lies; empty where none runs."""
+    engine = running_engine()
+    return os.readlink(f"/proc/{engine.pid}/exe") if engine else ""
+
+
 def gather(module: Any, request: dict) -> dict[str, Any]:
     """Return what is on the host. Raises WharfError where daemon.json cannot be read."""
     dockerd = module.get_bin_path("dockerd") or ""
@@ -275,6 +281,7 @@ def gather(module: Any, request: dict) -> dict[str, Any]:
     return {
         **packages_of(module, request, os.path.realpath(dockerd) if dockerd else ""),
         "dockerd": dockerd,
+        "elsewhere": "" if dockerd else running_program(),
         "members": {user: is_member(user, gid) for user in request["users"]},
         "has_group": gid is not None,
         "wrong_files": [one["path"] for one in request["files"] if not is_right(**one)],
@@ -366,6 +373,12 @@ def problems(found: dict[str, Any], request: dict) -> list[str]:
             f"docker_engine_source: is {source}, but {dockerd} is here already, from "
             f"{found['dockerd_package'] or 'no package'}: remove it first, or set docker_engine_source: none, "
             "which configures it and leaves it where it is"
+        )
+    if source != "none" and found["elsewhere"]:
+        result.append(
+            f"docker_engine_source: is {source}, but an engine runs here already, {found['elsewhere']}, from outside "
+            "of the usual directories: two would fight over their socket and networks. Remove that one first (snap "
+            "remove docker, say), with what it runs, or leave this host out"
         )
     if not request["manager"]:
         result += [

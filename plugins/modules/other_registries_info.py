@@ -52,6 +52,7 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import OTHER_NAME
+from ansible_collections.wharf.registry.plugins.module_utils.containers import docker
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import owners
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
@@ -70,9 +71,9 @@ def find() -> list[str]:
     """Return what is on this host of any registry of Wharf. Raises WharfError as `owners`."""
     found = sorted(path for place in PLACES for path in glob.glob(place.format("*", "*")))
     found += [f"{owner} in daemon.json" for owner in owners() if owner.startswith(OWNER.format(""))]
-    command = ["docker", "ps", "--all", "--filter", "label=wharf.config", "--format", "container {{.Names}}"]
+    command = ["ps", "--all", "--filter", "label=wharf.config", "--format", "container {{.Names}}"]
     with contextlib.suppress(FileNotFoundError):  # no engine, no container
-        found += subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+        found += docker(*command, stderr=subprocess.DEVNULL).stdout.splitlines()
     return found
 
 

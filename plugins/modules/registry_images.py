@@ -125,6 +125,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, containers, data
+from ansible_collections.wharf.registry.plugins.module_utils.engine import THIS_ENGINE
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import (
     ATTACHED,
@@ -166,7 +167,7 @@ class Copies:
         logins = Path(directory, "config.json")
         logins.write_text(json.dumps({"auths": auths}), encoding="utf-8")
         # The engine's client reads the first, skopeo the second.
-        self.environment = {**os.environ, "DOCKER_CONFIG": directory, "REGISTRY_AUTH_FILE": str(logins)}
+        self.environment = {**os.environ, **THIS_ENGINE, "DOCKER_CONFIG": directory, "REGISTRY_AUTH_FILE": str(logins)}
         if p["proxy"]:
             self.environment.update(HTTPS_PROXY=p["proxy"], NO_PROXY=",".join(p["no_proxy"]))
         self.source_trust: list[str] = []

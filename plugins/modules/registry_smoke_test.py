@@ -68,6 +68,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils.command.read_only import remove_repository
 from ansible_collections.wharf.registry.plugins.module_utils.command.registry import Registry
+from ansible_collections.wharf.registry.plugins.module_utils.engine import THIS_ENGINE
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.processes import must_run
 from ansible_collections.wharf.registry.plugins.module_utils.text import one_line
@@ -93,7 +94,7 @@ class Tool:
         self.program, self.directory = params["tool"], directory
         self.repository = f"{params['registry']}/{params['repository']}"
         file = f"{directory}/config.json"
-        self.environment = {"DOCKER_CONFIG": directory, "REGISTRY_AUTH_FILE": file}
+        self.environment = {**THIS_ENGINE, "DOCKER_CONFIG": directory, "REGISTRY_AUTH_FILE": file}
         basic = base64.b64encode(f"{params['user']}:{params['password']}".encode()).decode()
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as login:
             json.dump({"auths": {params["registry"]: {"auth": basic}} if params["user"] else {}}, login)

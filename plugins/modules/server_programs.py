@@ -29,15 +29,9 @@ options:
     suboptions:
       name: {description: The subcommand. Its files are named C(wharf-NAME)., type: str, required: true}
       enabled: {description: Whether it is to be started from time to time., type: bool, required: true}
-      repairs:
-        description: Whether it repairs what only version 2 of the registry leaves. With version 3 it is not enabled
-          then, and as long as no registry runs it stays as it is.
-        type: bool
-        default: false
       service: {description: The content of the service., type: str, required: true}
       timer: {description: The content of the timer., type: str, required: true}
       cron: {description: The content of the file for cron., type: str, required: true}
-  container: {description: "The registry's container, whose version counts.", type: str, default: registry}
 attributes:
   check_mode: {support: full}
   diff_mode: {support: full}
@@ -60,7 +54,6 @@ paths: {description: "The files and timers that changed, or would.", type: list,
 cron_missing: {description: Whether cron is to start something and is not installed., type: bool, returned: success}
 """
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -69,16 +62,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
 from ansible_collections.wharf.registry.plugins.module_utils.processes import search_path
-from ansible_collections.wharf.registry.plugins.module_utils.server_versions import (
-    KNOWN,
-    running_version,
-    writes_in_place,
-)
+from ansible_collections.wharf.registry.plugins.module_utils.server_versions import KNOWN
 
 COMMAND = "/usr/local/sbin/wharf"
 UNITS = "/etc/systemd/system"
@@ -106,17 +94,6 @@ class Programs:
             if any(timers.values()):
                 self.systemctl("daemon-reload")
             self.start(timers)
-
-    def follow(self, container: str) -> None:
-        """Enable the jobs that repair only where the registry is of a version that needs them."""
-        for job in [job for job in self.jobs if job["enabled"] and job["repairs"]]:
-            inspected = None
-            with contextlib.suppress(WharfError):  # there is no engine yet
-                inspected = containers.container(container)
-            if inspected and inspected["State"]["Running"]:
-                job["enabled"] = writes_in_place(running_version(inspected, self.changes.check_mode))
-            else:
-                job["enabled"] = any(os.path.lexists(path) for path, _ in self.files(job))
 
     def files(self, job: dict[str, Any]) -> list[tuple[str, Entry | None]]:
         """Return the files that start a job, as they should be on this host."""
@@ -190,13 +167,11 @@ def main() -> None:
     """Run the module."""
     job: dict[str, Any] = {name: {"type": "str", "required": True} for name in ("name", "service", "timer", "cron")}
     job["enabled"] = {"type": "bool", "required": True}
-    job["repairs"] = {"type": "bool", "default": False}
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "command": {"type": "str", "required": True},
             "jobs": {"type": "list", "elements": "dict", "required": True, "options": job},
-            "container": {"type": "str", "default": "registry"},
         },
         supports_check_mode=True,
     )
@@ -209,7 +184,6 @@ def main() -> None:
     missing = False
     try:
         if module.params["state"] == "present":
-            programs.follow(module.params["container"])
             programs.install(module.params["command"])
             missing = programs.cron_missing()
         else:

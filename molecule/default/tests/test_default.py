@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from clients import (
     serve_old_certificate,
     served_certificate,
 )
-from machines import LAB, PROJECT, container, from_outside, lock_held, snapshot, wait_until
+from machines import LAB, PROJECT, broken, container, from_outside, lock_held, snapshot, wait_until
 from plays import INVENTORY, Ansible
 
 CREDENTIALS = Path(INVENTORY).parent / ".credentials"
@@ -258,7 +259,7 @@ def test_container_is_hardened(hosts):
     assert container["Config"]["User"] == "59500:59500"
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true", "label=disable"]
+    assert host["SecurityOpt"] == ["no-new-privileges=true", "label=disable"]
     assert host["RestartPolicy"]["Name"] == "always"
     assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
 
@@ -336,6 +337,27 @@ def test_certificate_with_little_life_left_is_renewed_by_the_same_ca(hosts, ansi
     assert server.run("openssl x509 -noout -checkend $((390 * 86400)) -in /etc/wharf/tls/registry.crt").rc == 0
     assert server.file("/etc/wharf/ca/ca.crt").content_string == ca
     # The clients, which have only the CA, need nothing.
+    log_in(hosts["client1"], password)
+    push(hosts["client1"], image)
+
+
+def test_roots_commands_may_lead_to_another_engine(hosts, ansible, image, password):
+    """A context of root's, from a time when this host's engine was not the only one."""
+    server, context = hosts["server"], "docker context create other --docker host=tcp://127.0.0.1:9"
+    with ExitStack() as stack:
+        for name in ("server", "client1", "client2"):
+            away = f"{context} && docker context use other"
+            stack.enter_context(broken(hosts[name], away, "docker context use default && docker context rm other"))
+        assert "127.0.0.1:9" in server.run("docker ps").stderr
+        old = served_certificate(server)
+        server.check_output("wharf renew-certificate --now && wharf collect-garbage")
+        assert served_certificate(server) != old
+        server.check_output(
+            "docker() { command docker --host unix:///run/docker.sock $@; }; docker rm --force registry"
+            " && docker image rm wharf-registry:distro"
+        )
+        ansible.succeeds("site.yml")
+        assert ansible.succeeds("site.yml").changes == 0
     log_in(hosts["client1"], password)
     push(hosts["client1"], image)
 

@@ -109,15 +109,35 @@ def test_engine_that_maps_users_is_served(hosts, ansible, pushed):
 # Directories --------------------------------------------------------------------------------------
 
 
-def test_registry_starts_by_itself_when_its_disk_comes_late(hosts, pushed):
+def test_registry_starts_by_itself_when_its_disk_and_an_address_come_late(hosts, ansible, pushed):
     """An empty file system over the data stands for the mount point at boot."""
-    server = hosts["server"]
-    late = f"docker stop registry && systemctl stop docker.socket docker && mount -t tmpfs none {DATA}"
-    with broken(server, f"{late} && systemctl start docker", f"umount {DATA}"):
-        assert server.check_output("docker inspect --format '{{.State.Running}}' registry") == "false"
-        assert server.check_output(f"ls -A {DATA}") == ""
-    wait_until(server, "docker inspect --format '{{.State.Running}}' registry | grep true", 90, every=1)
-    pull(hosts["client1"], *pushed)
+    server, state = hosts["server"], "docker inspect --format '{{.State.Running}} {{.State.Error}}' registry"
+    listen = [addresses(server)[0], "192.0.2.5"]
+    address = "ip address {} 192.0.2.5/32 dev eth0"
+    with broken(server, address.format("add"), address.format("del")):
+        ansible.succeeds("site.yml", "--tags", "deploy", wharf_registry_listen=listen)
+        late = f"docker stop registry && systemctl stop docker.socket docker && mount -t tmpfs none {DATA}"
+        with broken(server, f"{late} && {address.format('del')} && systemctl start docker", address.format("add")):
+            assert server.check_output(state).startswith("false")
+            assert server.check_output(f"ls -A {DATA}") == ""
+            server.check_output(f"umount {DATA} && systemctl start wharf-repair-storage")
+            assert "cannot assign requested address" in server.check_output(state)
+            assert server.run("systemctl is-failed wharf-repair-storage").rc != 0
+        wait_until(server, f"{state} | grep true", 90, every=1)
+        pull(hosts["client1"], *pushed)
+        ansible.succeeds("site.yml", "--tags", "deploy")
+
+
+def test_line_of_before_in_the_hosts_file_that_leads_elsewhere_is_refused(hosts, ansible):
+    client = hosts["client1"]
+    add = "echo '192.0.2.9 registry.corp.test # the old server' >>/etc/hosts"
+    with broken(client, f"cp /etc/hosts /var/tmp && {add}", "cat /var/tmp/hosts >/etc/hosts"):
+        before = snapshot(client)
+        result = ansible.fails("playbooks/trust-registry.yml")
+        assert (
+            "/etc/hosts: 192.0.2.9 is the address of registry.corp.test in a line that is not Wharf's" in result.stdout
+        )
+        assert snapshot(client) == before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from clients import REGISTRY, pull, push
-from machines import container, program, put_back, replaced, without_systemd
+from machines import broken, container, program, put_back, replaced, without_systemd
 from plays import Ansible, assert_all_is_well, write_play
 
 HOSTS = ["server", "client1"]
@@ -46,8 +46,13 @@ def test_cron_collects_the_garbage_in_a_volume_of_a_registry_without_tls_and_use
         server.check_output(
             "systemctl disable --now --quiet wharf-repair-storage.timer; rm -f /etc/systemd/system/wharf-*"
         )
-        with without_systemd(server):
-            ansible.succeeds("playbooks/deploy-registry.yml", wharf_garbage_schedule="daily")
+        assert not server.file("/usr/sbin/cron").exists
+        # It comes from the sources that can be used.
+        stale = 'echo "deb $(grep -ohm1 "http[^ ]*" /etc/apt/sources.list)/old-stuff stale main" >{}'
+        source = "/etc/apt/sources.list.d/old.list"
+        with without_systemd(server), broken(server, stale.format(source), f"rm {source}"):
+            result = ansible.succeeds("playbooks/deploy-registry.yml", wharf_garbage_schedule="daily")
+        assert re.search(rf"old-stuff stale .*? It is about {re.escape(source)}\.", result.stdout), result.output
         assert server.file("/usr/sbin/cron").exists
         assert not server.file("/etc/systemd/system/wharf-collect-garbage.timer").exists
         table = server.file("/etc/cron.d/wharf-collect-garbage")

@@ -22,6 +22,7 @@ P256 = ("ec", "ec_paramgen_curve:P-256")
 CA = "basicConstraints=critical,CA:TRUE"
 SIGNS = f"{CA}\nkeyUsage=critical,keyCertSign,cRLSign"
 SAN = f"subjectAltName=DNS:{NAME}"
+HELP = subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True).stderr
 
 
 class PKI:
@@ -77,7 +78,10 @@ class PKI:
         by = ["-CA", issuer, "-CAkey", issuer.with_suffix(".key")] if issuer else ["-signkey", private]
         serial = [] if "-set_serial" in options else ["-set_serial", str(1000 + self.made)]
         given = ["-extfile", path.with_suffix(".ext")] if extensions else []
-        self.openssl("x509", "-req", "-in", request, "-days", str(days), "-out", path, *given, *by, *serial, *options)
+        valid = ["-days", str(days)]
+        if days < 0 and "-not_after" in HELP:  # newer versions take no such number
+            valid = ["-not_before", "20200101000000Z", "-not_after", "20200102000000Z"]
+        self.openssl("x509", "-req", "-in", request, *valid, "-out", path, *given, *by, *serial, *options)
         return path
 
     @cached_property

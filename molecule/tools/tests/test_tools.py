@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from clients import REGISTRY, log_in, make_image, push
-from machines import broken, put, put_back, replaced, snapshot, write
+from machines import broken, in_background, put, put_back, replaced, snapshot, write
 from plays import INVENTORY, assert_all_is_well, write_play
 
 CREDENTIALS = Path(INVENTORY).parent / ".credentials/users/ci"
@@ -87,6 +87,16 @@ def _image_is_there(hosts) -> None:
 def test_docker_is_not_installed_where_it_is_not_wanted(hosts):
     for name in ["debian12", *NODES]:
         assert hosts[name].run("command -v dockerd docker").rc != 0
+
+
+def test_engine_that_runs_from_elsewhere_is_not_installed_over(hosts, ansible):
+    """A program that only has the name stands for the engine of a snap, or of somebody's archive."""
+    node = hosts["node13"]
+    run = f"mkdir /opt/docker && cp /bin/sleep /opt/docker/dockerd && {in_background('/opt/docker/dockerd 300')}"
+    with broken(node, run, "pkill -x dockerd; rm -r /opt/docker"):
+        result = ansible.fails("playbooks/install-docker.yml", "--limit", "node13", wharf_client_tools=["docker"])
+        assert "an engine runs here already, /opt/docker/dockerd, from outside" in result.stdout
+        assert not node.exists("docker")
 
 
 def test_smoke_test_names_who_took_no_part(ansible):
@@ -388,6 +398,26 @@ def test_files_of_others_that_hide_ours_are_named_and_left_alone(hosts, ansible)
         assert {name: snapshot(hosts[name]) for name in places} == seen
 
 
+def test_directory_by_containerds_own_spelling_is_named_because_it_hides_ours(hosts, ansible, password):
+    node, directory = hosts["node13"], f"/etc/containerd/certs.d/{REGISTRY.replace(':', '_')}_"
+    with broken(node, f"mkdir {directory}", f"rmdir {directory}"):
+        assert UNKNOWN in ctr_pull(node, password).stdout
+        seen = snapshot(node)
+        refused = refusals(ansible("playbooks/trust-registry.yml", "--limit", "node13"))
+        assert f"{directory} is not Wharf's, and containerd reads it instead" in refused["node13"]
+        assert snapshot(node) == seen
+
+
+def test_login_does_not_cost_a_user_the_others(hosts, ansible):
+    """Docker takes a file that it cannot read for an empty one, and writes it anew."""
+    host, file = hosts["debian13"], "/root/.docker/config.json"
+    with replaced(host, file, '{"auths": {"other.test": {"auth": "b3RoZXI6b3RoZXI="},}}'):
+        before = host.file(file).content_string
+        refused = refusals(ansible("playbooks/trust-registry.yml", "--limit", "debian13"))
+        assert f"{file} is no JSON" in refused["debian13"]
+        assert host.file(file).content_string == before
+
+
 def test_what_a_client_cannot_have_is_refused_before_anything_changes(hosts, ansible):
     """A containerd that was configured otherwise, and a system user that does not exist."""
     node = hosts["node13"]
@@ -418,6 +448,18 @@ def test_what_podman_would_refuse_of_every_image_is_named_before_anything_change
             refused = refusals(ansible("site.yml", wharf_registry_port=5005))
             assert told in refused["debian12"]
             assert snapshot(hosts["server"]) + snapshot(hosts["debian12"]) == seen
+
+
+def test_certificates_of_a_users_own_are_named_because_podman_reads_them_instead(hosts, ansible):
+    host = hosts["debian12"]
+    directory = f"{host.user('dev').home}/.config/containers/certs.d/{REGISTRY}"
+    make = f"runuser -u dev -- sh -c 'mkdir -p {directory} && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=old"
+    with broken(host, f"{make} -keyout /dev/null -out {directory}/ca.crt'", f"rm -r {directory}"):
+        assert UNKNOWN in as_user(host, "dev", f"podman pull {IMAGE}").stderr
+        seen = snapshot(host)
+        refused = refusals(ansible("playbooks/trust-registry.yml", "--limit", "debian12"))
+        assert f"{directory}: is read instead of /etc/containers/certs.d/{REGISTRY}" in refused["debian12"]
+        assert snapshot(host) == seen
 
 
 def test_login_without_a_program_for_it_is_named(hosts, ansible):

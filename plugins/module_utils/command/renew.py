@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import Client, RegistryError, trust_nothing
+from ..engine import THIS_ENGINE
 from ..errors import WharfError, message_of
 from ..files import all_or_nothing, write_atomic
 from ..openssl import Certificate, public_key, utc
@@ -159,7 +160,7 @@ class Renewal:
         try:
             subprocess.run(
                 shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
-                timeout=RESTART_TIMEOUT,
+                timeout=RESTART_TIMEOUT, env={**os.environ, **THIS_ENGINE},
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             reason = one_line(getattr(error, "stderr", None) or error)

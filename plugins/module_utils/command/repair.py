@@ -1,5 +1,8 @@
 """Repair what writes that were cut off have left in the storage: by a full disk, a lost power, a killed process.
 
+With --if-needed this starts the registry first, where the engine could not: at boot, say, when its disk or an address
+was still to come.
+
 The registry (version 2) creates its small files first and fills them afterwards. What is cut off in between stays as an
 empty file, with which the registry does the wrong thing: it lists a tag that nobody can pull, fails every later push of
 a layer, or takes a manifest for stored that is not, and acknowledges it. This looks for empty files. It pauses the
@@ -26,11 +29,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .. import data
 from ..containers import cli
 from ..errors import BusyError, DamageError, WharfError
 from ..files import free_bytes, no_link, read_text, write_atomic
 from ..lock import read_result
 from ..manifests import blobs
+from ..server_data import DATA_ID
+from ..server_versions import writes_in_place
 from ..storage import Storage
 from ..text import pluralize
 from .cli import Task
@@ -60,6 +66,8 @@ def run(task: Task) -> str:
     if options.if_needed and not engine_runs():
         return ""
     try:
+        if options.if_needed and could_not_start(registry := Registry()):
+            return start(task, registry)
         registry = Registry.in_files()
     except WharfError:
         if options.if_needed:
@@ -68,10 +76,6 @@ def run(task: Task) -> str:
     if options.list:
         task.result["paths"] = [task.line(str(path)) for path in find_faults(registry.storage)]
         return ""
-    if disk_came(registry):
-        with task.lock():
-            cli("start", registry.container)
-        return task.line(f"the disk of {registry.place} is there now: {registry.container} was started")
     before, now = json.loads(read_text(STATE) or "{}"), current_state(registry)
     needed = not options.if_needed or is_needed(registry, before, now)
     faults = find_faults(registry.storage) if needed else []  # takes as long as it takes, and keeps nobody waiting
@@ -139,14 +143,25 @@ def paused(registry: Registry, before: dict[str, Any]) -> Iterator[None]:
             cli("unpause", registry.container)  # which tells why
 
 
-def disk_came(registry: Registry) -> bool:
-    """Tell whether the container could not start because its data was not there, and now it is.
+def could_not_start(registry: Registry) -> bool:
+    """Tell whether the engine could not start the container, and its data is there.
 
-    The engine tries once, at boot. Whoever has stopped it by hand has no such error.
+    The engine tries once, at boot, when the data's disk, an address or a port may be still to come. Whoever has stopped
+    it by hand has left no such error.
     """
-    state = registry.inspected["State"]
-    missing = not state["Running"] and "/.wharf" in state["Error"]  # which it has mounted
-    return missing and read_text(f"{registry.place}/.wharf").partition(" ")[0] == registry.data_id
+    state = (registry.inspected or {"State": {"Running": False, "Error": ""}})["State"]
+    place = data.directory(registry.place) if state["Error"] and not state["Running"] and registry.place else None
+    return place is not None and read_text(place / DATA_ID, no_link).partition(" ")[0] == registry.data_id
+
+
+def start(task: Task, registry: Registry) -> str:
+    """Start the container; nothing is said until that succeeds, because this will run again soon."""
+    with contextlib.suppress(BusyError), task.lock():
+        if could_not_start(Registry()):  # whoever had the lock may have replaced it
+            cli("start", registry.container, check=False)
+    if registry.status() != "running":
+        return ""
+    return task.line(f"what {registry.container} lacked is there now: it was started")
 
 
 # Whether it is needed -----------------------------------------------------------------------------
@@ -164,6 +179,8 @@ def current_state(registry: Registry) -> dict[str, Any]:
 
 def is_needed(registry: Registry, before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Tell whether a write can have been cut off since the last run, or something was left to do."""
+    if not writes_in_place(registry.version()):  # only what was left of a time with another version can be to do
+        return any(is_whole(registry.storage, name, tag) for name, tag in LOST.findall(last_failure(before)))
     if before.get("again", True) or before["started"] != now["started"]:
         return True
     # The log tells of a disk that was full for a moment; but where the log's own disk is full, it tells nothing.

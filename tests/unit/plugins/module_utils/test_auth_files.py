@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,32 @@ def test_file_that_others_can_read_is_closed(tmp_path: Path, commands: list) -> 
     Path(place.path).chmod(0o644)
     assert place.log_in(("ci", "pw"), "CA", False) == (True, True)
     assert place.mode() == 0o600
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"auths": {"other": {"auth": "eA=="},}}', r"is no JSON \(.*line 1 column .*\): correct it, or move it away"),
+        ("\ufeff{}", "is no JSON"),
+        ("[]", "holds no object"),
+        (None, r"cannot be read by its user \(.*\): give it back to them"),  # no regular file here: tests run as root
+        ("", ""),
+        ("{}", ""),
+    ],
+)
+def test_file_that_the_tool_would_replace_with_all_that_it_holds_is_refused(
+    tmp_path: Path, commands: list, content: str | None, message: str
+) -> None:
+    place = Place(tmp_path, "")
+    if content is None:
+        os.unlink(place.path)
+        os.mkdir(place.path)
+    else:
+        Path(place.path).write_text(content, encoding="utf-8")
+    for check in (True, False):
+        with pytest.raises(WharfError, match=message) if message else nullcontext():
+            place.log_in(("ci", "pw"), "", check)
+    assert bool(commands) is not bool(message)
 
 
 def test_problem_names_user_and_tool_and_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

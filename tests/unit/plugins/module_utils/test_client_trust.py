@@ -16,6 +16,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import (
     auth_files,
     client_trust,
     container_policy,
+    containers,
     daemon_json,
     processes,
 )
@@ -30,6 +31,7 @@ DOCKER_HOSTS = f"/etc/docker/certs.d/{REGISTRY}/hosts.toml"
 PODMAN_FILE = f"/etc/containers/certs.d/{REGISTRY}/wharf-ca.crt"
 PODMAN_PLAIN = "/etc/containers/registries.conf.d/wharf-reg.test_5000.conf"
 NODE_FILE = f"/etc/containerd/certs.d/{REGISTRY}/wharf-ca.crt"
+SPELT = "/etc/containerd/certs.d/reg.test_5000_/ca.crt"
 NODE_PLAIN = f"/etc/containerd/certs.d/{REGISTRY}/hosts.toml"
 OLD_FILE = "/etc/docker/certs.d/old.test:5000/wharf-ca.crt"
 STORE = "/usr/local/share/ca-certificates"
@@ -341,6 +343,31 @@ def test_line_in_the_hosts_file(host: Host, text: str, wanted: dict, new: str | 
     assert Path(host.root + "/etc/hosts").stat().st_mode & 0o7777 == 0o664
 
 
+@pytest.mark.parametrize(
+    ("line", "wanted", "is_refused"),
+    [
+        ("192.0.2.9 old.test Reg.Test # the old server", {}, True),
+        ("192.0.2.9 alias.test", {"aliases": ["alias.test"]}, True),
+        ("192.0.2.9 reg.test\n192.0.2.1 reg.test", {}, True),
+        ("192.0.2.1 reg.test\n192.0.2.9 reg.test", {}, False),  # the first one counts
+        ("192.0.2.9 other.test # reg.test", {}, False),
+        ("127.0.1.1 reg.test", {}, False),  # the server itself, as Debian's installer leaves it
+        ("2001:db8::9 reg.test", {}, False),
+        ("2001:db8::9 reg.test", {"address": "2001:db8::1"}, True),
+        ("2001:DB8:0::1 reg.test", {"address": "2001:db8::1"}, False),
+        ("# BEGIN wharf reg.test\n192.0.2.9 reg.test\n# END wharf reg.test", {}, False),
+        ("# BEGIN wharf old.test\n192.0.2.9 old.test reg.test\n# END wharf old.test", {}, False),
+        ("192.0.2.9 reg.test", {"address": ""}, False),
+        ("192.0.2.9 reg.test", {"state": "absent"}, False),
+    ],
+)
+def test_line_of_before_that_leads_elsewhere_is_refused(host: Host, line: str, wanted: dict, is_refused: bool) -> None:
+    host.put("/etc/hosts", f"127.0.0.1 localhost\n{line}\n")
+    problems = host.trust(**{"address": "192.0.2.1", **wanted}).problems()
+    assert len(problems) == is_refused
+    assert all("is the address of" in problem and "not Wharf's" in problem for problem in problems)
+
+
 def test_line_outlasts_cloud_init_which_makes_the_hosts_file_anew_at_each_boot(host: Host) -> None:
     template = "/etc/cloud/templates/hosts.debian.tmpl"
     told = f"# Your system has configured 'manage_etc_hosts' as True.\n# in the master file {host.root}{template}\n"
@@ -604,6 +631,9 @@ def test_containerd_that_does_not_start_gets_the_old_configuration_back(host: Ho
         ("docker", {DOCKER_HOSTS: "new\n"}, {}, f"registry_client_tools: {DOCKER_HOSTS} is not Wharf's, and an engine"),
         # The classic image store does not read it.
         ("docker", {DOCKER_HOSTS: "classic\n"}, {}, ""),
+        # containerd's own spelling, which it reads first.
+        ("containerd", {SPELT: "x"}, {}, f"registry_client_tools: {directory(SPELT)} is"),
+        ("docker", {"/etc/docker/certs.d/reg.test_5000_/ca.crt": "x"}, {}, ""),
         # Another's table with a directory in it.
         ("containerd", {CONFIG: f'{TOML}{TABLE}  config_path = "/srv"\n'}, {}, ""),
         # Not there yet, so not asked.
@@ -622,7 +652,7 @@ def test_what_cannot_work_is_refused_and_nothing_else(
     if files.get(CONFIG) == "broken":
         host.answers = lambda command: (1, "cannot parse it")
     if files.get(DOCKER_HOSTS) == "new\n":
-        host.answers = lambda command: (0, '[["driver-type","io.containerd.snapshotter.v1"]]')
+        host.monkeypatch.setattr(containers, "engine", lambda: {"containerd_image_store": True})
     problems = [problem.replace(host.root, "") for problem in host.trust(**wanted).problems()]
     assert len(problems) == bool(line)
     assert "".join(problems).startswith(line)
@@ -669,6 +699,32 @@ def test_what_podman_of_who_logs_in_would_refuse_is_read_as_that_user(host: Host
     path = f"{host.root}/people/dev/.config/containers/policy.json"
     assert line.startswith(f"{path}: rejects the images of reg.test:5000")
     assert read_as == [user]
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted", "is_told"),
+    [
+        (None, {}, False),
+        ("", {}, True),
+        (CA.replace("MIIB", "MIIOLD"), {}, True),
+        (f"Bag\n{CA.replace('MIIB', 'MI IB')}", {}, False),
+        (CA, {"ca": CA + CA.replace("MIIB", "MIINEXT")}, True),  # it would not outlast a rotation
+        ("", {"trust": "insecure"}, False),
+    ],
+)
+def test_certificates_of_a_users_own_which_podman_reads_instead_are_told_of(
+    host: Host, monkeypatch: pytest.MonkeyPatch, content: str | None, wanted: dict, is_told: bool
+) -> None:
+    host.install("podman")
+    monkeypatch.setattr(auth_files, "find_user", {"dev": SimpleNamespace(pw_dir=f"{host.root}/people/dev")}.get)
+    monkeypatch.setattr(auth_files, "as_user", lambda user, work: work())
+    if content is not None:
+        host.put(f"/people/dev/.config/containers/certs.d/{REGISTRY}/ca.crt", content)
+    trust = host.trust(tools=["podman"], logins=[{"user": "dev"}], **wanted)
+    problems = trust.problems()
+    assert len(problems) == is_told
+    path = f"{host.root}/people/dev/.config/containers/certs.d/{REGISTRY}"
+    assert all(line.startswith(f"{path}: is read instead of /etc/containers/certs.d/") for line in problems)
 
 
 def test_system_store_needs_its_program(host: Host) -> None:

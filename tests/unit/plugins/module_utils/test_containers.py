@@ -31,6 +31,15 @@ def test_a_failure_is_told_with_dockers_last_line() -> None:
     assert containers.cli("fail", check=False) == ""
 
 
+def test_this_hosts_engine_is_asked_whatever_the_environment_says(tmp_path: Path, monkeypatch) -> None:
+    """A context of root's counts for nothing where there is a DOCKER_HOST."""
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "$DOCKER_HOST|$DOCKER_TLS_VERIFY|$DOCKER_CONTENT_TRUST"\n')
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2376")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CONTENT_TRUST", "1")
+    assert containers.cli("version") == "unix:///run/docker.sock||"
+
+
 def test_output_and_errors_come_in_one_for_people() -> None:
     done = containers.docker("fail")
     assert (done.returncode, done.stdout) == (1, "first\nthe reason\n")

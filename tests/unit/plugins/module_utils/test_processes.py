@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import processes
@@ -24,6 +28,20 @@ def test_programs_are_found_beyond_the_path_but_first_in_it(monkeypatch) -> None
     assert processes.search_path().split(":").count("/usr/bin") == 1
     monkeypatch.delenv("PATH")
     assert processes.search_path() == processes.PATH
+
+
+def test_process_of_the_host_is_found_and_one_with_namespaces_of_its_own_is_not(monkeypatch) -> None:
+    with subprocess.Popen(["sleep", "9"]) as process:
+        place = Path(f"/proc/{process.pid}")
+        while (place / "comm").read_text() != "sleep\n":
+            pass
+        assert place in processes.processes_of("sleep")
+        for own in ("pid", "user"):
+            same = os.path.samefile
+            monkeypatch.setattr(os.path, "samefile", lambda one, other, own=own: not str(one).endswith(f"ns/{own}"))
+            assert place not in processes.processes_of("sleep")
+            monkeypatch.setattr(os.path, "samefile", same)
+        process.kill()
 
 
 def test_program_that_must_not_fail() -> None:

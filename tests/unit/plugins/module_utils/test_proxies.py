@@ -23,9 +23,15 @@ PROXY = {"HTTPS_PROXY": "http://proxy.test:3128"}
         ({"HTTP_PROXY": "http://proxy.test:3128"}, "reg.test", ""),
         *(
             ({**PROXY, "NO_PROXY": exempt}, "reg.test", "")
-            for exempt in ("*", "a,reg.test", ".test", "test", "reg.test:5000")
+            for exempt in ("*", "a, reg.test", ".test", "test", "reg.test:5000", "*.test", "*.TEST:5000")
         ),
-        ({**PROXY, "NO_PROXY": "other.test,10.0.0.0/8"}, "reg.test", "http://proxy.test:3128"),
+        *(
+            ({**PROXY, "NO_PROXY": exempt}, "reg.test", "http://proxy.test:3128")
+            for exempt in ("other.test,10.0.0.0/8", ".reg.test", "*.reg.test", "reg.test:5001", "g.test", "", ",", "/")
+        ),
+        ({**PROXY, "NO_PROXY": "[2001:DB8::1]:5000"}, "2001:db8::1", ""),
+        ({**PROXY, "NO_PROXY": "2001:db8:0::1"}, "2001:db8::1", ""),
+        ({**PROXY, "NO_PROXY": "10.1.2.3:5001,.2.3"}, "10.1.2.3", "http://proxy.test:3128"),
         ({**PROXY, "no_proxy": "10.0.0.0/8"}, "10.1.2.3", ""),
         ({**PROXY, "NO_PROXY": "10.0.0.0/8"}, "192.0.2.1", "http://proxy.test:3128"),
         (PROXY, "localhost", ""),

@@ -136,6 +136,24 @@ def test_a_place_that_cannot_hold_the_data_is_named(tmp_path: Path, make, place:
     assert not problem or re.search(problem, found[0])
 
 
+@pytest.mark.parametrize(("mode", "refused"), [(0o755, False), (0o777, True), (0o1777, False)])
+def test_a_place_below_a_directory_of_others_is_refused_until_the_data_lies_there(
+    tmp_path: Path, mode: int, refused: bool
+) -> None:
+    (tmp_path / "shared/below").mkdir(parents=True)
+    (tmp_path / "shared").chmod(mode)
+    place = f"{tmp_path}/shared/below/images"
+    for data, confirmed, counts in (
+        (module.Data("", "", False, "", ""), "", True),
+        (module.Data("", "", False, "", ""), place, False),
+        (module.Data("", "", False, "aa", "/old"), "", True),  # it is about to be moved there
+        (module.Data("aa", "reg.test", True, "aa", place), "", False),
+    ):
+        found = module.place_problems(place, place, data, os.getuid(), confirmed, "server")
+        assert len(found) == (refused and counts)
+        assert all(f"lies below {tmp_path}/shared, where others than root may write" in line for line in found)
+
+
 def test_a_place_whose_files_root_cannot_give_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")

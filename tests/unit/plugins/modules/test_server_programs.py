@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import lock, server_versions
+from ansible_collections.wharf.registry.plugins.module_utils import lock
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry
 from ansible_collections.wharf.registry.plugins.modules import server_programs as module
 
@@ -20,11 +20,7 @@ class Host:
         self.units, self.cron, self.results = root / "units", root / "cron.d", root / "wharf/results"
         self.command = root / "sbin/wharf"
         self.systemd, self.running, self.called = True, set(), []
-        self.version, self.asked = "2.8.3", 0  # of the registry, empty where none runs
-        for where in (server_versions, module):
-            monkeypatch.setattr(where, "KNOWN", root / "version")
-        monkeypatch.setattr(module.containers, "container", lambda _: self.registry())
-        monkeypatch.setattr(module.containers, "cli", self.exec)
+        monkeypatch.setattr(module, "KNOWN", root / "version")
         for path in (self.units, self.cron, self.results):
             path.mkdir(parents=True)
         for name, value in {"COMMAND": self.command, "UNITS": self.units, "CRON": self.cron}.items():
@@ -32,15 +28,6 @@ class Host:
         monkeypatch.setattr(module, "RESULTS", self.results)
         monkeypatch.setattr(lock, "RESULTS", self.results)
         monkeypatch.setattr(module.subprocess, "run", self.systemctl)
-
-    def registry(self) -> dict[str, Any] | None:
-        state = {"Running": True, "Status": "running"}
-        about = {"Id": "1", "Path": "registry", "Config": {}, "State": state, "Image": f"sha256:{self.version}"}
-        return about if self.version else None
-
-    def exec(self, *_: str, check: bool) -> str:
-        self.asked += 1
-        return f"registry github.com/distribution/distribution/v3 v{self.version}"
 
     def systemctl(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         """Take a note; tell that the timers in `running` run."""
@@ -56,10 +43,9 @@ class Host:
         return subprocess.CompletedProcess(command, 0, "", "")
 
     def programs(self, *enabled: str, check_mode: bool = False, **contents: str) -> module.Programs:
-        """Return the two jobs a and b, of which some are enabled; b repairs."""
+        """Return the two jobs a and b, of which some are enabled."""
         jobs = [
             {"name": name, "enabled": name in enabled, "service": f"{name} service", "timer": "timer", "cron": "cron"}
-            | {"repairs": name == "b"}
             | contents
             for name in ("a", "b")
         ]
@@ -71,7 +57,6 @@ class Host:
         """Install; return the names of what has changed."""
         self.called.clear()
         programs = self.programs(*enabled, **options)
-        programs.follow("registry")
         programs.install("command")
         return [Path(path).name for path in programs.changes.paths]
 
@@ -158,6 +143,7 @@ def test_check_mode_names_everything_and_changes_nothing(host: Host) -> None:
 def test_removal_leaves_nothing_of_its_own(host: Host) -> None:
     host.install("a", "b")
     (host.results / "a").write_text("ok 1 done")
+    module.KNOWN.write_text("sha256:1 2.8.3")
     expected = {"wharf-a.service", "wharf-a.timer", "wharf-b.service", "wharf-b.timer", "wharf", "results", "version"}
     for check_mode in (True, False):
         programs = host.programs(check_mode=check_mode)
@@ -181,23 +167,3 @@ def test_a_diff_names_our_programs_and_shows_what_changes_in_them(
     programs.install("command")
     (changed,) = module.shown(programs.changes.diff)
     assert (changed["before"], changed["after"]) == ("timer", "another")
-
-
-def test_repairs_are_for_version_2_of_the_registry(host: Host) -> None:
-    host.version = ""
-    host.install("a", "b")
-    assert "wharf-b.timer" not in host.files()  # nothing is known yet
-    host.version = "2.8.3"
-    assert set(host.install("a", "b")) == {"wharf-b.service", "wharf-b.timer"}
-    host.version = ""
-    assert host.install("a", "b") == []  # the engine is stopped
-    host.version = "3.1.1"
-    assert set(host.install("a", "b", check_mode=True)) == {"wharf-b.service", "wharf-b.timer"}
-    host.install("a", "b")
-    assert (host.files(), host.running) == ({"wharf-a.service", "wharf-a.timer"}, {"wharf-a.timer"})
-    asked = host.asked
-    assert host.install("a", "b") == []
-    assert host.asked == asked  # it is known
-    host.version = "2.8.3"
-    host.install("a", "b")
-    assert "wharf-b.timer" in host.running

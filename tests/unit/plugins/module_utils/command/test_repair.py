@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -213,6 +213,16 @@ def test_what_version_3_left_of_a_file_is_removed(registry):
     assert len(registry.repair()[0]) == 2
 
 
+class Seen:
+    """What is known of the registry that runs."""
+
+    def __init__(self, registry: Pushing, log: str = "") -> None:
+        self.inspected, self.storage, self.number = {"LogPath": log}, storage.Storage(registry.root), "2.8.3"
+
+    def version(self) -> str:
+        return self.number
+
+
 LOG = b'level=error msg="response completed with error" err.code="manifest unknown"\n'
 FULL = b'level=error msg="response completed with error" err.detail="filesystem: write /x: no space left on device"\n'
 
@@ -237,19 +247,24 @@ def test_it_is_needed_when_a_write_can_have_been_cut_off(registry, tmp_path, mon
     state = {"again": False, "full": False, "started": "once", "log": [log.stat().st_ino, log.stat().st_size]}
     with log.open("ab") as file:
         file.write(more)
-    seen = type("Seen", (), {"inspected": {"LogPath": str(log)}, "storage": storage.Storage(registry.root)})
+    seen = Seen(registry, str(log))
     later = state | {"log": [log.stat().st_ino, log.stat().st_size]} | now
     assert repair.is_needed(seen, state | before, later) is needed
     assert repair.is_needed(seen, {}, later)
+    seen.number = "3.1.1"  # leaves nothing
+    assert not repair.is_needed(seen, state | before, later)
+    assert not repair.is_needed(seen, {}, later)
 
 
 def test_it_is_needed_when_a_lost_image_is_there_again(registry, tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "RESULTS", tmp_path)
     (tmp_path / "repair-storage").write_text("failed 1 team/app:1 (sha256:0) is lost: push it again; more\n")
     state = {"again": False, "full": False, "started": "once", "log": []}
-    seen = type("Seen", (), {"inspected": {"LogPath": ""}, "storage": storage.Storage(registry.root)})
+    seen = Seen(registry)
     assert not repair.is_needed(seen, state, state)
     registry.push("team/app", "1", b"one")
+    assert repair.is_needed(seen, state, state)
+    seen.number = "3.1.1"
     assert repair.is_needed(seen, state, state)
 
 
@@ -277,20 +292,47 @@ def test_links_to_what_was_collected_stay(registry):
     assert os.path.exists(registry.top / "repositories/team/app/_layers/sha256" / ("0" * 64) / "link")
 
 
-MISSING = [
+ERRORS = [  # what the engine could not start the container for
     'invalid mount config for type "bind": bind source path does not exist: /srv/images/.wharf',  # docker start
+    "Error starting userland proxy: listen tcp4 10.77.0.5:5000: bind: cannot assign requested address",
     'runc create failed: error mounting "/srv/images/.wharf" to rootfs at "/wharf/data": no such file',  # at boot
 ]
 
 
-@pytest.mark.parametrize("error", ["", "port is already allocated", *MISSING])
+@pytest.mark.parametrize("error", ["", *ERRORS])
 @pytest.mark.parametrize("id_", ["", "aa reg.test\n", "bb reg.test\n"])
-def test_the_registry_starts_when_its_own_disk_has_come(tmp_path: Path, error: str, id_: str) -> None:
-    """Not when somebody has stopped it, nor on another disk."""
+def test_the_registry_is_started_that_the_engine_could_not_start(tmp_path: Path, error: str, id_: str) -> None:
+    """Not when somebody has stopped it, nor before its own disk is there."""
     if id_:
         (tmp_path / ".wharf").write_text(id_)
     state = {"Running": False, "Error": error}
     seen: Any = SimpleNamespace(inspected={"State": state}, place=str(tmp_path), data_id="aa")
-    assert repair.disk_came(seen) is (error in MISSING and id_.startswith("aa"))
+    assert repair.could_not_start(seen) is (error in ERRORS and id_.startswith("aa"))
     state["Running"] = True
-    assert not repair.disk_came(seen)
+    assert not repair.could_not_start(seen)
+    seen.inspected = None
+    assert not repair.could_not_start(seen)
+
+
+def test_nothing_is_said_of_a_start_that_fails_or_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".wharf").write_text("aa reg.test\n")
+    state = {"Running": False, "Error": ERRORS[-1], "Status": "exited"}
+    called, said = [], []
+    seen: Any = SimpleNamespace(
+        inspected={"State": state}, place=str(tmp_path), data_id="aa", container="reg", status=lambda: state["Status"]
+    )
+
+    @contextmanager
+    def busy() -> Any:
+        raise repair.BusyError("somebody is at work")
+        yield
+
+    task: Any = SimpleNamespace(lock=busy, line=lambda text: said.append(text) or text)
+    monkeypatch.setattr(repair, "Registry", lambda: seen)
+    monkeypatch.setattr(repair, "cli", lambda *words, check: called.append(words))
+    assert (repair.start(task, seen), called) == ("", [])
+    task.lock = nullcontext
+    assert (repair.start(task, seen), called) == ("", [("start", "reg")])
+    monkeypatch.setattr(repair, "cli", lambda *words, check: state.update(Status="running"))
+    assert repair.start(task, seen) == "what reg lacked is there now: it was started"
+    assert said == ["what reg lacked is there now: it was started"]
