@@ -291,7 +291,8 @@ def _in_vain(given: Variables, servers: Sequence[str], clients: Sequence[str]) -
             who, where = ("clients read", CLIENTS) if of_clients else ("the server reads", SERVERS)
             yield f"{name}: is set on {_some(wrong)}, but only {who} it: set it in group_vars/all or group_vars/{where}"
     bare = [host for host in only_clients if _has_no_docker(given[host])]
-    for name in specification(engine_variables.ROLE):
+    # Where no client has Docker, the tools may be said with -e for one run.
+    for name in specification(engine_variables.ROLE) if bare != only_clients else ():
         values = [str(own.get(name)) for host, own in given.items() if host not in bare]
         values.append("none")  # which says of docker_engine_source that there is no Docker
         if wrong := [host for host in bare if given[host].get(name) and str(given[host][name]) not in values]:
@@ -413,7 +414,7 @@ def _lacking(given: Variables, server: str, hosts: Sequence[str], needs: Collect
         yield f"--limit: leaves out {server}, which this playbook is for: leave --limit out"
     for name in needs:
         if name != SERVERS and not given[server].get(name):
-            yield f"{name}: is missing, and this playbook needs it: give it with -e, see docs/variables.md"
+            yield f"{name}: is missing, and this playbook needs it: set it, see docs/variables.md"
 
 
 def _given_to_every_run(given: Variables, of_this_run: Collection[str]) -> dict[str, str]:

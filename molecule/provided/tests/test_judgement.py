@@ -22,7 +22,9 @@ P256 = ("ec", "ec_paramgen_curve:P-256")
 CA = "basicConstraints=critical,CA:TRUE"
 SIGNS = f"{CA}\nkeyUsage=critical,keyCertSign,cRLSign"
 SAN = f"subjectAltName=DNS:{NAME}"
-HELP = subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True).stderr
+HELP = "".join(
+    subprocess.run(["openssl", command, "-help"], capture_output=True, text=True).stderr for command in ("x509", "req")
+)
 
 
 class PKI:
@@ -81,6 +83,11 @@ class PKI:
         valid = ["-days", str(days)]
         if days < 0 and "-not_after" in HELP:  # newer versions take no such number
             valid = ["-not_before", "20200101000000Z", "-not_after", "20200102000000Z"]
+        if not extensions and "-x509v1" in HELP:  # newer versions make no other of version 1
+            path.with_suffix(".ext").write_text("[req]\ndistinguished_name=name\n[name]\n")
+            old = ["-x509v1", "-config", path.with_suffix(".ext"), "-key", private, "-subj", f"/CN={subject}"]
+            self.openssl("req", "-x509", *old, *valid, "-out", path)
+            return path
         self.openssl("x509", "-req", "-in", request, *valid, "-out", path, *given, *by, *serial, *options)
         return path
 
