@@ -93,7 +93,7 @@ def test_upgrade_that_fails_changes_nothing(hosts, ansible, kept, steady, call):
     before = server.check_output(state), snapshot(server)
     with watch(client, steady) as seen, engine_that(server, "fail", f"POST .*{call}"):
         result = ansible.fails("playbooks/upgrade-registry.yml", "-e", "wharf_upgrade_without_backup=true", **NEW)
-    assert "broken by the test" in result.stdout
+    assert "broken by the test" in result.stdout, result.output
     assert "All is as it was before" in result.stdout
     assert (server.check_output(state), snapshot(server)) == before
     assert "x509" not in seen.errors
