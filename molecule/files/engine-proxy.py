@@ -39,6 +39,9 @@ def serve(client):
         if how == "fail":
             body = b'{"message":"broken by the test"}'
             client.sendall(b"HTTP/1.1 500 Broken\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):  # what is not read when this closes would reset the connection, and the answer
+                pass
             client.close()
         return  # held: the connection stays open
     engine = socket.socket(socket.AF_UNIX)
