@@ -19,8 +19,7 @@ OLD_FORMAT = (
     "has the old format of manifests, schema 1, which the registry does not take: make an image of today of it, with"
     " skopeo copy --format v2s2"
 )
-INDEX_TYPES = (OCI_INDEX, DOCKER_LIST)
-MEDIA_TYPES = (*INDEX_TYPES, OCI_MANIFEST, DOCKER_MANIFEST)
+MEDIA_TYPES = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 
 
 # Tags of what belongs to another manifest: cosign's, such as sha256-DIGEST.sig, and the one of an index that stands for

@@ -36,7 +36,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.engine_packages imp
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.processes import has
 
-LOCK = "-oDPkg::Lock::Timeout=600"  # as long as the engine's packages wait
+LOCK = "-oDPkg::Lock::Timeout=600"  # seconds: an unattended upgrade may be at work
 
 
 def install(names: list[str]) -> str:

@@ -64,18 +64,8 @@ _OF_CONNECTIONS = [
         *("become", "become_user", "become_method", "become_password", "become_pass", "become_exe", "become_flags"),
         *("ssh_host", "ssh_port", "ssh_user", "ssh_pass", "ssh_password", "ssh_private_key_file", "ssh_executable"),
         *("ssh_args", "ssh_common_args", "ssh_extra_args", "ssh_pipelining", "ssh_timeout", "timeout", "remote_tmp"),
-        *(
-            "scp_executable",
-            "scp_extra_args",
-            "sftp_executable",
-            "sftp_extra_args",
-            "sudo_pass",
-            "sudo_user",
-            "su_pass",
-            "su_user",
-            "ssh_private_key",
-        ),
-        "private_key",
+        *("scp_executable", "scp_extra_args", "sftp_executable", "sftp_extra_args", "sudo_pass", "sudo_user"),
+        *("su_pass", "su_user", "ssh_private_key", "private_key"),
     )
 ]
 _OTHER_NAMES = {

@@ -130,52 +130,50 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield why the registry would not start, or not as the deployment needs it, with this configuration."""
     for key in config.keys() - {*_CONFIG}:
         yield f"{key} is no key of the registry's configuration: use {near(str(key), _CONFIG) or 'what it documents'}"
-    storage = config.get("storage")
-    if not isinstance(storage, Mapping):
-        storage = None  # told below
-    drivers = [key for key, value in (storage or {}).items() if key not in NO_DRIVERS and value is not None]
+    storage = _mapping(config, "storage")
+    drivers = [key for key, value in storage.items() if key not in NO_DRIVERS and value is not None]
     for driver in drivers:
         if driver not in _DRIVERS:
             yield f"storage.{driver} is no driver of the registry: use {near(driver, _DRIVERS) or 'filesystem or s3'}"
     if len(drivers) > 1:
         yield f"storage has {len(drivers)} drivers, {' and '.join(drivers)}, and the registry takes one: leave one"
-    s3 = (storage or {}).get("s3")
+    s3 = storage.get("s3")
     if isinstance(s3, Mapping):
         for key in ("bucket", "region"):
             if not s3.get(key):
                 yield f"storage.s3.{key} is missing, without which the registry does not start: give it"
         if bool(s3.get("accesskey")) != bool(s3.get("secretkey")):
             yield "storage.s3 has one of accesskey and secretkey without the other: give both, or neither"
-    if isinstance(files := (storage or {}).get("filesystem"), Mapping) and "rootdirectory" in files:
+    if "rootdirectory" in _mapping(storage, "filesystem"):
         yield "storage.filesystem.rootdirectory leads out of the data: leave it out, and set wharf_registry_data"
-    auth = config.get("auth")
-    if isinstance(auth, Mapping) and auth.keys() - {"htpasswd"}:
-        other = min(map(str, auth.keys() - {"htpasswd"}))
-        yield f"auth.{other} is not supported: leave it out, and set wharf_registry_users"
+    auth = _mapping(config, "auth")
+    if others := sorted(map(str, auth.keys() - {"htpasswd"})):
+        yield f"auth.{others[0]} is not supported: leave it out, and set wharf_registry_users"
     proxy = config.get("proxy")
     if isinstance(proxy, Mapping) and not proxy.keys() - _SCHEMA["proxy"] and "://" not in str(proxy.get("remoteurl")):
         yield f"proxy.remoteurl: {shown(proxy.get('remoteurl'))} has no scheme: use one such as https://registry-1.docker.io"
-    http = config.get("http")
-    if isinstance(http, Mapping) and http.get("addr"):
+    http = _mapping(config, "http")
+    if http.get("addr"):
         yield "holds http.addr, where the container's published port leads: leave it out, and set wharf_registry_port"
-    tls = http.get("tls") if isinstance(http, Mapping) else None
     for key in ("certificate", "key", "letsencrypt"):
-        if isinstance(tls, Mapping) and tls.get(key):
+        if _mapping(http, "tls").get(key):
             yield f"holds http.tls.{key}, which the deployment sets: leave it out, and set wharf_registry_trust"
-    headers = http.get("headers") if isinstance(http, Mapping) else None
-    for name, value in headers.items() if isinstance(headers, Mapping) else ():
+    for name, value in _mapping(http, "headers").items():
         if not isinstance(value, list):
             yield f"http.headers.{name} is {kind(value)}: use a list, such as [nosniff]"
-    endpoints = (
-        (config.get("notifications") or {}).get("endpoints") if isinstance(config.get("notifications"), dict) else 0
-    )
+    endpoints = _mapping(config, "notifications").get("endpoints")
     for endpoint in endpoints if isinstance(endpoints, list) else ():
         if not isinstance(endpoint, Mapping) or not endpoint.get("name") or "://" not in str(endpoint.get("url")):
             yield "notifications.endpoints has one without a name or an address: give it name and url, https://..."
-    password_file = auth.get("htpasswd") if isinstance(auth, Mapping) else None
-    if isinstance(password_file, Mapping) and password_file.get("path"):
+    if _mapping(auth, "htpasswd").get("path"):
         yield "auth.htpasswd.path is a file that the container has not: leave it out, and set wharf_registry_users"
     yield from _schema_faults(config, _SCHEMA)
+
+
+def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the mapping under a key; an empty one where there is none. What else stands there is told by its type."""
+    value = config.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _schema_faults(config: Mapping[str, Any], schema: Mapping[str, Any], where: str = "") -> Iterator[str]:

@@ -26,20 +26,24 @@ _STRANGE = re.compile("[\u00a0\u00ad\u200b-\u200f\u2010-\u2015\u2018-\u201f\u202
 
 
 @cache
+def _entries(role: str) -> list[dict[str, Any]]:
+    """Return the entry points of a role's specification."""
+    text = (ROLES / role / "meta/argument_specs.yml").read_text("utf-8")
+    return list(yaml.safe_load(text)["argument_specs"].values())
+
+
+@cache
 def specification(role: str) -> dict[str, dict[str, Any]]:
     """Return the options of all entry points of a role's specification. What is required the checks say better."""
-    text = (ROLES / role / "meta/argument_specs.yml").read_text("utf-8")
-    entries = yaml.safe_load(text)["argument_specs"].values()
-    return {name: spec for entry in entries for name, spec in entry["options"].items()}
+    return {name: spec for entry in _entries(role) for name, spec in entry["options"].items()}
 
 
 @cache
 def for_one_run(role: str) -> list[str]:
     """Return the options that are meant for one run, and given with -e: their entry point or they say so."""
-    text = (ROLES / role / "meta/argument_specs.yml").read_text("utf-8")
     return [
         name
-        for entry in yaml.safe_load(text)["argument_specs"].values()
+        for entry in _entries(role)
         for name, option in entry["options"].items()
         if entry["short_description"].endswith("given with -e") or "Meant for one run" in str(option["description"])
     ]
