@@ -21,6 +21,8 @@ from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from ansible_collections.wharf.registry.plugins.module_utils.engine import THIS_ENGINE
+
 # Those that act on hosts: the role settings has only variables, whose names are the deployment's own.
 ROLES = {path.name: path for path in sorted((ROOT / "roles").iterdir()) if path.is_dir() and path.name != "settings"}
 NOT_OURS = {".ansible", ".cache", ".git", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", ".credentials"}
@@ -331,3 +333,9 @@ def test_each_host_has_variables_of_its_own_before_a_task_runs_once_for_all() ->
     *others, last = first["tasks"]
     assert ("ansible.builtin.set_fact" in last, "run_once" in last) == (True, False)
     assert not any("register" in task or "ansible.builtin.set_fact" in task for task in others)
+
+
+def test_the_role_and_the_modules_let_dockers_command_use_the_same_engine() -> None:
+    """But for signatures: the registry's own image is pulled as DOCKER_CONTENT_TRUST says."""
+    of_role = load(ROLES["registry_server"] / "vars/main.yml")["__registry_server_engine"]
+    assert {**of_role, "DOCKER_CONTENT_TRUST": ""} == THIS_ENGINE
