@@ -499,10 +499,14 @@ class Trust:
         self.changes.put(path, after)
         if self.check_mode:
             return
-        restart = ["service", "containerd", "restart"]
-        try:
-            must_run(restart, f"{path}: containerd does not start with it")
-        except WharfError:
+        status, output = _restart_containerd()
+        if status:
             Changes(False).put(path, before)
-            run(restart)
-            raise
+            _restart_containerd()
+            raise WharfError(f"{path}: containerd does not start with it: {output}")
+
+
+def _restart_containerd() -> tuple[int, str]:
+    """Restart containerd, however often it was started just now: systemd refuses a sixth start in ten seconds."""
+    run(["systemctl", "reset-failed", "containerd"])  # fails where there is no systemd
+    return run(["service", "containerd", "restart"])

@@ -23,6 +23,7 @@ USERS = ["root", "dev"]
 UNKNOWN = "certificate signed by unknown authority"
 PLAIN = "server gave HTTP response to HTTPS client"
 IMAGE = f"{REGISTRY}/test/tools:1"
+RESTART = "systemctl reset-failed containerd && systemctl restart containerd"  # systemd refuses a sixth in ten seconds
 CA_FILE = f"{REGISTRY}/wharf-ca.crt"
 
 
@@ -312,7 +313,7 @@ def test_directory_that_somebody_chose_for_containerd_is_used(hosts, ansible, pa
     bare = without_our_block(node)
     table = '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/srv/registries"\n'
     write(node, "/etc/containerd/config.toml", bare + table)
-    node.check_output("systemctl restart containerd")
+    node.check_output(RESTART)
     ansible.succeeds("playbooks/trust-registry.yml", "--limit", "nodetesting")
     assert node.file("/etc/containerd/config.toml").content_string == bare + table
     assert node.file(f"/srv/registries/{CA_FILE}").exists
@@ -320,7 +321,8 @@ def test_directory_that_somebody_chose_for_containerd_is_used(hosts, ansible, pa
     assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
 
     write(node, "/etc/containerd/config.toml", bare)
-    node.check_output("systemctl restart containerd; rm -r /srv/registries")
+    # Somebody tries things out: that systemd refuses one more start is not the fault of the configuration.
+    node.check_output(f"{RESTART}; for number in 1 2 3 4; do systemctl restart containerd; done; rm -r /srv/registries")
     ansible.succeeds("playbooks/trust-registry.yml", "--limit", "nodetesting")
     assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
 
@@ -333,10 +335,9 @@ def test_configuration_of_a_usual_node_gets_the_directory_and_loses_it_again(hos
     """
     node, config = hosts[name], "/etc/containerd/config.toml"
     ansible.succeeds("playbooks/trust-registry.yml", "--limit", name, registry_client_state="absent")
-    with put_back(node, config, then="systemctl restart containerd"):
+    with put_back(node, config, then=RESTART):
         node.check_output(
-            f"containerd config default | sed 's/SystemdCgroup = false/SystemdCgroup = true/' >{config}"
-            " && systemctl restart containerd"
+            f"containerd config default | sed 's/SystemdCgroup = false/SystemdCgroup = true/' >{config} && {RESTART}"
         )
         theirs = node.file(config).content_string
         assert re.search(r"config_path = (''|\"\")", theirs)
@@ -358,12 +359,12 @@ def test_configuration_of_a_usual_node_gets_the_directory_and_loses_it_again(hos
 def test_plugin_of_an_imported_file_is_changed_there(hosts, ansible, password):
     """As NVIDIA's toolkit leaves it: what is imported replaces the plugin's whole configuration."""
     node, config, drop_in = hosts["node13"], "/etc/containerd/config.toml", "/etc/containerd/conf.d/99-nvidia.toml"
-    with put_back(node, config, "/etc/containerd/conf.d", then="systemctl restart containerd"):
+    with put_back(node, config, "/etc/containerd/conf.d", then=RESTART):
         plugin = '[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "registry.k8s.io/pause:3.9"\n'
         node.check_output("mkdir /etc/containerd/conf.d")
         write(node, drop_in, f"version = 2\n{plugin}", mode="0644")
         write(node, config, f'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n{plugin}')
-        node.check_output("systemctl restart containerd")
+        node.check_output(RESTART)
         ansible.succeeds("playbooks/trust-registry.yml", "--limit", "node13")
         assert "# BEGIN wharf" in node.file(drop_in).content_string
         assert "wharf" not in node.file(config).content_string
