@@ -15,9 +15,11 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import WharfError
+from .files import acting_as_owner
 from .manifests import DIGEST, MEDIA_TYPES, blobs, digest_of, media_type, walk
 from .text import one_line
 
@@ -172,7 +174,7 @@ class Client(http.client.HTTPConnection):
             name: as clients name it; its certificate must hold it.
             port: its port.
             context: from trust() or trust_nothing(); None for plain HTTP.
-            address: where to connect to; the name itself when it is empty.
+            address: where to connect to; the name itself when it is empty. A path is that of a unix socket.
             user: for basic authentication; empty for none.
             password: the user's password.
             timeout: seconds without a byte.
@@ -187,7 +189,7 @@ class Client(http.client.HTTPConnection):
         self.close()
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.port}"
+        return f"{self.name}:{self.port}" if self.port else self.name
 
     def connect(self) -> None:
         """Connect to an address of its own choice, and verify the registry's name."""
@@ -200,7 +202,8 @@ class Client(http.client.HTTPConnection):
 
     def _connect(self, context: ssl.SSLContext | None) -> None:
         self.sock = self.open_socket()
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context:
             self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
 
@@ -213,6 +216,13 @@ class Client(http.client.HTTPConnection):
 
     def open_socket(self) -> socket.socket:
         """Return a socket that is connected."""
+        if self.address.startswith("/"):
+            unix = socket.socket(socket.AF_UNIX)
+            unix.settimeout(self.timeout)
+            # A link in the place of the socket must not lead root to another one.
+            with acting_as_owner(Path(self.address).parent):
+                unix.connect(self.address)
+            return unix
         return socket.create_connection((self.address or self.host, self.port), timeout=self.timeout)
 
     # Requests -----------------------------------------------------------------------------------------------------

@@ -1,13 +1,20 @@
-"""What the registry's container is to be, and in what another one differs from that."""
+"""What the registry's containers are to be, and in what others differ from that.
+
+There are three. The registry itself has no port: it listens on a unix socket. The gateway, nginx, knows the users and
+passes to it what they may do. The network only holds the published port, so that a new gateway can stand beside the old
+one: containers that join its network share the port.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any
 
 from ansible.module_utils.common.text.formatters import human_to_bytes
 
 from .containers import SECURITY
+from .files import read_text
 
 # What the modules registry_info and registry_container are told of the registry.
 REGISTRY_SPEC: dict[str, Any] = {
@@ -18,20 +25,46 @@ REGISTRY_SPEC: dict[str, Any] = {
     "tls": {"type": "bool", "required": True},
     "tls_directory": {"type": "path", "required": True},
     "directory": {"type": "path", "required": True},
+    "gateway_directory": {"type": "path", "required": True},
     "data": {"type": "str", "required": True},
     "uid": {"type": "int", "required": True},
     "memory_limit": {"type": "str", "required": True},
     "image": {"type": "str", "required": True},
+    "gateway_image": {"type": "str", "required": True},
     "config": {"type": "str", "required": True, "no_log": True},
+    "gateway_config": {"type": "str", "required": True},
+    "has_network": {"type": "bool", "required": True},
     "users": {"type": "str", "required": True, "no_log": True},
     "bcrypt_cost": {"type": "int", "required": True},
     "settings": {"type": "str", "required": True},
 }
+PARTS = ("registry", "network", "gateway")  # in the order in which they start
+SOCKETS = "/var/lib/wharf/sockets"  # of the registry's containers
+SOCKETS_INSIDE = "/wharf/sockets"
+SLOTS = ("a", "b")  # the sockets that the registry has by turns: a new container of it starts beside the old one
+PORT = 5000  # within the containers
+DRAIN_SECONDS = 60  # how long what is replaced may take to finish what it has begun
+_MIGRATE = "net/ipv4/tcp_migrate_req"  # connections that nobody has accepted go to the other gateway; since Linux 5.14
+
+
+def container_names(container: str) -> dict[str, str]:
+    """Return the names of the containers of a registry, by part."""
+    return {"registry": container, "network": f"{container}-network", "gateway": f"{container}-gateway"}
 
 
 def is_ours(container: dict[str, Any]) -> bool:
     """Tell whether Wharf made a container, whatever its name is."""
     return "wharf.config" in (container["Config"].get("Labels") or {})
+
+
+def has_port(container: dict[str, Any]) -> bool:
+    """Tell whether a container publishes ports, as the registry's own did before it had a gateway."""
+    return bool(container["HostConfig"].get("PortBindings"))
+
+
+def slot_of(container: dict[str, Any] | None) -> str:
+    """Return the slot of a registry's container; the second where it has none, so that the first is the next one."""
+    return next((slot for slot in SLOTS if container and _address(slot) in container["Config"]["Env"]), SLOTS[1])
 
 
 def listens_on(listen: list[str]) -> list[str]:
@@ -49,73 +82,158 @@ def config_hash(config: str) -> str:
     return hashlib.sha256(config.encode()).hexdigest()
 
 
-def settings(registry: dict[str, Any]) -> dict[str, Any]:
-    """Return what the engine is to create, in the words of its API, for values of REGISTRY_SPEC."""
+def settings(registry: dict[str, Any], part: str, slot: str = SLOTS[0], network: str = "") -> dict[str, Any]:
+    """Return what the engine is to create, in the words of its API.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+        part: which of PARTS.
+        slot: of the registry.
+        network: the container whose network the gateway joins.
+    """
+    if part == "registry":
+        return _registry(registry, slot)
+    return _network(registry) if part == "network" else _gateway(registry, network)
+
+
+def _container(registry: dict[str, Any], own: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a container with what all have: no rights, a file system that nobody writes to."""
+    return {
+        "User": f"{registry['uid']}:{registry['uid']}",
+        # It would run a program of the image, which need not hold another one. Whoever wants to know asks the registry
+        # itself, as clients do: it answers with an error when its storage fails.
+        "Healthcheck": {"Test": ["NONE"]},
+        **own,
+        "HostConfig": {
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": SECURITY,
+            # The files that it has mounted belong to the host's users, also where the engine maps those of containers.
+            "UsernsMode": "host",
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+            # Also after a reboot during a collection.
+            "RestartPolicy": {"Name": "always"},
+            **host,
+        },
+    }
+
+
+def _registry(registry: dict[str, Any], slot: str) -> dict[str, Any]:
     memory, data = human_to_bytes(registry["memory_limit"] or 0), registry["data"]
-    is_directory = data.startswith("/")
     # Docker would make an empty directory of a bind that is missing, and the registry would start without its images:
     # this mount keeps the container from starting where the data's disk is not mounted.
     data_id = {"Type": "bind", "Source": f"{data}/.wharf", "Target": "/wharf/data", "ReadOnly": True}
-    return {
+    own = {
         "Image": registry["image"],
         "Cmd": ["serve", "/wharf/config/config.yml"],
-        "User": f"{registry['uid']}:{registry['uid']}",
         "Env": [
+            _address(slot),
+            f"REGISTRY_HTTP_SECRET={read_text(secret_file(registry))}",
             # The garbage collector runs late, but never so late that the memory limit is met.
             "GOGC=400",
             f"GOMEMLIMIT={int((memory or 500 * 1024**2) * 0.8)}",
             "OTEL_TRACES_EXPORTER=none",  # version 3 looks for a collector of traces otherwise
         ],
         # A changed file means another label, and that another container: also when an earlier run was cut off between
-        # the file and the container. The users' file has none: the registry reads it again by itself. Nor has the
-        # certificate: whatever renews it may have restarted the container already.
+        # the file and the container.
         "Labels": {"wharf.config": config_hash(registry["config"])},
-        "ExposedPorts": {"5000/tcp": {}},
-        # It would run a program of the image, which need not hold any but the registry. Whoever wants to know asks the
-        # registry itself, as clients do: it answers with an error when its storage fails.
-        "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": {
-            "ReadonlyRootfs": True,
-            "CapDrop": ["ALL"],
-            "SecurityOpt": SECURITY,
-            "Memory": memory,
-            # The files that it has mounted belong to the host's users, also where the engine maps those of containers.
-            "UsernsMode": "host",
-            "PortBindings": {
-                "5000/tcp": [
-                    {"HostIp": address, "HostPort": str(registry["port"])} for address in listens_on(registry["listen"])
-                ]
-            },
-            # An engine that mounts an empty volume for the first time would give it the owner that the image's
-            # directory has.
-            "Binds": [*read_only_binds(registry), f"{data}:/var/lib/registry{'' if is_directory else ':nocopy'}"],
-            "Mounts": [data_id] if is_directory else [],
-            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
-            # Also after a reboot during a collection, for which the container had been stopped.
-            "RestartPolicy": {"Name": "always"},
-        },
     }
+    binds = [f"{registry['directory']}:/wharf/config:ro", f"{SOCKETS}:{SOCKETS_INSIDE}", _data_bind(data)]
+    host = {
+        "Memory": memory,
+        "Binds": binds,
+        "Mounts": [data_id] if data.startswith("/") else [],
+        **({} if registry["has_network"] else {"NetworkMode": "none"}),
+    }
+    return _container(registry, own, host)
 
 
-def read_only_binds(registry: dict[str, Any]) -> list[str]:
-    """Return the configuration's directories as the container has them."""
+def _network(registry: dict[str, Any]) -> dict[str, Any]:
+    port = f"{PORT}/tcp"
+    own = {
+        "Image": registry["gateway_image"],
+        "Entrypoint": ["/usr/sbin/nginx"],
+        "Cmd": ["-c", "/wharf/gateway/network.conf"],
+        "Labels": {"wharf.config": "network"},
+        "ExposedPorts": {port: {}},
+    }
+    published = [{"HostIp": one, "HostPort": str(registry["port"])} for one in listens_on(registry["listen"])]
+    host = {
+        "PortBindings": {port: published},
+        "Binds": [f"{registry['gateway_directory']}:/wharf/gateway:ro"],
+        "Tmpfs": _tmpfs(registry),
+        "Sysctls": {_MIGRATE.replace("/", "."): "1"} if os.path.exists(f"/proc/sys/{_MIGRATE}") else {},
+    }
+    return _container(registry, own, host)
+
+
+def _gateway(registry: dict[str, Any], network: str) -> dict[str, Any]:
     tls = [f"{registry['tls_directory']}:/wharf/tls:ro"] if registry["tls"] else []
-    return [f"{registry['directory']}:/wharf/config:ro", *tls]
+    own = {
+        "Image": registry["gateway_image"],
+        "Entrypoint": ["/usr/sbin/nginx"],
+        "Cmd": ["-c", "/wharf/gateway/nginx.conf"],
+        "Labels": {"wharf.config": "gateway"},
+        "StopSignal": "SIGQUIT",  # it ends what it has begun
+    }
+    directory = registry["gateway_directory"]
+    binds = [
+        f"{directory}:/wharf/gateway:ro",
+        f"{SOCKETS}:{SOCKETS_INSIDE}:ro",
+        *tls,
+        _data_bind(registry["data"], "ro"),
+    ]
+    host = {
+        "NetworkMode": f"container:{network}",
+        "Binds": binds,
+        "Tmpfs": _tmpfs(registry),
+        "Ulimits": [{"Name": "nofile", "Soft": 65536, "Hard": 65536}],
+    }
+    return _container(registry, own, host)
+
+
+def _address(slot: str) -> str:
+    return f"REGISTRY_HTTP_ADDR={SOCKETS_INSIDE}/{slot}.sock"
+
+
+def _data_bind(data: str, *options: str) -> str:
+    # An engine that mounts an empty volume for the first time would give it the owner that the image's directory has.
+    words = [*options, *([] if data.startswith("/") else ["nocopy"])]
+    return f"{data}:/var/lib/registry{':' if words else ''}{','.join(words)}"
+
+
+def _tmpfs(registry: dict[str, Any]) -> dict[str, str]:
+    options = f"mode=0700,uid={registry['uid']},gid={registry['uid']},size=16m"
+    return {"/tmp": options, "/var/log/nginx": options}  # what nginx is built with, and opens before it reads its file
+
+
+def secret_file(registry: dict[str, Any]) -> str:
+    """Return where the secret lies with which the registry signs the state of uploads: it outlives containers."""
+    return f"{os.path.realpath(registry['directory'])}/http-secret"
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any], image_id: str) -> list[str]:
-    """Return in what a container differs from its settings() and the ID of the wanted image, by the engine's names."""
+    """Return in what a container differs from its settings() and the ID of the wanted image, by the engine's names.
+
+    Args:
+        wanted: from settings().
+        found: what the engine knows of it.
+        image_id: the ID that the image must have; empty where any will do.
+    """
     known = {**found["Config"], **found["HostConfig"]}
-    flat = {**wanted, **wanted["HostConfig"], "Image": image_id}
+    flat = {**wanted, **wanted["HostConfig"], "Image": image_id or found["Image"]}
     known["Image"] = found["Image"]
     # The image has variables of its own.
-    known["Env"] = [word for word in known.get("Env") or [] if word in wanted["Env"]]
+    if "Env" in flat:
+        known["Env"] = [word for word in known.get("Env") or [] if word in wanted["Env"]]
     return sorted(key for key, value in flat.items() if key != "HostConfig" and _differs(value, known.get(key)))
 
 
 def _differs(wanted: Any, found: Any) -> bool:
     """Tell whether a value is not as wanted; the engine may know more of an object than was asked for."""
     if isinstance(wanted, dict):
+        if not wanted and not found:
+            return False
         return not isinstance(found, dict) or any(_differs(value, found.get(key)) for key, value in wanted.items())
     if isinstance(wanted, list):
         found = found or []

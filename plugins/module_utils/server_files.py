@@ -6,18 +6,18 @@ import difflib
 import os
 import re
 import secrets
-import tempfile
-import time
 from typing import Any
 
-from .containers import WITHOUT_LABELS, container, docker, remove
-from .errors import WharfError
-from .files import Changes, Entry, read_entry, read_text, write_atomic
+from .files import Changes, Entry, read_entry, read_text
+from .gateway import listen
 from .htpasswd import htpasswd, users_of
-from .server_container import read_only_binds
+from .server_container import SOCKETS, secret_file
 from .server_data import DATA_ID, STATE_FILE, Data
 from .server_rollback import SETTINGS, give_away
-from .text import one_line
+
+GATEWAY_FILES = ("network.conf", "listen.conf", "users", "nginx.conf", "upstreams.conf")
+# Of the container that only holds the port: nginx itself, which listens nowhere.
+NETWORK_CONFIG = "daemon off;\nmaster_process off;\nerror_log stderr crit;\npid /tmp/nginx.pid;\nevents { }\n"
 
 Files = dict[str, tuple[str, Entry]]  # by what each is called in `pending`: its path, and how it should be
 
@@ -31,25 +31,26 @@ def pending_files(registry: dict[str, Any], path: str, data: Data) -> Files:
         data: what was found of it.
     """
     uid, directory = registry["uid"], os.path.realpath(registry["directory"])
-    password_file = f"{directory}/htpasswd"
+    gateway, secret = os.path.realpath(registry["gateway_directory"]), secret_file(registry)
     users = users_of(registry["users"])
-    passwords = htpasswd(read_text(password_file), users, registry["bcrypt_cost"])
+    passwords = htpasswd(read_text(f"{gateway}/users"), users, registry["bcrypt_cost"])
     data_id = f"{data.id or secrets.token_hex(10)} {registry['name']}\n"
     wanted: Files = {
         "data": (path, Entry(uid, uid, 0o750, None)),
         # Before the container, which does not start without the ID: where it is missing, the data's disk is not there.
         "data_id": (f"{path}/{DATA_ID}", Entry(0, 0, 0o644, data_id.encode())),
+        "sockets": (SOCKETS, Entry(uid, uid, 0o700, None)),
         "directory": (directory, Entry(0, uid, 0o750, None)),
-        # Before the configuration: a registry that finds no htpasswd makes one, with a user of its own.
-        "users": (password_file, Entry(0, uid, 0o640, passwords.encode())),
+        "secret": (secret, Entry(0, 0, 0o600, (read_text(secret) or secrets.token_hex(32)).encode())),
         "config": (f"{directory}/config.yml", Entry(0, uid, 0o640, registry["config"].encode())),
+        "gateway_directory": (gateway, Entry(0, uid, 0o750, None)),
+        "network": (f"{gateway}/network.conf", Entry(0, uid, 0o640, NETWORK_CONFIG.encode())),
+        "listen": (f"{gateway}/listen.conf", Entry(0, uid, 0o640, listen(registry["tls"]).encode())),
+        "users": (f"{gateway}/users", Entry(0, uid, 0o640, passwords.encode())),
+        "gateway_config": (f"{gateway}/nginx.conf", Entry(0, uid, 0o640, registry["gateway_config"].encode())),
         "settings": (SETTINGS, Entry(0, 0, 0o644, registry["settings"].encode())),
     }
-    return {
-        name: (place, entry)
-        for name, (place, entry) in wanted.items()
-        if read_entry(place) != entry and (users or name != "users")
-    }
+    return {name: (place, entry) for name, (place, entry) in wanted.items() if read_entry(place) != entry}
 
 
 def write_files(files: Files) -> None:
@@ -67,55 +68,20 @@ def write_files(files: Files) -> None:
 
 def paths_of(registry: dict[str, Any], path: str) -> list[str]:
     """Return all that a run may write, as pending_files() does; `path` is where the data lies."""
-    directory = os.path.realpath(registry["directory"])
-    files = ("", "/htpasswd", "/config.yml", f"/{STATE_FILE}")
-    return [path, f"{path}/{DATA_ID}", *(directory + name for name in files), SETTINGS]
+    directory, gateway = (os.path.realpath(registry[name]) for name in ("directory", "gateway_directory"))
+    files = [directory + name for name in ("", "/http-secret", "/config.yml", f"/{STATE_FILE}")]
+    files += [gateway + name for name in ("", *(f"/{name}" for name in GATEWAY_FILES))]
+    return [path, f"{path}/{DATA_ID}", SOCKETS, *files, SETTINGS]
 
 
 def diff_of(files: Files) -> list[dict[str, str]]:
     """Return what --diff shows: names, and of the configuration the changed lines, without what may be secret."""
-    places = [f"{path}\n" for name, (path, _) in files.items() if name != "config"]
+    configs = [name for name in ("config", "gateway_config") if name in files]
+    places = [f"{path}\n" for name, (path, _) in files.items() if name not in configs]
     shown = [{"prepared": "".join(places)}] if places else []
-    if "config" in files:
-        path, entry = files["config"]
+    for name in configs:
+        path, entry = files[name]
         texts = (read_text(path), (entry.content or b"").decode())
         lines = [re.sub(r"(?im)^(\s*\S*(?:key|secret|password|token)\S*:[ ]).+$", r"\1(not shown)", t) for t in texts]
         shown.append({"prepared": "".join(difflib.unified_diff(*(t.splitlines(True) for t in lines), path, path))})
     return shown
-
-
-def validate_config(registry: dict[str, Any], files: Files) -> None:
-    """Start the image on a configuration, without network and data: it must still run after a second.
-
-    The registry has no command that checks a file. It runs as root, because the files are not yet the registry's.
-
-    Args:
-        registry: values for REGISTRY_SPEC.
-        files: from pending_files(); nothing of it is written yet.
-
-    Raises:
-        WharfError: it does not run; the message holds the registry's own words.
-    """
-    name = f"{registry['container']}-config-check"
-    remove(name)
-    with tempfile.TemporaryDirectory(prefix="wharf-", dir="/run") as directory:
-        users = files["users"][1].content if "users" in files else None
-        there = f"{os.path.realpath(registry['directory'])}/htpasswd"
-        write_atomic(f"{directory}/htpasswd", users or read_text(there).encode(), 0o600)
-        write_atomic(f"{directory}/config.yml", registry["config"].encode(), 0o600)
-        options = ["--detach", "--name", name, "--network", "none", "--user", "0", "--userns", "host"]
-        options += ["--security-opt", WITHOUT_LABELS]
-        for volume in read_only_binds({**registry, "directory": directory}):
-            options += ["--volume", volume]
-        try:
-            started = docker("run", *options, registry["image"], "serve", "/wharf/config/config.yml")
-            output = started.stdout
-            if started.returncode == 0:
-                time.sleep(1)
-                if ((container(name) or {}).get("State") or {}).get("Running"):
-                    return
-                output = docker("logs", name).stdout
-            words = one_line(output.partition("Usage:")[0], 1000)
-            raise WharfError(f"registry_server_config: the registry refuses this configuration ({words}): correct it")
-        finally:
-            remove(name)

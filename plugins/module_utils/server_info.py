@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Collection
 from typing import Any
 
 from . import api
 from .errors import WharfError
 from .files import read_text
 from .processes import run
-from .server_container import differences, settings
+from .gateway import upstreams, upstreams_file
+from .server_container import PARTS, differences, settings, slot_of
 
 TIMEOUT = 20  # seconds
+Found = dict[str, Any]  # what the engine knows of the container of each part, or None
+Actions = dict[str, tuple[str, list[str]]]
 
 
 def output(*command: str) -> str:
@@ -57,25 +61,63 @@ def served_certificates(port: int) -> list[bytes]:
         return []
 
 
-def container_action(registry: dict[str, Any], found: dict[str, Any] | None, image_id: str) -> tuple[str, list[str]]:
-    """Return what is to be done about the container: ``create``, ``replace``, ``start``, ``restart`` or nothing.
+def pending_actions(
+    registry: dict[str, Any], found: Found, image_id: str, gateway_image_id: str, files: Collection[str]
+) -> Actions:
+    """Return what is to be done about each container, of PARTS, and about the way from the gateway to the registry.
 
-    Also in what it differs from what it should be, by the engine's names.
+    ``create``, ``replace``, ``start``, ``restart``, ``reload`` or nothing; for "switch" ``switch`` or nothing. Also in
+    what each differs from what it should be, by the engine's names.
 
     Args:
         registry: values for REGISTRY_SPEC.
-        found: what the engine knows of the container.
-        image_id: the ID of the wanted image.
+        found: what the engine knows of the containers.
+        image_id: the ID of the registry's wanted image.
+        gateway_image_id: that of the gateway.
+        files: from server_files.pending_files(): what the gateway has read may be about to change.
     """
-    if found is None:
-        return "create", []
-    if different := differences(settings(registry), found, image_id):
-        return "replace", different
-    if not found["State"]["Running"]:
-        return "start", []
-    # A restart loads the file's certificates. Where nothing is served over TLS, it would not help.
+    images = {"registry": image_id, "gateway": gateway_image_id, "network": ""}
+    network, slot = found["network"], slot_of(found["registry"])
+    result: Actions = {}
+    for part in PARTS:
+        container = found[part]
+        wanted = settings(registry, part, slot, network["Id"] if network else "")
+        different = differences(wanted, container, images[part]) if container else []
+        action = "create" if container is None else "replace" if different else ""
+        if part == "gateway" and container and result["network"][0] in ("create", "replace"):
+            action = "replace"
+        if not action and not container["State"]["Running"]:
+            action = "start"
+        result[part] = (action, different)
+    if not result["gateway"][0]:
+        reads = {"listen", "gateway_config"}.intersection(files)
+        result["gateway"] = (_gateway_action(registry, found) or ("reload" if reads else ""), [])
+    wanted_text, path = upstreams(slot), upstreams_file(registry["gateway_directory"])
+    is_new = result["registry"][0] in ("create", "replace")
+    result["switch"] = ("" if is_new or read_text(path) == wanted_text else "switch", [])
+    return result
+
+
+def action_names(pending: Actions) -> list[str]:
+    """Return the names of what is to be done; those of the registry's own container have no part's name behind it."""
+    plain = ("registry", "switch")
+    return [action + ("" if part in plain else f"_{part}") for part, (action, _) in pending.items() if action]
+
+
+def _gateway_action(registry: dict[str, Any], found: Found) -> str:
+    """Return what is to be done about a gateway that runs as it should: its network or certificate may be another."""
+    started = [_seconds(found[part]["State"]["StartedAt"]) for part in ("network", "gateway")]
+    if started[0] > started[1]:
+        return "restart"  # it is still in the network that was there before
     served = served_certificates(registry["port"]) if registry["tls"] else []
-    return "restart" if served and served != certificates_in(f"{registry['tls_directory']}/registry.crt") else "", []
+    # Where nothing is served over TLS, it would not help.
+    return "reload" if served and served != certificates_in(f"{registry['tls_directory']}/registry.crt") else ""
+
+
+def _seconds(moment: str) -> tuple[str, float]:
+    """Return a moment of the engine's, such as 2026-11-28T19:35:23.123456789Z, as something that can be compared."""
+    seconds, _, fraction = moment.rstrip("Z").partition(".")
+    return seconds, float(f"0.{fraction or 0}")
 
 
 def answer(registry: dict[str, Any], seconds: float) -> str:

@@ -1,7 +1,7 @@
 """The way back: what a run is about to replace, kept until the registry has answered with what came instead.
 
 The record is written before the first change. Whatever fails or is killed after that is rolled back whole, by the same
-run or by the next one: the certificate, the users, the configuration, the container, and which image its name means.
+run or by the next one: the certificate, the users, the configuration, the containers, and which image a name means.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import json
 import os
 from typing import Any
 
-from . import containers
+from . import containers, gateway
 from .errors import WharfError
 from .files import Entry, put_back, read_entry, read_text, write_atomic
-from .server_container import config_hash, is_ours
+from .server_container import PARTS, config_hash, container_names, is_ours, slot_of
 from .server_data import DATA_ID, RECORD, undo_move
 from .server_info import answer_of, certificates_in, served_certificates
 
@@ -33,18 +33,18 @@ def has_begun() -> bool:
 
 
 def keep(*paths: str, name: str = "") -> None:
-    """Remember how files and directories are, and which container runs, unless that is remembered already.
+    """Remember how files and directories are, and which containers run, unless that is remembered already.
 
     Args:
         paths: what is about to change, in the order of its writing.
-        name: the registry's container, where it is about to change as well.
+        name: the registry's container, where the containers are about to change as well.
 
     Raises:
         OSError: one of them cannot be read, or the record not be written.
     """
-    record = _read() or {"name": "", "container": None, "files": {}}
+    record = _read() or {"name": "", "containers": {}, "files": {}}
     if name and not record["name"]:
-        record |= {"name": name, "container": _facts(name)}
+        record |= {"name": name, "containers": {part: _facts(one) for part, one in container_names(name).items()}}
     for path in paths:
         if path not in record["files"]:
             entry = read_entry(path)
@@ -60,14 +60,21 @@ def forget() -> None:
         os.unlink(RECORD)
 
 
+def set_aside(name: str) -> str:
+    """Give a container that is about to be replaced another name, and return it; it runs on."""
+    containers.remove(f"{name}-before")
+    containers.rename(name, f"{name}-before")
+    return f"{name}-before"
+
+
 def recover(name: str = "") -> str:
     """Clean up after a run that failed or was cut off; return a sentence about it, or nothing.
 
     What it had done already stays, if the registry answers with all of it.
 
     Args:
-        name: the registry's container, which a run may have set aside even where there is no record; given by who
-            goes on with the certificate that this run has just replaced.
+        name: the registry's container, whose predecessor a run may have left even where there is no record; given by
+            who goes on with the certificate that this run has just replaced.
 
     Raises:
         WharfError: it cannot be rolled back.
@@ -80,16 +87,19 @@ def recover(name: str = "") -> str:
         if not _is_done(record):
             return roll_back()
         forget()
-    name = record.get("name") or name
-    aside = containers.container(f"{name}-before") if name else None
-    if not aside or not is_ours(aside):
-        return "All is as it should be." if record else ""
-    if containers.container(name) is None:
-        containers.rename(f"{name}-before", name)
-        containers.act(name, "start")
-        return "The container that ran before is back."
-    containers.remove(f"{name}-before")
-    return "The container that ran before is gone."
+    name, message = record.get("name") or name, "All is as it should be." if record else ""
+    for one in container_names(name).values() if name else ():
+        aside = containers.container(f"{one}-before")
+        if not aside or not is_ours(aside):
+            continue
+        if containers.container(one) is None:
+            containers.rename(f"{one}-before", one)
+            containers.act(one, "start")
+            message = "What ran before is back."
+        else:
+            containers.remove(f"{one}-before")
+            message = message or "What ran before is gone."
+    return message
 
 
 def roll_back() -> str:
@@ -104,7 +114,7 @@ def roll_back() -> str:
     record = _read()
     if not record:
         return ""
-    name, before = record["name"], record["container"]
+    name = record["name"]
     for path in reversed(record["files"]):
         _put_back(path, record["files"][path])
     if not name:
@@ -114,31 +124,67 @@ def roll_back() -> str:
     id_files = [path for path in record["files"] if path.endswith(f"/{DATA_ID}")]
     configurations = [path for path in record["files"] if path.endswith("/config.yml")]
     moved = any(undo_move(os.path.dirname(path), map(os.path.dirname, id_files)) for path in configurations)
-    made = containers.container(name)
-    if before:
-        before["running"] |= moved  # it was stopped for the move
-        old = containers.container(before["id"])
-        if old is None:
-            raise WharfError(f"the container that ran before is not there any more ({before['id'][:12]})")
-        if made and made["Id"] != old["Id"]:
-            containers.remove(name)
-        if old["Name"] != f"/{name}":
-            containers.rename(before["id"], name)
-        if (containers.image(before["reference"]) or {}).get("Id", before["image"]) != before["image"]:
-            containers.tag(before["image"], before["reference"])
-        if before["running"] and not old["State"]["Running"]:
-            containers.act(name, "start")
-        elif before["running"] and old["State"]["StartedAt"] != before["started"]:
-            containers.act(name, "restart")  # it may have loaded what is no longer there
-    elif made and is_ours(made):
-        containers.remove(name)
+    before = record["containers"]
+    if before["registry"] and moved:
+        before["registry"]["running"] = True  # it was stopped for the move
+    _put_containers_back(container_names(name), before)
     forget()
-    if not before:
+    if not before["registry"]:
         return "Nothing ran before, and what this run had made is gone again."
-    if before["running"] and (problem := _answer(30)):
+    is_running = before["registry"]["running"]
+    if is_running and (problem := _answer(30)):
         raise WharfError(f"all is as it was before, but {problem}: see docker logs {name}")
-    state = "" if before["running"] else " It does not run, as before."
-    return f"All is as it was before: the container that ran, its configuration, users and certificate.{state}"
+    state = "" if is_running else " It does not run, as before."
+    return f"All is as it was before: the containers that ran, their configuration, users and certificate.{state}"
+
+
+def _put_containers_back(names: dict[str, str], before: dict[str, Any]) -> None:
+    """Let the containers of before run again. A new registry goes only when the gateway has left it."""
+    failed = []
+    for part in PARTS:
+        kept, made = before[part], containers.container(names[part])
+        old = containers.container(kept["id"]) if kept else None
+        if kept and old is None:
+            raise WharfError(f"the container that ran before is not there any more ({kept['id'][:12]})")
+        if made and is_ours(made) and (not old or made["Id"] != old["Id"]):
+            containers.remove(f"{names[part]}-failed")
+            containers.rename(names[part], f"{names[part]}-failed")
+            failed.append(f"{names[part]}-failed")
+            # A port is free only when nobody has it; the registry of the time before gateways had one as well.
+            if part != "registry" or not before["network"]:
+                _stop_made(names, before, part)
+        if not kept:
+            continue
+        if old["Name"] != f"/{names[part]}":
+            containers.rename(kept["id"], names[part])
+        if (containers.image(kept["reference"]) or {}).get("Id", kept["image"]) != kept["image"]:
+            containers.tag(kept["image"], kept["reference"])
+        if kept["running"]:
+            _run_again(names[part], part, kept, old)
+    for one in failed:
+        containers.remove(one)
+
+
+def _stop_made(names: dict[str, str], before: dict[str, Any], part: str) -> None:
+    """Stop what a run has made and what stands in the way of what was there before."""
+    if not before["network"]:
+        for one in (names["gateway"], names["network"]):
+            containers.remove(one)
+    with contextlib.suppress(WharfError):
+        containers.act(f"{names[part]}-failed", "stop")
+
+
+def _run_again(name: str, part: str, kept: dict[str, Any], old: dict[str, Any]) -> None:
+    """Let a container of before run with the files of before."""
+    if not old["State"]["Running"]:
+        containers.act(name, "start")
+    elif old["State"]["StartedAt"] != kept["started"]:
+        containers.act(name, "restart")  # it may have loaded what is no longer there
+    elif part == "gateway":
+        gateway.reload(name)
+    if part == "registry" and kept["slot"]:
+        with gateway.direct(kept["slot"]) as client:
+            client.wait(30)
 
 
 def _read() -> dict[str, Any]:
@@ -149,12 +195,14 @@ def _read() -> dict[str, Any]:
 def _facts(name: str) -> dict[str, Any] | None:
     """Return what must be known of a container to get back to it; None where there is none."""
     found = containers.container(name) if containers.engine() else None
+    has_slot = found and any("REGISTRY_HTTP_ADDR=" in word for word in found["Config"]["Env"])
     return found and {
         "id": found["Id"],
         "running": found["State"]["Running"],
         "started": found["State"]["StartedAt"],
         "image": found["Image"],
         "reference": found["Config"]["Image"],
+        "slot": slot_of(found) if has_slot else "",
     }
 
 
@@ -180,13 +228,22 @@ def give_away(path: str, uid: int, gid: int) -> None:
 def _is_done(record: dict[str, Any]) -> bool:
     """Tell whether the registry runs with what lies in its files, and answers."""
     try:
-        found = containers.container(record["name"])
+        found = {part: containers.container(one) for part, one in container_names(record["name"]).items()}
         settings = json.loads(read_text(SETTINGS))
         config = next(path for path in record["files"] if path.endswith("/config.yml"))
     except (WharfError, ValueError, StopIteration):
         return False
-    if not found or found["Config"]["Labels"].get("wharf.config") != config_hash(read_text(config)):
+    if not all(found.values()) or found["registry"]["Config"]["Labels"].get("wharf.config") != config_hash(
+        read_text(config)
+    ):
         return False
+    upstreams = next((path for path in record["files"] if path.endswith("/upstreams.conf")), "")
+    if read_text(upstreams) != gateway.upstreams(slot_of(found["registry"])):
+        return False
+    # The gateway may not have read its file yet: what it has read nobody can tell.
+    kept = record["containers"]["gateway"]
+    if kept and kept["id"] == found["gateway"]["Id"]:
+        gateway.reload(container_names(record["name"])["gateway"])
     return not _answer(5) and not _is_stale(settings)
 
 
@@ -197,10 +254,10 @@ def _is_stale(settings: dict[str, Any]) -> bool:
 
 
 def _serve_again() -> None:
-    """Restart the registry where it has loaded what is no longer there, as after a reboot."""
+    """Let the gateway read the certificate again where it has loaded what is no longer there, as after a reboot."""
     settings = json.loads(read_text(SETTINGS) or "{}")
     if settings and _is_stale(settings):
-        containers.act(settings["container"], "restart")
+        gateway.reload(container_names(settings["container"])["gateway"])
 
 
 def _answer(seconds: float) -> str:

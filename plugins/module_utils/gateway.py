@@ -1,0 +1,129 @@
+"""The gateway as it runs: which registry it passes requests to, and its change to another without a lost request."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+from . import containers
+from .api import Client
+from .errors import WharfError
+from .files import Entry, read_text, write_atomic
+from .server_container import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, container_names
+from .text import one_line
+
+RELOAD_SECONDS = 20
+_CONNECTED = re.compile(r"^\S+:(?: +\S+){4} +03 +\S+ (\S+)$", re.MULTILINE)  # of /proc/net/unix: SS_CONNECTED
+
+
+def upstreams_file(directory: str) -> str:
+    """Return where the gateway's configuration, in a directory, says which registry it passes requests to."""
+    return f"{os.path.realpath(directory)}/upstreams.conf"
+
+
+def upstreams(reads: str, writes: str = "") -> str:
+    """Return the text of that file.
+
+    Args:
+        reads: the slot to which requests go that change nothing.
+        writes: where the others go; the same one where it is empty.
+
+    A registry that runs in one of the usual slots comes next: what has stood in for it is gone after a reboot.
+    """
+    text = "# Written by Wharf, anew when another container of the registry takes over.\n"
+    for name, slot in (("reads", reads), ("writes", writes or reads)):
+        others = [
+            f"    server unix:{SOCKETS_INSIDE}/{other}.sock max_fails=0 backup;\n" for other in SLOTS if other != slot
+        ]
+        text += f"upstream {name} {{\n    server unix:{SOCKETS_INSIDE}/{slot}.sock max_fails=0;\n{''.join(others)}"
+        text += "    keepalive 64;\n}\n"
+    return text
+
+
+def upstreams_entry(uid: int, reads: str, writes: str = "") -> Entry:
+    """Return the file as it should be."""
+    return Entry(0, uid, 0o640, upstreams(reads, writes).encode())
+
+
+def listen(tls: bool) -> str:
+    """Return the text of the file that says where the gateway listens, within its network."""
+    options = f"{' ssl' if tls else ''} reuseport backlog=4096"
+    both = os.path.exists("/proc/net/if_inet6")
+    return f"listen {'[::]:' if both else ''}{PORT}{' ipv6only=off' if both else ''}{options};\n"
+
+
+def workers(name: str) -> set[str]:
+    """Return the process IDs of a gateway's workers; none where it does not run, or has not read its configuration."""
+    found = containers.container(name)
+    pid = found["State"]["Pid"] if found else 0
+    return set(read_text(f"/proc/{pid}/task/{pid}/children").split()) if pid else set()
+
+
+def wait_for_workers(name: str, before: frozenset[str] | set[str] = frozenset()) -> None:
+    """Wait until a gateway has workers that are not among those of before. Raises WharfError with its last words."""
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while not workers(name) - before:
+        found = containers.container(name)
+        if not found or not found["State"]["Running"] or found["RestartCount"] or time.monotonic() > deadline:
+            log = containers.docker("logs", "--tail", "5", name).stdout
+            raise WharfError(f"the gateway does not take its configuration: {one_line(log, 400)}")
+        time.sleep(0.05)
+
+
+def reload(name: str) -> None:
+    """Let a gateway read its configuration and certificate anew. What it has begun it ends as it was.
+
+    Raises:
+        WharfError: it refuses them, and goes on with those of before.
+    """
+    before = workers(name)
+    containers.act(name, "kill?signal=HUP")
+    wait_for_workers(name, before)
+
+
+def switch(container: str, directory: str, uid: int, reads: str, writes: str = "") -> None:
+    """Let the gateway of a registry, if it runs, pass requests to other slots; arguments as for upstreams().
+
+    Raises:
+        WharfError: it does not.
+    """
+    entry = upstreams_entry(uid, reads, writes)
+    write_atomic(upstreams_file(directory), entry.content or b"", entry.mode, entry.uid, entry.gid)
+    gateway = container_names(container)["gateway"]
+    found = containers.container(gateway)
+    if found and found["State"]["Running"]:
+        reload(gateway)
+
+
+def connections(found: dict[str, Any], slot: str) -> int:
+    """Return how many connections a registry's container has; what the engine knows of it, and its slot."""
+    pid = found["State"]["Pid"]
+    paths = _CONNECTED.findall(read_text(f"/proc/{pid}/net/unix")) if pid else []
+    return paths.count(f"{SOCKETS_INSIDE}/{slot}.sock")
+
+
+def drain(name: str, slot: str, seconds: float) -> bool:
+    """Wait until a registry has no connection any more, and tell whether that is so."""
+    deadline = time.monotonic() + seconds
+    while (found := containers.container(name)) and found["State"]["Running"] and connections(found, slot):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def direct(slot: str, timeout: float = 30) -> Client:
+    """Return a client of the registry in a slot itself, past the gateway: without a user it may do everything."""
+    return Client("the registry itself", 0, address=f"{SOCKETS}/{slot}.sock", timeout=timeout)
+
+
+def problem_of(slot: str) -> str:
+    """Return why the registry in a slot does not answer itself; nothing where it does."""
+    try:
+        with direct(slot, 5) as client:
+            client.ping()
+    except WharfError as error:
+        return str(error)
+    return ""
