@@ -11,8 +11,8 @@ from typing import Any
 from . import api
 from .errors import WharfError
 from .files import read_text
-from .processes import run
 from .gateway import upstreams, upstreams_file
+from .processes import run
 from .server_container import PARTS, differences, settings, slot_of
 
 TIMEOUT = 20  # seconds
