@@ -13,7 +13,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -311,12 +311,27 @@ class Client(http.client.HTTPConnection):
             raise self._status_error("GET", "/v2/", response)
         return response
 
-    def wait(self, seconds: float, pause: float = 0.1) -> Response:
-        """Ping until a registry answers. Raises the last RegistryError; at once where the certificate is wrong."""
+    def health(self) -> Response:
+        """Ask the gateway of a registry whether that answers, without a user. Raises RegistryError where not."""
+        response = self.request("GET", "/health")
+        if response.status == 503 and response.is_registry():
+            raise StatusError(f"the gateway answers as {self}, the registry behind it does not", 503)
+        if response.status != 200 or not response.is_registry():
+            raise RegistryError(f"what answers as {self} is no gateway of Wharf's: HTTP status {response.status}")
+        return response
+
+    def wait(self, seconds: float, pause: float = 0.1, probe: Callable[[], Response] | None = None) -> Response:
+        """Ping until a registry answers. Raises the last RegistryError; at once where the certificate is wrong.
+
+        Args:
+            seconds: for how long at most.
+            pause: between two attempts, in seconds.
+            probe: what is done instead of a ping, such as health().
+        """
         deadline = time.monotonic() + seconds
         while True:
             try:
-                return self.ping()
+                return (probe or self.ping)()
             except RegistryError as error:
                 if isinstance(error, CertificateError) or time.monotonic() > deadline:
                     raise

@@ -11,7 +11,7 @@ from . import containers
 from .api import Client
 from .errors import WharfError
 from .files import Entry, read_text, write_atomic
-from .server_container import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, container_names
+from .parts import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, STAND_INS, container_names
 from .text import one_line
 
 RELOAD_SECONDS = 20
@@ -42,6 +42,11 @@ def upstreams(reads: str, writes: str = "") -> str:
     return text
 
 
+def is_held(directory: str) -> bool:
+    """Tell whether the gateway holds pushes back, by its configuration in a directory."""
+    return f"/{STAND_INS[0]}.sock" in read_text(upstreams_file(directory))
+
+
 def upstreams_entry(uid: int, reads: str, writes: str = "") -> Entry:
     """Return the file as it should be."""
     return Entry(0, uid, 0o640, upstreams(reads, writes).encode())
@@ -52,6 +57,17 @@ def listen(tls: bool) -> str:
     options = f"{' ssl' if tls else ''} reuseport backlog=4096"
     both = os.path.exists("/proc/net/if_inet6")
     return f"listen {'[::]:' if both else ''}{PORT}{' ipv6only=off' if both else ''}{options};\n"
+
+
+def is_cut_off(network: dict[str, Any], own: dict[str, Any]) -> bool:
+    """Tell whether a gateway is still in the network that was there before its container was started anew."""
+    return _moment(network["State"]["StartedAt"]) > _moment(own["State"]["StartedAt"])
+
+
+def _moment(text: str) -> tuple[str, float]:
+    """Return a moment of the engine's, such as 2026-11-28T19:35:23.123456789Z, as something that can be compared."""
+    seconds, _, fraction = text.rstrip("Z").partition(".")
+    return seconds, float(f"0.{fraction or 0}")
 
 
 def workers(name: str) -> set[str]:

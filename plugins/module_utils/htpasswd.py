@@ -11,7 +11,6 @@ import secrets
 
 from .errors import WharfError
 
-TEMPORARY_USER = "wharf-verify-"  # how the names of a smoke test's users begin
 _ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 # The registry takes these prefixes alike: golang.org/x/crypto/bcrypt compares the major version only.
 _HASH = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")

@@ -1,9 +1,4 @@
-"""What the registry's containers are to be, and in what others differ from that.
-
-There are three. The registry itself has no port: it listens on a unix socket. The gateway, nginx, knows the users and
-passes to it what they may do. The network only holds the published port, so that a new gateway can stand beside the old
-one: containers that join its network share the port.
-"""
+"""What the registry's containers are to be, and in what others differ from that."""
 
 from __future__ import annotations
 
@@ -15,6 +10,7 @@ from ansible.module_utils.common.text.formatters import human_to_bytes
 
 from .containers import SECURITY
 from .files import read_text
+from .parts import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, address
 
 # What the modules registry_info and registry_container are told of the registry.
 REGISTRY_SPEC: dict[str, Any] = {
@@ -38,33 +34,7 @@ REGISTRY_SPEC: dict[str, Any] = {
     "bcrypt_cost": {"type": "int", "required": True},
     "settings": {"type": "str", "required": True},
 }
-PARTS = ("registry", "network", "gateway")  # in the order in which they start
-SOCKETS = "/var/lib/wharf/sockets"  # of the registry's containers
-SOCKETS_INSIDE = "/wharf/sockets"
-SLOTS = ("a", "b")  # the sockets that the registry has by turns: a new container of it starts beside the old one
-PORT = 5000  # within the containers
-DRAIN_SECONDS = 60  # how long what is replaced may take to finish what it has begun
 _MIGRATE = "net/ipv4/tcp_migrate_req"  # connections that nobody has accepted go to the other gateway; since Linux 5.14
-
-
-def container_names(container: str) -> dict[str, str]:
-    """Return the names of the containers of a registry, by part."""
-    return {"registry": container, "network": f"{container}-network", "gateway": f"{container}-gateway"}
-
-
-def is_ours(container: dict[str, Any]) -> bool:
-    """Tell whether Wharf made a container, whatever its name is."""
-    return "wharf.config" in (container["Config"].get("Labels") or {})
-
-
-def has_port(container: dict[str, Any]) -> bool:
-    """Tell whether a container publishes ports, as the registry's own did before it had a gateway."""
-    return bool(container["HostConfig"].get("PortBindings"))
-
-
-def slot_of(container: dict[str, Any] | None) -> str:
-    """Return the slot of a registry's container; the second where it has none, so that the first is the next one."""
-    return next((slot for slot in SLOTS if container and _address(slot) in container["Config"]["Env"]), SLOTS[1])
 
 
 def listens_on(listen: list[str]) -> list[str]:
@@ -127,7 +97,7 @@ def _registry(registry: dict[str, Any], slot: str) -> dict[str, Any]:
         "Image": registry["image"],
         "Cmd": ["serve", "/wharf/config/config.yml"],
         "Env": [
-            _address(slot),
+            address(slot),
             f"REGISTRY_HTTP_SECRET={read_text(secret_file(registry))}",
             # The garbage collector runs late, but never so late that the memory limit is met.
             "GOGC=400",
@@ -190,10 +160,6 @@ def _gateway(registry: dict[str, Any], network: str) -> dict[str, Any]:
         "Ulimits": [{"Name": "nofile", "Soft": 65536, "Hard": 65536}],
     }
     return _container(registry, own, host)
-
-
-def _address(slot: str) -> str:
-    return f"REGISTRY_HTTP_ADDR={SOCKETS_INSIDE}/{slot}.sock"
 
 
 def _data_bind(data: str, *options: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from .files import Changes, Entry, read_entry, read_text
 from .gateway import listen
 from .htpasswd import htpasswd, users_of
-from .server_container import SOCKETS, secret_file
+from .parts import SOCKETS
+from .server_container import secret_file
 from .server_data import DATA_ID, STATE_FILE, Data
 from .server_rollback import SETTINGS, give_away
 

@@ -8,12 +8,12 @@ import ssl
 from collections.abc import Collection
 from typing import Any
 
-from . import api
+from . import api, gateway
 from .errors import WharfError
 from .files import read_text
-from .gateway import upstreams, upstreams_file
+from .parts import PARTS, slot_of
 from .processes import run
-from .server_container import PARTS, differences, settings, slot_of
+from .server_container import differences, settings
 
 TIMEOUT = 20  # seconds
 Found = dict[str, Any]  # what the engine knows of the container of each part, or None
@@ -92,7 +92,7 @@ def pending_actions(
     if not result["gateway"][0]:
         reads = {"listen", "gateway_config"}.intersection(files)
         result["gateway"] = (_gateway_action(registry, found) or ("reload" if reads else ""), [])
-    wanted_text, path = upstreams(slot), upstreams_file(registry["gateway_directory"])
+    wanted_text, path = gateway.upstreams(slot), gateway.upstreams_file(registry["gateway_directory"])
     is_new = result["registry"][0] in ("create", "replace")
     result["switch"] = ("" if is_new or read_text(path) == wanted_text else "switch", [])
     return result
@@ -106,18 +106,11 @@ def action_names(pending: Actions) -> list[str]:
 
 def _gateway_action(registry: dict[str, Any], found: Found) -> str:
     """Return what is to be done about a gateway that runs as it should: its network or certificate may be another."""
-    started = [_seconds(found[part]["State"]["StartedAt"]) for part in ("network", "gateway")]
-    if started[0] > started[1]:
-        return "restart"  # it is still in the network that was there before
+    if gateway.is_cut_off(found["network"], found["gateway"]):
+        return "restart"
     served = served_certificates(registry["port"]) if registry["tls"] else []
     # Where nothing is served over TLS, it would not help.
     return "reload" if served and served != certificates_in(f"{registry['tls_directory']}/registry.crt") else ""
-
-
-def _seconds(moment: str) -> tuple[str, float]:
-    """Return a moment of the engine's, such as 2026-11-28T19:35:23.123456789Z, as something that can be compared."""
-    seconds, _, fraction = moment.rstrip("Z").partition(".")
-    return seconds, float(f"0.{fraction or 0}")
 
 
 def answer(registry: dict[str, Any], seconds: float) -> str:
@@ -126,12 +119,12 @@ def answer(registry: dict[str, Any], seconds: float) -> str:
     return answer_of(registry["name"], registry["port"], ca, seconds)
 
 
-def answer_of(name: str, port: int, ca: str, seconds: float) -> str:
+def answer_of(name: str, port: int, ca: str, seconds: float, has_gateway: bool = True) -> str:
     """Do the same for a registry of this host; without a CA's file it speaks plain HTTP."""
     try:
         context = api.trust(ca) if ca else None
         with api.Client(name, port, context, address="127.0.0.1", timeout=5) as client:
-            client.wait(seconds)
+            client.wait(seconds, probe=client.health if has_gateway else None)
         return ""
     except WharfError as error:
         return str(error)

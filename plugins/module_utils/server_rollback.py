@@ -15,7 +15,8 @@ from typing import Any
 from . import containers, gateway
 from .errors import WharfError
 from .files import Entry, put_back, read_entry, read_text, write_atomic
-from .server_container import PARTS, config_hash, container_names, is_ours, slot_of
+from .parts import PARTS, container_names, is_ours, slot_of
+from .server_container import config_hash
 from .server_data import DATA_ID, RECORD, undo_move
 from .server_info import answer_of, certificates_in, served_certificates
 
@@ -265,4 +266,5 @@ def _answer(seconds: float) -> str:
     settings = json.loads(read_text(SETTINGS) or "{}")
     if not settings:
         return ""
-    return answer_of(settings["name"], settings["port"], settings["ca"], seconds)
+    has_gateway = "gateway_directory" in settings  # the registry that ran before may have none
+    return answer_of(settings["name"], settings["port"], settings["ca"], seconds, has_gateway)

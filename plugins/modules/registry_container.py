@@ -84,17 +84,16 @@ from ansible_collections.wharf.registry.plugins.module_utils import (
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import (
+from ansible_collections.wharf.registry.plugins.module_utils.parts import (
     DRAIN_SECONDS,
     PARTS,
-    REGISTRY_SPEC,
     SLOTS,
     container_names,
     has_port,
     is_ours,
-    settings,
     slot_of,
 )
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, settings
 from ansible_collections.wharf.registry.plugins.module_utils.server_files import (
     diff_of,
     paths_of,

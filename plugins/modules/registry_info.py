@@ -78,7 +78,7 @@ image: {description: The ID of the image; empty where the engine does not have i
 container: {description: The ID of the container; empty where there is none., type: str, returned: success}
 cut_off: {description: Whether a run that was cut off has left what can be rolled back., type: bool, returned: success}
 interrupted:
-  description: The containers of a collection that was cut off; the registry's own one is stopped meanwhile.
+  description: The containers of a collection that was cut off.
   type: list
   elements: str
   returned: success
@@ -88,8 +88,8 @@ version_change:
   returned: success
 pending:
   description: >-
-    What is not as it should be, of rollback, image, data, data_id, directory, users, config, settings, create, replace,
-    start, restart, answer, firewall, kept and state_file.
+    What is not as it should be, of rollback, image, answer, kept, state_file and the actions that
+    M(wharf.registry.registry_container) returns.
   type: list
   elements: str
   returned: success
@@ -116,18 +116,19 @@ from ansible_collections.wharf.registry.plugins.module_utils.data import locatio
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
-from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import (
-    TEMPORARY_USER,
-    belongs,
-    hashes_of,
-    users_of,
-)
+from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import belongs, hashes_of, users_of
 from ansible_collections.wharf.registry.plugins.module_utils.image_pull import pull_problem
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
+from ansible_collections.wharf.registry.plugins.module_utils.parts import STAND_INS, container_names, is_ours
 from ansible_collections.wharf.registry.plugins.module_utils.processes import has
-from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC, is_ours
-from ansible_collections.wharf.registry.plugins.module_utils.server_files import Files, pending_files
-from ansible_collections.wharf.registry.plugins.module_utils.server_info import answer, container_action, port_holder
+from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
+from ansible_collections.wharf.registry.plugins.module_utils.server_files import pending_files
+from ansible_collections.wharf.registry.plugins.module_utils.server_info import (
+    action_names,
+    answer,
+    pending_actions,
+    port_holder,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems, downgrade_problems
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.module_utils.text import pluralize
@@ -146,12 +147,16 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         WharfError: the engine does not do what it should.
     """
     registry, name = p["registry"], p["registry"]["container"]
+    own_names = container_names(name)
     engine = containers.engine()
     known = containers.containers() if engine else []
     image = (containers.image(registry["image"]) if engine else None) or {}
-    found = containers.container(name) if engine else None
-    if found and not is_ours(found):
-        return {}, [foreign_problem(registry, found, p["host"])]
+    gateway_image = (containers.image(registry["gateway_image"]) if engine else None) or {}
+    parts = {part: containers.container(one) if engine else None for part, one in own_names.items()}
+    found = parts["registry"]
+    for one in parts.values():
+        if one and not is_ours(one):
+            return {}, [foreign_problem(registry, one, p["host"])]
     path = server_data.path_of(registry["data"])
     data = server_data.read(path, registry["directory"])
     if registry["data"].startswith("/"):
@@ -164,19 +169,19 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
         "container": found["Id"] if found else "",
-        "cut_off": server_rollback.has_begun() or f"{name}-before" in names,
-        "interrupted": sorted(names & {f"{name}-read-only", f"{name}-collect-garbage"}),
+        "cut_off": server_rollback.has_begun() or bool(names & {f"{one}-before" for one in own_names.values()}),
+        "interrupted": sorted(names & {f"{name}-{role}" for role in STAND_INS}),
         "version_change": "",
         "blocked": firewall.blocked(p["manage_firewall"]),
     }
-    action = container_action(registry, found, info["image"])[0]
     files = pending_files(registry, path, data)
+    actions = action_names(pending_actions(registry, parts, info["image"], gateway_image.get("Id", ""), files))
     pending = {
         "rollback": info["cut_off"] or info["interrupted"],
         "image": is_image_pending(p, image, engine),
         **files,
-        action: action,
-        "answer": not action and answer(registry, 0),
+        **dict.fromkeys(actions, True),
+        "answer": not actions and answer(registry, 0),
         "firewall": firewall.is_pending(p["manage_firewall"]),
         "kept": server_rollback.exists(),  # until the registry has answered with its new certificate
         "state_file": (data.state_id, data.state_place) != (data.id, registry["data"]),
@@ -185,7 +190,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     busy = lock_taken() if info["pending"] else ""
     if busy:
         # What the holder does, and undoes: a run that would change nothing else goes on.
-        theirs = ["rollback", "start", "restart", "answer", *(["users"] if only_adds_a_user(files) else [])]
+        theirs = ["rollback", "start", "switch", "answer"]
         info["pending"] = [name for name in info["pending"] if name not in theirs]
 
     problems = [busy] if busy and info["pending"] else []
@@ -235,20 +240,11 @@ def lock_taken() -> str:
         return str(error)
 
 
-def only_adds_a_user(files: Files) -> bool:
-    """Tell whether the users differ from what they should be by that of a smoke test alone."""
-    if "users" not in files:
-        return False
-    path, wanted = files["users"]
-    lines = read_text(path).splitlines(keepends=True)
-    there = "".join(line for line in lines if not line.startswith(TEMPORARY_USER))
-    return there.encode() == wanted.content
-
-
 def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) -> list[str]:
     """Return a line for each thing on the host that stands in the registry's way."""
     problems, name, uid = [], registry["container"], registry["uid"]
-    if holder := port_holder(registry["port"], known, [name, f"{name}-before", f"{name}-read-only"]):
+    own = [name, *(f"{one}{end}" for one in container_names(name).values() for end in ("", "-before"))]
+    if holder := port_holder(registry["port"], known, own):
         container = containers.container(holder.removeprefix("the container ")) if "the container " in holder else None
         held = (container and takeover(registry, container)) or "stop it or choose another port"
         problems.append(f"registry_server_port: {registry['port']} is taken on {host} by {holder}: {held}")
@@ -274,7 +270,7 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
 
 def foreign_problem(registry: dict[str, Any], found: dict[str, Any], host: str) -> str:
     """Return the line about a container of another, which bears the name of the registry's."""
-    name, image = registry["container"], found["Config"]["Image"]
+    name, image = found["Name"].lstrip("/"), found["Config"]["Image"]
     other = "give this one another name: registry_server_container (wharf_registry_container)"
     how = takeover(registry, found) or f"`docker rename {name} {name}-old`"
     return (
@@ -305,7 +301,7 @@ def takeover(registry: dict[str, Any], found: dict[str, Any]) -> str:
 def unknown_passwords(p: dict[str, Any]) -> list[str]:
     """Return a line about the users on the host whose generated password is not the one that the controller has."""
     registry = p["registry"]
-    hashes, users = hashes_of(read_text(f"{registry['directory']}/htpasswd")), users_of(registry["users"])
+    hashes, users = hashes_of(_users_text(registry)), users_of(registry["users"])
     unknown = [name for name in p["generated_users"] if name in hashes and not belongs(users[name], hashes[name])]
     if not unknown:
         return []
@@ -317,6 +313,11 @@ def unknown_passwords(p: dict[str, Any]) -> list[str]:
         " replace them by this controller's, generated where it has none, with -e"
         f" registry_server_replace_passwords={','.join(unknown)}, and have everybody who uses them log in again"
     ]
+
+
+def _users_text(registry: dict[str, Any]) -> str:
+    """Return the password file; that of the registry itself where there has been no gateway yet."""
+    return read_text(f"{registry['gateway_directory']}/users") or read_text(f"{registry['directory']}/htpasswd")
 
 
 def unreachable_image(p: dict[str, Any], engine: bool) -> list[str]:

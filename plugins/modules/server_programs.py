@@ -129,7 +129,8 @@ class Programs:
         shown = [set(block.splitlines()) for block in blocks]
         if idle := [timer for timer, lines in zip(timers, right) if timers[timer] or lines not in shown]:
             self.changes.paths += idle
-            self.systemctl("--quiet", "enable", *idle)
+            services = [job for job in self.jobs if job["enabled"] and "[Install]" in job["service"]]
+            self.systemctl("--quiet", "enable", *idle, *(f"wharf-{job['name']}.service" for job in services))
             self.systemctl("restart", *idle)
 
     def remove(self) -> None:

@@ -45,10 +45,13 @@ def command_files(package: Path) -> dict[str, str]:
     texts = {f"command/{file.name}": file.read_text("utf-8") for file in sorted(package.glob("command/*.py"))}
     waiting = list(texts.values())
     while waiting:
-        # `from ..lock import`, `from .errors import`, `from .. import data`
+        # `from ..lock import`, `from .errors import`, `from .. import containers, data`
         text = waiting.pop()
-        for name in re.findall(r"^from \.+(\w+) import|^from \.\. import (\w+)", text, re.MULTILINE):
-            file = package / f"{''.join(name)}.py"
+        names = re.findall(r"^from \.+(\w+) import", text, re.MULTILINE)
+        for line in re.findall(r"^from \.+ import (.+)$", text, re.MULTILINE):
+            names += line.split(", ")
+        for name in names:
+            file = package / f"{name}.py"
             if file.name not in texts and file.exists():
                 texts[file.name] = file.read_text("utf-8")
                 waiting.append(texts[file.name])

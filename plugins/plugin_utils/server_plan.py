@@ -13,6 +13,7 @@ from ansible.utils.vars import merge_hash
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.gateway_plan import gateway_plan
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
     archive_image,
     archive_problems,
@@ -35,8 +36,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
 
 DISTRO_IMAGE = "wharf-registry:distro"  # what the role builds from the distribution's package
-TLS_CONFIG = {"http": {"tls": {"certificate": "/wharf/tls/registry.crt", "key": "/wharf/tls/registry.key"}}}
-USERS_CONFIG = {"auth": {"htpasswd": {"realm": "registry", "path": "/wharf/config/htpasswd"}}}
+# Sections of the registry's configuration with which it asks others than its own storage.
+NEED_NETWORK = ("redis", "notifications", "proxy")
 
 
 def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -105,17 +106,19 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         ]
     if problems:
         return {"problems": problems}
-    config = merged_config(base, TLS_CONFIG if tls else {}, USERS_CONFIG if users else {}, own_config)
+    config = merged_config(base, own_config)
     passwords = passwords_of(users, settings["password_directory"])
     driver = storage_driver(config)
+    root = (config["storage"].get(driver) or {}).get("rootdirectory", "/var/lib/registry")
     known = {  # to the command wharf on the server
         "container": settings["container"],
         "name": settings["name"],
         "port": int(settings["port"]),
         "ca": f"{settings['tls_directory']}/ca.crt" if tls else "",
-        "htpasswd": f"{settings['directory']}/htpasswd" if users else "",
+        "gateway_directory": settings["gateway_directory"],
+        "uid": int(settings["uid"]),
         "driver": driver,
-        "root": (config["storage"].get(driver) or {}).get("rootdirectory", "/var/lib/registry"),
+        "root": root,
         "delete_untagged": boolean(settings["delete_untagged"]),
         "caches": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
@@ -124,9 +127,18 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "image": image,
         "config": config,
         "config_keys": keys,
+        "gateway": gateway_plan(
+            tls=tls,
+            blobs=f"{root}/docker/registry/v2" if driver == "filesystem" else "",
+            users=users or [],
+            rules=settings["rules"] or [],
+            log_pulls=boolean(settings["log_pulls"]),
+        ),
         "registry": {
-            **{key: settings[key] for key in REGISTRY_SPEC if key not in ("config", "settings")},
+            **{key: settings[key] for key in REGISTRY_SPEC if key in settings and key != "config"},
             "image": image["name"],
+            "gateway_image": settings["gateway_image"],
+            "has_network": driver != "filesystem" or any(config.get(key) for key in NEED_NETWORK),
             "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
             "settings": json.dumps(known, indent=4, sort_keys=True) + "\n",
         },

@@ -1,4 +1,4 @@
-"""The registry as it is while a subcommand changes its storage: it serves pulls and refuses pushes.
+"""The registry as it is while a subcommand changes its storage: it serves pulls, and pushes wait.
 
 What is checked around the change: an image goes in and out, and every tag keeps its digest.
 """
@@ -12,14 +12,13 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
+from .. import gateway
 from ..api import Client, StatusError, trust
 from ..containers import SECURITY, cli
 from ..errors import WharfError
-from ..files import write_atomic
-from ..htpasswd import TEMPORARY_USER, hash_password
 from ..manifests import OCI_MANIFEST, digest_of
+from ..parts import DRAIN_SECONDS, SOCKETS_INSIDE
 from ..storage import Storage
 from ..text import pluralize
 from .cli import Task, ignore_signals
@@ -35,7 +34,7 @@ Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
 def changing(
     registry: Registry, task: Task, damage: Collection[str], deleted: Collection[tuple[str, str]] = ()
 ) -> Iterator[None]:
-    """Refuse pushes while the storage is changed, and verify afterwards that no image was lost.
+    """Hold pushes back while the storage is changed, and verify afterwards that no image was lost.
 
     Args:
         registry: the registry.
@@ -43,10 +42,11 @@ def changing(
         damage: what the storage has already.
         deleted: the tags that go, as pairs of repository and tag.
     """
-    with temporary_client(registry) as client:
+    with registry.client() as client:
         # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
         smoke_test(client, registry.storage)
-        with read_only(registry) as moments:
+        client.close()  # the registry's last connection tells that all pushes have ended
+        with pushes_held(registry) as moments:
             kept = {key: digest for key, digest in registry.storage.all_tags().items() if key not in deleted}
             answers = tags_served(client, kept)
             yield
@@ -59,37 +59,39 @@ def changing(
         smoke_test(client, registry.storage)
     repositories = pluralize(len({name for name, _ in kept}), "repository")
     task.line(f"kept: {pluralize(len(kept), 'tag')} in {repositories}, each with its digest")
-    stopped, began, ended, recovered = moments
-    gaps = began - stopped + recovered - ended
-    task.line(f"refused pushes for {ended - began:.1f} s; did not answer for {gaps:.1f} s, in two parts")
+    task.line(f"pushes waited for up to {moments[1] - moments[0]:.1f} s; pulls went on")
     task.line("verified: an image was pushed and pulled")
 
 
 @contextmanager
-def read_only(registry: Registry) -> Iterator[list[float]]:
-    """Let the registry serve pulls and refuse pushes; whatever happens, it is as it was afterwards.
+def pushes_held(registry: Registry) -> Iterator[list[float]]:
+    """Let pushes wait while pulls go on; whatever happens, the gateway asks the registry itself again afterwards.
 
-    The container itself is only stopped: another one, which refuses pushes, has its port and data meanwhile. So
-    whoever starts the registry's own container recovers everything, the engine at boot as well. What is returned fills
-    with four moments: between the first two and the last two no registry answers at all.
+    Two more containers of the registry serve meanwhile: one what reads, and one, which is frozen, what writes: its
+    clients wait until it goes on. The registry itself runs idle. What is returned fills with two moments.
+
+    Raises:
+        WharfError: a push that has begun before does not end.
     """
     moments: list[float] = []
-    create = ["create", "--name", registry.stand_in, *container_options(registry)]
-    for port, bindings in registry.inspected["HostConfig"]["PortBindings"].items():
-        for binding in bindings:
-            address = f"[{binding['HostIp']}]" if ":" in binding["HostIp"] else binding["HostIp"]
-            create += ["--publish", f"{address}:{binding['HostPort']}:{port}"]
-    create += ["--env", 'REGISTRY_STORAGE_MAINTENANCE_READONLY={"enabled":true}']
     try:
-        cli(*create, registry.inspected["Image"], *registry.inspected["Config"]["Cmd"])
+        for slot, name in registry.stand_ins.items():
+            create = ["create", "--name", name, *container_options(registry)]
+            create += ["--network", registry.inspected["HostConfig"]["NetworkMode"]]
+            create += ["--env", f"REGISTRY_HTTP_ADDR={SOCKETS_INSIDE}/{slot}.sock"]
+            cli(*create, registry.inspected["Image"], *registry.inspected["Config"]["Cmd"])
+            cli("start", name)
+            with registry.client(slot) as client:
+                client.wait(60, pause=0.05)
+        cli("pause", registry.stand_ins["writes"])
         moments.append(time.monotonic())
-        cli("stop", registry.container)
-        cli("start", registry.stand_in)
-        wait_until_ready(registry)
-        moments.append(time.monotonic())
+        registry.pass_requests_to(*registry.stand_ins)
+        if not gateway.drain(registry.container, registry.slot, DRAIN_SECONDS):
+            raise WharfError(
+                f"a push or a pull that had begun did not end within {DRAIN_SECONDS} s: nothing was changed; try again"
+            )
         yield moments
     finally:
-        moments.append(time.monotonic())
         recover(registry)
         moments.append(time.monotonic())
 
@@ -107,31 +109,35 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
 
 
 def recover(registry: Registry) -> None:
-    """Start the registry's own container again, and remove what stood in for it."""
+    """Let the gateway ask the registry itself again, the pushes that wait go on, and remove what stood in for it."""
     ignore_signals()  # the worst moment to be interrupted
     deadline = time.monotonic() + 60
     while True:  # the engine may be about to start again
         cli("rm", "--force", registry.collector, check=False)
-        cli("stop", registry.stand_in, check=False)
-        cli("start", registry.container, check=False)
+        verb = "restart" if registry.caches else "start"  # what it remembers may be gone
+        cli(verb, registry.container, check=False)
         with suppress(WharfError):
             if registry.status() == "running":
                 break
         if time.monotonic() > deadline:
             cli("start", registry.container)  # which tells why
         time.sleep(0.5)
-    wait_until_ready(registry)
-    cli("rm", "--force", registry.stand_in)
+    with registry.client() as client:
+        client.wait(60, pause=0.05)
+    cli("unpause", registry.stand_ins["writes"], check=False)
+    registry.pass_requests_to(registry.slot)
+    for slot, name in registry.stand_ins.items():
+        gateway.drain(name, slot, DRAIN_SECONDS)
+        cli("rm", "--force", name, check=False)
 
 
 def clean_up(registry: Registry, task: Task, message: str) -> None:
     """Clean up after a run that was cut off, and say so where one had left containers."""
     names = cli("ps", "--all", "--format", "{{.Names}}").splitlines()
-    if registry.collector in names or registry.stand_in in names:
+    if {registry.collector, *registry.stand_ins.values()}.intersection(names):
         recover(registry)
         task.line(message)
     cli("rm", "--force", registry.dry_run_collector, check=False)
-    replace_temporary_users(registry)
     storage = registry.storage
     for directory in (storage.top / "repositories").glob(f"{REPOSITORY}*"):
         remove_repository(storage, directory.relative_to(storage.top / "repositories").as_posix())
@@ -144,13 +150,13 @@ def clean_up(registry: Registry, task: Task, message: str) -> None:
 
 def tags_served(client: Client, tags: Iterable[tuple[str, str]]) -> Tags:
     """Return what a client gets for tags: their digests, or what was answered instead."""
-    client.close()  # another container may have the port now
     served = {}
     for name, tag in tags:
         try:
             served[name, tag] = client.digest(name, tag)
         except StatusError as error:
             served[name, tag] = f"HTTP status {error.status}"
+    client.close()
     return served
 
 
@@ -195,40 +201,13 @@ def remove_repository(storage: Storage, name: str) -> None:
 # Its clients --------------------------------------------------------------------------------------
 
 
-def client_of(registry: Registry, user: str = "", password: str = "") -> Client:
-    """Return a client of the registry, under its name, on this host's own address."""
+def client_of(registry: Registry) -> Client:
+    """Return a client of the registry's gateway, under its name, on this host's own address, without a user."""
     context = trust(registry.ca) if registry.ca else None
-    return Client(registry.name, registry.port, context, address="127.0.0.1", user=user, password=password)
+    return Client(registry.name, registry.port, context, address="127.0.0.1")
 
 
 def wait_until_ready(registry: Registry) -> None:
     """Wait until the registry answers as a client sees it. Raises WharfError when it does not."""
     with client_of(registry) as client:
-        client.wait(60, pause=0.05)
-
-
-@contextmanager
-def temporary_client(registry: Registry) -> Iterator[Client]:
-    """Return a client that may push and pull: its user exists as long as this lasts."""
-    if not registry.htpasswd:
-        yield client_of(registry)
-        return
-    user, password = TEMPORARY_USER + secrets.token_hex(4), secrets.token_urlsafe(32)
-    try:
-        replace_temporary_users(registry, f"{user}:{hash_password(password)}")
-        yield client_of(registry, user, password)
-    finally:
-        replace_temporary_users(registry)
-
-
-def replace_temporary_users(registry: Registry, *lines: str) -> None:
-    """Write the registry's users, if it has any, with these lines and without those of earlier smoke tests."""
-    if not registry.htpasswd:
-        return
-    path = Path(registry.htpasswd)
-    before = path.read_text()
-    kept = [line for line in before.splitlines() if not line.startswith(TEMPORARY_USER)]
-    after = "".join(f"{line}\n" for line in [*kept, *lines])
-    if after != before:
-        facts = path.stat()
-        write_atomic(str(path), after.encode(), facts.st_mode & 0o777, facts.st_uid, facts.st_gid)
+        client.wait(60, pause=0.05, probe=client.health)

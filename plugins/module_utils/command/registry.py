@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
-from .. import containers, data
+from .. import containers, data, gateway
+from ..api import Client
 from ..errors import WharfError
 from ..files import free_bytes, read_text
+from ..parts import slot_of
 from ..server_versions import running_version
 from ..storage import Storage
 from ..text import human_bytes
@@ -32,7 +34,8 @@ class Registry:
     name: str = ""
     port: int = 5000
     ca: str = ""
-    htpasswd: str = ""
+    gateway_directory: str = "/etc/wharf/gateway"
+    uid: int = 59500
     driver: str = "filesystem"
     root: str = data.MOUNT  # of the storage, as the container sees it
     delete_untagged: bool = False
@@ -44,11 +47,12 @@ class Registry:
         if must_exist and not text:
             raise WharfError(f"{SETTINGS} is missing: run playbooks/deploy-registry.yml")
         vars(self).update(json.loads(text or "{}"))
-        self.stand_in = f"{self.container}-read-only"
+        self.stand_ins = {slot: f"{self.container}-{slot}" for slot in ("reads", "writes")}
         self.collector = f"{self.container}-collect-garbage"
         self.dry_run_collector = f"{self.collector}-dry-run"
         self.inspected = data.container(self.container)
         self.mounted = data.mounted_at(self.inspected)
+        self.slot = slot_of(self.inspected)
         directory = data.mounted_at(self.inspected, "/wharf/config") or CONFIGURATION
         self.data_id, _, self.place = read_text(directory / "data").rstrip("\n").partition(" ")
 
@@ -91,6 +95,14 @@ class Registry:
     def version(self) -> str:
         """Return the version of the registry that runs, such as 2.8.3; empty where it cannot be had."""
         return running_version(self.inspected)
+
+    def client(self, slot: str = "") -> Client:
+        """Return a client of the registry itself, past the gateway, which needs no user; of a stand-in's slot."""
+        return gateway.direct(slot or self.slot)
+
+    def pass_requests_to(self, reads: str, writes: str = "") -> None:
+        """Let the gateway pass requests to other slots. Raises WharfError."""
+        gateway.switch(self.container, self.gateway_directory, self.uid, reads, writes)
 
     def preflight(self) -> None:
         """Refuse to begin where no good end can be expected."""

@@ -1,7 +1,7 @@
 """Repair what writes that were cut off have left in the storage: by a full disk, a lost power, a killed process.
 
 With --if-needed this starts the registry first, where the engine could not: at boot, say, when its disk or an address
-was still to come.
+was still to come. And pushes that a collection has held back, and that was killed, go on.
 
 The registry (version 2) creates its small files first and fills them afterwards. What is cut off in between stays as an
 empty file, with which the registry does the wrong thing: it lists a tag that nobody can pull, fails every later push of
@@ -29,17 +29,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import data
+from .. import containers, data, gateway
 from ..containers import cli
 from ..errors import BusyError, DamageError, WharfError
 from ..files import free_bytes, no_link, read_text, write_atomic
 from ..lock import read_result
 from ..manifests import blobs
+from ..parts import container_names
 from ..server_data import DATA_ID
 from ..server_versions import writes_in_place
 from ..storage import Storage
 from ..text import pluralize
 from .cli import Task
+from .read_only import clean_up
 from .registry import SPARE, Registry
 
 STATE = Path("/run/wharf-repair-storage.json")  # how it was at the last run; gone after a reboot, as it should be
@@ -66,9 +68,14 @@ def run(task: Task) -> str:
     if options.if_needed and not engine_runs():
         return ""
     try:
-        if options.if_needed and could_not_start(registry := Registry()):
-            return start(task, registry)
+        if options.if_needed and (pending := could_not_start(registry := Registry())):
+            return start(task, pending)
+        if options.if_needed and gateway.is_held(registry.gateway_directory):
+            with task.lock():  # nobody is at work: a collection was killed, and pushes wait
+                clean_up(registry, task, "a collection was cut off: the registry is as it was before it")
         registry = Registry.in_files()
+    except BusyError:
+        return ""
     except WharfError:
         if options.if_needed:
             return ""  # there is none now; after its start this run is needed
@@ -143,25 +150,41 @@ def paused(registry: Registry, before: dict[str, Any]) -> Iterator[None]:
             cli("unpause", registry.container)  # which tells why
 
 
-def could_not_start(registry: Registry) -> bool:
-    """Tell whether the engine could not start the container, and its data is there.
+def could_not_start(registry: Registry) -> dict[str, str]:
+    """Return the containers that the engine could not start, with the reasons, in the order in which they start.
 
-    The engine tries once, at boot, when the data's disk, an address or a port may be still to come. Whoever has stopped
-    it by hand has left no such error.
+    The engine tries once, at boot, when the data's disk, an address or a port may be still to come; and it does not
+    know that the gateway needs the network's container (moby#50326). Whoever has stopped one by hand has left no such
+    error.
     """
-    state = (registry.inspected or {"State": {"Running": False, "Error": ""}})["State"]
-    place = data.directory(registry.place) if state["Error"] and not state["Running"] and registry.place else None
-    return place is not None and read_text(place / DATA_ID, no_link).partition(" ")[0] == registry.data_id
+    found = {part: data.container(name) for part, name in container_names(registry.container).items()}
+    pending = {}
+    for part, inspected in found.items():
+        state = (inspected or {"State": {"Running": False, "Error": ""}})["State"]
+        if not state["Running"] and (error := state["Error"]):
+            pending[container_names(registry.container)[part]] = error
+    place = data.directory(registry.place) if registry.container in pending and registry.place else None
+    if place is None or read_text(place / DATA_ID, no_link).partition(" ")[0] != registry.data_id:
+        pending.pop(registry.container, None)
+    network, own = found["network"], found["gateway"]
+    if network and own and own["State"]["Running"] and gateway.is_cut_off(network, own):
+        pending[own["Name"].lstrip("/")] = "its network was started anew"
+    return pending
 
 
-def start(task: Task, registry: Registry) -> str:
-    """Start the container; nothing is said until that succeeds, because this will run again soon."""
+def start(task: Task, pending: dict[str, str]) -> str:
+    """Start containers; nothing is said until that succeeds, because this will run again soon."""
+    started = []
     with contextlib.suppress(BusyError), task.lock():
-        if could_not_start(Registry()):  # whoever had the lock may have replaced it
-            cli("start", registry.container, check=False)
-    if registry.status() != "running":
-        return ""
-    return task.line(f"what {registry.container} lacked is there now: it was started")
+        for name in could_not_start(Registry()):  # whoever had the lock may have replaced it
+            cli("restart", name, check=False)
+            if (containers.container(name) or {"State": {"Running": False}})["State"]["Running"]:
+                started.append(name)
+    return (
+        task.line(f"{', '.join(started)} could not start before ({pending[started[0]]}), and runs now")
+        if started
+        else ""
+    )
 
 
 # Whether it is needed -----------------------------------------------------------------------------

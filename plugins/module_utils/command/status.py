@@ -80,7 +80,7 @@ def problem_of(registry: Registry) -> str:
     """Return why the registry does not answer as it should; nothing where it does."""
     try:
         with client_of(registry) as client:
-            client.ping()
+            client.health()
     except WharfError as error:
         return str(error)
     return ""

@@ -1,0 +1,43 @@
+"""The containers of a registry on its server: their names, and the sockets between them.
+
+There are three. The registry itself has no port: it listens on a unix socket. The gateway, nginx, knows the users and
+passes to it what they may do. The network only holds the published port, so that a new gateway can stand beside the old
+one: containers that join its network share the port.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PARTS = ("registry", "network", "gateway")  # in the order in which they start
+SOCKETS = "/var/lib/wharf/sockets"  # of the registry's containers
+SOCKETS_INSIDE = "/wharf/sockets"
+SLOTS = ("a", "b")  # the sockets that the registry has by turns: a new container of it starts beside the old one
+STAND_INS = ("reads", "writes", "collect-garbage")  # containers beside the registry's during a collection
+PORT = 5000  # within the containers
+DRAIN_SECONDS = 60  # how long what is replaced may take to finish what it has begun
+
+
+def container_names(container: str) -> dict[str, str]:
+    """Return the names of the containers of a registry, by part."""
+    return {"registry": container, "network": f"{container}-network", "gateway": f"{container}-gateway"}
+
+
+def is_ours(container: dict[str, Any]) -> bool:
+    """Tell whether Wharf made a container, whatever its name is."""
+    return "wharf.config" in (container["Config"].get("Labels") or {})
+
+
+def has_port(container: dict[str, Any]) -> bool:
+    """Tell whether a container publishes ports, as the registry's own did before it had a gateway."""
+    return bool(container["HostConfig"].get("PortBindings"))
+
+
+def slot_of(container: dict[str, Any] | None) -> str:
+    """Return the slot of a registry's container; the second where it has none, so that the first is the next one."""
+    return next((slot for slot in SLOTS if container and address(slot) in container["Config"]["Env"]), SLOTS[1])
+
+
+def address(slot: str) -> str:
+    """Return the variable that tells a registry where to listen."""
+    return f"REGISTRY_HTTP_ADDR={SOCKETS_INSIDE}/{slot}.sock"

@@ -1,0 +1,67 @@
+"""What the template of the gateway's configuration is filled with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables
+
+from ansible_collections.wharf.registry.plugins.module_utils.references import PART, PATH
+
+_REFERENCE = "[A-Za-z0-9_.:=+-]+"  # a tag or a digest; the registry itself says which are none
+# What the paths of requests look like behind /v2/NAME/. Source: distribution, registry/api/v2/descriptors.go. Each path
+# is of one kind at most, because what stands behind the name has no slash but those that are written here.
+KINDS = {
+    "tags": "tags/list",
+    "manifest": f"manifests/{_REFERENCE}",
+    "blob": f"blobs/{_REFERENCE}",
+    "uploads": "blobs/uploads/",
+    "upload": "blobs/uploads/[A-Za-z0-9_.=-]+",
+    "referrers": f"referrers/{_REFERENCE}",
+}
+# What the gateway answers by itself: the name of the location, the status, and OCI's code and a message.
+ERRORS = (
+    ("bad_request", 400, "UNSUPPORTED", "this is no request to a registry"),
+    ("unauthorized", 401, "UNAUTHORIZED", "a user and a password are needed"),
+    ("denied", 403, "DENIED", "this user may not do that here"),
+    ("unknown", 404, "NAME_UNKNOWN", "a registry has nothing of this form"),
+    ("unsupported", 405, "UNSUPPORTED", "a registry does not do this"),
+    ("busy", 429, "TOOMANYREQUESTS", "too many connections from this address"),
+    ("unavailable", 503, "UNAVAILABLE", "the registry behind the gateway does not answer"),
+)
+
+
+def gateway_plan(
+    *, tls: bool, blobs: str, users: Sequence[Mapping[str, Any]], rules: Sequence[Mapping[str, Any]], log_pulls: bool
+) -> dict[str, Any]:
+    """Return what the template is filled with.
+
+    Args:
+        tls: whether the gateway speaks TLS.
+        blobs: where the container has docker/registry/v2 of the storage, from which it serves blobs; empty for none.
+        users: the registry's users, with their roles; none for a registry that is open to everybody.
+        rules: who may do what where; see module_utils/access.py.
+        log_pulls: whether pulls are logged, too.
+    """
+    tables = gateway_tables(users, rules)
+    levels = [[_quoted(key), level] for key, level in tables["levels"]]
+    return {
+        "tls": tls,
+        "blobs": blobs,
+        "log_pulls": log_pulls,
+        "users": bool(users),
+        "rules": tables["rules"],
+        "levels": levels,
+        # nginx wants some room; a number that fits does not change with each user, which would reload it.
+        "hash_size": 2 ** max(11, (4 * len(levels)).bit_length()),
+        "part": PART,
+        "name": PATH,
+        "kinds": KINDS,
+        "errors": ERRORS,
+    }
+
+
+def _quoted(text: str) -> str:
+    """Return a text as nginx reads it in quotes."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
