@@ -26,7 +26,8 @@ options:
         description: The directory of registry.crt, registry.key and ca.crt.
         type: path
         required: true
-      directory: {description: The directory of config.yml and htpasswd., type: path, required: true}
+      directory: {description: The directory of config.yml., type: path, required: true}
+      gateway_directory: {description: The directory of the gateway's configuration and users., type: path, required: true}
       data:
         description: Where the images are kept, an absolute directory or the name of a volume.
         type: str
@@ -40,7 +41,13 @@ options:
         type: str
         required: true
       image: {description: The image that it runs., type: str, required: true}
+      gateway_image: {description: The image that its gateway runs., type: str, required: true}
       config: {description: The text of config.yml., type: str, required: true}
+      gateway_config: {description: The text of nginx.conf., type: str, required: true}
+      has_network:
+        description: Whether the registry's own container has a network, as to reach an object store.
+        type: bool
+        required: true
       users:
         description: A line NAME:PASSWORD for each user; empty for a registry without users.
         type: str

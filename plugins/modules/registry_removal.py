@@ -12,7 +12,11 @@ description:
     in one visit. Docker and all packages stay. Refuses while something holds the registry's lock.
 options:
   container: {description: The container's name., type: str, required: true}
-  directory: {description: The directory of config.yml and htpasswd., type: path, required: true}
+  directories:
+    description: The directories of the registry's and the gateway's configuration.
+    type: list
+    elements: path
+    required: true
   data:
     description: The data, an absolute directory or the name of a volume, to remove it as well; empty to keep it.
     type: str
@@ -26,7 +30,7 @@ EXAMPLES = r"""
 - name: Remove the registry, and keep its images
   wharf.registry.registry_removal:
     container: registry
-    directory: /etc/wharf/registry
+    directories: [/etc/wharf/registry, /etc/wharf/gateway]
 """
 
 RETURN = r"""
@@ -47,15 +51,16 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, lock
-from ansible_collections.wharf.registry.plugins.module_utils.parts import is_ours
+from ansible_collections.wharf.registry.plugins.module_utils.parts import SOCKETS, STAND_INS, is_ours
 from ansible_collections.wharf.registry.plugins.module_utils.server_data import DATA_ID, RECORD
 from ansible_collections.wharf.registry.plugins.module_utils.server_rollback import SETTINGS
 
-DISTRO_IMAGE = "wharf-registry:distro"
-SUFFIXES = ("", "-before", "-read-only", "-collect-garbage", "-collect-garbage-dry-run", "-config-check")
+DISTRO_IMAGES = ("wharf-registry:distro", "wharf-gateway:distro")
+# In this order: the gateway is in the network's container, and what has been set aside may be, too.
+SUFFIXES = ("-gateway", "-network", "", *(f"-{name}" for name in STAND_INS), "-collect-garbage-dry-run")
 
 
-def remove(changes: Changes, container: str, directory: str, data: str) -> None:
+def remove(changes: Changes, container: str, directories: list[str], data: str) -> None:
     """Remove a registry, and note in `changes` what went. Its data stays where `data` is empty.
 
     Raises:
@@ -75,7 +80,7 @@ def remove(changes: Changes, container: str, directory: str, data: str) -> None:
         changes.paths.append("the firewall's rule")
         if not changes.check_mode:
             firewall.close()
-    for path in (directory, SETTINGS, RECORD):
+    for path in (*directories, SETTINGS, RECORD, SOCKETS):
         changes.remove(path)
     if not data.startswith("/"):
         if data and containers.call("GET", f"/volumes/{data}"):
@@ -98,10 +103,10 @@ def remove(changes: Changes, container: str, directory: str, data: str) -> None:
 
 def remove_containers(changes: Changes, name: str) -> None:
     """Remove the containers and their images, by the names that these had; where others run from one, it stays."""
-    images, ids = {DISTRO_IMAGE}, set()
-    for container in [name + suffix for suffix in SUFFIXES]:
+    images, ids = set(DISTRO_IMAGES), set()
+    for container in [name + suffix + end for suffix in SUFFIXES for end in ("", "-before", "-failed")]:
         found = containers.container(container)
-        if found and (is_ours(found) or container not in (name, f"{name}-before")):
+        if found and (is_ours(found) or container.removeprefix(name).lstrip("-") in STAND_INS):
             images.add(found["Config"]["Image"])
             ids.add(found["Image"])
             changes.paths.append(f"container {container}")
@@ -120,7 +125,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "container": {"type": "str", "required": True},
-            "directory": {"type": "path", "required": True},
+            "directories": {"type": "list", "elements": "path", "required": True},
             "data": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -129,7 +134,7 @@ def main() -> None:
     changes = Changes(module.check_mode)
     try:
         with lock("remove-registry", check_mode=module.check_mode):
-            remove(changes, p["container"], p["directory"], p["data"])
+            remove(changes, p["container"], p["directories"], p["data"])
     except (WharfError, OSError) as error:
         module.fail_json(msg=str(error), removed=changes.paths)
     module.exit_json(changed=bool(changes.paths), removed=changes.paths)

@@ -147,17 +147,17 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     if "rootdirectory" in _mapping(storage, "filesystem"):
         yield "storage.filesystem.rootdirectory leads out of the data: leave it out, and set wharf_registry_data"
     auth = _mapping(config, "auth")
-    if others := sorted(map(str, auth.keys() - {"htpasswd"})):
-        yield f"auth.{others[0]} is not supported: leave it out, and set wharf_registry_users"
+    if auth:
+        yield f"auth.{min(map(str, auth))} is not supported: leave it out, and set wharf_registry_users"
     proxy = config.get("proxy")
     if isinstance(proxy, Mapping) and not proxy.keys() - _SCHEMA["proxy"] and "://" not in str(proxy.get("remoteurl")):
         yield f"proxy.remoteurl: {shown(proxy.get('remoteurl'))} has no scheme: use one such as https://registry-1.docker.io"
     http = _mapping(config, "http")
-    if http.get("addr"):
-        yield "holds http.addr, where the container's published port leads: leave it out, and set wharf_registry_port"
-    for key in ("certificate", "key", "letsencrypt"):
-        if _mapping(http, "tls").get(key):
-            yield f"holds http.tls.{key}, which the deployment sets: leave it out, and set wharf_registry_trust"
+    for key in ("addr", "net", "relativeurls", "secret"):
+        if http.get(key) is not None:
+            yield f"holds http.{key}, by which the gateway reaches the registry: leave it out, and set wharf_registry_port"
+    if _mapping(http, "tls"):
+        yield "holds http.tls, which is the gateway's: leave it out, and set wharf_registry_trust"
     for name, value in _mapping(http, "headers").items():
         if not isinstance(value, list):
             yield f"http.headers.{name} is {kind(value)}: use a list, such as [nosniff]"
@@ -165,8 +165,6 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     for endpoint in endpoints if isinstance(endpoints, list) else ():
         if not isinstance(endpoint, Mapping) or not endpoint.get("name") or "://" not in str(endpoint.get("url")):
             yield "notifications.endpoints has one without a name or an address: give it name and url, https://..."
-    if _mapping(auth, "htpasswd").get("path"):
-        yield "auth.htpasswd.path is a file that the container has not: leave it out, and set wharf_registry_users"
     yield from _schema_faults(config, _SCHEMA)
 
 

@@ -117,9 +117,14 @@ def _container_problems(name: str, variable: str) -> list[str]:
     return [f"{variable}: {shown(name)} is not the name of a container: {use}"]
 
 
-def _directories_problems(directory: str, variable: str, tls: str, ca: str, data: str) -> list[str]:
+def _directories_problems(directory: str, variable: str, gateway: str, tls: str, ca: str, data: str) -> list[str]:
     """Judge the server's directories: each its own, and none in the data, which belong to the registry."""
-    all_of_them = {variable: directory, "wharf_tls_directory": tls, "wharf_ca_directory": ca}
+    all_of_them = {
+        variable: directory,
+        "wharf_gateway_directory": gateway,
+        "wharf_tls_directory": tls,
+        "wharf_ca_directory": ca,
+    }
     problems = [line for name, path in all_of_them.items() for line in own_directory_problems(path, name)]
     if problems or data_problems(data, ""):
         return problems
@@ -271,7 +276,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (_own_image_problems, "registry_image registry_image_source registry_name registry_port registry_aliases"),
     (_saved_image_problems, "registry_image_archive registry_image_source"),
     (data_problems, "registry_data"),
-    (_directories_problems, "registry_directory tls_directory ca_directory registry_data"),
+    (_directories_problems, "registry_directory gateway_directory tls_directory ca_directory registry_data"),
     (_credentials_problems, "credentials_directory"),
     (_uid_problems, "registry_uid"),
     (_container_problems, "registry_container"),

@@ -19,10 +19,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from .. import gateway
 from ..containers import cli
 from ..data import location
 from ..errors import WharfError, message_of
 from ..files import all_or_nothing, free_bytes, read_entry, write_atomic
+from ..parts import container_names
 from ..restic import Restic, significant_lines
 from ..server_data import RECORD
 from ..storage import Storage
@@ -33,7 +35,8 @@ from .read_only import wait_until_ready
 from .registry import Registry
 
 # The configuration comes from the inventory, and the state file of the data belongs to this server.
-NOT_RESTORED = {"config.yml", "data"}
+# What the inventory says, and what is the server's own: the deployment that comes next writes it.
+NOT_RESTORED = {"config.yml", "http-secret", "data", "nginx.conf", "network.conf", "listen.conf", "upstreams.conf"}
 STAGED = STAGE.relative_to("/")  # below the directory that a snapshot is restored into, a registry's storage
 
 
@@ -204,6 +207,7 @@ class Job:
         Path(RECORD).unlink(missing_ok=True)  # nobody goes back to what was there before this
         if running:
             with suppress(WharfError):  # its deployment comes next, and says why
+                gateway.reload(container_names(self.registry.container)["gateway"])
                 wait_until_ready(self.registry)
         return kept
 
@@ -217,6 +221,8 @@ class Job:
         kept: list[str] = []
         with ExitStack() as undo:
             for kind, place in self.restic.directories.items():
+                if kind not in self.contents["directories"]:  # of the time before the gateway
+                    continue
                 source = staging / Path(self.contents["directories"][kind]).relative_to("/")
                 paths = [path for path in source.glob("*") if path.is_file() and path.name not in NOT_RESTORED]
                 files = {str(place / path.name): read_entry(str(path)) for path in paths}
