@@ -27,7 +27,10 @@ options:
         type: path
         required: true
       directory: {description: The directory of config.yml., type: path, required: true}
-      gateway_directory: {description: The directory of the gateway's configuration and users., type: path, required: true}
+      gateway_directory:
+        description: The directory of the gateway's configuration and users.
+        type: path
+        required: true
       data:
         description: Where the images are kept, an absolute directory or the name of a volume.
         type: str

@@ -155,7 +155,7 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     http = _mapping(config, "http")
     for key in ("addr", "net", "relativeurls", "secret"):
         if http.get(key) is not None:
-            yield f"holds http.{key}, by which the gateway reaches the registry: leave it out, and set wharf_registry_port"
+            yield f"holds http.{key}, by which the gateway reaches the registry: leave it out"
     if _mapping(http, "tls"):
         yield "holds http.tls, which is the gateway's: leave it out, and set wharf_registry_trust"
     for name, value in _mapping(http, "headers").items():

@@ -1,7 +1,7 @@
 """Show what the gateway has noted: refused logins, what users may not do, pushes and deletions, one line each.
 
-Pulls are among them where the inventory says so (wharf_log_pulls). The lines are those of the container's log, which the
-engine keeps for the last 30 MB.
+Pulls are among them where the inventory says so (wharf_log_pulls). The lines are those of the container's log, of which
+the engine keeps the last 30 MB.
 """
 
 from __future__ import annotations
