@@ -44,7 +44,7 @@ def gateway_plan(
         rules: who may do what where; see module_utils/access.py.
         log_pulls: whether pulls are logged, too.
     """
-    tables = gateway_tables(users, rules)
+    tables = gateway_tables([{"name": user["name"], "role": user.get("role") or "writer"} for user in users], rules)
     levels = [[_quoted(key), level] for key, level in tables["levels"]]
     return {
         "tls": tls,
