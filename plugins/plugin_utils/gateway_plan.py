@@ -44,7 +44,8 @@ def gateway_plan(
         rules: who may do what where; see module_utils/access.py.
         log_pulls: whether pulls are logged, too.
     """
-    tables = gateway_tables([{"name": user["name"], "role": user.get("role") or "writer"} for user in users], rules)
+    known = [{"name": user["name"], "role": user.get("role") or "writer"} for user in users]
+    tables = gateway_tables(known, [{"read": [], "write": [], **rule} for rule in rules])
     levels = [[_quoted(key), level] for key, level in tables["levels"]]
     return {
         "tls": tls,
