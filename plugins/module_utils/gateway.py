@@ -132,7 +132,7 @@ def drain(name: str, slot: str, seconds: float) -> bool:
 
 def direct(slot: str, timeout: float = 30) -> Client:
     """Return a client of the registry in a slot itself, past the gateway: without a user it may do everything."""
-    return Client("the registry itself", 0, address=f"{SOCKETS}/{slot}.sock", timeout=timeout)
+    return Client("registry", 80, address=f"{SOCKETS}/{slot}.sock", timeout=timeout)
 
 
 def problem_of(slot: str) -> str:
