@@ -157,7 +157,6 @@ def _gateway(registry: dict[str, Any], network: str) -> dict[str, Any]:
         "NetworkMode": f"container:{network}",
         "Binds": binds,
         "Tmpfs": _tmpfs(registry),
-        "Ulimits": [{"Name": "nofile", "Soft": 65536, "Hard": 65536}],
     }
     return _container(registry, own, host)
 
