@@ -54,9 +54,8 @@ def upstreams_entry(uid: int, reads: str, writes: str = "") -> Entry:
 
 def listen(tls: bool) -> str:
     """Return the text of the file that says where the gateway listens, within its network."""
-    options = f"{' ssl' if tls else ''} reuseport backlog=4096"
-    both = os.path.exists("/proc/net/if_inet6")
-    return f"listen {'[::]:' if both else ''}{PORT}{' ipv6only=off' if both else ''}{options};\n"
+    addresses = [str(PORT), *([f"[::]:{PORT}"] if os.path.exists("/proc/net/if_inet6") else [])]
+    return "".join(f"listen {one}{' ssl' if tls else ''} reuseport backlog=4096;\n" for one in addresses)
 
 
 def is_cut_off(network: dict[str, Any], own: dict[str, Any]) -> bool:
