@@ -10,8 +10,10 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
 
+from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.access import normalized, rule_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
     archive_image,
@@ -78,6 +80,9 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             boolean(settings["tls"]),
             settings["bcrypt_cost"],
         ),
+        *rule_problems(
+            settings["rules"], "registry_server_rules", users, boolean(settings["anonymous"]), settings["name"]
+        ),
         *cost_problems(settings["bcrypt_cost"], "registry_server_bcrypt_cost"),
         *data_problems(settings["data"], "registry_server_data"),
         *memory_problems(settings["memory_limit"]),
@@ -108,6 +113,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     config = merged_config(base, TLS_CONFIG if tls else {}, USERS_CONFIG if users else {}, own_config)
     passwords = passwords_of(users, settings["password_directory"])
     driver = storage_driver(config)
+    known_users, rules = normalized(users, settings["rules"])
     known = {  # to the command wharf on the server
         "container": settings["container"],
         "name": settings["name"],
@@ -117,6 +123,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "driver": driver,
         "root": (config["storage"].get(driver) or {}).get("rootdirectory", "/var/lib/registry"),
         "delete_untagged": boolean(settings["delete_untagged"]),
+        "users": known_users,
+        "rules": rules,
         "caches": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
     return {
@@ -130,6 +138,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
             "settings": json.dumps(known, indent=4, sort_keys=True) + "\n",
         },
+        "access": gateway_tables(known_users, rules),
         "generate": [name for name, password in passwords.items() if not password],
         "generated": [name for name in unsaid if name not in replaced],
     }
