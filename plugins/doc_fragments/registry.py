@@ -55,7 +55,10 @@ options:
         description: A line NAME:PASSWORD for each user; empty for a registry without users.
         type: str
         required: true
-      bcrypt_cost: {description: The bcrypt cost of the stored passwords., type: int, required: true}
+      bcrypt_cost:
+        description: The bcrypt cost of the stored passwords; 0 for salted SHA-1.
+        type: int
+        required: true
       settings:
         description: The text of C(/etc/wharf/registry.json), which the command C(wharf) reads.
         type: str

@@ -1,37 +1,51 @@
-"""The registry's password file: a bcrypt hash for each user.
+"""The gateway's password file: a hash for each user, salted SHA-1 or bcrypt.
 
-Python has no bcrypt, the system's libcrypt has.
+Every request carries the password, so that the hash decides how many the gateway can answer. Python has no bcrypt, the
+system's libcrypt has.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ctypes
+import hashlib
 import re
 import secrets
 
 from .errors import WharfError
 
 _ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-# The registry takes these prefixes alike: golang.org/x/crypto/bcrypt compares the major version only.
-_HASH = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
+# libcrypt takes these prefixes alike.
+_BCRYPT = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
+_SHA1 = "{SSHA}"
 
 
-def hash_password(password: str, cost: int = 4) -> str:
-    """Return a new bcrypt hash of a password. Raises WharfError where the system's library has no bcrypt."""
+def hash_password(password: str, cost: int = 0) -> str:
+    """Return a new hash of a password: bcrypt's of this cost, or for 0 salted SHA-1.
+
+    Raises:
+        WharfError: the system's library has no bcrypt.
+    """
+    if not cost:
+        return _salted(password, secrets.token_bytes(16))
     # The salt's last character holds two bits only.
     salt = "".join(secrets.choice(_ALPHABET) for _ in range(21)) + secrets.choice(".Oeu")
     return _crypt(password, f"$2b${cost:02}${salt}")
 
 
 def fits(password: str, hashed: str, cost: int) -> bool:
-    """Tell whether a hash is bcrypt's, has this cost, and is this password's."""
-    match = _HASH.fullmatch(hashed)
-    return bool(match) and int(match["cost"]) == cost and secrets.compare_digest(_crypt(password, hashed), hashed)
+    """Tell whether a hash is of this cost, and of this password."""
+    return _cost(hashed) == cost and belongs(password, hashed)
 
 
 def belongs(password: str, hashed: str) -> bool:
-    """Tell whether a hash is that of a password, whatever its cost. One that no registry could use is anybody's."""
-    return not _HASH.fullmatch(hashed) or secrets.compare_digest(_crypt(password, hashed), hashed)
+    """Tell whether a hash is that of a password, whatever its cost. One that we would not make is anybody's."""
+    cost = _cost(hashed)
+    if cost < 0:
+        return True
+    again = _crypt(password, hashed) if cost else _salted(password, _decoded(hashed)[20:])
+    return secrets.compare_digest(again, hashed)
 
 
 def hashes_of(text: str) -> dict[str, str]:
@@ -44,7 +58,7 @@ def users_of(text: str) -> dict[str, str]:
     return dict(line.split(":", 1) for line in text.splitlines())
 
 
-def htpasswd(existing: str, users: dict[str, str], cost: int = 4) -> str:
+def htpasswd(existing: str, users: dict[str, str], cost: int = 0) -> str:
     """Return the text of the password file for these users, names with passwords in its order.
 
     A line of the existing text that is right already stays, so that the text equals that one when nothing changes. A
@@ -56,6 +70,27 @@ def htpasswd(existing: str, users: dict[str, str], cost: int = 4) -> str:
         hashed = hashes.get(name, "")
         lines.append(f"{name}:{hashed if fits(password, hashed, cost) else hash_password(password, cost)}\n")
     return "".join(lines)
+
+
+def _cost(hashed: str) -> int:
+    """Return the cost of a hash, 0 for salted SHA-1; -1 for what is neither this nor bcrypt's."""
+    if match := _BCRYPT.fullmatch(hashed):
+        return int(match["cost"])
+    return 0 if hashed.startswith(_SHA1) and len(_decoded(hashed)) > 20 else -1
+
+
+def _decoded(hashed: str) -> bytes:
+    """Return the SHA-1 with the salt after it; nothing where it cannot be read."""
+    try:
+        return base64.b64decode(hashed[len(_SHA1) :], validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _salted(password: str, salt: bytes) -> str:
+    # As nginx reads it. Where SHA-1 is forbidden for signatures, this is none.
+    digest = hashlib.sha1(password.encode() + salt, usedforsecurity=False).digest()
+    return _SHA1 + base64.b64encode(digest + salt).decode()
 
 
 def _crypt(password: str, setting: str) -> str:

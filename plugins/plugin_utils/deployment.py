@@ -36,7 +36,7 @@ PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 _WIRING = ("deploy-registry", "trust-registry", "set-up-backup", "install-command", "install-docker", "validate")
 # Settings that mean the same to every host, and those that only clients read. All others only the server reads.
 SHARED = (
-    *(f"wharf_registry_{name}" for name in ("name", "port", "trust", "aliases", "users", "anonymous")),
+    *(f"wharf_registry_{name}" for name in ("name", "port", "trust", "aliases", "users", "rules", "anonymous")),
     "wharf_credentials_directory",
 )
 OF_CLIENTS = (

@@ -44,8 +44,7 @@ def gateway_plan(
         rules: who may do what where; see module_utils/access.py.
         log_pulls: whether pulls are logged, too.
     """
-    known = [{"name": user["name"], "role": user.get("role") or "writer"} for user in users]
-    tables = gateway_tables(known, [{"read": [], "write": [], **rule} for rule in rules])
+    tables = gateway_tables(users, rules)
     levels = [[_quoted(key), level] for key, level in tables["levels"]]
     return {
         "tls": tls,

@@ -12,6 +12,7 @@ from ansible.utils.vars import merge_hash
 
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.access import normalized, rule_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.gateway_plan import gateway_plan
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
@@ -79,6 +80,9 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             boolean(settings["tls"]),
             settings["bcrypt_cost"],
         ),
+        *rule_problems(
+            settings["rules"], "registry_server_rules", users, boolean(settings["anonymous"]), settings["name"]
+        ),
         *cost_problems(settings["bcrypt_cost"], "registry_server_bcrypt_cost"),
         *data_problems(settings["data"], "registry_server_data"),
         *memory_problems(settings["memory_limit"]),
@@ -110,6 +114,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     passwords = passwords_of(users, settings["password_directory"])
     driver = storage_driver(config)
     root = (config["storage"].get(driver) or {}).get("rootdirectory", "/var/lib/registry")
+    known_users, rules = normalized(users, settings["rules"])
     known = {  # to the command wharf on the server
         "container": settings["container"],
         "name": settings["name"],
@@ -120,6 +125,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "driver": driver,
         "root": root,
         "delete_untagged": boolean(settings["delete_untagged"]),
+        "users": known_users,
+        "rules": rules,
         "caches": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
     return {
@@ -130,8 +137,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "gateway": gateway_plan(
             tls=tls,
             blobs=f"{root}/docker/registry/v2" if driver == "filesystem" else "",
-            users=users or [],
-            rules=settings["rules"] or [],
+            users=known_users,
+            rules=rules,
             log_pulls=boolean(settings["log_pulls"]),
         ),
         "registry": {

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.module_utils.references import PATH, REFERENCE
-from ansible_collections.wharf.registry.plugins.plugin_utils import certificates, copies, names, retention
+from ansible_collections.wharf.registry.plugins.plugin_utils import access, certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import archive_problems, image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import (
@@ -65,6 +65,14 @@ def _user_problems(
 ) -> list[str]:
     """Judge the users, and that they do not meet a registry without TLS."""
     return user_problems(users, variable, anonymous, trust != "insecure", cost)
+
+
+def _rule_problems(
+    rules: Sequence[Mapping[str, Any]], variable: str, users: Sequence[Mapping[str, Any]], anonymous: bool, name: str
+) -> list[str]:
+    """Judge the rules, and whether anybody could push."""
+    found = access.rule_problems(rules, variable, users, anonymous, name)
+    return found or access.push_problems(users, rules, "wharf_registry_")
 
 
 def _saved_image_problems(path: str, variable: str, source: str) -> list[str]:
@@ -269,6 +277,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (names.alias_problems, "registry_aliases registry_name"),
     (names.previous_name_problems, "registry_previous_names registry_name registry_port registry_aliases"),
     (_user_problems, "registry_users registry_anonymous registry_trust registry_bcrypt_cost"),
+    (_rule_problems, "registry_rules registry_users registry_anonymous registry_name"),
     (login_problems, "registry_logins registry_users"),
     (tools_problems, "client_tools"),
     (_system_store_problems, "client_system_store registry_trust"),

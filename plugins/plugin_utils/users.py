@@ -14,9 +14,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import 
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, absent, quoted, shown, whole_number
 
-COST_LOWEST = 4  # bcrypt's own limit
-COST_HIGHEST = 14  # about a second for every request
-COST_DEFAULT = 4
+COST_DEFAULT = 0  # salted SHA-1
+COSTS = (0, *range(4, 15))  # from bcrypt's own limit to about a second for every request
 COST_SLOW = 10  # from here on guessing is slow enough for passwords that people make up
 
 # What an htpasswd file, /etc/shadow or a hashing filter holds: with it as the password nobody could log in as expected.
@@ -28,11 +27,11 @@ _PUBLISHED = re.compile(
 
 
 def cost_problems(value: object, variable: str) -> list[str]:
-    """Judge bcrypt's cost, the base-2 logarithm of its rounds. Null means the default and is good."""
-    if value is None or COST_LOWEST <= whole_number(value) <= COST_HIGHEST:
+    """Judge bcrypt's cost, the base-2 logarithm of its rounds, or 0. Null means the default and is good."""
+    if value is None or whole_number(value) in COSTS:
         return []
-    use = f"use a number from {COST_LOWEST} to {COST_HIGHEST}"
-    why = "the registry hashes on every request, and each step doubles the time"
+    use = f"use 0 for the quick hash of long passwords, or a number from {COSTS[1]} to {COSTS[-1]}"
+    why = "passwords are checked at every request, and each step doubles the time"
     return [f"{variable}: {shown(value)} is not a bcrypt cost: {use} ({why})"]
 
 
@@ -46,14 +45,15 @@ def user_problems(
     """Judge the list of users, each alone and all together with who else may come in. No line holds a password.
 
     Args:
-        users: list of mappings ``{name: text, password: text}``; ``password`` may be left out, then one is generated.
+        users: list of mappings ``{name: text, role: text, password: text}``; without ``password`` one is generated.
+            The roles are judged by their specification.
         variable: the variable's name; the messages derive the names beside it from it (``..._anonymous``).
         anonymous: whether the registry is open to everyone.
         tls: whether the registry speaks TLS.
-        cost: bcrypt's cost; says how strong a password must be. Not judged here: see ``cost_problems``.
+        cost: bcrypt's cost, or 0; says how strong a password must be. Not judged here: see ``cost_problems``.
     """
     problems = _problems_of_each(users, variable, "user", "name", lambda user: _user_faults(user, cost))
-    problems += _same_files(users or [], variable)
+    problems += _alike(users or [], variable)
     openness = f"{variable.removesuffix('users')}anonymous"
     if not users and not anonymous:
         problems.append(
@@ -62,8 +62,8 @@ def user_problems(
         )
     if users and anonymous:
         problems.append(
-            f"{variable}: users are given but {openness} is true, and a registry that is open to everyone asks for no"
-            f" user: remove the users or set {openness} to false"
+            f"{variable}: users are given but {openness} is true, and clients never log in where nothing asks them to:"
+            f" remove the users or set {openness} to false"
         )
     if users and not tls:
         role = f"{variable.removesuffix('users')}tls to true"
@@ -128,14 +128,14 @@ def _user_faults(user: Mapping[str, Any], cost: object) -> Iterator[str]:
         )
 
 
-def _same_files(users: Sequence[Mapping[str, Any]], variable: str) -> Iterator[str]:
-    """Yield whose generated passwords would be one file where case does not count."""
+def _alike(users: Sequence[Mapping[str, Any]], variable: str) -> Iterator[str]:
+    """Yield the names that nginx takes for one, as systems do that would have one file for both passwords."""
     seen: dict[str, str] = {}
-    for name in (str(user.get("name")) for user in users if "password" not in user):
+    for name in (user["name"] for user in users if isinstance(user.get("name"), str)):
         if (first := seen.setdefault(same_file(name), name)) != name:
             yield (
-                f"{variable}: {quoted(first, 40)} and {quoted(name, 40)} have no password, and those that are generated"
-                " would be one file on systems that do not tell case: use another name, or give one of them a password"
+                f"{variable}: {quoted(first, 40)} and {quoted(name, 40)} are one name to the gateway, for which case"
+                " does not count: use another name for one of them"
             )
 
 
@@ -174,18 +174,20 @@ def _name_faults(name: object) -> Iterator[str]:
         yield "has a colon in the name, which ends the name in the password file: use a name without one"
     elif text.startswith("#"):
         yield "has a name that starts with #, which makes its line in the password file a comment: use another name"
+    elif text.startswith("@"):
+        yield "has a name that starts with @, as only the groups in rules do: use another name"
     elif re.search(r"\s", text):
         yield "has white space in the name: use a name without"
     else:
-        yield from _text_faults(name, "name", 255, "")
+        yield from _text_faults(name, "name", 255)
 
 
 def _password_faults(password: object, remedy: str) -> Iterator[str]:
-    """Yield why bcrypt or a client could not take a password, however strong it is."""
+    """Yield why a client could not take a password, however strong it is."""
     if absent(password):
         yield f"has an empty password: {remedy}"
     else:
-        yield from _text_faults(password, "password", 72, ", and bcrypt ignores the rest")
+        yield from _text_faults(password, "password", 255)
         yield from _meant_otherwise(password, remedy)
 
 
@@ -200,7 +202,7 @@ def _meant_otherwise(password: object, remedy: str) -> Iterator[str]:
         yield "has white space around the password, which a client may cut off: use a password without"
 
 
-def _text_faults(value: object, what: str, most: int, why: str) -> Iterator[str]:
+def _text_faults(value: object, what: str, most: int) -> Iterator[str]:
     if not isinstance(value, str):
         yield f"has a {what} that is not text: put it in quotes, where YAML would read a number"
     elif CONTROL.search(value):
@@ -208,15 +210,19 @@ def _text_faults(value: object, what: str, most: int, why: str) -> Iterator[str]
     elif re.search("[\ud800-\udfff]", value):
         yield f"has a {what} that is not valid Unicode: use another {what}"
     elif len(value.encode()) > most:
-        yield f"has a {what} of more than {most} bytes{why}: use a shorter one"
+        yield f"has a {what} of more than {most} bytes: use a shorter one"
 
 
 def _weakness(password: str, cost: object) -> Iterator[str]:
+    """Yield why a password does not suit its hash."""
     rounds = COST_DEFAULT if cost is None else whole_number(cost)
+    if rounds not in COSTS:
+        return
+    if rounds and len(password.encode()) > 72:
+        yield "has a password of more than 72 bytes, and bcrypt ignores the rest: use a shorter one"
     length, different = (20, 8) if rounds < COST_SLOW else (8, 5)
-    judged = COST_LOWEST <= rounds <= COST_HIGHEST
-    if judged and (len(password) < length or len(set(password)) < different):
-        why = "the registry hashes on every request, so the cost is low and long random passwords make up for it"
+    if len(password) < length or len(set(password)) < different:
+        why = "it is checked at every request, so the cost is low and long random passwords make up for it"
         yield (
             f"has a password that is too weak for bcrypt cost {rounds}: use at least {length} characters, {different}"
             f" of them different, or leave password out and one is made{f' ({why})' if rounds < COST_SLOW else ''}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from .. import containers, data, gateway
 from ..api import Client
@@ -40,6 +42,8 @@ class Registry:
     root: str = data.MOUNT  # of the storage, as the container sees it
     delete_untagged: bool = False
     caches: bool = False
+    users: Sequence[dict[str, str]] = ()
+    rules: Sequence[dict[str, Any]] = ()
 
     def __init__(self, must_exist: bool = True) -> None:
         """Read the settings, and ask the engine for the container. Raises WharfError where nothing was deployed."""

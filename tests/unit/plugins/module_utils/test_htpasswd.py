@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 
 import bcrypt
@@ -26,9 +28,19 @@ def test_the_password_file_has_a_line_for_each_user_in_order() -> None:
         assert bcrypt.checkpw(password.encode(), hashes(text)[name].encode())
 
 
-def test_a_right_password_file_stays_as_it_is() -> None:
-    text = module.htpasswd("", BOTH, 4)
-    assert module.htpasswd(text, BOTH, 4) == text
+def test_without_a_cost_each_password_is_hashed_with_a_salt_of_its_own() -> None:
+    found = hashes(module.htpasswd("", {"alice": "same", "bob": "same"}))
+    assert found["alice"] != found["bob"]
+    for hashed in found.values():
+        text = base64.b64decode(hashed.removeprefix("{SSHA}"))
+        assert hashlib.sha1(b"same" + text[20:]).digest() == text[:20]
+        assert len(text) == 36
+
+
+@pytest.mark.parametrize("cost", [0, 4])
+def test_a_right_password_file_stays_as_it_is(cost: int) -> None:
+    text = module.htpasswd("", BOTH, cost)
+    assert module.htpasswd(text, BOTH, cost) == text
 
 
 def test_lines_follow_the_list_whatever_their_order_was() -> None:
@@ -53,6 +65,23 @@ def test_users_that_are_not_wanted_are_dropped() -> None:
 def test_another_cost_makes_a_new_line() -> None:
     before = module.htpasswd("", ALICE, 4)
     assert module.htpasswd(before, ALICE, 5).startswith("alice:$2b$05$")
+    quick = module.htpasswd(before, ALICE, 0)
+    assert quick.startswith("alice:{SSHA}")
+    assert module.htpasswd(quick, ALICE, 4).startswith("alice:$2b$04$")
+
+
+@pytest.mark.parametrize("cost", [0, 4])
+def test_a_hash_belongs_to_its_password_alone(cost: int) -> None:
+    hashed = module.hash_password("right", cost)
+    assert [module.belongs(password, hashed) for password in ("right", "Right", "")] == [True, False, False]
+    assert [module.fits("right", hashed, other) for other in (0, 4, 5)] == [cost == 0, cost == 4, False]
+    assert not module.fits("wrong", hashed, cost)
+
+
+@pytest.mark.parametrize("hashed", ["", "{SSHA}", "{SSHA}!", "{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "$2b$04$short", "ä"])
+def test_a_hash_that_we_would_not_make_is_anybodys_and_fits_nobody(hashed: str) -> None:
+    assert module.belongs("any", hashed)
+    assert not module.fits("any", hashed, 0) and not module.fits("any", hashed, 4)
 
 
 @pytest.mark.parametrize("prefix", ["2a", "2y"])
@@ -73,8 +102,9 @@ def test_a_line_that_another_tool_made_is_kept(prefix: str) -> None:
         "\ufeffalice:$2b$04$" + "a" * 53 + "\r\n",
     ],
 )
-def test_a_line_that_is_not_bcrypt_s_is_replaced(existing: str) -> None:
+def test_a_line_that_no_password_could_fit_is_replaced(existing: str) -> None:
     assert re.fullmatch(r"alice:\$2b\$04\$[./A-Za-z0-9]{53}\n", module.htpasswd(existing, ALICE, 4))
+    assert re.fullmatch(r"alice:\{SSHA\}[+/=A-Za-z0-9]{48}\n", module.htpasswd(existing, ALICE))
 
 
 def test_a_password_that_is_still_to_be_generated_fits_no_line() -> None:

@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "tls": True,
     "tls_directory": "/etc/wharf/tls",
     "users": [{"name": "ci"}],
+    "rules": [],
     "password_directory": "/no/passwords",
     "replace_passwords": "",
     "anonymous": False,
@@ -92,6 +93,20 @@ def test_the_command_on_the_server_is_told_of_the_registry() -> None:
         "root": "/var/lib/registry",
         "delete_untagged": False,
         "caches": False,
+        "users": [{"name": "ci", "role": "writer"}],
+        "rules": [],
+    }
+
+
+def test_who_may_do_what_is_told_to_the_command_and_to_the_gateway() -> None:
+    users = [{"name": "ci", "password": STRONG}, {"name": "kiosk", "role": "reader", "password": STRONG + "x"}]
+    made = plan(users=users, rules=[{"repositories": "team/*", "write": ["kiosk"]}])
+    known = json.loads(made["registry"]["settings"])
+    assert known["users"] == [{"name": "ci", "role": "writer"}, {"name": "kiosk", "role": "reader"}]
+    assert known["rules"] == [{"repositories": "team/*", "read": [], "write": ["kiosk"]}]
+    assert made["access"] == {
+        "rules": [["team/[a-z0-9._-]+", 1]],
+        "levels": [["0:ci", 2], ["0:kiosk", 1], ["1:kiosk", 2]],
     }
 
 
@@ -133,6 +148,7 @@ def test_numbers_and_booleans_that_arrive_as_text_are_taken_for_what_they_mean()
         ({"name": "Reg"}, "registry_server_name: 'Reg' has upper case letters"),
         ({"port": 70000}, "registry_server_port: 70000 is not a TCP port"),
         ({"listen": ["eth0"]}, "registry_server_listen: item 1, 'eth0', is not an IP address"),
+        ({"rules": [{"repositories": "a", "read": ["x"]}]}, "registry_server_rules: rule 1 ('a') lists 'x' under read"),
         ({"users": []}, "registry_server_users: is empty"),
         ({"bcrypt_cost": 3}, "registry_server_bcrypt_cost: 3 is not a bcrypt cost"),
         ({"data": "/etc"}, "registry_server_data: '/etc' is a directory of the system"),
