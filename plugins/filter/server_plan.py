@@ -29,8 +29,6 @@ _value:
     - C(image), with its C(name), C(id) and C(layers); the latter two are known of an archive only.
     - C(config), the registry's configuration, and C(config_keys), the paths of the keys that the user gives it.
     - C(registry), what the modules registry_info and registry_container are told, but for C(config).
-    - C(access), the tables of the gateway, C(rules) and C(levels), see C(gateway_tables) in
-      plugins/module_utils/access.py.
     - C(generate), the users whose password is still to be generated.
     - C(generated), the users whose password is generated, and must be the one that the server has, if it has one.
   type: dict

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables
-
 from ansible_collections.wharf.registry.plugins.module_utils.references import PART, PATH
 
 _REFERENCE = "[A-Za-z0-9_.:=+-]+"  # a tag or a digest; the registry itself says which are none
