@@ -35,7 +35,7 @@ def has_port(container: dict[str, Any]) -> bool:
 
 def slot_of(container: dict[str, Any] | None) -> str:
     """Return the slot of a registry's container; the second where it has none, so that the first is the next one."""
-    return next((slot for slot in SLOTS if container and address(slot) in container["Config"]["Env"]), SLOTS[1])
+    return next((slot for slot in SLOTS if container and address(slot) in (container["Config"]["Env"] or [])), SLOTS[1])
 
 
 def address(slot: str) -> str:

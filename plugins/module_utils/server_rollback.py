@@ -196,7 +196,7 @@ def _read() -> dict[str, Any]:
 def _facts(name: str) -> dict[str, Any] | None:
     """Return what must be known of a container to get back to it; None where there is none."""
     found = containers.container(name) if containers.engine() else None
-    has_slot = found and any("REGISTRY_HTTP_ADDR=" in word for word in found["Config"]["Env"])
+    has_slot = found and any("REGISTRY_HTTP_ADDR=" in word for word in found["Config"]["Env"] or [])
     return found and {
         "id": found["Id"],
         "running": found["State"]["Running"],
