@@ -15,7 +15,7 @@ from typing import Any
 from . import containers, gateway
 from .errors import WharfError
 from .files import Entry, put_back, read_entry, read_text, write_atomic
-from .parts import PARTS, container_names, is_ours, slot_of
+from .parts import container_names, is_ours, slot_of
 from .server_container import config_hash
 from .server_data import DATA_ID, RECORD, undo_move
 from .server_info import answer_of, certificates_in, served_certificates
@@ -140,49 +140,47 @@ def roll_back() -> str:
 
 
 def _put_containers_back(names: dict[str, str], before: dict[str, Any]) -> None:
-    """Let the containers of before run again. A new registry goes only when the gateway has left it."""
-    failed = []
-    for part in PARTS:
-        kept, made = before[part], containers.container(names[part])
-        old = containers.container(kept["id"]) if kept else None
-        if kept and old is None:
+    """Let the containers of before run again, and remove others. The new registry goes when nobody asks it any more."""
+    old, is_new = {}, {}
+    for part, kept in before.items():
+        old[part] = containers.container(kept["id"]) if kept else None
+        if kept and old[part] is None:
             raise WharfError(f"the container that ran before is not there any more ({kept['id'][:12]})")
-        if made and is_ours(made) and (not old or made["Id"] != old["Id"]):
-            containers.remove(f"{names[part]}-failed")
-            containers.rename(names[part], f"{names[part]}-failed")
-            failed.append(f"{names[part]}-failed")
-            # A port is free only when nobody has it; the registry of the time before gateways had one as well.
-            if part != "registry" or not before["network"]:
-                _stop_made(names, before, part)
+        found = containers.container(names[part])
+        is_new[part] = bool(found) and is_ours(found) and (not kept or found["Id"] != kept["id"])
+    if is_new["network"]:  # with the gateway, whose port the registry had before there were gateways
+        for part in ("gateway", "network"):
+            if is_new.pop(part):
+                containers.remove(names[part])
+    _run_again("registry", before, old)
+    if old["gateway"] and not is_new.get("gateway"):
+        _run_again("gateway", before, old)
+    for part in ("gateway", "registry"):
+        if is_new.get(part):
+            containers.remove(names[part])
+    for part, kept in before.items():
         if not kept:
             continue
-        if old["Name"] != f"/{names[part]}":
+        if old[part]["Name"] != f"/{names[part]}":
             containers.rename(kept["id"], names[part])
         if (containers.image(kept["reference"]) or {}).get("Id", kept["image"]) != kept["image"]:
             containers.tag(kept["image"], kept["reference"])
-        if kept["running"]:
-            _run_again(names[part], part, kept, old)
-    for one in failed:
-        containers.remove(one)
+        if part == "network" or is_new.get(part, True):
+            _run_again(part, before, old)
 
 
-def _stop_made(names: dict[str, str], before: dict[str, Any], part: str) -> None:
-    """Stop what a run has made and what stands in the way of what was there before."""
-    if not before["network"]:
-        for one in (names["gateway"], names["network"]):
-            containers.remove(one)
-    with contextlib.suppress(WharfError):
-        containers.act(f"{names[part]}-failed", "stop")
-
-
-def _run_again(name: str, part: str, kept: dict[str, Any], old: dict[str, Any]) -> None:
-    """Let a container of before run with the files of before."""
-    if not old["State"]["Running"]:
-        containers.act(name, "start")
-    elif old["State"]["StartedAt"] != kept["started"]:
-        containers.act(name, "restart")  # it may have loaded what is no longer there
+def _run_again(part: str, before: dict[str, Any], old: dict[str, Any]) -> None:
+    """Let a container of before run, with the files of before, if it did."""
+    kept = before[part]
+    if not kept or not kept["running"]:
+        return
+    state = containers.container(kept["id"])["State"]
+    if not state["Running"]:
+        containers.act(kept["id"], "start")
+    elif state["StartedAt"] != kept["started"] and state["StartedAt"] == old[part]["State"]["StartedAt"]:
+        containers.act(kept["id"], "restart")  # it may have loaded what is no longer there
     elif part == "gateway":
-        gateway.reload(name)
+        gateway.reload(kept["id"])
     if part == "registry" and kept["slot"]:
         with gateway.direct(kept["slot"]) as client:
             client.wait(30)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Collection
 
 from ..containers import cli
 from ..errors import DamageError, WharfError
@@ -84,15 +85,21 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
 
 def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]:
     """Return what a collection would delete, digest to bytes. Raises WharfError where an image needs some of it."""
-    candidates = registrys_collection(registry, delete_untagged, dry_run=True)
-    referenced = find_referenced(registry.storage, untagged=not delete_untagged)
-    if wanted := [digest for digest in candidates if digest in referenced]:
-        more = f", and {len(wanted) - 1} more" if len(wanted) > 1 else ""
-        raise WharfError(
-            f"the registry's own collection would delete {wanted[0]}, which {referenced[wanted[0]]} needs{more}."
-            " Nothing was deleted. Push the image again, or restore it from a backup"
-        )
-    return candidates
+    before: Collection[str] | None = None
+    while True:
+        candidates = registrys_collection(registry, delete_untagged, dry_run=True)
+        referenced = find_referenced(registry.storage, untagged=not delete_untagged)
+        wanted = [digest for digest in candidates if digest in referenced and digest in (before or referenced)]
+        if not wanted:
+            return {digest: size for digest, size in candidates.items() if digest not in referenced}
+        if before:
+            break
+        before = wanted  # if it was a push that made use of it meanwhile, it is not among the next candidates
+    more = f", and {len(wanted) - 1} more" if len(wanted) > 1 else ""
+    raise WharfError(
+        f"the registry's own collection would delete {wanted[0]}, which {referenced[wanted[0]]} needs{more}."
+        " Nothing was deleted. Push the image again, or restore it from a backup"
+    )
 
 
 def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: bool) -> dict[str, int]:
