@@ -17,6 +17,8 @@ options:
   server: {description: The host that runs the registry and copies what no engine pushes., type: str, required: true}
   clients: {description: The hosts whose engines may push., type: list, elements: str, required: true}
   ca: {description: "The variable C(wharf_copies_ca), PEM text or the path of a file.", type: str, default: ""}
+  users: {description: "The users as in O(wharf_registry_users).", type: list, elements: dict, default: []}
+  rules: {description: "The rules as in O(wharf_registry_rules).", type: list, elements: dict, default: []}
 """
 
 EXAMPLES = r"""

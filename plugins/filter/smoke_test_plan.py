@@ -11,7 +11,7 @@ version_added: 1.0.0
 short_description: Choose who pushes and who pulls in the smoke test
 description:
   - Takes docker where a host has it, otherwise podman.
-positional: hosts, reachable, servers, users, rules
+positional: hosts, reachable, servers
 options:
   _input: {description: Ansible's variable hostvars., type: dict, required: true}
   hosts: {description: The clients that the smoke test is to cover., type: list, elements: str, required: true}
@@ -21,20 +21,18 @@ options:
     type: list
     elements: str
     required: true
-  users: {description: "The users as in O(wharf_registry_users).", type: list, elements: dict, required: true}
-  rules: {description: "The rules as in O(wharf_registry_rules).", type: list, elements: dict, required: true}
 """
 
 EXAMPLES = r"""
-plan: "{{ hostvars | wharf.registry.smoke_test_plan(['one', 'two', 'off'], ['one', 'two'], [], [{'name': 'ci'}], []) }}"
+plan: "{{ hostvars | wharf.registry.smoke_test_plan(['one', 'two', 'off'], ['one', 'two'], []) }}"
 # => {"source": "one", "targets": ["two"], "tools": {"one": "docker", "two": "docker", "off": ""},
-#     "unreachable": ["off"], "user": "ci"}
+#     "unreachable": ["off"]}
 """
 
 RETURN = r"""
 _value:
-  description: C(source), the host that pushes, C(targets), the hosts that pull, C(tools), what each host uses,
-    C(unreachable), and C(user), who may push such an image.
+  description: C(source), the host that pushes, C(targets), the hosts that pull, C(tools), what each host uses, and
+    C(unreachable).
   type: dict
 """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.access import GROUPS, level_of, overlap, rule_of, within
@@ -11,7 +12,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.specifications impo
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, quoted, shown
 
 EXAMPLE = "such as team-a/**"
-PUSHED = "wharf-verify/1234567890123456"  # such as the smoke test pushes
+SMOKE_TEST = "wharf-verify/1234567890123456"  # such as it pushes to
 Users, Rules = Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]
 
 
@@ -62,10 +63,10 @@ def rule_problems(
 
 def push_problems(users: Users | None, rules: Rules | None, prefix: str) -> list[str]:
     """Return a line where nobody could push what the smoke test moves; the users and rules are right by themselves."""
-    known, known_rules = normalized(users, rules)
-    if not known or pusher(known, known_rules):
+    if not users or _pusher(users, rules, [SMOKE_TEST]):
         return []
-    number = rule_of(known_rules, PUSHED)
+    known_rules = normalized(users, rules)[1]
+    number = rule_of(known_rules, SMOKE_TEST)
     if not number:
         return [
             f"{prefix}users: all of them are readers, so that nobody could push an image, not even the smoke test: make"
@@ -78,9 +79,31 @@ def push_problems(users: Users | None, rules: Rules | None, prefix: str) -> list
     ]
 
 
-def pusher(users: Sequence[Mapping[str, str]], rules: Rules) -> str:
-    """Return the first user who may push what the smoke test moves; empty where there is none."""
-    return next((user["name"] for user in users if level_of(users, rules, user["name"], PUSHED)[0] > 1), "")
+def pushers(users: Users | None, rules: Rules | None, images: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Return the first user who may push to the repositories of all images; none where the registry has no users.
+
+    Raises:
+        ValueError: no user may.
+    """
+    repositories = sorted({image.partition(":")[0] for image in images})
+    found = _pusher(users, rules, repositories)
+    if users and not found:
+        some = [*repositories[:3], *([f"{len(repositories) - 3} more"] if len(repositories) > 3 else [])]
+        raise ValueError(
+            f"wharf_registry_rules: no user may push to {'all of ' if len(some) > 1 else ''}{listed(some)}: make one of"
+            " wharf_registry_users an admin, or list one under write wherever these repositories have a rule"
+        )
+    return found
+
+
+def _pusher(users: Users | None, rules: Rules | None, repositories: Sequence[str]) -> list[Mapping[str, Any]]:
+    known, known_rules = normalized(users, rules)
+    may = (
+        user
+        for user in users or []
+        if all(level_of(known, known_rules, user["name"], repository)[0] > 1 for repository in repositories)
+    )
+    return list(itertools.islice(may, 1))
 
 
 def _pattern_fault(pattern: object, name: str) -> str:

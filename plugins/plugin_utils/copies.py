@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, PATH, REFERENCE, REPOSITORY_TAG
+from ansible_collections.wharf.registry.plugins.plugin_utils.access import pushers
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import certificates_pem
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import images_in
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
@@ -16,7 +17,13 @@ _PATTERN = re.compile(r"[a-z0-9._/*?\[\]!-]+(?::[A-Za-z0-9_.*?\[\]!-]+)?")
 
 
 def copies_plan(
-    copies: Sequence[Mapping[str, Any]], registry: str, server: str, clients: Sequence[str], ca: str = ""
+    copies: Sequence[Mapping[str, Any]],
+    registry: str,
+    server: str,
+    clients: Sequence[str],
+    ca: str = "",
+    users: Sequence[Mapping[str, Any]] = (),
+    rules: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Judge what to copy, and say which host has to copy what: see the filter's documentation."""
     problems = [] if copies else ["wharf_copies: is empty: give a list of images, as in docs/copy-images.md"]
@@ -35,6 +42,11 @@ def copies_plan(
         engine = copy.get("engine")
         images.setdefault((engine or server, bool(engine)), []).append(image)
     hosts = [{"host": host, "engine": engine, "images": found} for (host, engine), found in images.items()]
+    for found in images.values():
+        try:
+            pushers(users, rules, (image["image"] for image in found))
+        except ValueError as error:
+            problems.append(str(error))
     ordered = sorted(hosts, key=lambda host: not host["engine"])
     return {"problems": problems, "hosts": ordered, "ca": certificates_pem(ca)}
 

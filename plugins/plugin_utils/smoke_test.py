@@ -5,31 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.access import normalized, pusher
-
 
 def smoke_test_plan(
-    hostvars: Mapping[str, Any],
-    hosts: Sequence[str],
-    reachable: Sequence[str],
-    servers: Sequence[str],
-    users: Sequence[Mapping[str, Any]],
-    rules: Sequence[Mapping[str, Any]],
+    hostvars: Mapping[str, Any], hosts: Sequence[str], reachable: Sequence[str], servers: Sequence[str]
 ) -> dict[str, Any]:
-    """Return which host pushes and which hosts pull, and as which user: docker before podman, or nothing.
+    """Return which host pushes and which hosts pull: docker where a host has it, otherwise podman, otherwise nothing.
 
     Args:
         hostvars: holds wharf_client_tools of the hosts that do not take what is installed.
         hosts: the clients.
         reachable: those of them that an earlier play has not lost: they alone take part.
         servers: the registry's servers, which have docker whatever they trust.
-        users: the registry's; the first who may push such an image does.
-        rules: the registry's.
 
     Returns:
         source (a host, empty when none can push), targets (hosts; the source itself when there is no other), tools, a
-        mapping of each host to docker, podman, or nothing, unreachable, the other hosts, and user, empty where the
-        registry has none.
+        mapping of each host to docker, podman, or nothing, and unreachable, the other hosts.
     """
 
     def tool(host: str) -> str:
@@ -45,7 +35,6 @@ def smoke_test_plan(
         "targets": [host for host in hosts if host in able[1:]] or able,
         "tools": tools,
         "unreachable": [host for host in hosts if host not in reachable],
-        "user": pusher(*normalized(users, rules)),
     }
 
 

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.access import normalized, push_problems, rule_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.access import (
+    normalized,
+    push_problems,
+    pushers,
+    rule_problems,
+)
 
 USERS = [{"name": "kiosk", "role": "reader", "password": "s3cr3t"}, {"name": "ann"}, {"name": "boss", "role": "admin"}]
 NAME = "reg.corp.test"
@@ -220,3 +225,31 @@ def test_somebody_can_push_what_the_smoke_test_moves(users: list, rules: list) -
 )
 def test_nobody_can_push_what_the_smoke_test_moves(users: list, rules: list, line: str) -> None:
     assert push_problems(users, rules, "x_") == [line]
+
+
+@pytest.mark.parametrize(
+    ("users", "rules", "images", "name"),
+    [
+        (USERS, [], ["a:1", "b"], "ann"),
+        (USERS, rules_for("a"), ["a:1", "b"], "boss"),
+        (USERS[:2], [{"repositories": "a", "write": ["kiosk"]}], ["a:1", "a"], "kiosk"),
+        (USERS, [], [], "kiosk"),
+    ],
+)
+def test_first_user_who_may_push_all_images_does(users: list, rules: list, images: list, name: str) -> None:
+    assert pushers(users, rules, iter(images)) == [next(user for user in USERS if user["name"] == name)]
+
+
+def test_nobody_needs_to_be_chosen_where_everybody_may_push() -> None:
+    assert pushers([], [], ["a"]) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "named"),
+    [(["a:1", "a:2"], "a"), (["b", "a"], "all of a and b"), (list("fedcab"), "all of a, b, c and 3 more")],
+)
+def test_images_that_no_user_may_push(images: list, named: str) -> None:
+    rules = [*rules_for("b"), {"repositories": "a", "write": ["kiosk"]}] if "b" in images else rules_for("a")
+    with pytest.raises(ValueError, match="^wharf_registry_rules: no user may push to ") as caught:
+        pushers(USERS[:2], rules, images)
+    assert f"push to {named}: make one of wharf_registry_users an admin, or list one under write" in str(caught.value)

@@ -28,6 +28,15 @@ def problems(*items: object, **settings: object) -> list[str]:
     return planned(*items, **settings)["problems"]
 
 
+def test_copies_that_no_user_may_push_are_refused() -> None:
+    known = {"users": [{"name": "ci"}], "rules": [{"repositories": "app", "read": ["ci"]}]}
+    item = {"from": "quay.example.com/app:1"}
+    assert problems(item) == []
+    (line,) = problems(item, **known)
+    assert line.startswith("wharf_registry_rules: no user may push to app: make one of wharf_registry_users an admin")
+    assert problems({**item, "to": "other:1"}, **known) == []
+
+
 def plan(**item: str) -> dict[str, str]:
     """Return what there is to do for an item that is good."""
     found = planned(item)

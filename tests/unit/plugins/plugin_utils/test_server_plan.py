@@ -104,10 +104,8 @@ def test_who_may_do_what_is_told_to_the_command_and_to_the_gateway() -> None:
     known = json.loads(made["registry"]["settings"])
     assert known["users"] == [{"name": "ci", "role": "writer"}, {"name": "kiosk", "role": "reader"}]
     assert known["rules"] == [{"repositories": "team/*", "read": [], "write": ["kiosk"]}]
-    assert made["access"] == {
-        "rules": [["team/[a-z0-9._-]+", 1]],
-        "levels": [["0:ci", 2], ["0:kiosk", 1], ["1:kiosk", 2]],
-    }
+    assert made["gateway"]["rules"] == [["team/[a-z0-9._-]+", 1]]
+    assert made["gateway"]["levels"] == [['"0:ci"', 2], ['"0:kiosk"', 1], ['"1:kiosk"', 2]]
 
 
 @pytest.mark.parametrize(

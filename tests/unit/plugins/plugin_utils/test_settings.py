@@ -112,12 +112,12 @@ IGNORED = "and would ignore it: remove it, or set wharf_registry_trust to provid
             "wharf_registry_users: user 1 ('a', then a colon) has a colon in the name",
         ),
         (
-            {"wharf_registry_users": [{"name": "a", "password": SECRET * 7}]},
+            {"wharf_registry_users": [{"name": "a", "password": SECRET * 7}], "wharf_registry_bcrypt_cost": 4},
             "wharf_registry_users: user 1 ('a') has a password of more than 72 bytes",
         ),
         (
             {"wharf_registry_users": [{"name": "a", "password": SECRET}]},
-            "wharf_registry_users: user 1 ('a') has a password that is too weak for bcrypt cost 4: use at least 20",
+            "wharf_registry_users: user 1 ('a') has a password that is too weak for bcrypt cost 0: use at least 20",
         ),
         (
             {"wharf_registry_users": SECRET},

@@ -41,33 +41,16 @@ def test_table_names_every_host() -> None:
 )
 def test_docker_moves_the_image_before_podman(tools: dict, source: str, targets: list, used: list) -> None:
     hostvars = {host: {} if wanted == "auto" else {"wharf_client_tools": wanted} for host, wanted in tools.items()}
-    plan = smoke_test_plan(hostvars, list(tools), list(tools), ["server"], [], [])
+    plan = smoke_test_plan(hostvars, list(tools), list(tools), ["server"])
     assert plan["unreachable"] == []
     assert (plan["source"], plan["targets"], list(plan["tools"].values())) == (source, targets, used)
 
 
 def test_host_that_cannot_be_reached_does_not_keep_the_others_from_it() -> None:
-    plan = smoke_test_plan({name: {} for name in "abc"}, ["a", "b", "c"], ["b", "c"], [], [], [])
+    plan = smoke_test_plan({name: {} for name in "abc"}, ["a", "b", "c"], ["b", "c"], [])
     assert plan == {
         "source": "b",
         "targets": ["c"],
         "tools": {"a": "", "b": "docker", "c": "docker"},
         "unreachable": ["a"],
-        "user": "",
     }
-
-
-@pytest.mark.parametrize(
-    ("users", "rules", "user"),
-    [
-        ([{"name": "kiosk", "role": "reader"}, {"name": "ci"}, {"name": "ann"}], [], "ci"),
-        ([{"name": "ci"}, {"name": "boss", "role": "admin"}], [{"repositories": "**", "read": ["ci"]}], "boss"),
-        (
-            [{"name": "ci"}, {"name": "kiosk", "role": "reader"}],
-            [{"repositories": "**", "read": ["@all"]}, {"repositories": "wharf-verify/**", "write": ["kiosk"]}],
-            "kiosk",
-        ),
-    ],
-)
-def test_first_user_who_may_push_the_image_does(users: list, rules: list, user: str) -> None:
-    assert smoke_test_plan({"a": {}}, ["a"], ["a"], [], users, rules)["user"] == user
