@@ -34,6 +34,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(module, "Firewall", lambda *_: SimpleNamespace(is_ours=False))
     monkeypatch.setattr(module, "SETTINGS", str(tmp_path / "registry.json"))
     monkeypatch.setattr(module, "RECORD", str(tmp_path / "before.json"))
+    monkeypatch.setattr(module, "SOCKETS", str(tmp_path / "sockets"))
     monkeypatch.setattr(module, "LOCK", tmp_path / "lock")
     for name in ("registry", "registry-before"):
         config = {"Image": "wharf-registry:distro", "Labels": {"wharf.config": "aa"}}
@@ -48,7 +49,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 def remove(directory: Path, data: str = "", check_mode: bool = False) -> list[str]:
     """Remove the registry, and return what went but for directories of the system."""
     changes = Changes(check_mode)
-    module.remove(changes, "registry", f"{directory}/registry", data)
+    module.remove(changes, "registry", [f"{directory}/registry"], data)
     return [thing.replace(f"{directory}/", "") for thing in changes.paths]
 
 
