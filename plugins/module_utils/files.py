@@ -231,6 +231,8 @@ class Changes:
         Raises:
             OSError: it cannot be removed.
         """
+        if not os.path.isabs(path) or os.path.dirname(os.path.normpath(path)) == os.path.normpath(path):
+            raise OSError(errno.EPERM, "only what has an absolute path below / is removed", path)
         if not os.path.lexists(path):
             return
         self.paths.append(path)
