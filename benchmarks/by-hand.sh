@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 server=$1
 clients=("${@:2}")
-builder=roles/registry_server/files/build-image.sh
+builder=roles/registry_server/files/build-images.sh
 user=bench
 
 # on HOST FUNCTION ARGUMENT...: runs a function of this script there, as root. All of it, passwords too, goes by stdin.
@@ -61,7 +61,7 @@ JSON
 deploy_registry() {
     local name=$1 port=$2 user=$3 password=$4 tls=/etc/registry/tls config=/etc/registry/config data=/var/lib/registry
     local address salt hash
-    sh -c "$5" build-image registry:by-hand >/dev/null
+    sh -c "$5" build-images registry=registry:by-hand >/dev/null
     umask 077
     mkdir -p "$tls" "$config" "$data"
     chmod 0755 /etc/registry "$tls"

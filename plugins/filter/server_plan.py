@@ -26,7 +26,8 @@ RETURN = r"""
 _value:
   description:
     - C(problems), a line for each setting that cannot work; where there is one, nothing else is returned.
-    - C(image), with its C(name), C(id) and C(layers); the latter two are known of an archive only.
+    - C(image) and C(gateway_image), each with its C(name), C(id), C(digest) and C(layers); the latter three are known
+      of an archive only.
     - C(config), the registry's configuration, and C(config_keys), the paths of the keys that the user gives it.
     - C(registry), what the modules registry_info and registry_container are told, but for C(config).
     - C(generate), the users whose password is still to be generated.

@@ -31,8 +31,8 @@ from .storage import Storage
 from .text import human_bytes, table
 
 NAME = "org.opencontainers.image.ref.name"
-REGISTRY_IMAGE = "wharf.registry-image"
-OWN_FILE = "registry-image.tar"
+OWN_IMAGES = "wharf.registry-images"
+OWN_FILE = "registry-images.tar"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 LARGEST_JSON = 64 * 1024 * 1024
@@ -66,7 +66,7 @@ class Contents:
     """What a bundle holds, or will hold."""
 
     index: bytes  # index.json
-    registry_image: str  # the id of the registry's own image; empty when it stays out
+    own_images: list[str]  # the ids of the images of the registry itself and its gateway; none when they stay out
     images: list[dict[str, Any]] = field(default_factory=list)  # image (its name), digest and size of each
     sizes: dict[str, int] = field(default_factory=dict)  # bytes of each blob
 
@@ -76,7 +76,7 @@ class Contents:
         self.sizes.update(sizes)
 
     def room(self) -> int:
-        """Return the bytes that the file takes at most, without the registry's own image."""
+        """Return the bytes that the file takes at most, without the registry's own images."""
         return sum(self.sizes.values()) + HEADER * len(self.sizes) + CHUNK
 
     def summary(self) -> dict[str, Any]:
@@ -85,14 +85,14 @@ class Contents:
         fingerprint = hashlib.sha256(self.index).hexdigest()
         rows = [("image", "digest", "size")]
         rows += [(image["image"], image["digest"][:short], human_bytes(image["size"])) for image in self.images]
-        if self.registry_image:
-            rows.append(("the registry's own image", self.registry_image[:short], ""))
+        names = ("the registry's own image", "the gateway's image")
+        rows += [(name, image[:short], "") for name, image in zip(names, self.own_images)]
         rows.append(("all, each blob once", "", human_bytes(size)))
         return {
             "images": self.images,
             "size": size,
             "fingerprint": fingerprint,
-            "registry_image": self.registry_image,
+            "own_images": self.own_images,
             "table": "\n".join([*table(rows), f"fingerprint: {fingerprint}"]),
         }
 
@@ -100,14 +100,14 @@ class Contents:
 # Writing ------------------------------------------------------------------------------------------
 
 
-def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Contents:
+def plan(storage: Storage, patterns: list[str], own_images: list[str] | None = None) -> Contents:
     """Return what a bundle of these images will hold.
 
     A pattern is REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything. What belongs to an image,
     such as its signatures, comes along. Raises WharfError where a pattern matches nothing, or an image is damaged.
     """
     entries: list[dict[str, Any]] = []
-    contents = Contents(b"", registry_image)
+    contents = Contents(b"", own_images or [])
     for name, digest in _matching(storage, patterns).items():
         try:
             needed = {blob: storage.blob_path(blob).stat().st_size for blob in storage.closure(digest)}
@@ -124,7 +124,7 @@ def plan(storage: Storage, patterns: list[str], registry_image: str = "") -> Con
         "schemaVersion": 2,
         "mediaType": OCI_INDEX,
         "manifests": entries,
-        "annotations": {REGISTRY_IMAGE: registry_image},
+        "annotations": {OWN_IMAGES: " ".join(contents.own_images)},
     }
     contents.index = json.dumps(index, indent=1).encode()
     return contents
@@ -173,7 +173,7 @@ def write(contents: Contents, storage: Storage, path: str, own_file: Path | None
         contents: what it holds.
         storage: the registry's storage.
         path: the bundle's, which must not be there yet.
-        own_file: what docker save wrote of the registry's own image.
+        own_file: what docker save wrote of the registry's own images.
     """
     place, name = os.path.split(path)
     here = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -313,7 +313,7 @@ class Bundle(Layout):
     def _read_index(self, content: bytes) -> Contents:
         """Return which images there are, having found what they need, and nothing else."""
         index = json.loads(content)
-        contents = Contents(content, index["annotations"][REGISTRY_IMAGE])
+        contents = Contents(content, index["annotations"][OWN_IMAGES].split())
         for name, digest in ((item["annotations"][NAME], item["digest"]) for item in index["manifests"]):
             if not REPOSITORY_TAG.fullmatch(name):
                 raise WharfError(f"{self.path} is no bundle: {name!r} is not an image's name")
@@ -323,7 +323,7 @@ class Bundle(Layout):
             except DamageError as error:
                 raise DamageError(f"{name}: {error}") from None
         known = {"SHA256SUMS", "oci-layout", "index.json", *map(_member, contents.sizes)}
-        if contents.registry_image:
+        if contents.own_images:
             known.add(self._info(OWN_FILE).name)
         if other := next((name for name in self.members if name not in known), None):
             raise WharfError(f"{self.path} was altered: it holds {other!r}, which none of its images needs")

@@ -21,14 +21,18 @@ options:
     choices: [write, reserve, accept, check]
     required: true
   path: {description: The bundle. Not needed for V(write) in check mode., type: path}
-  container: {description: "For V(write), the registry's container.", type: str, default: registry}
+  container:
+    description: For V(write), the registry's container. Its gateway's is found by that.
+    type: str
+    default: registry
   images:
     description: For V(write), REPOSITORY:TAG, or REPOSITORY for all its tags; C(*) and C(?) stand for anything.
     type: list
     elements: str
     default: []
-  registry_image:
-    description: For V(write), whether the image that the registry itself runs from comes along, as registry-image.tar.
+  own_images:
+    description: For V(write), whether the images that the registry itself and its gateway run from come along, as
+      registry-images.tar.
     type: bool
     default: false
   fingerprint: {description: The fingerprint that the bundle must have., type: str, default: ""}
@@ -48,8 +52,8 @@ EXAMPLES = """
 RETURN = """
 images:
   description: The images, each with its name C(image), its C(digest) and its C(size) in bytes. Like C(size) (of all
-    blobs, in bytes), C(fingerprint), C(registry_image) (the id of the registry's own image; empty when it is not in
-    the bundle) and C(table) (all this for people).
+    blobs, in bytes), C(fingerprint), C(own_images) (the ids of the images of the registry itself and its gateway; none
+    when they are not in the bundle) and C(table) (all this for people).
   type: list
   elements: dict
   returned: when a bundle was written or read
@@ -69,27 +73,32 @@ from ansible_collections.wharf.registry.plugins.module_utils.containers import c
 from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
+from ansible_collections.wharf.registry.plugins.module_utils.parts import container_names
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 
-PLACE = "/var/tmp"  # for the registry's own image, which is large
+PLACE = "/var/tmp"  # for the registry's own images, which are large
 
 
 def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Write a bundle, readable for the user whose directory it lies in: who fetches it."""
-    own, own_size = "", 0
-    if p["registry_image"]:
-        own = inspected["Image"]
-        own_size = int(cli("image", "inspect", "--format", "{{.Size}}", own))
+    own: dict[str, str] = {}  # id to name
+    if p["own_images"]:
+        name = container_names(p["container"])["gateway"]
+        gateway = container(name)
+        if gateway is None:
+            raise WharfError(f"there is no container {name}: run playbooks/deploy-registry.yml")
+        own = {found["Image"]: found["Config"]["Image"] for found in (inspected, gateway)}
+    own_size = sum(int(cli("image", "inspect", "--format", "{{.Size}}", image)) for image in own)
     with lock("export-images"):
-        contents = bundles.plan(storage, p["images"], own)
+        contents = bundles.plan(storage, p["images"], list(own))
         if not check_mode:
             room = bundles.room_at(os.path.dirname(p["path"]))
             bundles.check_room((room, contents.room() + own_size), (bundles.room_at(PLACE), own_size))
             with tempfile.TemporaryDirectory(prefix="wharf-export-", dir=PLACE) as directory:
-                own_file = Path(directory, "image.tar") if own else None
+                own_file = Path(directory, "images.tar") if own else None
                 if own_file:
-                    # By its name, where it has one, so that it has it again where it is loaded.
-                    cli("save", "--output", str(own_file), inspected["Config"]["Image"])
+                    # By their names, where they have some, so that they have them again where they are loaded.
+                    cli("save", "--output", str(own_file), *own.values())
                 bundles.write(contents, storage, p["path"], own_file)
     return {"room": contents.room() + own_size, **contents.summary()}
 
@@ -151,7 +160,7 @@ def main() -> None:
             "path": {"type": "path"},
             "container": {"type": "str", "default": "registry"},
             "images": {"type": "list", "elements": "str", "default": []},
-            "registry_image": {"type": "bool", "default": False},
+            "own_images": {"type": "bool", "default": False},
             "fingerprint": {"type": "str", "default": ""},
             "room": {"type": "int", "default": 0},
         },

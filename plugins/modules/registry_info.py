@@ -24,13 +24,16 @@ options:
     type: list
     elements: str
     default: []
-  refresh: {description: Whether the image is fetched again although it is there., type: bool, default: false}
+  gateway_image_id: {description: As O(image_id) for the gateway., type: str, default: ""}
+  gateway_image_digest: {description: As O(image_digest) for the gateway., type: str, default: ""}
+  gateway_image_layers: {description: As O(image_layers) for the gateway., type: list, elements: str, default: []}
+  refresh: {description: Whether the images are fetched again although they are there., type: bool, default: false}
   fetched:
-    description: Whether the image has just been fetched, so that O(refresh) is done and the versions are told anyway.
+    description: Whether the images have just been fetched, so that O(refresh) is done and the versions are told anyway.
     type: bool
     default: false
   image_source:
-    description: Where the image comes from. Where one that is pulled is missing, its registry is asked for it.
+    description: Where the images come from. Where one that is pulled is missing, its registry is asked for it.
     type: str
     choices: [pull, archive, distro]
     required: true
@@ -75,6 +78,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 image: {description: The ID of the image; empty where the engine does not have it., type: str, returned: success}
+gateway_image:
+  description: The ID of the gateway's image; empty where the engine does not have it.
+  type: str
+  returned: success
+images_pending:
+  description: Which images are to be fetched, C(registry) and C(gateway).
+  type: list
+  elements: str
+  returned: success
 container: {description: The ID of the container; empty where there is none., type: str, returned: success}
 cut_off: {description: Whether a run that was cut off has left what can be rolled back., type: bool, returned: success}
 interrupted:
@@ -168,6 +180,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     firewall = Firewall(name, registry["port"])
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
+        "gateway_image": gateway_image.get("Id", ""),
         "container": found["Id"] if found else "",
         "cut_off": server_rollback.has_begun() or bool(names & {f"{one}-before" for one in own_names.values()}),
         "interrupted": sorted(names & {f"{name}-{role}" for role in STAND_INS}),
@@ -176,9 +189,14 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     }
     files = pending_files(registry, path, data)
     actions = action_names(pending_actions(registry, parts, info["image"], gateway_image.get("Id", ""), files))
+    images = {
+        "registry": is_image_pending(p, "image", image, engine),
+        "gateway": is_image_pending(p, "gateway_image", gateway_image, engine),
+    }
+    info["images_pending"] = [kind for kind, is_pending in images.items() if is_pending]
     pending = {
         "rollback": info["cut_off"] or info["interrupted"],
-        "image": is_image_pending(p, image, engine),
+        "image": info["images_pending"],
         **files,
         **dict.fromkeys(actions, True),
         "answer": not actions and answer(registry, 0),
@@ -197,15 +215,15 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     problems += conflicts(registry, p["host"], known)
     if pending.get("users"):
         problems += unknown_passwords(p)
-    if pending["image"] and p["image_source"] == "pull":
-        problems += unreachable_image(p, bool(engine))
+    if p["image_source"] == "pull":
+        problems += unreachable_images(p, info["images_pending"], bool(engine))
     if pending["image"] and p["image_source"] == "distro" and not has("apt-get"):
         problems.append(
-            "registry_server_image_source: is distro, which builds the image of Debian's or Ubuntu's packages, but "
+            "registry_server_image_source: is distro, which builds the images of Debian's or Ubuntu's packages, but "
             f"{p['host']} has no apt-get: use pull or archive"
         )
     problems += server_data.data_problems(data, registry["data"], registry["name"], p["data_confirm"], p["host"])
-    if found and image and not pending["image"] and (found["Image"] != image["Id"] or p["fetched"]):
+    if found and image and not images["registry"] and (found["Image"] != image["Id"] or p["fetched"]):
         info["version_change"], reasons = version_change(p, found["Image"], image["Id"])
         problems += reasons
     if image and not (image.get("Config") or {}).get("Entrypoint"):
@@ -216,19 +234,26 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return info, problems
 
 
-def is_image_pending(p: dict[str, Any], image: dict[str, Any], engine: dict[str, Any] | None) -> bool:
-    """Tell whether the image must be fetched.
+def is_image_pending(p: dict[str, Any], name: str, image: dict[str, Any], engine: dict[str, Any] | None) -> bool:
+    """Tell whether an image must be fetched.
+
+    Args:
+        p: the module's parameters.
+        name: the beginning of the names of those that say what it must be.
+        image: what the engine knows of it.
+        engine: the engine, where there is one.
 
     The classic image store knows an image by the digest of its configuration, as an archive tells it. The containerd
     store knows it by that of its manifest or index, which is not in every archive: there the layers must do.
     """
     if not image or (p["refresh"] and not p["fetched"]):
         return True
-    if not p["image_id"] or image["Id"] in (p["image_id"], p["image_digest"]):
+    image_id, digest = p[f"{name}_id"], p[f"{name}_digest"]
+    if not image_id or image["Id"] in (image_id, digest):
         return False
     layers = (image.get("RootFS") or {}).get("Layers") or []
-    may_differ = engine and engine["containerd_image_store"] and not p["image_digest"]
-    return not (may_differ and layers == p["image_layers"])
+    may_differ = engine and engine["containerd_image_store"] and not digest
+    return not (may_differ and layers == p[f"{name}_layers"])
 
 
 def lock_taken() -> str:
@@ -320,16 +345,20 @@ def _users_text(registry: dict[str, Any]) -> str:
     return read_text(f"{registry['gateway_directory']}/users") or read_text(f"{registry['directory']}/htpasswd")
 
 
-def unreachable_image(p: dict[str, Any], engine: bool) -> list[str]:
-    """Return a line where the registry that the image is to be pulled from does not give it."""
-    reference = p["registry"]["image"]
-    reason = pull_problem(reference, engine, p["proxy"])
-    if not reason:
+def unreachable_images(p: dict[str, Any], kinds: list[str], engine: bool) -> list[str]:
+    """Return a line where the registries that images are to be pulled from do not give them."""
+    reasons = []
+    for kind in kinds:
+        key = "gateway_image" if kind == "gateway" else "image"
+        reference = p["registry"][key]
+        if reason := pull_problem(reference, engine, p["proxy"]):
+            reasons.append(f"registry_server_{key}: {reference} cannot be pulled on {p['host']} ({reason})")
+    if not reasons:
         return []
     return [
-        f"registry_server_image: {reference} cannot be pulled on {p['host']} ({reason}): name an image in a registry"
-        " that the engine reaches, such as a mirror, or give the engine a proxy; or do without, with"
-        " registry_server_image_source: archive (from a file) or distro (from the distribution's package)"
+        f"{'; '.join(reasons)}: name an image in a registry that the engine reaches, such as a mirror, or give the"
+        " engine a proxy; or do without, with registry_server_image_source: archive (from a file) or distro (from the"
+        " distribution's packages)"
     ]
 
 
@@ -372,6 +401,9 @@ def main() -> None:
             "image_id": {"type": "str", "default": ""},
             "image_digest": {"type": "str", "default": ""},
             "image_layers": {"type": "list", "elements": "str", "default": []},
+            "gateway_image_id": {"type": "str", "default": ""},
+            "gateway_image_digest": {"type": "str", "default": ""},
+            "gateway_image_layers": {"type": "list", "elements": "str", "default": []},
             "refresh": {"type": "bool", "default": False},
             "fetched": {"type": "bool", "default": False},
             "image_source": {"type": "str", "choices": ["pull", "archive", "distro"], "required": True},

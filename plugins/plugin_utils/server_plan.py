@@ -16,7 +16,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.access import norma
 from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.gateway_plan import gateway_plan
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
-    archive_image,
+    EXAMPLES,
+    archive_images,
     archive_problems,
     image_problems,
 )
@@ -36,7 +37,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
 
-DISTRO_IMAGE = "wharf-registry:distro"  # what the role builds from the distribution's package
+# What the role builds from the distribution's packages.
+DISTRO_IMAGES = {"registry": "wharf-registry:distro", "gateway": "wharf-gateway:distro"}
 # Sections of the registry's configuration with which it asks others than its own storage.
 NEED_NETWORK = ("redis", "notifications", "proxy")
 
@@ -51,22 +53,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     Returns:
         What RETURN of the filter says.
     """
-    tls, source, path = boolean(settings["tls"]), settings["image_source"], settings["image_archive"]
-    image: dict[str, Any] = {"name": DISTRO_IMAGE, "id": "", "digest": "", "layers": []}
-    version, image_faults = "", []
-    if source == "pull":
-        image_faults = image_problems(settings["image"], "registry_server_image")
-        # Beside a digest a tag is only for the reader; the engine takes one of the two.
-        image["name"] = re.sub(r":[^:/@]+@", "@", str(settings["image"]))
-        version = (re.findall(r":(v?[0-9]+\.[0-9][^@]*)", str(settings["image"])) or [""])[0]
-    elif source == "archive" and not (image_faults := archive_problems(path, "registry_server_image_archive")):
-        archive = archive_image(path)
-        # It may have no name: then its ID is its name.
-        image = {
-            "name": [*archive["tags"], archive["id"]][0],
-            **{key: archive[key] for key in ("id", "digest", "layers")},
-        }
-        version = archive["version"]
+    tls = boolean(settings["tls"])
+    images, version, image_faults = _images(settings)
     own_config, users = settings["config"] or {}, settings["users"]
     keys = config_keys(own_config)
     problems = [
@@ -131,7 +119,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
     }
     return {
         "problems": [],
-        "image": image,
+        "image": images["registry"],
+        "gateway_image": images["gateway"],
         "config": config,
         "config_keys": keys,
         "gateway": gateway_plan(
@@ -143,8 +132,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         ),
         "registry": {
             **{key: settings[key] for key in REGISTRY_SPEC if key in settings and key != "config"},
-            "image": image["name"],
-            "gateway_image": settings["gateway_image"],
+            "image": images["registry"]["name"],
+            "gateway_image": images["gateway"]["name"],
             "has_network": driver != "filesystem" or any(config.get(key) for key in NEED_NETWORK),
             "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
             "settings": json.dumps(known, indent=4, sort_keys=True) + "\n",
@@ -152,6 +141,34 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "generate": [name for name, password in passwords.items() if not password],
         "generated": [name for name in unsaid if name not in replaced],
     }
+
+
+def _images(settings: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
+    """Return the images of ``registry`` and ``gateway``, the registry's version, and what is wrong with them.
+
+    Each has its ``name``, and as far as the controller knows them, ``id``, ``digest`` and ``layers``.
+    """
+    unknown: dict[str, Any] = {"id": "", "digest": "", "layers": []}
+    version = ""
+    images = {kind: {"name": name, **unknown} for kind, name in DISTRO_IMAGES.items()}
+    problems: list[str] = []
+    if settings["image_source"] == "pull":
+        for kind, key in (("registry", "image"), ("gateway", "gateway_image")):
+            reference = settings[key]
+            problems += image_problems(reference, f"registry_server_{key}", EXAMPLES[kind])
+            # Beside a digest a tag is only for the reader; the engine takes one of the two.
+            images[kind]["name"] = re.sub(r":[^:/@]+@", "@", str(reference))
+        version = (re.findall(r":(v?[0-9]+\.[0-9][^@]*)", str(settings["image"])) or [""])[0]
+    elif settings["image_source"] == "archive":
+        problems = archive_problems(settings["image_archive"], "registry_server_image_archive")
+        found = archive_images(settings["image_archive"]) if not problems else {}
+        # One may have no name: then its ID is its name.
+        images |= {
+            kind: {"name": [*image["tags"], image["id"]][0], **{key: image[key] for key in unknown}}
+            for kind, image in found.items()
+        }
+        version = found["registry"]["version"] if found else ""
+    return images, version, problems
 
 
 def merged_config(*configs: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.backup_settings imp
 from ansible_collections.wharf.registry.plugins.module_utils.references import PATH, REFERENCE
 from ansible_collections.wharf.registry.plugins.plugin_utils import access, certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.images import archive_problems, image_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.images import EXAMPLES, archive_problems, image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import (
     controller_directory_fault,
     data_problems,
@@ -83,8 +83,9 @@ def _saved_image_problems(path: str, variable: str, source: str) -> list[str]:
 def _own_image_problems(
     image: str, variable: str, source: str, name: str, port: int, aliases: Sequence[str]
 ) -> list[str]:
-    """Judge the registry's image: it cannot come from the registry that is to run from it."""
-    problems = image_problems(image, variable) if source == "pull" else []
+    """Judge the image of the registry, or of its gateway: it cannot come from the registry that is to run from it."""
+    example = EXAMPLES["gateway" if variable == "wharf_gateway_image" else "registry"]
+    problems = image_problems(image, variable, example) if source == "pull" else []
     match = None if problems else REFERENCE.fullmatch(image)
     own = [
         spelling for one in (name, *aliases) for spelling in (f"{one}:{port}", *([one] if port in (80, 443) else []))
@@ -263,6 +264,7 @@ IGNORED_UNLESS = {
     "wharf_registry_ca": ("wharf_registry_trust", "provided"),
     "wharf_registry_image_archive": ("wharf_registry_image_source", "archive"),
     "wharf_registry_image": ("wharf_registry_image_source", "pull"),
+    "wharf_gateway_image": ("wharf_registry_image_source", "pull"),
 }
 # Each check with the variables that it reads: it is given the value and the name of the first, and the values of the
 # others. It is left out where one of them has a wrong type already.
@@ -283,6 +285,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (_system_store_problems, "client_system_store registry_trust"),
     (cost_problems, "registry_bcrypt_cost"),
     (_own_image_problems, "registry_image registry_image_source registry_name registry_port registry_aliases"),
+    (_own_image_problems, "gateway_image registry_image_source registry_name registry_port registry_aliases"),
     (_saved_image_problems, "registry_image_archive registry_image_source"),
     (data_problems, "registry_data"),
     (_directories_problems, "registry_directory gateway_directory tls_directory ca_directory registry_data"),

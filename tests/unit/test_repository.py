@@ -240,14 +240,14 @@ def test_task_files_are_short() -> None:
 def test_a_checkout_on_windows_has_the_hosts_line_ends(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "init", "-q", clone], check=True)
-    for path in (ROOT / ".gitattributes", ROOT / "roles/registry_server/files/build-image.sh"):
+    for path in (ROOT / ".gitattributes", ROOT / "roles/registry_server/files/build-images.sh"):
         shutil.copy(path, clone)
     windows = ["git", "-C", clone, "-c", "core.autocrlf=true", "-c", "user.name=a", "-c", "user.email=a@b.test"]
     subprocess.run([*windows, "add", "."], check=True)
     subprocess.run([*windows, "commit", "-qm", "all"], check=True)
-    (clone / "build-image.sh").unlink()
+    (clone / "build-images.sh").unlink()
     subprocess.run([*windows, "checkout", "-q", "."], check=True)
-    assert b"\r" not in (clone / "build-image.sh").read_bytes()
+    assert b"\r" not in (clone / "build-images.sh").read_bytes()
 
 
 def test_no_role_needs_a_file_that_may_be_executed() -> None:

@@ -19,8 +19,10 @@ def test_image_moves(hosts, image):
     pull(hosts["client2"], image, push(hosts["client1"], image))
 
 
-def test_container_runs_the_image_of_the_file(hosts):
-    assert hosts["server"].check_output("docker inspect --format '{{.Config.Image}}' registry") == "wharf-archive:test"
+@pytest.mark.parametrize(("name", "image"), [("registry", "registry"), ("registry-gateway", "nginx")])
+def test_container_runs_the_image_of_the_file(hosts, name, image):
+    found = hosts["server"].check_output(f"docker inspect --format '{{{{.Config.Image}}}}' {name}")
+    assert found == f"wharf-archive/{image}:test"
     assert hosts["server"].check_output("find /var/tmp /tmp -name 'wharf-image*'") == ""
 
 
@@ -33,11 +35,21 @@ def test_data_on_the_volume_survives_the_container(hosts, ansible, image):
 @pytest.mark.parametrize("content", [b"", b"not an archive", None])
 def test_file_without_an_image_is_refused_before_anything_changes(hosts, ansible, tmp_path: Path, content):
     before = snapshot(hosts["server"])
-    archive = tmp_path / "registry.tar"
+    archive = tmp_path / "images.tar"
     if content is not None:
         archive.write_bytes(content)
     result = ansible.fails("site.yml", wharf_registry_image_archive=str(archive))
     assert "wharf_registry_image_archive" in result.stdout
+    assert snapshot(hosts["server"]) == before
+
+
+def test_file_without_the_gateway_s_image_is_refused_before_anything_changes(hosts, ansible):
+    before = snapshot(hosts["server"])
+    result = ansible.fails("site.yml", wharf_registry_image_archive=str(PREPARED / "alone.tar"))
+    assert (
+        "alone.tar' holds no image of the gateway, nginx, only wharf-archive/registry:test: make it with docker save"
+        " wharf-archive/registry:test nginx:1.30.5 -o FILE" in result.stdout
+    )
     assert snapshot(hosts["server"]) == before
 
 
@@ -59,4 +71,4 @@ def test_engine_with_the_containerd_image_store_loads_the_archive_once(hosts, an
 
 
 def test_archive_is_still_there_for_the_next_server():
-    assert (PREPARED / "registry.tar").exists()
+    assert (PREPARED / "images.tar").exists()

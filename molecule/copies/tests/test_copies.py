@@ -395,7 +395,7 @@ def test_sources_are_reached_through_the_engines_proxy(play, copied):
 
 def export(play: Deployments, bundle: Path, *arguments: str, images: str = "*") -> Run:
     """Export images of the first registry, and its own image."""
-    wanted = {"wharf_bundle": str(bundle), "wharf_export_images": [images], "wharf_export_registry_image": True}
+    wanted = {"wharf_bundle": str(bundle), "wharf_export_images": [images], "wharf_export_registry_images": True}
     return play.first("playbooks/export-images.yml", *arguments, **wanted)
 
 
@@ -439,7 +439,7 @@ def test_bundle_holds_each_blob_once(bundle, sources):
     assert images == bundle.images
     assert images["team/multi:1"] == sources["team/multi:1"]
     # Exactly what the registry holds, and the layer that team/multi and other/app share only once.
-    assert set(names) == {*bundle.blobs, "oci-layout", "index.json", "SHA256SUMS", "registry-image.tar"}
+    assert set(names) == {*bundle.blobs, "oci-layout", "index.json", "SHA256SUMS", "registry-images.tar"}
     fingerprint = re.search(r"fingerprint: (\w{64})", bundle.result.stdout)[1]
     assert f"{fingerprint}  index.json" in sums
 
@@ -565,10 +565,11 @@ def layer_kinds(manifest: dict[str, Any]) -> list[str]:
     return [layer["mediaType"] for layer in manifest.get("layers", [])]
 
 
-def test_the_registrys_own_image_comes_out_of_the_bundle(hosts, bundle):
+def test_the_registrys_own_images_come_out_of_the_bundle(hosts, bundle):
     with tarfile.open(bundle.path) as tar:
-        image = tar.extractfile("registry-image.tar").read()
+        images = tar.extractfile("registry-images.tar").read()
     load = ["docker", "exec", "-i", container("client1"), "docker", "load"]
-    loaded = subprocess.run(load, input=image, capture_output=True, check=True)
-    assert b"wharf-registry:distro" in loaded.stdout
-    assert hosts["client1"].check_output("docker image rm wharf-registry:distro")
+    loaded = subprocess.run(load, input=images, capture_output=True, check=True)
+    for name in ("wharf-registry:distro", "wharf-gateway:distro"):
+        assert name.encode() in loaded.stdout
+        assert hosts["client1"].check_output(f"docker image rm {name}")

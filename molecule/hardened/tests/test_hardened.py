@@ -110,9 +110,10 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
         The run that copies an image from an archive, which the server's policy refuses, and that of the diagnosis.
     """
     server, place = hosts["server"], tmp_path_factory.mktemp("files")
-    save = ["docker", "exec", container("server"), "docker", "save", "wharf-registry:distro"]
-    with Path(place, "registry.tar").open("wb") as file:
-        subprocess.run(save, stdout=file, check=True)
+    for file, images in (("registry", ["registry"]), ("images", ["registry", "gateway"])):
+        save = ["docker", "exec", container("server"), "docker", "save", *(f"wharf-{name}:distro" for name in images)]
+        with Path(place, f"{file}.tar").open("wb") as output:
+            subprocess.run(save, stdout=output, check=True)
     # Something to repair, and something to delete.
     rules = json.dumps([{"repositories": "test/client1", "keep_newest": 0}])
     server.check_output("find /var/lib/wharf/registry -path '*/_layers/*' -name link -exec truncate --size 0 {} +")
@@ -135,7 +136,7 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
     for name in HOSTS:
         logins = " ".join(f"/home/{user}/.docker/config.json" for user in USERS)
         hosts[name].check_output(f"rm -f {TRUST} {logins}")
-    archive = {"wharf_registry_image_source": "archive", "wharf_registry_image_archive": f"{place}/registry.tar"}
+    archive = {"wharf_registry_image_source": "archive", "wharf_registry_image_archive": f"{place}/images.tar"}
     ansible.succeeds("site.yml", **archive)
     return copied, ansible.fails("playbooks/diagnose-registry.yml")
 

@@ -93,7 +93,7 @@ def test_engine_that_maps_users_is_served(hosts, ansible, pushed):
         ansible.fails("site.yml", "--tags", "install", docker_engine_options={"userns-remap": "default"}).stdout
     )
     restart = program(server, "restart-engine.sh")
-    remove = "docker rm --force registry; docker rmi wharf-registry:distro"
+    remove = "docker rm --force registry; docker rmi wharf-registry:distro wharf-gateway:distro"
     with broken(server, "docker stop registry", "docker start registry"), engine_put_back(server):
         settings = json.loads(server.check_output("cat /etc/docker/daemon.json")) | {"userns-remap": "default"}
         write(server, "/etc/docker/daemon.json", json.dumps(settings))

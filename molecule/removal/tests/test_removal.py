@@ -83,7 +83,13 @@ def test_check_mode_says_what_goes_and_changes_nothing(hosts, ansible):
     hosts["server"].check_output("wharf collect-garbage")  # which leaves a line on how it ended
     there = {name: look(hosts[name]) for name in ("server", "client1")}
     result = ansible.succeeds("playbooks/remove-registry.yml", "--check")
-    things = ["container registry", "image wharf-registry:distro", "/etc/wharf/registry", "/usr/local/sbin/wharf"]
+    things = [
+        "container registry",
+        "image wharf-registry:distro",
+        "image wharf-gateway:distro",
+        "/etc/wharf/registry",
+        "/usr/local/sbin/wharf",
+    ]
     things += ["/etc/systemd/system/wharf-collect-garbage.timer", "/var/lib/wharf/results"]
     for thing in things:
         assert thing in result.stdout

@@ -145,8 +145,8 @@ def test_what_is_missing_there_is_named(hosts, ansible, tmp_path):
 @pytest.mark.parametrize("name", ["redhat", "unknown"])
 def test_a_server_without_apt_serves_an_image_from_a_file(hosts, ansible, tmp_path, name):
     """A whole deployment on one host, removed again. First the source that needs apt is refused."""
-    host, archive, inventory = hosts[name], tmp_path / "registry.tar", tmp_path / "hosts.json"
-    saved = ["docker", "exec", container("ubuntu24"), "docker", "save", "wharf-registry:distro"]
+    host, archive, inventory = hosts[name], tmp_path / "images.tar", tmp_path / "hosts.json"
+    saved = ["docker", "exec", container("ubuntu24"), "docker", "save", "wharf-registry:distro", "wharf-gateway:distro"]
     archive.write_bytes(subprocess.run(saved, check=True, capture_output=True).stdout)
     reached = {
         "ansible_connection": "community.docker.docker",

@@ -247,7 +247,16 @@ def test_sums_that_are_none_are_refused(registry, tmp_path, sums):
         check(tmp_path / "bad.tar")
 
 
-@pytest.mark.parametrize(("own", "more"), [("", []), (DIGEST, ["the registry's own image sha256:aaaaaaaaaaaa"])])
+@pytest.mark.parametrize(
+    ("own", "more"),
+    [
+        ([], []),
+        (
+            [DIGEST, "sha256:" + "c" * 64],
+            ["the registry's own image sha256:aaaaaaaaaaaa", "the gateway's image sha256:cccccccccccc"],
+        ),
+    ],
+)
 def test_table_of_a_bundle(own, more):
     planned = bundles.Contents(b"{}", own)
     planned.add("app:1", DIGEST, {DIGEST: 2_000_000, "sha256:b": 500_000})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_bundle
 
-PARAMETERS = {"container": "registry", "images": ["app"], "registry_image": False, "fingerprint": "", "room": 0}
+PARAMETERS = {"container": "registry", "images": ["app"], "own_images": False, "fingerprint": "", "room": 0}
 
 
 @pytest.fixture
@@ -46,6 +47,33 @@ def test_check_mode_says_what_would_be_written(storage, tmp_path):
     assert write(storage, tmp_path / "a.tar") == planned
     assert (tmp_path / "a.tar").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("registry", "lock")] == ["a.tar"]
+
+
+def test_the_own_images_come_along_by_their_names(storage, tmp_path, monkeypatch):
+    saved = []
+
+    def cli(command: str, *arguments: str) -> str:
+        if command == "save":
+            saved.extend(arguments[2:])
+            Path(arguments[1]).write_text("images")
+        return "5000"
+
+    gateway = {"Image": "sha256:bb", "Config": {"Image": "nginx:1.30.5"}}
+    monkeypatch.setattr(registry_bundle, "cli", cli)
+    monkeypatch.setattr(registry_bundle, "PLACE", str(tmp_path))
+    monkeypatch.setattr(registry_bundle, "container", lambda name: gateway if name == "registry-gateway" else None)
+    inspected = {"Image": "sha256:aa", "Config": {"Image": "registry:3.1.1"}}
+    parameters = PARAMETERS | {"own_images": True, "path": str(tmp_path / "a.tar")}
+    written = registry_bundle.write(parameters, storage, inspected, False)
+    assert saved == ["registry:3.1.1", "nginx:1.30.5"]
+    assert written["own_images"] == ["sha256:aa", "sha256:bb"]
+    assert written["room"] == write(storage, tmp_path / "b.tar")["room"] + 10000
+    assert registry_bundle.check(str(tmp_path / "a.tar"))["own_images"] == written["own_images"]
+    with tarfile.open(tmp_path / "a.tar") as bundle:
+        assert bundle.extractfile("registry-images.tar").read() == b"images"
+    monkeypatch.setattr(registry_bundle, "container", lambda _name: None)
+    with pytest.raises(WharfError, match="there is no container registry-gateway: run playbooks/deploy-registry.yml"):
+        registry_bundle.write(parameters, storage, inspected, False)
 
 
 def test_room_is_asked_for_first(storage, tmp_path, monkeypatch):

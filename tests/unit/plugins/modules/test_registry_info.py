@@ -72,6 +72,9 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "image_id": "",
         "image_digest": "",
         "image_layers": [],
+        "gateway_image_id": "",
+        "gateway_image_digest": "",
+        "gateway_image_layers": [],
         "refresh": False,
         "fetched": False,
         "config_keys": [],
@@ -155,7 +158,20 @@ def test_the_image_is_fetched_where_it_is_another(
     monkeypatch: pytest.MonkeyPatch, parameters: dict, wanted: dict, containerd: bool, pending: bool
 ) -> None:
     monkeypatch.setattr(module.containers, "engine", lambda: ENGINE | {"containerd_image_store": containerd})
-    assert ("image" in module.inspect({**parameters, **wanted})[0]["pending"]) is pending
+    both = ["registry", "gateway"] if "refresh" in wanted else ["registry"]
+    info = module.inspect({**parameters, **wanted})[0]
+    assert ("image" in info["pending"], info["images_pending"]) == (pending, both if pending else [])
+    # The gateway's is judged in the same way.
+    own = {f"gateway_{key}": value for key, value in wanted.items() if key.startswith("image_")}
+    info = module.inspect({**parameters, **own})[0]
+    assert info["images_pending"] == (["gateway"] if own and pending else [])
+
+
+def test_an_image_that_is_missing_is_fetched_alone(monkeypatch, parameters):
+    monkeypatch.setattr(module.containers, "image", lambda name: None if name == "nginx:1.30.5" else IMAGE)
+    info = module.inspect(parameters)[0]
+    assert (info["images_pending"], info["image"], info["gateway_image"]) == (["gateway"], "sha256:aa", "")
+    assert "image" in info["pending"]
 
 
 BUSY = "back-up is at work on server since 2026-11-28 03:00:00: wait until it has finished"
@@ -235,7 +251,13 @@ def test_an_image_that_cannot_be_pulled_is_refused_and_one_that_is_there_not_ask
     assert module.inspect(parameters)[1] == []
     monkeypatch.setattr(module.containers, "image", lambda _reference: None)
     (problem,) = module.inspect(parameters)[1]
-    assert "registry:2.8.3 cannot be pulled on server (no such host): name an image in a registry" in problem
+    assert problem.startswith(
+        "registry_server_image: registry:2.8.3 cannot be pulled on server (no such host);"
+        " registry_server_gateway_image: nginx:1.30.5 cannot be pulled on server (no such host): name an image in a"
+    )
+    monkeypatch.setattr(module, "pull_problem", lambda name, *_: "no such host" if "nginx" in name else "")
+    (problem,) = module.inspect(parameters)[1]
+    assert problem.startswith("registry_server_gateway_image: nginx:1.30.5 cannot be pulled on server (no such host): ")
 
 
 def test_what_stands_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:

@@ -14,11 +14,13 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
 from ansible_collections.wharf.registry.plugins.modules import registry_removal as module
 
+DISTRO = ("wharf-gateway:distro", "wharf-registry:distro")
+
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """Return what an engine has: containers with their images, and images of which the one named used stays."""
-    has: dict[str, Any] = {"containers": {}, "images": {"wharf-registry:distro", "sha256:aa"}, "used": set()}
+    has: dict[str, Any] = {"containers": {}, "images": {*DISTRO, "sha256:aa"}, "used": set()}
 
     def remove_image(image: str) -> bool:
         if image in has["used"]:
@@ -53,7 +55,8 @@ def remove(directory: Path, data: str = "", check_mode: bool = False) -> list[st
     return [thing.replace(f"{directory}/", "") for thing in changes.paths]
 
 
-THINGS = ["container registry", "container registry-before", "image wharf-registry:distro", "registry", "registry.json"]
+IMAGES = [f"image {name}" for name in DISTRO]
+THINGS = ["container registry", "container registry-before", *IMAGES, "registry", "registry.json"]
 
 
 def test_all_but_the_data_goes(engine: dict[str, Any], tmp_path: Path) -> None:
@@ -94,8 +97,8 @@ def test_of_a_mounted_disk_only_the_content_goes(
 
 
 def test_an_image_that_something_else_runs_from_stays(engine: dict[str, Any], tmp_path: Path) -> None:
-    engine["used"] = {"wharf-registry:distro", "sha256:aa"}
-    assert "image wharf-registry:distro" not in remove(tmp_path)
+    engine["used"] = {*DISTRO, "sha256:aa"}
+    assert not set(IMAGES) & set(remove(tmp_path))
 
 
 def test_check_mode_tells_the_same_and_removes_nothing(engine: dict[str, Any], tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_bad_login_is_refused_without_its_password(login):
             "token is unk",
         ),
         ("wharf_export_images", None, ""),
-        ("wharf_export_registry_image", "ture", "is neither true nor false"),
+        ("wharf_export_registry_images", "ture", "is neither true nor false"),
     ],
 )
 def test_what_has_another_shape_is_refused_by_the_specification(name, value, words):

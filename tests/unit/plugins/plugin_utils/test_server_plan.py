@@ -30,6 +30,7 @@ SETTINGS: dict[str, Any] = {
     "bcrypt_cost": 4,
     "image_source": "pull",
     "image": f"registry:2.8.3@{DIGEST}",
+    "gateway_image": f"nginx:1.30.5@{DIGEST}",
     "image_archive": "",
     "data": "/srv/images",
     "config": {},
@@ -109,18 +110,27 @@ def test_who_may_do_what_is_told_to_the_command_and_to_the_gateway() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "name"),
+    ("changes", "registry", "gateway"),
     [
-        ({}, f"registry@{DIGEST}"),  # the engine takes a tag or a digest
-        ({"image": "mirror.test:5000/library/registry:3.0.0"}, "mirror.test:5000/library/registry:3.0.0"),
-        ({"image": f"mirror.test:5000/registry@{DIGEST}"}, f"mirror.test:5000/registry@{DIGEST}"),
-        ({"image_source": "distro"}, "wharf-registry:distro"),
+        ({}, f"registry@{DIGEST}", f"nginx@{DIGEST}"),  # the engine takes a tag or a digest
+        (
+            {"image": "mirror.test:5000/library/registry:3.0.0", "gateway_image": "mirror.test:5000/nginx:1.30.5"},
+            "mirror.test:5000/library/registry:3.0.0",
+            "mirror.test:5000/nginx:1.30.5",
+        ),
+        (
+            {"image": f"mirror.test:5000/registry@{DIGEST}", "gateway_image": f"mirror.test:5000/nginx@{DIGEST}"},
+            f"mirror.test:5000/registry@{DIGEST}",
+            f"mirror.test:5000/nginx@{DIGEST}",
+        ),
+        ({"image_source": "distro"}, "wharf-registry:distro", "wharf-gateway:distro"),
     ],
 )
-def test_the_image_follows_its_source(changes: dict[str, Any], name: str) -> None:
+def test_the_images_follow_their_source(changes: dict[str, Any], registry: str, gateway: str) -> None:
     made = plan(**changes)
-    assert made["image"] == {"name": name, "id": "", "digest": "", "layers": []}
-    assert made["registry"]["image"] == name
+    assert made["image"] == {"name": registry, "id": "", "digest": "", "layers": []}
+    assert made["registry"]["image"] == registry
+    assert made["gateway_image"] == {"name": gateway, "id": "", "digest": "", "layers": []}
 
 
 @pytest.mark.parametrize(("tags", "name"), [(["registry:2.8.3", "registry:2"], "registry:2.8.3"), ([], "sha256:aa")])
@@ -129,9 +139,11 @@ def test_an_archive_s_image_goes_by_its_tag_or_its_id(
 ) -> None:
     monkeypatch.setattr(module, "archive_problems", lambda *_: [])
     found = {"id": "sha256:aa", "digest": "sha256:cc", "tags": tags, "layers": ["sha256:bb"], "version": "2.8.3"}
-    monkeypatch.setattr(module, "archive_image", lambda _path: found)
+    gateway = found | {"id": "sha256:dd", "tags": [], "version": "1.30.5"}
+    monkeypatch.setattr(module, "archive_images", lambda _path: {"registry": found, "gateway": gateway})
     made = plan(image_source="archive", image_archive="/a.tar")
     assert made["image"] == {"name": name, "id": "sha256:aa", "digest": "sha256:cc", "layers": ["sha256:bb"]}
+    assert made["gateway_image"] == made["image"] | {"name": "sha256:dd", "id": "sha256:dd"}
 
 
 def test_numbers_and_booleans_that_arrive_as_text_are_taken_for_what_they_mean() -> None:
@@ -155,6 +167,7 @@ def test_numbers_and_booleans_that_arrive_as_text_are_taken_for_what_they_mean()
             "registry_server_memory_limit: 'much' is not a size: use a whole number followed by k, m or g",
         ),
         ({"image": "registry"}, "registry_server_image: 'registry' is not pinned"),
+        ({"gateway_image": "nginx"}, "registry_server_gateway_image: 'nginx' is not pinned"),
         ({"image_source": "archive"}, "registry_server_image_archive: is missing"),
         (
             {"image": "registry:3.0.0", "config": {"redis": {"addr": "redis:6379"}}},
@@ -215,7 +228,7 @@ def test_generated_passwords_need_a_place_that_the_next_run_finds() -> None:
 
 
 def test_an_image_that_is_not_used_is_not_judged() -> None:
-    plan(image_source="distro", image="", image_archive="/no/file")
+    plan(image_source="distro", image="", gateway_image="", image_archive="/no/file")
 
 
 # The configuration ------------------------------------------------------------------------------

@@ -39,11 +39,12 @@ def problems(changes: dict[str, object]) -> list[str]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> str:
-    """Return the path of a saved image."""
-    path = tmp_path / "registry.tar"
-    manifest = [{"Config": "c.json", "RepoTags": ["registry:2.8.3"], "Layers": []}]
+    """Return the path of the saved images of a registry and its gateway."""
+    path = tmp_path / "images.tar"
+    manifest = [{"Config": f"{name}.json", "RepoTags": [f"{name}:1"], "Layers": []} for name in ("registry", "nginx")]
+    files = {"manifest.json": json.dumps(manifest).encode(), "registry.json": b"{}", "nginx.json": b"{ }"}
     with tarfile.open(path, "w") as file:
-        for name, content in (("manifest.json", json.dumps(manifest).encode()), ("c.json", b"{}")):
+        for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             file.addfile(member, io.BytesIO(content))
@@ -88,7 +89,7 @@ def test_good_settings_pass(changes: dict) -> None:
     assert problems(changes) == []
 
 
-def test_a_saved_image_passes(archive: str) -> None:
+def test_saved_images_pass(archive: str) -> None:
     assert problems({"wharf_registry_image_source": "archive", "wharf_registry_image_archive": archive}) == []
 
 
@@ -179,7 +180,8 @@ def test_a_bad_setting_gets_one_clear_line(changes: dict, line: str) -> None:
 def test_an_archive_without_an_image_gets_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "empty.tar"
     tarfile.open(path, "w").close()
-    line = f"'{path}' holds no image, it has no manifest.json: make it with docker save IMAGE -o FILE"
+    line = f"'{path}' holds no image, it has no manifest.json: make it with docker save registry:3.1.1"
+    line += " nginx:1.30.5 -o FILE"
     assert problems({"wharf_registry_image_source": "archive", "wharf_registry_image_archive": str(path)}) == [
         f"wharf_registry_image_archive: {line}"
     ]
@@ -195,11 +197,13 @@ def test_all_problems_are_told_at_once() -> None:
             "wharf_registry_anonymous": "perhaps",
             "wharf_registry_bcrypt_cost": 99,
             "wharf_registry_image": "x",
+            "wharf_gateway_image": "nginx",
             "wharf_registry_data": "/",
             "wharf_manage_hosts_file": 5,
         }
     )
     assert sorted({line.partition(":")[0] for line in found}) == [
+        "wharf_gateway_image",
         "wharf_manage_hosts_file",
         "wharf_registry_anonymous",
         "wharf_registry_bcrypt_cost",
