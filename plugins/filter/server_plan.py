@@ -30,6 +30,8 @@ _value:
       of an archive only.
     - C(config), the registry's configuration, and C(config_keys), the paths of the keys that the user gives it.
     - C(registry), what the modules registry_info and registry_container are told, but for C(config).
+    - C(access), a line for each rule about who may do what, and one for the repositories without a rule.
+    - C(gateway), what the template of its configuration is filled with.
     - C(generate), the users whose password is still to be generated.
     - C(generated), the users whose password is generated, and must be the one that the server has, if it has one.
   type: dict

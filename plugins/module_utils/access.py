@@ -130,10 +130,10 @@ def level_of(
     role = next((user["role"] for user in users if user["name"] == name), "")
     if not role:
         return 0, f"the registry has no user {name}"
-    return _decision(rules, rule_of(rules, repository), name, role)
+    return decision(rules, rule_of(rules, repository), name, role)
 
 
-def _decision(rules: Sequence[Mapping[str, Any]], number: int, name: str, role: str) -> tuple[int, str]:
+def decision(rules: Sequence[Mapping[str, Any]], number: int, name: str, role: str) -> tuple[int, str]:
     """Return what a user may do where the rule with this number decides, and why."""
     has_role = f"{name} is {'an' if role == 'admin' else 'a'} {role}"
     if role == "admin":
@@ -163,7 +163,7 @@ def gateway_tables(users: Sequence[Mapping[str, str]], rules: Sequence[Mapping[s
     inner = [sum(within(other, pattern) for other in patterns) for pattern in patterns]
     order = sorted(range(len(rules)), key=inner.__getitem__)
     levels = [
-        [f"{number}:{user['name']}", _decision(rules, number, user["name"], user["role"])[0]]
+        [f"{number}:{user['name']}", decision(rules, number, user["name"], user["role"])[0]]
         for number in range(len(rules) + 1)
         for user in users
     ]

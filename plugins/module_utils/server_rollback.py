@@ -188,7 +188,11 @@ def _run_again(part: str, before: dict[str, Any], old: dict[str, Any]) -> None:
 
 def _read() -> dict[str, Any]:
     """Return the record; an empty one where there is none."""
-    return json.loads(read_text(RECORD) or "{}")
+    record = json.loads(read_text(RECORD) or "{}")
+    if "container" in record:  # of the time before the gateway
+        kept = record.pop("container")
+        record["containers"] = {"registry": kept and kept | {"slot": ""}, "network": None, "gateway": None}
+    return record
 
 
 def _facts(name: str) -> dict[str, Any] | None:
@@ -242,7 +246,10 @@ def _is_done(record: dict[str, Any]) -> bool:
     # The gateway may not have read its file yet: what it has read nobody can tell.
     kept = record["containers"]["gateway"]
     if kept and kept["id"] == found["gateway"]["Id"]:
-        gateway.reload(container_names(record["name"])["gateway"])
+        try:
+            gateway.reload(kept["id"])
+        except WharfError:
+            return False
     return not _answer(5) and not _is_stale(settings)
 
 

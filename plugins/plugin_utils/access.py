@@ -7,10 +7,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.module_utils.access import GROUPS, level_of, overlap, rule_of, within
+from ansible_collections.wharf.registry.plugins.module_utils.access import (
+    GROUPS,
+    LEVELS,
+    decision,
+    level_of,
+    overlap,
+    rule_of,
+    within,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import near
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, quoted, shown
 
+SHOWN = 8  # users that a line names
 EXAMPLE = "such as team-a/**"
 SMOKE_TEST = "wharf-verify/1234567890123456"  # such as it pushes to
 Users, Rules = Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]
@@ -25,6 +34,28 @@ def normalized(users: Users | None, rules: Rules | None) -> tuple[list[dict[str,
             for rule in rules or []
         ],
     )
+
+
+def access_lines(users: Users, rules: Rules) -> list[str]:
+    """Return a line for each rule, and one for all other repositories: who may do what there.
+
+    Args:
+        users: from normalized().
+        rules: the same.
+    """
+    places = [*(f"{rule['repositories']} (rule {number})" for number, rule in enumerate(rules, start=1)), ""]
+    lines = []
+    for number, place in enumerate(places, start=1):
+        levels = {user["name"]: decision(rules, number % len(places), user["name"], user["role"])[0] for user in users}
+        named = [
+            f"{LEVELS[level]}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if names[SHOWN:] else ''}"
+            for level in (1, 2, 3)
+            if (names := [name for name in levels if levels[name] == level])
+        ]
+        lines.append(
+            f"{place or ('every other repository' if rules else 'every repository')}: {'; '.join(named) or 'nobody'}"
+        )
+    return lines
 
 
 def rule_problems(

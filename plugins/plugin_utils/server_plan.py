@@ -12,7 +12,7 @@ from ansible.utils.vars import merge_hash
 
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.access import normalized, rule_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.access import access_lines, normalized, rule_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.gateway_plan import gateway_plan
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
@@ -123,6 +123,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "gateway_image": images["gateway"],
         "config": config,
         "config_keys": keys,
+        "access": access_lines(known_users, rules) if users else ["everybody may pull and push, in every repository"],
         "gateway": gateway_plan(
             tls=tls,
             blobs=f"{root}/docker/registry/v2" if driver == "filesystem" else "",
