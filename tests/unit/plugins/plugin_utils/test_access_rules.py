@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.access import (
+from ansible_collections.wharf.registry.plugins.plugin_utils.access import access_lines, (
     normalized,
     push_problems,
     pushers,
@@ -253,3 +253,14 @@ def test_images_that_no_user_may_push(images: list, named: str) -> None:
     with pytest.raises(ValueError, match="^wharf_registry_rules: no user may push to ") as caught:
         pushers(USERS[:2], rules, images)
     assert f"push to {named}: make one of wharf_registry_users an admin, or list one under write" in str(caught.value)
+
+
+def test_a_run_tells_who_may_do_what_by_each_rule() -> None:
+    names = [{"name": "ann"}, {"name": "kiosk", "role": "reader"}, {"name": "boss", "role": "admin"}]
+    users, rules = normalized(names, [{"repositories": "team-a/**", "write": ["ann"]}])
+    assert access_lines(users, rules) == [
+        "team-a/** (rule 1): pull and push: ann; pull, push and delete: boss",
+        "every other repository: pull: kiosk; pull and push: ann; pull, push and delete: boss",
+    ]
+    crowd, _ = normalized([{"name": f"n{number}"} for number in range(10)], [])
+    assert access_lines(crowd, []) == ["every repository: pull and push: n0, n1, n2, n3, n4, n5, n6, n7 and 2 more"]
