@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.access import access_lines, (
+from ansible_collections.wharf.registry.plugins.plugin_utils.access import (
+    access_lines,
     normalized,
     push_problems,
     pushers,
