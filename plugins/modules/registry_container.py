@@ -143,6 +143,7 @@ class Run:
         actions = {part: action for part, (action, _) in pending.items()}
         try:
             server_rollback.keep(*paths_of(registry, path), name=registry["container"])
+            self._stop_those_of_another_user()
             write_files(files)
             self.has_acted = True
             self._run_registry(actions["registry"], actions["switch"], timeout)
@@ -159,6 +160,16 @@ class Run:
             os.unlink(f"{registry['directory']}/htpasswd")
         if is_firewall_wrong:
             (firewall.open if manage_firewall else firewall.close)()
+
+    def _stop_those_of_another_user(self) -> None:
+        """Stop containers that could not read what is written for another user: nothing can take over from them."""
+        user = f"{self.registry['uid']}:{self.registry['uid']}"
+        for part in ("gateway", "registry"):
+            found = self.found[part]
+            if found and found["State"]["Running"] and found["Config"]["User"] != user:
+                self.has_acted = True
+                containers.act(self.names[part], "stop")
+                self.found[part] = containers.container(self.names[part])
 
     def _run_registry(self, action: str, switch: str, timeout: float) -> None:
         """Have the registry run, a new one beside the old one, and the gateway pass requests to it."""

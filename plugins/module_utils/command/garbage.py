@@ -1,8 +1,8 @@
 """Delete what no image needs any more. No image is lost, whatever happens.
 
-The registry's own collection is asked what it would delete; nothing goes on if a single image needs any of it. Then the
-registry refuses pushes while it collects, serves pulls all the time but for two short moments, and is tested afterwards
-with a push and a pull. Every tag must lead to the digest that it led to before.
+The registry's own collection is asked what it would delete; nothing goes on if a single image needs any of it. Then pushes
+wait while it collects, pulls go on, and it is tested afterwards with a push and a pull. Every tag must lead to the
+digest that it led to before.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
     candidates = find_candidates(registry, delete_untagged)
     if task.options.dry_run:
         show(task, candidates, "would be deleted")
-        task.line("(parts of an image that is being pushed may be among them; a real run refuses pushes meanwhile)")
+        task.line("(parts of an image that is being pushed may be among them; in a real run pushes wait)")
         return ""
     if not candidates:
         task.line("nothing to collect: the registry was left alone")

@@ -50,12 +50,13 @@ def changing(
             kept = {key: digest for key, digest in registry.storage.all_tags().items() if key not in deleted}
             answers = tags_served(client, kept)
             yield
-        require_same("in the storage", kept, registry.storage.all_tags())
-        if new := [sentence for sentence, _ in registry.storage.damage() if sentence not in damage]:
-            raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
-        require_same("for a client", answers, tags_served(client, kept))
-        if still := [key for key, answer in tags_served(client, deleted).items() if "404" not in answer]:
-            raise WharfError(f"{still[0][0]}:{still[0][1]} is still served")
+            # Before the pushes that wait change what is compared.
+            require_same("in the storage", kept, registry.storage.all_tags())
+            if new := [sentence for sentence, _ in registry.storage.damage() if sentence not in damage]:
+                raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
+            require_same("for a client", answers, tags_served(client, kept))
+            if still := [key for key, answer in tags_served(client, deleted).items() if "404" not in answer]:
+                raise WharfError(f"{still[0][0]}:{still[0][1]} is still served")
         smoke_test(client, registry.storage)
     repositories = pluralize(len({name for name, _ in kept}), "repository")
     task.line(f"kept: {pluralize(len(kept), 'tag')} in {repositories}, each with its digest")
@@ -92,8 +93,9 @@ def pushes_held(registry: Registry) -> Iterator[list[float]]:
             )
         yield moments
     finally:
-        recover(registry)
+        release_pushes(registry)
         moments.append(time.monotonic())
+        remove_stand_ins(registry)
 
 
 def container_options(registry: Registry, access: str = "") -> list[str]:
@@ -108,8 +110,8 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
     ]
 
 
-def recover(registry: Registry) -> None:
-    """Let the gateway ask the registry itself again, the pushes that wait go on, and remove what stood in for it."""
+def release_pushes(registry: Registry) -> None:
+    """Let the gateway ask the registry itself again, and the pushes that wait go on."""
     ignore_signals()  # the worst moment to be interrupted
     deadline = time.monotonic() + 60
     while True:  # the engine may be about to start again
@@ -126,6 +128,10 @@ def recover(registry: Registry) -> None:
         client.wait(60, pause=0.05)
     cli("unpause", registry.stand_ins["writes"], check=False)
     registry.pass_requests_to(registry.slot)
+
+
+def remove_stand_ins(registry: Registry) -> None:
+    """Remove what stood in for the registry, when the clients that have it are done."""
     for slot, name in registry.stand_ins.items():
         gateway.drain(name, slot, DRAIN_SECONDS)
         cli("rm", "--force", name, check=False)
@@ -135,7 +141,8 @@ def clean_up(registry: Registry, task: Task, message: str) -> None:
     """Clean up after a run that was cut off, and say so where one had left containers."""
     names = cli("ps", "--all", "--format", "{{.Names}}").splitlines()
     if {registry.collector, *registry.stand_ins.values()}.intersection(names):
-        recover(registry)
+        release_pushes(registry)
+        remove_stand_ins(registry)
         task.line(message)
     cli("rm", "--force", registry.dry_run_collector, check=False)
     storage = registry.storage

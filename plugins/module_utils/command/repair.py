@@ -174,17 +174,17 @@ def could_not_start(registry: Registry) -> dict[str, str]:
 
 def start(task: Task, pending: dict[str, str]) -> str:
     """Start containers; nothing is said until that succeeds, because this will run again soon."""
-    started = []
+    registry, started = Registry(), []
     with contextlib.suppress(BusyError), task.lock():
-        for name in could_not_start(Registry()):  # whoever had the lock may have replaced it
+        names = list(could_not_start(registry))  # whoever had the lock may have replaced one
+        if registry.container in names:  # the gateway has the data's directory as it was without its disk
+            names = list(dict.fromkeys([*names, container_names(registry.container)["gateway"]]))
+        for name in names:
             cli("restart", name, check=False)
-            if (containers.container(name) or {"State": {"Running": False}})["State"]["Running"]:
-                started.append(name)
-    return (
-        task.line(f"{', '.join(started)} could not start before ({pending[started[0]]}), and runs now")
-        if started
-        else ""
-    )
+            found = containers.container(name)
+            started += [name] if found and found["State"]["Running"] else []
+    reasons = [f"{name} ({pending[name]})" for name in started if name in pending]
+    return task.line(f"could not start before, and runs now: {', '.join(reasons)}") if reasons else ""
 
 
 # Whether it is needed -----------------------------------------------------------------------------

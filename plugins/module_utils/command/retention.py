@@ -5,7 +5,7 @@ with it the plan is carried out, if it is still the same. `wharf collect-garbage
 
 A tag that is deleted takes no other tag with it, though they share an image: the registry's API (version 2) deletes an
 image with all its tags, so this works on the storage itself, as the registry's own code does when it removes a tag,
-while the registry refuses pushes.
+while pushes wait.
 """
 
 from __future__ import annotations
