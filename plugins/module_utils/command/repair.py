@@ -68,8 +68,8 @@ def run(task: Task) -> str:
     if options.if_needed and not engine_runs():
         return ""
     try:
-        if options.if_needed and (pending := could_not_start(registry := Registry())):
-            return start(task, pending)
+        if options.if_needed and could_not_start(registry := Registry()):
+            return start(task)
         if options.if_needed and gateway.is_held(registry.gateway_directory):
             with task.lock():  # nobody is at work: a collection was killed, and pushes wait
                 clean_up(registry, task, "a collection was cut off: the registry is as it was before it")
@@ -172,19 +172,17 @@ def could_not_start(registry: Registry) -> dict[str, str]:
     return pending
 
 
-def start(task: Task, pending: dict[str, str]) -> str:
+def start(task: Task) -> str:
     """Start containers; nothing is said until that succeeds, because this will run again soon."""
-    started = []
+    started = {}
     with contextlib.suppress(BusyError), task.lock():
-        for name in could_not_start(Registry()):  # whoever had the lock may have replaced it
+        for name, reason in could_not_start(Registry()).items():  # whoever had the lock may have replaced them
             cli("restart", name, check=False)
             if (containers.container(name) or {"State": {"Running": False}})["State"]["Running"]:
-                started.append(name)
-    return (
-        task.line(f"{', '.join(started)} could not start before ({pending[started[0]]}), and runs now")
-        if started
-        else ""
-    )
+                started[name] = reason
+    if not started:
+        return ""
+    return task.line(f"started {', '.join(started)}; before: {next(iter(started.values()))}")
 
 
 # Whether it is needed -----------------------------------------------------------------------------
