@@ -171,11 +171,15 @@ def _put_containers_back(names: dict[str, str], before: dict[str, Any]) -> None:
 
 
 def _run_again(part: str, before: dict[str, Any], old: dict[str, Any]) -> None:
-    """Let a container of before run, with the files of before, if it did."""
+    """Let a container of before run, with the files of before, if it did; stop it if it did not."""
     kept = before[part]
-    if not kept or not kept["running"]:
+    if not kept:
         return
     state = containers.container(kept["id"])["State"]
+    if not kept["running"]:
+        if state["Running"]:
+            containers.act(kept["id"], "stop")
+        return
     if not state["Running"]:
         containers.act(kept["id"], "start")
     elif state["StartedAt"] != kept["started"] and state["StartedAt"] == old[part]["State"]["StartedAt"]:
