@@ -101,9 +101,8 @@ class Engine:
 
     def start(self, found: dict[str, Any]) -> None:
         """Start a container, as far as ports and networks are there."""
-        if port := self.port(found):
-            if any(self.port(other) == port for other in self.running()):
-                raise WharfError(f"the Docker engine refuses: port {port} is already allocated")
+        if (port := self.port(found)) and any(self.port(other) == port for other in self.running()):
+            raise WharfError(f"the Docker engine refuses: port {port} is already allocated")
         mode = found["HostConfig"].get("NetworkMode", "")
         if mode.startswith("container:"):
             network = self.find(mode.partition(":")[2])
