@@ -30,13 +30,13 @@ def upstreams(reads: str, writes: str = "") -> str:
         reads: the slot to which requests go that change nothing.
         writes: where the others go; the same one where it is empty.
 
-    A registry that runs in one of the usual slots comes next: what has stood in for it is gone after a reboot.
+    A registry that runs in one of the usual slots comes next: what has stood in for it is gone after a reboot. Not so
+    for what is held back: it would reach a registry in the middle of a collection.
     """
     text = "# Written by Wharf, anew when another container of the registry takes over.\n"
     for name, slot in (("reads", reads), ("writes", writes or reads)):
-        others = [
-            f"    server unix:{SOCKETS_INSIDE}/{other}.sock max_fails=0 backup;\n" for other in SLOTS if other != slot
-        ]
+        next_ones = () if slot == STAND_INS[1] else [other for other in SLOTS if other != slot]
+        others = [f"    server unix:{SOCKETS_INSIDE}/{other}.sock max_fails=0 backup;\n" for other in next_ones]
         text += f"upstream {name} {{\n    server unix:{SOCKETS_INSIDE}/{slot}.sock max_fails=0;\n{''.join(others)}"
         text += "    keepalive 64;\n}\n"
     return text
@@ -78,10 +78,11 @@ def workers(name: str) -> set[str]:
 
 def wait_for_workers(name: str, before: frozenset[str] | set[str] = frozenset()) -> None:
     """Wait until a gateway has workers that are not among those of before. Raises WharfError with its last words."""
-    deadline = time.monotonic() + RELOAD_SECONDS
+    deadline, restarts = time.monotonic() + RELOAD_SECONDS, (containers.container(name) or {}).get("RestartCount")
     while not workers(name) - before:
         found = containers.container(name)
-        if not found or not found["State"]["Running"] or found["RestartCount"] or time.monotonic() > deadline:
+        has_ended = not found or not found["State"]["Running"] or found["RestartCount"] != restarts
+        if has_ended or time.monotonic() > deadline:
             log = containers.docker("logs", "--tail", "5", name).stdout
             raise WharfError(f"the gateway does not take its configuration: {one_line(log, 400)}")
         time.sleep(0.05)

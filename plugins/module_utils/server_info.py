@@ -88,6 +88,8 @@ def pending_actions(
             action = "replace"
         if not action and not container["State"]["Running"]:
             action = "start"
+        if part == "gateway" and not action and result["network"][0] == "start":
+            action = "restart"  # it is in the network that was there before
         result[part] = (action, different)
     if not result["gateway"][0]:
         reads = {"listen", "gateway_config"}.intersection(files)

@@ -153,6 +153,7 @@ def _put_containers_back(names: dict[str, str], before: dict[str, Any]) -> None:
             if is_new.pop(part):
                 containers.remove(names[part])
     _run_again("registry", before, old)
+    _run_again("network", before, old)  # which the gateway needs to start
     if old["gateway"] and not is_new.get("gateway"):
         _run_again("gateway", before, old)
     for part in ("gateway", "registry"):
@@ -165,16 +166,20 @@ def _put_containers_back(names: dict[str, str], before: dict[str, Any]) -> None:
             containers.rename(kept["id"], names[part])
         if (containers.image(kept["reference"]) or {}).get("Id", kept["image"]) != kept["image"]:
             containers.tag(kept["image"], kept["reference"])
-        if part == "network" or is_new.get(part, True):
-            _run_again(part, before, old)
+    if is_new.get("gateway"):
+        _run_again("gateway", before, old)
 
 
 def _run_again(part: str, before: dict[str, Any], old: dict[str, Any]) -> None:
-    """Let a container of before run, with the files of before, if it did."""
+    """Let a container of before run, with the files of before, if it did; stop it if it did not."""
     kept = before[part]
-    if not kept or not kept["running"]:
+    if not kept:
         return
     state = containers.container(kept["id"])["State"]
+    if not kept["running"]:
+        if state["Running"]:
+            containers.act(kept["id"], "stop")
+        return
     if not state["Running"]:
         containers.act(kept["id"], "start")
     elif state["StartedAt"] != kept["started"] and state["StartedAt"] == old[part]["State"]["StartedAt"]:
@@ -241,16 +246,17 @@ def _is_done(record: dict[str, Any]) -> bool:
     ):
         return False
     upstreams = next((path for path in record["files"] if path.endswith("/upstreams.conf")), "")
-    if read_text(upstreams) != gateway.upstreams(slot_of(found["registry"])):
+    kept, slot = record["containers"]["gateway"], slot_of(found["registry"])
+    # Each for itself: what was set aside may still answer in the place of its successor.
+    if read_text(upstreams) != gateway.upstreams(slot) or gateway.problem_of(slot):
         return False
-    # The gateway may not have read its file yet: what it has read nobody can tell.
-    kept = record["containers"]["gateway"]
     if kept and kept["id"] == found["gateway"]["Id"]:
+        # It may not have read its file yet: what it has read nobody can tell.
         try:
             gateway.reload(kept["id"])
         except WharfError:
             return False
-    return not _answer(5) and not _is_stale(settings)
+    return bool(gateway.workers(found["gateway"]["Id"])) and not _answer(5) and not _is_stale(settings)
 
 
 def _is_stale(settings: dict[str, Any]) -> bool:

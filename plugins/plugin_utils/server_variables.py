@@ -60,8 +60,6 @@ _SCHEMA: dict[str, Any] = {
     },
     "http": {
         "headers": dict,
-        "secret": str,
-        "relativeurls": bool,
         "draintimeout": _DURATION,
         "host": _ADDRESS,
         "http2": _DISABLED,
@@ -153,10 +151,10 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(proxy, Mapping) and not proxy.keys() - _SCHEMA["proxy"] and "://" not in str(proxy.get("remoteurl")):
         yield f"proxy.remoteurl: {shown(proxy.get('remoteurl'))} has no scheme: use one such as https://registry-1.docker.io"
     http = _mapping(config, "http")
-    for key in ("addr", "net", "relativeurls", "secret"):
+    for key in ("addr", "net", "prefix", "relativeurls", "secret"):
         if http.get(key) is not None:
-            yield f"holds http.{key}, by which the gateway reaches the registry: leave it out"
-    if _mapping(http, "tls"):
+            yield f"holds http.{key}, which the gateway needs as the deployment sets it: leave it out"
+    if http.get("tls"):
         yield "holds http.tls, which is the gateway's: leave it out, and set wharf_registry_trust"
     for name, value in _mapping(http, "headers").items():
         if not isinstance(value, list):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
+from ansible_collections.wharf.registry.plugins.module_utils.parts import SOCKETS
 from ansible_collections.wharf.registry.plugins.module_utils.references import PATH, REFERENCE
 from ansible_collections.wharf.registry.plugins.plugin_utils import access, certificates, copies, names, retention
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
@@ -137,7 +138,8 @@ def _directories_problems(directory: str, variable: str, gateway: str, tls: str,
     problems = [line for name, path in all_of_them.items() for line in own_directory_problems(path, name)]
     if problems or data_problems(data, ""):
         return problems
-    everything = [*all_of_them.items(), *([("wharf_registry_data", data)] if data.startswith("/") else [])]
+    everything = [("the containers' sockets", SOCKETS), *all_of_them.items()]
+    everything += [("wharf_registry_data", data)] if data.startswith("/") else []
     for position, (name, path) in enumerate(everything):
         for other_name, other in everything[:position]:
             one, two = f"{path.rstrip('/')}/", f"{other.rstrip('/')}/"

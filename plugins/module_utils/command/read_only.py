@@ -13,12 +13,12 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from .. import gateway
+from .. import containers, gateway
 from ..api import Client, StatusError, trust
 from ..containers import SECURITY, cli
 from ..errors import WharfError
 from ..manifests import OCI_MANIFEST, digest_of
-from ..parts import DRAIN_SECONDS, SOCKETS_INSIDE
+from ..parts import DRAIN_SECONDS, STAND_INS, address
 from ..storage import Storage
 from ..text import pluralize
 from .cli import Task, ignore_signals
@@ -48,7 +48,8 @@ def changing(
         client.close()  # the registry's last connection tells that all pushes have ended
         with pushes_held(registry) as moments:
             kept = {key: digest for key, digest in registry.storage.all_tags().items() if key not in deleted}
-            answers = tags_served(client, kept)
+            with registry.client(STAND_INS[0]) as reader:
+                answers = tags_served(reader, kept)
             yield
             # Before the pushes that wait change what is compared.
             require_same("in the storage", kept, registry.storage.all_tags())
@@ -69,7 +70,8 @@ def pushes_held(registry: Registry) -> Iterator[list[float]]:
     """Let pushes wait while pulls go on; whatever happens, the gateway asks the registry itself again afterwards.
 
     Two more containers of the registry serve meanwhile: one what reads, and one, which is frozen, what writes: its
-    clients wait until it goes on. The registry itself runs idle. What is returned fills with two moments.
+    clients wait until it goes on. The registry itself is frozen as well, because the gateway may still pass on to it
+    what it had accepted before. What is returned fills with two moments.
 
     Raises:
         WharfError: a push that has begun before does not end.
@@ -77,20 +79,14 @@ def pushes_held(registry: Registry) -> Iterator[list[float]]:
     moments: list[float] = []
     try:
         for slot, name in registry.stand_ins.items():
-            create = ["create", "--name", name, *container_options(registry)]
-            create += ["--network", registry.inspected["HostConfig"]["NetworkMode"]]
-            create += ["--env", f"REGISTRY_HTTP_ADDR={SOCKETS_INSIDE}/{slot}.sock"]
-            cli(*create, registry.inspected["Image"], *registry.inspected["Config"]["Cmd"])
+            create_stand_in(registry, slot, name)
             cli("start", name)
             with registry.client(slot) as client:
                 client.wait(60, pause=0.05)
         cli("pause", registry.stand_ins["writes"])
         moments.append(time.monotonic())
         registry.pass_requests_to(*registry.stand_ins)
-        if not gateway.drain(registry.container, registry.slot, DRAIN_SECONDS):
-            raise WharfError(
-                f"a push or a pull that had begun did not end within {DRAIN_SECONDS} s: nothing was changed; try again"
-            )
+        freeze(registry)
         yield moments
     finally:
         release_pushes(registry)
@@ -98,15 +94,38 @@ def pushes_held(registry: Registry) -> Iterator[list[float]]:
         remove_stand_ins(registry)
 
 
+def create_stand_in(registry: Registry, slot: str, name: str) -> None:
+    """Create a container like the registry's own, with another socket. Its variables are not for a command line."""
+    config, host = registry.inspected["Config"], registry.inspected["HostConfig"]
+    variables = [word for word in config["Env"] if word != address(registry.slot)]
+    settings = {**config, "Image": registry.inspected["Image"], "Env": [*variables, address(slot)]}
+    with containers.uninterrupted():
+        containers.create(name, {**settings, "HostConfig": {**host, "RestartPolicy": {"Name": "no"}}})
+
+
+def freeze(registry: Registry) -> None:
+    """Let the registry end what it has begun, and then do nothing. Raises WharfError where that does not end."""
+    while True:
+        if not gateway.drain(registry.container, registry.slot, DRAIN_SECONDS):
+            raise WharfError(
+                f"a push or a pull that had begun did not end within {DRAIN_SECONDS} s: nothing was changed; try again"
+            )
+        cli("pause", registry.container)
+        found = containers.container(registry.container)
+        if found and not gateway.connections(found, registry.slot):
+            return
+        cli("unpause", registry.container)  # something came in between
+
+
 def container_options(registry: Registry, access: str = "") -> list[str]:
-    """Return how another container of the registry's image is started, as hardened; ":ro" cannot change the data."""
+    """Return how the collector is started: hardened, and as the registry's own; ":ro" cannot change the data."""
     config, host = registry.inspected["Config"], registry.inspected["HostConfig"]
     return [
         *("--read-only", "--cap-drop", "ALL", "--no-healthcheck"),
         *(word for option in SECURITY for word in ("--security-opt", option)),
         *("--user", config["User"], "--volumes-from", f"{registry.container}{access}"),
         *("--restart", "no", "--userns", "host", "--memory", str(host["Memory"])),
-        *(word for variable in config["Env"] for word in ("--env", variable)),
+        *(word for one in config["Env"] if not one.startswith("REGISTRY_HTTP_") for word in ("--env", one)),
     ]
 
 
@@ -116,6 +135,7 @@ def release_pushes(registry: Registry) -> None:
     deadline = time.monotonic() + 60
     while True:  # the engine may be about to start again
         cli("rm", "--force", registry.collector, check=False)
+        cli("unpause", registry.container, check=False)
         verb = "restart" if registry.caches else "start"  # what it remembers may be gone
         cli(verb, registry.container, check=False)
         with suppress(WharfError):

@@ -68,8 +68,8 @@ def run(task: Task) -> str:
     if options.if_needed and not engine_runs():
         return ""
     try:
-        if options.if_needed and (pending := could_not_start(registry := Registry())):
-            return start(task, pending)
+        if options.if_needed and could_not_start(registry := Registry()):
+            return start(task)
         if options.if_needed and gateway.is_held(registry.gateway_directory):
             with task.lock():  # nobody is at work: a collection was killed, and pushes wait
                 clean_up(registry, task, "a collection was cut off: the registry is as it was before it")
@@ -172,19 +172,21 @@ def could_not_start(registry: Registry) -> dict[str, str]:
     return pending
 
 
-def start(task: Task, pending: dict[str, str]) -> str:
+def start(task: Task) -> str:
     """Start containers; nothing is said until that succeeds, because this will run again soon."""
-    registry, started = Registry(), []
+    started = {}
     with contextlib.suppress(BusyError), task.lock():
-        names = list(could_not_start(registry))  # whoever had the lock may have replaced one
-        if registry.container in names:  # the gateway has the data's directory as it was without its disk
-            names = list(dict.fromkeys([*names, container_names(registry.container)["gateway"]]))
-        for name in names:
+        registry = Registry()
+        pending = could_not_start(registry)  # whoever had the lock may have replaced them
+        if registry.container in pending:  # the gateway has the data's directory as it was without its disk
+            pending[container_names(registry.container)["gateway"]] = "its registry did not run"
+        for name, reason in pending.items():
             cli("restart", name, check=False)
-            found = containers.container(name)
-            started += [name] if found and found["State"]["Running"] else []
-    reasons = [f"{name} ({pending[name]})" for name in started if name in pending]
-    return task.line(f"could not start before, and runs now: {', '.join(reasons)}") if reasons else ""
+            if (containers.container(name) or {"State": {"Running": False}})["State"]["Running"]:
+                started[name] = reason
+    if not started:
+        return ""
+    return task.line(f"started {', '.join(started)}; before: {next(iter(started.values()))}")
 
 
 # Whether it is needed -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import WharfError
 from ..files import free_bytes
+from ..gateway import is_held
 from ..lock import Result, local_time, lock_holder, read_result
 from ..openssl import openssl
 from ..storage import Storage
@@ -63,7 +64,8 @@ def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str
     """Find out how the container is; return lines about it and its image."""
     inspected = registry.inspected or {"State": {"Status": "absent"}, "Config": {"Image": ""}}
     name, state, image = registry.container, inspected["State"], inspected["Config"]["Image"]
-    status, since, is_running = state["Status"], state.get("StartedAt", ""), state["Status"] == "running"
+    status, since = state["Status"], state.get("StartedAt", "")
+    is_running = status == "running" or (status == "paused" and is_held(registry.gateway_directory))  # others serve
     version = registry.version() if is_running else ""
     problem = problem_of(registry) if is_running else f"the container {name} is {status}"
     result["container"] = {

@@ -1,22 +1,20 @@
-"""The registry's files: what is pending, and that a bad configuration changes nothing."""
+"""The registry's files: what is pending, what is written, and what of it is shown."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import files
+from ansible_collections.wharf.registry.plugins.module_utils import files, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils import server_files as module
-from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.server_data import read
 
 CONFIG = "# Ansible managed\nversion: 0.1\nhttp:\n  secret: hidden\n"
-ALL = ["data", "data_id", "directory", "users", "config", "settings"]
+ALL = ["data", "data_id", "sockets", "directory", "secret", "config", "gateway_directory", "network", "listen", "users"]
+ALL += ["gateway_config", "settings"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +37,11 @@ def _owners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     read_entry = files.read_entry
     monkeypatch.setattr(os, "chown", chown)
+    monkeypatch.setattr(files, "write_atomic", write)
     for place in (module, files):
-        monkeypatch.setattr(place, "write_atomic", write)
         monkeypatch.setattr(place, "read_entry", read)
     monkeypatch.setattr(module, "SETTINGS", str(tmp_path / "wharf/registry.json"))
+    monkeypatch.setattr(module, "SOCKETS", str(tmp_path / "sockets"))
 
 
 class Registry:
@@ -54,6 +53,9 @@ class Registry:
             "name": "reg.test",
             "uid": 59500,
             "directory": f"{directory}/registry",
+            "gateway_directory": f"{directory}/gateway",
+            "gateway_config": "http { }\n",
+            "tls": True,
         }
         self.registry |= {"data": f"{directory}/data", "config": CONFIG, "users": "ci:kD8-xQ2_vLm4Rt7Zp1Wc\n"}
         self.registry |= {"bcrypt_cost": 4, "settings": "{}\n", **changes}
@@ -73,9 +75,38 @@ def test_a_first_run_writes_everything_and_a_second_one_nothing(tmp_path: Path) 
     assert Registry(tmp_path).pending == []
     assert (tmp_path / "data/.wharf").read_text().split()[1] == "reg.test"
     assert (tmp_path / "registry/config.yml").read_text() == CONFIG
-    assert (tmp_path / "registry/htpasswd").read_text().startswith("ci:$2b$04$")
-    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("data", "registry", "registry/htpasswd")}
-    assert modes == {"data": 0o750, "registry": 0o750, "registry/htpasswd": 0o640}
+    assert (tmp_path / "gateway/users").read_text().startswith("ci:$2b$04$")
+    assert len((tmp_path / "registry/http-secret").read_text()) == 64
+
+
+def test_nobody_but_root_and_the_registry_reads_what_is_secret_and_only_root_writes_what_it_reads(
+    tmp_path: Path,
+) -> None:
+    first = Registry(tmp_path)
+    first.write()
+    found = {name: files.read_entry(path) for name, (path, _) in first.files.items()}
+    assert {name: (entry.uid, entry.gid, entry.mode) for name, entry in found.items() if entry} == {
+        **dict.fromkeys(("data",), (59500, 59500, 0o750)),
+        **dict.fromkeys(("sockets",), (59500, 59500, 0o700)),
+        **dict.fromkeys(("directory", "gateway_directory"), (0, 59500, 0o750)),
+        **dict.fromkeys(("config", "network", "listen", "users", "gateway_config"), (0, 59500, 0o640)),
+        **dict.fromkeys(("secret",), (0, 0, 0o600)),
+        **dict.fromkeys(("data_id", "settings"), (0, 0, 0o644)),
+    }
+
+
+def test_the_secret_stays_and_what_is_written_can_be_taken_back(tmp_path: Path) -> None:
+    first = Registry(tmp_path)
+    first.write()
+    secret = (tmp_path / "registry/http-secret").read_text()
+    (tmp_path / "registry/http-secret").chmod(0o644)
+    again = Registry(tmp_path)
+    again.write()
+    assert (again.pending, (tmp_path / "registry/http-secret").read_text()) == (["secret"], secret)
+    known = module.paths_of(first.registry, first.registry["data"])
+    assert {path for path, _ in first.files.values()} <= set(known)
+    assert str(tmp_path / "gateway/upstreams.conf") in known
+    assert server_rollback.SETTINGS.startswith("/etc/wharf/")
 
 
 @pytest.mark.parametrize(
@@ -84,11 +115,16 @@ def test_a_first_run_writes_everything_and_a_second_one_nothing(tmp_path: Path) 
         ({"config": "version: 0.2\n"}, ["config"]),
         ({"users": "ci:another password, long enough\n"}, ["users"]),
         ({"users": "ci:\n"}, ["users"]),
-        ({"users": ""}, []),
+        ({"users": ""}, ["users"]),
         ({"bcrypt_cost": 5}, ["users"]),
         ({"settings": '{"a": 1}\n'}, ["settings"]),
         ({"name": "new.test"}, ["data_id"]),
-        ({"uid": 59501}, ["data", "directory", "users", "config"]),
+        ({"gateway_config": "events { }\n"}, ["gateway_config"]),
+        ({"tls": False}, ["listen"]),
+        (
+            {"uid": 59501},
+            [name for name in ALL if name not in ("data_id", "secret", "settings")],
+        ),
     ],
 )
 def test_only_what_changed_is_pending(tmp_path: Path, changes: dict[str, Any], pending: list[str]) -> None:
@@ -123,30 +159,6 @@ def test_data_lies_in_a_directory_of_any_name(tmp_path: Path, name: str) -> None
     assert Path(place, ".wharf").exists()
 
 
-def test_a_configuration_is_tried_with_the_users_that_come_with_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Nothing of it is written yet, and a registry without its users' file would make one."""
-    seen = {}
-
-    def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-        if arguments[0] == "run":
-            directory = next(word.partition(":")[0] for word in arguments if word.endswith(":/wharf/config:ro"))
-            seen.update({name: Path(directory, name).read_text() for name in os.listdir(directory)})
-        return subprocess.CompletedProcess(arguments, 1, "it is broken\nUsage:\n  registry\n")
-
-    monkeypatch.setattr(module, "docker", docker)
-    monkeypatch.setattr(module, "remove", lambda _name: None)
-    made_in = tempfile.TemporaryDirectory
-    monkeypatch.setattr(module.tempfile, "TemporaryDirectory", lambda **_: made_in(dir=tmp_path))
-    made = Registry(tmp_path, image="registry:2", tls=False)
-    with pytest.raises(WharfError, match=r"the registry refuses this configuration \(it is broken\): correct it"):
-        module.validate_config(made.registry, made.files)
-    assert seen["config.yml"] == CONFIG
-    assert seen["htpasswd"].startswith("ci:$2b$04$")
-    assert not (tmp_path / "registry").exists()
-
-
 def test_a_diff_shows_no_secret(tmp_path: Path) -> None:
     Registry(tmp_path).write()
     changed = Registry(
@@ -156,6 +168,6 @@ def test_a_diff_shows_no_secret(tmp_path: Path) -> None:
     )
     shown = str(module.diff_of(changed.files))
     assert "bucket: images" in shown
-    assert f"{tmp_path}/registry/htpasswd" in shown
+    assert f"{tmp_path}/gateway/users" in shown
     for secret in ("hidden", "secret-too", "abc123", "another password", "$2b$"):
         assert secret not in shown

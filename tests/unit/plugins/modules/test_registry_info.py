@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import server_data, server_info, server_rollback
+from ansible_collections.wharf.registry.plugins.module_utils import (
+    gateway,
+    server_data,
+    server_files,
+    server_info,
+    server_rollback,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import hash_password
+from ansible_collections.wharf.registry.plugins.module_utils.parts import container_names
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
 from ansible_collections.wharf.registry.plugins.modules import registry_info as module
 
@@ -35,6 +43,9 @@ def _quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "port_holder", lambda *_: "")
     monkeypatch.setattr(module.pwd, "getpwuid", {}.__getitem__)
     monkeypatch.setattr(module, "answer", lambda *_: "")
+    monkeypatch.setattr(server_files, "SOCKETS", "/nowhere/sockets")
+    monkeypatch.setattr(server_files, "SETTINGS", "/nowhere/registry.json")
+    monkeypatch.setattr(server_info, "served_certificates", lambda *_: [])
     monkeypatch.setattr(server_data.os, "fchown", lambda *_: None)
     nothing = SimpleNamespace(is_pending=lambda _managed: False, blocked=lambda _managed: [])
     monkeypatch.setattr(module, "Firewall", lambda *_: nothing)
@@ -59,11 +70,15 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "tls": False,
         "tls_directory": "/tls",
         "directory": str(tmp_path / "registry"),
+        "gateway_directory": str(tmp_path / "gateway"),
         "data": str(tmp_path / "data"),
         "uid": 59500,
         "memory_limit": "",
+        "has_network": False,
         "image": "registry:2.8.3",
+        "gateway_image": "nginx:1.30.5",
         "config": "version: 0.1\n",
+        "gateway_config": "http { }\n",
         "users": "",
         "bcrypt_cost": 4,
         "settings": "{}\n",
@@ -85,11 +100,20 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
 
 
 def runs(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], image: str = "sha256:aa", **state: Any) -> None:
-    """Let the registry's container run, as it should be but for its image."""
-    made = settings(parameters["registry"])
-    config = {key: value for key, value in made.items() if key not in ("Image", "HostConfig")}
-    found = {"Id": "c1", "Image": image, "Config": config, "HostConfig": made["HostConfig"]}
-    monkeypatch.setattr(module.containers, "container", lambda _name: {**found, "State": {"Running": True, **state}})
+    """Let the containers run, as they should be but for the registry's image; `state` is that of the registry."""
+    registry = parameters["registry"]
+    known = {}
+    for part, name in container_names("registry").items():
+        made = settings(registry, part, "b", "id-network")
+        config = {"Env": None} | {key: value for key, value in made.items() if key not in ("Image", "HostConfig")}
+        known[name] = {"Id": f"id-{part}", "Image": image if part == "registry" else "sha256:aa", "Config": config}
+        known[name] |= {"HostConfig": made["HostConfig"]}
+        known[name]["State"] = {"Running": True, "StartedAt": "2026-11-28T19:35:23Z"}
+    known["registry"]["State"] |= state
+    monkeypatch.setattr(module.containers, "container", known.get)
+    directory = Path(registry["gateway_directory"])
+    directory.mkdir(exist_ok=True)
+    (directory / "upstreams.conf").write_text(gateway.upstreams("b"))
 
 
 def test_a_bare_host_has_everything_pending(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
@@ -97,26 +121,34 @@ def test_a_bare_host_has_everything_pending(monkeypatch: pytest.MonkeyPatch, par
     info, problems = module.inspect(parameters)
     assert problems == []
     assert (info["image"], info["container"]) == ("", "")
-    expected = ["image", "data", "data_id", "directory", "config", "settings", "create", "state_file"]
-    assert info["pending"] == expected
+    files = ["data", "data_id", "sockets", "directory", "secret", "config", "gateway_directory", "network", "listen"]
+    assert info["pending"] == [
+        *("image", *files, "users", "gateway_config", "settings"),
+        *("create", "create_network", "create_gateway", "state_file"),
+    ]
 
 
 def test_a_running_registry_has_no_container_pending(monkeypatch: pytest.MonkeyPatch, parameters: dict) -> None:
     runs(monkeypatch, parameters)
     info, problems = module.inspect(parameters)
     assert problems == []
-    assert {"image", "create", "replace", "start", "restart", "answer"} & set(info["pending"]) == set()
-    assert info["container"] == "c1"
+    assert not [one for one in info["pending"] if re.match("(image|create|replace|start|restart|answer|switch)", one)]
+    assert info["container"] == "id-registry"
 
 
 def test_a_stopped_container_is_started_and_a_silent_one_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
 ) -> None:
     runs(monkeypatch, parameters, Running=False)
     assert "start" in module.inspect(parameters)[0]["pending"]
     runs(monkeypatch, parameters)
+    monkeypatch.setattr(module, "pending_files", lambda *_: {})
     monkeypatch.setattr(module, "answer", lambda *_: "no response")
     assert "answer" in module.inspect(parameters)[0]["pending"]
+    # Who is to be restarted need not be asked.
+    (tmp_path / "gateway/upstreams.conf").write_text(gateway.upstreams("a"))
+    pending = module.inspect(parameters)[0]["pending"]
+    assert ("switch" in pending, "answer" in pending) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -124,14 +156,15 @@ def test_a_stopped_container_is_started_and_a_silent_one_is_waited_for(
     [([], False), ([b"file"], False), ([b"old"], True)],
     ids=["nothing", "the file's", "an older one"],
 )
-def test_a_certificate_that_is_served_no_longer_needs_a_restart(
+def test_a_certificate_that_is_served_no_longer_needs_a_reload(
     monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], served: list, pending: bool
 ) -> None:
     parameters["registry"]["tls"] = True
     monkeypatch.setattr(server_info, "certificates_in", lambda _path: [b"file"])
     monkeypatch.setattr(server_info, "served_certificates", lambda *_: served)
     runs(monkeypatch, parameters)
-    assert ("restart" in module.inspect(parameters)[0]["pending"]) is pending
+    monkeypatch.setattr(module, "pending_files", lambda *_: {})
+    assert ("reload_gateway" in module.inspect(parameters)[0]["pending"]) is pending
 
 
 @pytest.mark.parametrize(
@@ -198,19 +231,14 @@ def test_a_run_without_changes_goes_on_while_a_backup_is_at_work(
 def test_a_run_without_changes_goes_on_while_garbage_is_collected(
     monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The container is stopped then, another one has its place, and a user of the smoke test is in the file."""
+    """The registry is frozen then, and others stand in for it; a change of its users waits all the same."""
     finished(monkeypatch, parameters, tmp_path)
-    runs(monkeypatch, parameters, Running=False)
-    names = {"names": ["registry-read-only"], "ports": {5000}}
-    monkeypatch.setattr(module.containers, "containers", lambda: [names])
-    file = tmp_path / "htpasswd"
-    file.write_text("ci:hash\nwharf-verify-0a1b:other\n")
-    monkeypatch.setattr(
-        module, "pending_files", lambda *_: {"users": (str(file), SimpleNamespace(content=b"ci:hash\n"))}
-    )
+    names = [["registry"], ["registry-reads"], ["registry-writes"]]
+    monkeypatch.setattr(module.containers, "containers", lambda: [{"names": one, "ports": set()} for one in names])
+    (tmp_path / "gateway/upstreams.conf").write_text(gateway.upstreams("reads", "writes"))
     info, problems = module.inspect(parameters)
-    assert (info["pending"], problems) == ([], [])
-    file.write_text("ci:older\nwharf-verify-0a1b:other\n")
+    assert (info["pending"], info["interrupted"], problems) == ([], ["registry-reads", "registry-writes"], [])
+    monkeypatch.setattr(module, "pending_files", lambda *_: {"users": ("users", None)})
     assert module.inspect(parameters)[1] == [BUSY]
 
 
@@ -227,12 +255,15 @@ def test_a_change_waits_for_whoever_is_at_work(
     [("", ["ci"], "holds none"), (STRONG[::-1], ["ci"], "holds others"), (STRONG, ["ci"], ""), ("", [], "")],
     ids=["no file", "another controller's", "the same", "to be replaced"],
 )
+@pytest.mark.parametrize("cost", [0, 5], ids=["the gateway's", "the registry's own, of the time before it"])
 def test_passwords_that_only_another_controller_knows_are_not_replaced(
-    parameters: dict[str, Any], known: str, generated: list[str], reason: str
+    parameters: dict[str, Any], known: str, generated: list[str], reason: str, cost: int
 ) -> None:
-    directory = Path(parameters["registry"]["directory"])
-    directory.mkdir()
-    (directory / "htpasswd").write_text(f"ci:{hash_password(STRONG, 5)}\nbroken:none\n")
+    file = Path(
+        parameters["registry"]["gateway_directory" if cost == 0 else "directory"], "htpasswd" if cost else "users"
+    )
+    file.parent.mkdir()
+    file.write_text(f"ci:{hash_password(STRONG, cost)}\nbroken:none\n")
     parameters["registry"]["users"] = f"ci:{known}\nbroken:\nnew:\n"
     parameters["generated_users"] = [*generated, "broken", "new"]
     problems = module.inspect(parameters)[1]
@@ -337,12 +368,14 @@ def test_a_refresh_that_brings_the_same_image_is_told(monkeypatch: pytest.Monkey
 
 
 def test_what_interrupted_runs_have_left_is_found(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]) -> None:
-    names = [["registry-before"], ["registry-read-only"], ["other"]]
-    monkeypatch.setattr(module.containers, "containers", lambda: [{"names": n, "ports": set()} for n in names])
-    info, _ = module.inspect(parameters)
-    assert info["cut_off"]
-    assert info["interrupted"] == ["registry-read-only"]
-    assert info["pending"][0] == "rollback"
+    for part in container_names("registry").values():
+        names = [[f"{part}-before"], ["registry-writes"], ["registry-collect-garbage"], ["other"]]
+        known = [{"names": one, "ports": set()} for one in names]
+        monkeypatch.setattr(module.containers, "containers", known.copy)
+        info, _ = module.inspect(parameters)
+        assert info["cut_off"]
+        assert info["interrupted"] == ["registry-collect-garbage", "registry-writes"]
+        assert info["pending"][0] == "rollback"
 
 
 def test_a_certificate_that_this_run_has_replaced_is_not_rolled_back(

@@ -36,6 +36,8 @@ SETTINGS: dict[str, Any] = {
     "config": {},
     "memory_limit": "",
     "directory": "/etc/wharf/registry",
+    "gateway_directory": "/etc/wharf/gateway",
+    "log_pulls": False,
     "uid": 59500,
     "container": "registry",
     "delete_untagged": False,
@@ -54,19 +56,37 @@ def test_the_role_s_own_settings_are_those_that_are_read() -> None:
     assert set(named) == set(SETTINGS)
 
 
-def test_a_registry_with_users_and_tls_is_configured_so() -> None:
-    config = plan()["config"]
-    assert config["auth"]["htpasswd"]["path"] == "/wharf/config/htpasswd"
-    assert config["http"]["tls"]["key"] == "/wharf/tls/registry.key"
-    assert config["http"]["addr"] == ":5000"
+def test_the_gateway_has_users_and_tls_and_the_registry_has_not() -> None:
+    made = plan()
+    assert (made["gateway"]["users"], made["gateway"]["tls"]) == (True, True)
+    assert "auth" not in made["config"]
+    http = made["config"]["http"]
+    assert (http["net"], http["relativeurls"], "tls" in http) == ("unix", True, False)
+    assert made["gateway"]["blobs"] == "/var/lib/registry/docker/registry/v2"
+    assert not made["registry"]["has_network"]
 
 
 def test_an_open_registry_without_tls_is_configured_so() -> None:
     made = plan(users=[], anonymous=True, tls=False)
-    assert "auth" not in made["config"]
-    assert "tls" not in made["config"]["http"]
+    assert (made["gateway"]["users"], made["gateway"]["tls"], made["gateway"]["levels"]) == (False, False, [])
     known = json.loads(made["registry"]["settings"])
-    assert (known["ca"], known["htpasswd"]) == ("", "")
+    assert (known["ca"], known["users"]) == ("", [])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"storage": {"s3": {"bucket": "images"}}},
+        {"redis": {"addr": "redis:6379"}},
+        {"notifications": {"endpoints": [{"name": "a", "url": "https://hook.test"}]}},
+        {"proxy": {"remoteurl": "https://registry-1.docker.io"}},
+    ],
+)
+def test_a_registry_that_asks_others_has_a_network(config: dict[str, Any]) -> None:
+    made = plan(config=config)
+    assert made["registry"]["has_network"]
+    # The gateway serves the blobs of a file system only.
+    assert bool(made["gateway"]["blobs"]) is ("storage" not in config)
 
 
 def test_the_user_s_configuration_comes_last() -> None:
@@ -89,7 +109,8 @@ def test_the_command_on_the_server_is_told_of_the_registry() -> None:
         "name": "reg.test",
         "port": 5000,
         "ca": "/etc/wharf/tls/ca.crt",
-        "htpasswd": "/etc/wharf/registry/htpasswd",
+        "gateway_directory": "/etc/wharf/gateway",
+        "uid": 59500,
         "driver": "filesystem",
         "root": "/var/lib/registry",
         "delete_untagged": False,
