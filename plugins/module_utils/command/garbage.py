@@ -1,8 +1,8 @@
 """Delete what no image needs any more. No image is lost, whatever happens.
 
-The registry's own collection is asked what it would delete; nothing goes on if a single image needs any of it. Then pushes
-wait while it collects, pulls go on, and it is tested afterwards with a push and a pull. Every tag must lead to the
-digest that it led to before.
+The registry's own collection is asked what it would delete; nothing goes on if a single image needs any of it. Then
+pushes wait while it collects, pulls go on, and it is tested afterwards with a push and a pull. Every tag must lead to
+the digest that it led to before.
 """
 
 from __future__ import annotations

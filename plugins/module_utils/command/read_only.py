@@ -45,19 +45,18 @@ def changing(
     with registry.client() as client:
         # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
         smoke_test(client, registry.storage)
-        client.close()  # the registry's last connection tells that all pushes have ended
-        with pushes_held(registry) as moments:
-            kept = {key: digest for key, digest in registry.storage.all_tags().items() if key not in deleted}
-            with registry.client(STAND_INS[0]) as reader:
-                answers = tags_served(reader, kept)
-            yield
-            # Before the pushes that wait change what is compared.
-            require_same("in the storage", kept, registry.storage.all_tags())
-            if new := [sentence for sentence, _ in registry.storage.damage() if sentence not in damage]:
-                raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
-            require_same("for a client", answers, tags_served(client, kept))
-            if still := [key for key, answer in tags_served(client, deleted).items() if "404" not in answer]:
-                raise WharfError(f"{still[0][0]}:{still[0][1]} is still served")
+    with pushes_held(registry) as moments, registry.client(STAND_INS[0]) as reader:
+        kept = {key: digest for key, digest in registry.storage.all_tags().items() if key not in deleted}
+        answers = tags_served(reader, kept)
+        yield
+        # Before the pushes that wait change what is compared.
+        require_same("in the storage", kept, registry.storage.all_tags())
+        if new := [sentence for sentence, _ in registry.storage.damage() if sentence not in damage]:
+            raise WharfError(f"the storage was damaged: {new[0]}: restore it from a backup")
+        require_same("for a client", answers, tags_served(reader, kept))
+        if still := [key for key, answer in tags_served(reader, deleted).items() if "404" not in answer]:
+            raise WharfError(f"{still[0][0]}:{still[0][1]} is still served")
+    with registry.client() as client:
         smoke_test(client, registry.storage)
     repositories = pluralize(len({name for name, _ in kept}), "repository")
     task.line(f"kept: {pluralize(len(kept), 'tag')} in {repositories}, each with its digest")
