@@ -12,14 +12,16 @@ umask 022  # another user than root runs what is in the image
 work=$(mktemp -d /var/lib/wharf-image.XXXXXXXX)
 trap 'rm -rf "$work"' EXIT
 
+# What is installed here does not matter, nor versions that only this host has.
+sources='-o Dir::State::status=/dev/null -o Dir::Cache::pkgcache= -o APT::Sandbox::User=root'
+
 # Prints PACKAGE=VERSION of packages and of the libraries that they need, directly or not. Ubuntu 22.04's package nginx
 # is empty, and needs the one that holds the program.
 needed() {
     known='' more=$*
     while [ -n "$more" ]; do
         known="$known $more "
-        # shellcheck disable=SC2086  # several names
-        found=$(apt-cache show --no-all-versions $more) || { echo "apt lacks a package: $more" >&2 && return 1; }
+        found=$(apt-cache show $sources --no-all-versions $more) || { echo "apt lacks a package: $more" >&2 && return 1; }
         echo "$found" | sed -n 's/^Package: //p; s/^Version: //p' | paste -d = - -
         more=$(
             echo "$found" | sed -nE 's/^(Pre-)?Depends: //p' | tr ',' '\n' | sed -E 's/^ *([^ |:]*).*/\1/' |
@@ -33,17 +35,15 @@ needed() {
 build() {
     image=$1 program=$2 version_option=$3 cmd=$4 package=$5
     shift 4
-    needed "$@" >"$work/packages"
-    packages=$(sort "$work/packages" | paste -s -d ' ')
+    needed "$@" >"$work/$package.needs"
+    packages=$(sort "$work/$package.needs" | paste -s -d ' ')
     label='{{index .Config.Labels "wharf.packages"}}'
     [ "$(docker image inspect --format "$label" "$image" 2>/dev/null)" != "$packages" ] || return 0  # it is there already
 
     mkdir -p "$work/$package/debs" "$work/$package/all/usr" "$work/$package/root/tmp"
     cd "$work/$package"
     chmod 1777 root/tmp  # a tmpfs takes its mode from here
-    # _apt may not read a directory of root's.
-    # shellcheck disable=SC2086  # several packages
-    (cd debs && apt-get download -qq -o APT::Sandbox::User=root $packages >/dev/null)
+    (cd debs && apt-get download -qq $sources $packages >/dev/null)
     # Some packages hold /lib, others /usr/lib, which are one.
     for name in bin sbin lib lib64; do mkdir "all/usr/$name" && ln -s "usr/$name" "all/$name"; done
     for deb in debs/*.deb; do
@@ -75,6 +75,7 @@ build() {
 }
 
 apt-get update -qq
+builds=
 for wanted; do
     case $wanted in
         registry=*)
@@ -82,5 +83,9 @@ for wanted; do
                 docker-registry ca-certificates ;;
         gateway=*) build "${wanted#*=}" /usr/sbin/nginx -v '"-g", "daemon off;"' nginx ;;
         *) echo "$wanted: use registry=IMAGE or gateway=IMAGE" >&2 && exit 2 ;;
-    esac
+    esac &
+    builds="$builds $!"
 done
+status=0
+for build in $builds; do wait "$build" || status=$?; done
+exit "$status"
