@@ -68,8 +68,8 @@ def diagnosis(
     Returns:
         What RETURN of the filter says.
     """
-    settings = {**settings, "registry": f"{settings['name']}:{settings['port']}"}
-    settings["gateway"] = container_names(settings["container"])["gateway"]
+    own_gateway = container_names(settings["container"])["gateway"]
+    settings = {**settings, "registry": f"{settings['name']}:{settings['port']}", "gateway": own_gateway}
     found = {host: _finding(host, result, settings) for host, result in clients.items()}
     known = [_server(_finding(host, result, settings), result, settings, found) for host, result in servers.items()]
     verdicts = {}
