@@ -74,7 +74,7 @@ def gateway_version(inspected: dict[str, Any] | None) -> str:
 
 def _version(inspected: dict[str, Any] | None, known: Path, option: str, check_mode: bool = False) -> str:
     """Return the version that the program of a container prints, or has printed when it was asked last."""
-    if not inspected or inspected["State"]["Status"] != "running":
+    if not inspected or inspected["State"]["Status"] not in ("running", "paused"):
         return ""
     image, _, version = read_text(known).partition(" ")
     if image != inspected["Image"]:

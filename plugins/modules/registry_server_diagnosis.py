@@ -85,6 +85,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.files import read_t
 from ansible_collections.wharf.registry.plugins.module_utils.parts import (
     PARTS,
     SOCKETS_INSIDE,
+    STAND_INS,
     container_names,
     slot_of,
 )
@@ -222,7 +223,7 @@ def gateway_fault(port: int, published: list[str]) -> Fault | None:
 
 
 def registry_fault(slot: str) -> Fault | None:
-    """Return why the registry behind the gateway, which listens on the socket of a slot, does not answer well."""
+    """Return why the registry behind the gateway, or what stands in for it, does not answer well; its slot."""
     with gateway.direct(slot, 5) as client:
         try:
             client.ping()
@@ -264,7 +265,9 @@ def stopped(names: dict[str, str], found: dict[str, dict[str, Any]]) -> Fault | 
     return "container_stopped", {**details, "start": "; ".join(commands)}
 
 
-def containers_fault(names: dict[str, str], found: dict[str, dict[str, Any] | None], port: int, place: str) -> Fault:
+def containers_fault(
+    names: dict[str, str], found: dict[str, dict[str, Any] | None], port: int, place: str, held: Fault | None
+) -> Fault:
     """Return the first thing that is wrong with the containers, their files, their network, or the registry's storage.
 
     Args:
@@ -272,6 +275,7 @@ def containers_fault(names: dict[str, str], found: dict[str, dict[str, Any] | No
         found: what the engine knows of them.
         port: the port that should be published.
         place: where the registry's data lies on the host.
+        held: from held_fault().
     """
     absent = [names[part] for part in PARTS if found[part] is None]
     if absent:
@@ -280,8 +284,12 @@ def containers_fault(names: dict[str, str], found: dict[str, dict[str, Any] | No
     data_id = data.mounted_at(registry, DATA_ID)
     if registry["State"]["Status"] != "running" and data_id and not data_id.exists():
         return "data_missing", {}
-    if fault := stopped(names, {part: one for part, one in found.items() if one}):
+    # A collection freezes it.
+    frozen = ["registry"] if held and registry["State"]["Status"] == "paused" else []
+    if fault := stopped(names, {part: one for part, one in found.items() if one and part not in frozen}):
         return fault
+    if held and held[0] == "pushes_held":
+        return held
     bindings = [one for entry in (network["HostConfig"]["PortBindings"] or {}).values() for one in entry or []]
     published = [binding["HostPort"] for binding in bindings]
     if str(port) not in published:
@@ -297,7 +305,7 @@ def containers_fault(names: dict[str, str], found: dict[str, dict[str, Any] | No
     if gateway.is_cut_off(network, own):
         return "gateway_cut_off", {}
     return (
-        registry_fault(slot_of(registry))
+        registry_fault(STAND_INS[0] if held else slot_of(registry))
         or gateway_fault(port, [binding["HostIp"] for binding in bindings])
         or (code, details)
     )
@@ -353,12 +361,9 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
         known = [container for container in containers.containers() if port in container["ports"]]
         found = {part: containers.container(one) for part, one in names.items()}
         place = str(data.mounted_at(found["registry"]) or data.directory(setting) or setting)
-        code, details = containers_fault(names, found, port, place)
         held = held_fault(found["gateway"])
-        if held and held[0] == "pushes_wait":
-            warnings.append(held)
-        elif held and code in ("ok", "disk_low"):
-            code, details = held
+        warnings += [held] if held and held[0] == "pushes_wait" else []
+        code, details = containers_fault(names, found, port, place, held)
         if all(found.values()):
             document, later = config_fault(engine.argv)
             warnings += [(f"{later[0]}_later", later[1])] if later else []

@@ -18,7 +18,7 @@ from ..errors import WharfError
 from ..files import free_bytes
 from ..lock import Result, local_time, lock_holder, read_result
 from ..openssl import openssl
-from ..parts import container_names
+from ..parts import STAND_INS, container_names
 from ..server_versions import gateway_version
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
@@ -66,7 +66,10 @@ def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str
     names = container_names(registry.container)
     found = {part: registry.inspected if part == "registry" else container(name) for part, name in names.items()}
     problems = {part: state_problem(names[part], found[part]) for part in found}
-    problems["registry"] = problems["registry"] or gateway.problem_of(registry.slot)
+    is_held = gateway.is_held(registry.gateway_directory)
+    if is_held and problems["registry"].endswith(" paused"):
+        problems["registry"] = ""  # a collection freezes it
+    problems["registry"] = problems["registry"] or gateway.problem_of(STAND_INS[0] if is_held else registry.slot)
     problems["gateway"] = problems["gateway"] or problems["network"] or gateway_problem(registry, found, problems)
     versions = {"registry": registry.version(), "gateway": gateway_version(found["gateway"])}
     result["containers"], lines = {}, {}

@@ -209,9 +209,6 @@ def test_another_port_that_is_published_is_told(engine, tmp_path):
 
 def test_the_first_thing_that_is_wrong_is_told(engine, tmp_path):
     """From the last to the first."""
-    directory = tmp_path / "gateway"
-    (directory / "upstreams.conf").write_text(gateway.upstreams("reads", "writes"))
-    assert inspect(tmp_path)["code"] == "pushes_held"
     engine.front = ("gateway_silent", {"output": "timed out"})
     assert inspect(tmp_path)["details"]["output"] == "timed out"
     engine.behind = ("registry_silent", {"output": "refused"})
@@ -229,12 +226,23 @@ def test_the_first_thing_that_is_wrong_is_told(engine, tmp_path):
     assert inspect(tmp_path)["details"]["published"] == ["none"]
 
 
-def test_pushes_that_wait_for_somebody_at_work_are_a_warning(engine, tmp_path):
+@pytest.mark.parametrize("status", ["running", "paused"])
+def test_pushes_that_wait_for_somebody_at_work_are_a_warning(engine, tmp_path, monkeypatch, status):
+    """Meanwhile the registry itself is frozen, and another one answers."""
     (tmp_path / "gateway/upstreams.conf").write_text(gateway.upstreams("reads", "writes"))
+    asked = []
+    monkeypatch.setattr(module, "registry_fault", asked.append)
+    engine.registry["State"]["Status"] = status
     with lock.lock("collect-garbage"):
         found = inspect(tmp_path)
     assert (found["code"], [one["code"] for one in found["warnings_found"]]) == ("ok", ["pushes_wait"])
     assert found["warnings_found"][0]["details"]["holder"] == "wharf collect-garbage"
+    assert asked == ["reads"]
+    # Nobody is at work any more: what stood in for it may be gone.
+    found = inspect(tmp_path)
+    assert (found["code"], found["warnings_found"]) == ("pushes_held", [])
+    engine.gateway["State"]["Status"] = "exited"
+    assert inspect(tmp_path)["details"]["start"] == "docker start registry-gateway"
 
 
 @contextlib.contextmanager

@@ -188,8 +188,11 @@ def test_whoever_is_at_work_is_named(server, capsys) -> None:
     with lock.lock("back-up"):
         assert "at work             back-up since 20" in show(server, capsys)[1]
         Path(server["settings"]["gateway_directory"], "upstreams.conf").write_text(gateway.upstreams("reads", "writes"))
+        server["containers"]["registry"]["State"]["Status"] = "paused"
         code, output = show(server, capsys)
         assert (code, output.endswith(", and pushes wait\n")) == (0, True)
+        assert "reg.test:5000: paused, answers\n" in output
+        server["containers"]["registry"]["State"]["Status"] = "running"
         Path(server["settings"]["gateway_directory"], "upstreams.conf").unlink()
     assert json.loads(show(server, capsys, as_json=True)[1])["lock"] is None
 
