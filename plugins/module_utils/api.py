@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from .errors import WharfError
 from .files import acting_as_owner
 from .manifests import DIGEST, MEDIA_TYPES, blobs, digest_of, media_type, walk
+from .parts import NO_REGISTRY
 from .text import one_line
 
 LARGEST_BODY = 16 * 1024 * 1024  # bytes of a manifest, a list or an error
@@ -86,6 +87,10 @@ class Response:
         if self.headers.get("Docker-Distribution-Api-Version", "").startswith("registry/2"):
             return True
         return self.status == 503 and b'"code":"UNAVAILABLE"' in self.body
+
+    def is_gateway_alone(self) -> bool:
+        """Tell whether a gateway answers because the registry behind it does not."""
+        return self.status == 503 and NO_REGISTRY.encode() in self.body
 
     def document(self) -> dict[str, Any]:
         """Return the JSON object that it holds; an empty one where it holds none."""
@@ -314,10 +319,12 @@ class Client(http.client.HTTPConnection):
     def health(self) -> Response:
         """Ask the gateway of a registry whether that answers, without a user. Raises RegistryError where not."""
         response = self.request("GET", "/health")
-        if response.status == 503 and response.is_registry():
+        if response.is_gateway_alone():
             raise StatusError(f"the gateway answers as {self}, the registry behind it does not", 503)
-        if response.status != 200 or not response.is_registry():
+        if not response.is_registry() or response.status in (401, 404):
             raise RegistryError(f"what answers as {self} is no gateway of Wharf's: HTTP status {response.status}")
+        if response.status != 200:
+            raise self._status_error("GET", "/health", response)
         return response
 
     def wait(self, seconds: float, pause: float = 0.1, probe: Callable[[], Response] | None = None) -> Response:

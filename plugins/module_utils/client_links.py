@@ -29,6 +29,7 @@ from .engine_faults import DAEMON_JSON, config_fault, stopped_fault
 from .errors import WharfError
 from .files import read_json
 from .manifests import blobs, walk
+from .parts import DENIED, PLAIN_HTTP
 from .processes import has, run
 from .proxies import file_with_proxy, proxy_for
 from .references import spellings
@@ -155,10 +156,10 @@ class ClientEngine:
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
         answer = self.ask(f"/distribution/{self.registry}/wharf-diagnosis/none:none/json", PULL_TIMEOUT, headers)
         message = str(answer.get("message", ""))
-        if re.search(r"(manifest|name) unknown|repository name not known|not found$", message):
+        if re.search(rf"(manifest|name) unknown|repository name not known|not found$|{DENIED}", message):
             return ""
         # An engine that may speak plain HTTP there (insecure-registries, localhost) tries that after such an answer.
-        if self.tls and "Client sent an HTTP request to an HTTPS server" in message:
+        if self.tls and PLAIN_HTTP in message:
             return ""
         return plain(message)
 
@@ -277,6 +278,7 @@ class Links:
         self.address = self.source = ""  # the registry's, and that of this host, from which it reaches it
         self.response: api.Response | None = None  # to a request without a user
         self.served = b""  # the certificate
+        self.logins: dict[str, str] = {}  # the passwords of those who are logged in here
         self.context: ssl.SSLContext | None = None  # what verifies it
         self.warnings: list[dict[str, Any]] = []
 
@@ -288,6 +290,7 @@ class Links:
             self.check_logins,
             self.engine.check_registry,
             self.check_tools,
+            self.check_access,
             self.check_contents,
         )
         found = BrokenError("ok")
@@ -384,16 +387,33 @@ class Links:
             if response.status not in (200, 401):
                 raise unhealthy(response)
             self.response = response
-            try:
-                client.request("GET", LONG_PATH)
-            except api.RegistryError as error:  # what refuses such a path answers nevertheless
-                if is_late(error):
-                    self.check_small_packets()
+            self.check_large_packets(context)
+            self.check_health(client)
 
-    def check_small_packets(self) -> None:
+    def check_health(self, client: api.Client) -> None:
+        """Check that a registry answers behind the gateway, which itself asks everybody for a password."""
+        try:
+            response = client.request("GET", "/health")
+        except api.RegistryError as error:
+            if not is_late(error):
+                raise
+            raise BrokenError("registry_away") from error
+        if response.is_registry() and response.status in (429, 503):
+            raise unhealthy(response)
+
+    def check_large_packets(self, context: ssl.SSLContext | None, **login: str) -> None:
+        """Check that what fills large packets is answered; a login is a user, whom the registry itself answers."""
+        try:
+            with self.client(context, **login) as client:
+                client.request("GET", LONG_PATH)
+        except api.RegistryError as error:  # what refuses such a path answers nevertheless
+            if is_late(error):
+                self.check_small_packets(context, **login)
+
+    def check_small_packets(self, context: ssl.SSLContext | None, **login: str) -> None:
         """Check that small packets get no further than others. Raises BrokenError."""
-        context = api.trust_nothing() if self.tls else None
-        small = SmallPackets(self.name, self.port, context, address=self.address, timeout=self.params["timeout"])
+        timeout = self.params["timeout"]
+        small = SmallPackets(self.name, self.port, context, address=self.address, timeout=timeout, **login)
         with contextlib.suppress(api.RegistryError), small as client:
             client.request("GET", LONG_PATH)
             raise BrokenError("large_packets", address=self.address, device=route_device(self.address))
@@ -402,7 +422,7 @@ class Links:
         """Find out what answers instead of a registry with the right protocol. Raises BrokenError, or the error."""
         cause = error.__cause__ or error
         if is_late(error):
-            self.check_small_packets()
+            self.check_small_packets(api.trust_nothing() if self.tls else None)
         with contextlib.suppress(api.RegistryError):
             response = self.ask(None if self.tls else api.trust_nothing())
             if self.tls and speaks_https(response):
@@ -498,6 +518,8 @@ class Links:
                 raise BrokenError("password_unknown", user=user["name"])
             if not self.accepts(user["name"], user["password"]):
                 raise BrokenError("password_refused", user=user["name"])
+        if users:
+            self.check_large_packets(self.context, user=users[0]["name"], password=users[0]["password"])
 
     def accepts(self, user: str, password: str) -> bool:
         """Tell whether the registry accepts a user with this password. Raises BrokenError where it cannot tell."""
@@ -526,8 +548,10 @@ class Links:
         except WharfError:  # no home, say
             return False
         # A store is the user's own, and we do not open it.
-        if login and not helpers and not self.accepts(*login):
-            raise BrokenError("login_refused", user=user.pw_name, path=tool.path)
+        if login and not helpers:
+            if not self.accepts(*login):
+                raise BrokenError("login_refused", user=user.pw_name, path=tool.path)
+            self.logins[login[0]] = login[1]
         return bool(login or helpers)
 
     def check_tools(self) -> None:
@@ -539,16 +563,33 @@ class Links:
 
     # Contents -----------------------------------------------------------------------------------------------------
 
+    def image(self) -> str:
+        """Return the image that is asked about without the registry's name; empty for none."""
+        image = self.params["image"]
+        for own in spellings(self.name, self.port, self.tls):
+            image = image[len(own) + 1 :] if image.startswith(f"{own}/") else image
+        return image
+
+    def check_access(self) -> None:
+        """Check that the users who are logged in here may pull the image that is asked about."""
+        image = self.image()
+        repository, reference = split_image(image)
+        for user, password in self.logins.items() if image else ():
+            details = {"user": user, "image": image, "repository": repository}
+            with self.client(self.context, user=user, password=password) as client:
+                if client.request("HEAD", f"/v2/{repository}/manifests/{reference}").status == 403:
+                    raise BrokenError("image_denied", **details)
+                # An upload that does not exist: whoever may push is told so, and nothing changes.
+                if client.request("GET", f"/v2/{repository}/blobs/uploads/none").status == 403:
+                    self.warn("push_denied", **details)
+
     def check_contents(self) -> None:
         """Check that what the registry delivers has the digest that it should have."""
         if not self.params["contents"]:
             return
         user = (self.params["users"] or [{"name": "", "password": ""}])[0]
-        image = self.params["image"]
-        for own in spellings(self.name, self.port, self.tls):
-            image = image[len(own) + 1 :] if image.startswith(f"{own}/") else image
         with self.client(self.context, CONTENTS_TIMEOUT, user=user["name"], password=user["password"]) as client:
-            contents = Contents(client, image)
+            contents = Contents(client, self.image())
             try:
                 contents.compare()
             except api.RegistryError as error:
@@ -558,6 +599,10 @@ class Links:
                     raise BrokenError("digest", **details, expected=error.expected, found=error.found) from error
                 if isinstance(error, api.NotFoundError):
                     raise BrokenError("blob_missing", **details) from error
+                # Who may read a manifest may read its layers, too.
+                if getattr(error, "status", 0) == 403 and contents.part.startswith("manifest"):
+                    denied = {"user": user["name"], "image": contents.image, "repository": contents.repository}
+                    raise BrokenError("image_denied", **denied) from error
                 if not isinstance(error.__cause__, socket.timeout):
                     raise BrokenError("unreadable", output=plain(error), **details) from error
                 # A large catalogue, or a slow disk: slow is not broken.
@@ -586,11 +631,15 @@ def route_device(address: str) -> str:
 
 
 def speaks_https(response: api.Response) -> bool:
-    """Tell whether this is what Go's servers with TLS say to plain HTTP."""
+    """Tell whether this is what a server with TLS says to plain HTTP: Go's, or the gateway, in the same words."""
     return response.status == 400 and b"HTTPS server" in response.body
 
 
 def unhealthy(response: api.Response) -> BrokenError:
     """Return the fault that a registry answers with an error."""
+    if response.status == 429:
+        return BrokenError("too_many_connections")
+    if response.is_gateway_alone():
+        return BrokenError("registry_away")
     output = f"HTTP status {response.status} {response.body.decode('utf-8', 'replace')}"
     return BrokenError("unhealthy", output=plain(output))

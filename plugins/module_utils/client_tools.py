@@ -19,6 +19,7 @@ from .auth_files import CONTAINERS, ENGINE_SOCKET, Containers, Docker, as_owner,
 from .client_trust import CONTAINERD_FILE, TOOLS, Containerd, chosen_tools
 from .container_policy import refusal
 from .files import read_text
+from .parts import DENIED
 from .processes import has, run
 from .text import human_bytes, one_line, without_logins
 
@@ -28,7 +29,10 @@ DIRECTORIES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 IMAGE = "wharf-diagnosis/none:none"
 STORAGE = {"docker": "/var/lib/docker", "containerd": "/var/lib/containerd", "podman": "/var/lib/containers"}
 STORAGE["buildah"] = STORAGE["podman"]
-UNKNOWN = re.compile(r"(manifest|name) unknown|repository name not known|none:none\"?: not found", re.I)
+# The last two: whom no rule lists for it.
+UNKNOWN = re.compile(
+    rf"(manifest|name) unknown|repository name not known|none:none\"?: not found|{DENIED}|/v2/\S+ 403 Forbidden", re.I
+)
 UNAUTHORIZED = re.compile(
     r"unauthorized|no basic auth|authentication required|authorization failed|access denied|401 |username/password",
     re.I,

@@ -15,6 +15,10 @@ SOCKETS_INSIDE = "/wharf/sockets"
 SLOTS = ("a", "b")  # the sockets that the registry has by turns: a new container of it starts beside the old one
 STAND_INS = ("reads", "writes", "collect-garbage")  # containers beside the registry's during a collection
 PORT = 5000  # within the containers
+# What the gateway says by itself, by which it can be told from the registry.
+DENIED = "this user may not do that here"
+NO_REGISTRY = "the registry behind the gateway does not answer"
+PLAIN_HTTP = "Client sent an HTTP request to an HTTPS server"  # in the words of Go's servers, which clients know
 DRAIN_SECONDS = 60  # how long what is replaced may take to finish what it has begun
 
 

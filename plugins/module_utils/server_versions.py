@@ -12,6 +12,7 @@ from .files import read_text, write_atomic
 
 # The image that was asked last, and its version: to start its program takes longer than all else that a look costs.
 KNOWN = Path("/run/wharf-registry-version")
+KNOWN_GATEWAY = Path("/run/wharf-gateway-version")
 
 # What a major version does not understand: the path of the key, and what would be right. Sources: distribution's
 # release notes of 3.0.0, configuration/configuration.go of v2.8.3 and v3.0.0.
@@ -63,16 +64,27 @@ def downgrade_problems(running: str, wanted: str) -> list[str]:
 
 def running_version(inspected: dict[str, Any] | None, check_mode: bool = False) -> str:
     """Return the version of the registry that a container runs, such as 2.8.3; empty where it does not run or tell."""
-    if not inspected or inspected["State"]["Status"] != "running":
+    return _version(inspected, KNOWN, "--version", check_mode)
+
+
+def gateway_version(inspected: dict[str, Any] | None) -> str:
+    """Return the version of nginx that a gateway runs, such as 1.28.0; empty where it does not run or tell."""
+    return _version(inspected, KNOWN_GATEWAY, "-v")
+
+
+def _version(inspected: dict[str, Any] | None, known: Path, option: str, check_mode: bool = False) -> str:
+    """Return the version that the program of a container prints, or has printed when it was asked last."""
+    if not inspected or inspected["State"]["Status"] not in ("running", "paused"):
         return ""
-    image, _, version = read_text(KNOWN).partition(" ")
+    image, _, version = read_text(known).partition(" ")
     if image != inspected["Image"]:
         # Not its label: that may be the version of an image that was made from the registry's.
         program = inspected["Config"].get("Entrypoint") or [inspected["Path"]]
-        printed = containers.cli("exec", inspected["Id"], *program, "--version", check=False)
+        done = containers.docker("exec", inspected["Id"], *program, option, timeout=None)
+        printed = "" if done.returncode else done.stdout  # nginx prints it as an error
         version = (re.findall(r"\bv?([0-9]+\.[0-9]+\.[0-9]+\S*)", printed) or [""])[-1]
         if version and not check_mode:
-            write_atomic(str(KNOWN), f"{inspected['Image']} {version}".encode())
+            write_atomic(str(known), f"{inspected['Image']} {version}".encode())
     return version
 
 

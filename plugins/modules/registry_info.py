@@ -166,7 +166,9 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     gateway_image = (containers.image(registry["gateway_image"]) if engine else None) or {}
     parts = {part: containers.container(one) if engine else None for part, one in own_names.items()}
     found = parts["registry"]
-    for one in parts.values():
+    names = {own for container in known for own in container["names"]}
+    aside = [containers.container(one) for one in names.intersection(names_used(name)).difference(own_names.values())]
+    for one in (*parts.values(), *aside):
         if one and not is_ours(one):
             return {}, [foreign_problem(registry, one, p["host"])]
     path = server_data.path_of(registry["data"])
@@ -176,13 +178,12 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         problems = server_data.place_problems(registry["data"], path, data, registry["uid"], confirmed, p["host"])
         if problems:
             return {}, problems
-    names = {own for container in known for own in container["names"]}
     firewall = Firewall(name, registry["port"])
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
         "gateway_image": gateway_image.get("Id", ""),
         "container": found["Id"] if found else "",
-        "cut_off": server_rollback.has_begun() or bool(names & {f"{one}-before" for one in own_names.values()}),
+        "cut_off": server_rollback.has_begun() or bool(aside),
         "interrupted": sorted(names & {f"{name}-{role}" for role in STAND_INS}),
         "version_change": "",
         "blocked": firewall.blocked(p["manage_firewall"]),
@@ -265,11 +266,15 @@ def lock_taken() -> str:
         return str(error)
 
 
+def names_used(container: str) -> list[str]:
+    """Return the names that the containers of a registry have, also those that are about to be replaced."""
+    return [f"{one}{end}" for one in container_names(container).values() for end in ("", "-before")]
+
+
 def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) -> list[str]:
     """Return a line for each thing on the host that stands in the registry's way."""
-    problems, name, uid = [], registry["container"], registry["uid"]
-    own = [name, *(f"{one}{end}" for one in container_names(name).values() for end in ("", "-before"))]
-    if holder := port_holder(registry["port"], known, own):
+    problems, uid = [], registry["uid"]
+    if holder := port_holder(registry["port"], known, names_used(registry["container"])):
         container = containers.container(holder.removeprefix("the container ")) if "the container " in holder else None
         held = (container and takeover(registry, container)) or "stop it or choose another port"
         problems.append(f"registry_server_port: {registry['port']} is taken on {host} by {holder}: {held}")
@@ -294,7 +299,7 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
 
 
 def foreign_problem(registry: dict[str, Any], found: dict[str, Any], host: str) -> str:
-    """Return the line about a container of another, which bears the name of the registry's."""
+    """Return the line about a container of another, which bears the name of one of the registry's."""
     name, image = found["Name"].lstrip("/"), found["Config"]["Image"]
     other = "give this one another name: registry_server_container (wharf_registry_container)"
     how = takeover(registry, found) or f"`docker rename {name} {name}-old`"
@@ -312,7 +317,7 @@ def takeover(registry: dict[str, Any], found: dict[str, Any]) -> str:
     source, name = mounts[0], found["Name"].lstrip("/")
     repositories = Storage(source["Source"]).repositories()
     volume = f"the volume {source['Name']}" if source["Type"] == "volume" else source["Source"]
-    old = f"{name}-old" if name == registry["container"] else name
+    old = f"{name}-old" if name in names_used(registry["container"]) else name
     rename = f"docker rename {name} {old} && " if old != name else ""
     old_data, data = (shlex.quote(str(place)) for place in (source["Source"], location(registry["data"])))
     return (

@@ -7,10 +7,14 @@ DOCUMENTATION = r"""
 module: registry_server_diagnosis
 short_description: Tell how a registry's server is, for a diagnosis together with its clients
 description:
-  - Finds the first thing that is wrong with engine, container, port or storage, and how the scheduled programs ended.
-    Changes nothing, and starts no engine.
+  - Finds the first thing that is wrong with the engine, the containers of registry and gateway, what they have mounted,
+    the port, or the way from one to the other, and how the scheduled programs ended. Changes nothing, and starts no
+    engine.
 options:
-  container: {description: Name of the registry's container., type: str, required: true}
+  container:
+    description: Name of the registry's container, with which those of the gateway and its network begin.
+    type: str
+    required: true
   port: {description: TCP port of the registry., type: int, required: true}
   data:
     description: Where the images should be, an absolute path or the name of a volume.
@@ -48,6 +52,7 @@ certificate:
   type: str
   returned: success
 ca: {description: "The CA certificates that clients should trust, alike.", type: str, returned: success}
+is_served: {description: Whether what is served is the certificate that lies there., type: bool, returned: success}
 port_holder: {description: What else has the port; empty for nothing., type: str, returned: success}
 """
 
@@ -64,20 +69,40 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import api, containers, data, forwarding, lock
+from ansible_collections.wharf.registry.plugins.module_utils import (
+    api,
+    containers,
+    data,
+    forwarding,
+    gateway,
+    lock,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_inner, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.engine import running_engine
 from ansible_collections.wharf.registry.plugins.module_utils.engine_faults import Fault, config_fault, stopped_fault
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
+from ansible_collections.wharf.registry.plugins.module_utils.parts import (
+    PARTS,
+    SOCKETS_INSIDE,
+    STAND_INS,
+    container_names,
+    slot_of,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.processes import search_path
-from ansible_collections.wharf.registry.plugins.module_utils.server_info import output, port_holder
+from ansible_collections.wharf.registry.plugins.module_utils.server_info import (
+    certificates_in,
+    output,
+    port_holder,
+    served_certificates,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, one_line
 
 DATA_ID = "/wharf/data"  # where the container has the file that tells whose its data is
 REPOSITORIES = "docker/registry/v2/repositories"
 BLOBS = "docker/registry/v2/blobs"
-NEEDED = {"config.yml", "htpasswd", "registry.crt", "registry.key"}
+NEEDED = {"config.yml", "users", "registry.crt", "registry.key"}
+NEEDED |= {"nginx.conf", "listen.conf", "upstreams.conf", "network.conf"}
 LOW_SHARE = 0.10  # free space that is worth a warning, of all
 LOW_BYTES = 1024**3
 FULL_BYTES = 16 * 1024**2  # so little that a push cannot be counted on
@@ -123,31 +148,48 @@ def denied(root: str, uid: int, gid: int, wanted: list[tuple[str, int]]) -> str:
     return wanted[wrong - 1][0] if wrong else ""
 
 
-def files_of(inspected: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the files that the container needs besides its data, each with its place on this host."""
-    found = []
+def files_of(inspected: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """Return what a container needs besides its data: of each its place on this host, and what is wanted of it."""
+    found = {}
     for mount in inspected["Mounts"]:
-        if mount["Destination"] not in (data.MOUNT, DATA_ID):
-            for name in sorted(os.listdir(mount["Source"]) if os.path.isdir(mount["Source"]) else []):
-                found.append((f"{mount['Destination']}/{name}", f"{mount['Source']}/{name}"))
-    return [(inner, outer) for inner, outer in found if os.path.basename(outer) in NEEDED]
+        source, inner = mount["Source"], mount["Destination"]
+        if inner == SOCKETS_INSIDE:
+            found[inner] = (source, os.X_OK)
+        elif inner not in (data.MOUNT, DATA_ID):
+            names = NEEDED.intersection(os.listdir(source) if os.path.isdir(source) else [])
+            found.update({f"{inner}/{name}": (f"{source}/{name}", os.R_OK) for name in sorted(names)})
+    return found
 
 
-def storage_fault(pid: int, place: str, files: list[tuple[str, str]]) -> Fault:
-    """Return what is wrong with the data, which lies at a place on the host, or with other files.
+def user_of(pid: int) -> tuple[int, int]:
+    """Return the user and the group of a process. Raises OSError: it has ended meanwhile."""
+    status = Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
+    uid, gid = (int(number) for number in re.findall(r"^[UG]id:\s+\d+\s+(\d+)", status, re.MULTILINE))
+    return uid, gid
+
+
+def file_fault(inspected: dict[str, Any]) -> Fault | None:
+    """Return which file a container needs and may not read, as its process sees it."""
+    pid, files = inspected["State"]["Pid"], files_of(inspected)
+    uid, gid = user_of(pid)
+    unreadable = denied(f"/proc/{pid}/root", uid, gid, [(inner, mode) for inner, (_, mode) in files.items()])
+    if not unreadable:
+        return None
+    return "file_unreadable", {"file": files[unreadable][0], "container_user": f"{uid}:{gid}"}
+
+
+def storage_fault(pid: int, place: str) -> Fault:
+    """Return what is wrong with the data, which lies at a place on the host.
 
     All is seen as the container's process sees it: a mount that came later is not in its view.
 
     Raises:
         OSError: it has ended meanwhile.
     """
-    root, status = f"/proc/{pid}/root", Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
-    uid, gid = (int(number) for number in re.findall(r"^[UG]id:\s+\d+\s+(\d+)", status, re.MULTILINE))
+    root, (uid, gid) = f"/proc/{pid}/root", user_of(pid)
     space = os.statvfs(root + data.MOUNT)
     if space.f_flag & os.ST_RDONLY:
         return "mounted_read_only", {}
-    if unreadable := denied(root, uid, gid, [(inner, os.R_OK) for inner, _ in files]):
-        return "file_unreadable", {"file": dict(files)[unreadable], "container_user": f"{uid}:{gid}"}
     places = [data.MOUNT, f"{data.MOUNT}/{REPOSITORIES}", f"{data.MOUNT}/{BLOBS}"]
     there = [(place, os.R_OK | os.W_OK | os.X_OK) for place in places if os.path.exists(root + place)]
     if directory := denied(root, uid, gid, there):
@@ -167,58 +209,118 @@ def storage_fault(pid: int, place: str, files: list[tuple[str, str]]) -> Fault:
     return "disk_low" if is_low else "ok", {"free": human_bytes(free)}
 
 
-def silence_of(port: int, published: list[str]) -> str:
-    """Return why nothing answers on a port of this host, published at these addresses; empty where something does."""
+def gateway_fault(port: int, published: list[str]) -> Fault | None:
+    """Return why a gateway does not answer on a port of this host, published at these addresses, as it should."""
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(published[0], published[0]) if published else ""
     reason = ""
     for context in (api.trust_nothing(), None):
         with api.Client("localhost", port, context, address=address or "127.0.0.1", timeout=5) as client:
             try:
-                client.request("GET", "/v2/")
-                return ""
+                return ("gateway_lost", {}) if client.request("GET", "/health").is_gateway_alone() else None
             except api.RegistryError as error:
                 reason = reason or one_line(error.__cause__ or error)
-    return reason
+    return "gateway_silent", {"output": reason}
 
 
-def container_fault(name: str, inspected: dict[str, Any], port: int, place: str, names: list[str]) -> Fault:
-    """Return the first thing that is wrong with the registry's container or its storage.
+def registry_fault(slot: str) -> Fault | None:
+    """Return why the registry behind the gateway, or what stands in for it, does not answer well; its slot."""
+    with gateway.direct(slot, 5) as client:
+        try:
+            client.ping()
+            return None
+        except api.StatusError as error:
+            return "unhealthy", {"output": one_line(error)}
+        except WharfError as error:
+            return "registry_silent", {"output": one_line(error.__cause__ or error)}
+
+
+def log_of(name: str, state: dict[str, Any]) -> str:
+    """Return why a container does not run; empty where it does not tell."""
+    if state["Error"] or not state["ExitCode"]:
+        return one_line(state["Error"])
+    # A registry that rejects its configuration prints its usage after the reason.
+    printed = containers.docker("logs", "--tail", "40", name, timeout=ENGINE_TIMEOUT).stdout
+    lines = re.split(r"^Usage:", printed, flags=re.MULTILINE)[0]
+    return one_line(([line for line in lines.split("\n") if line.strip()] or [""])[-1])
+
+
+def stopped(names: dict[str, str], found: dict[str, dict[str, Any]]) -> Fault | None:
+    """Return which container does not run, and the command that has all of them run again.
 
     Args:
-        name: the container.
-        inspected: what the engine knows of it.
-        port: the port that it should publish.
-        place: where its data lies on the host.
-        names: the names of the containers that publish the port.
+        names: of the containers, by part.
+        found: what the engine knows of them.
     """
-    state = inspected["State"]
-    if state["Status"] != "running":
-        data_id = data.mounted_at(inspected, DATA_ID)
-        if data_id and not data_id.exists():
-            return "data_missing", {}
-        if f"{name}-read-only" in names:
-            return "read_only_container", {}
-        log = state["Error"]
-        if state["ExitCode"] and not log:
-            # A registry that rejects its configuration prints its usage after the reason.
-            printed = containers.docker("logs", "--tail", "40", name, timeout=ENGINE_TIMEOUT).stdout
-            lines = re.split(r"^Usage:", printed, flags=re.MULTILINE)[0]
-            log = ([line for line in lines.split("\n") if line.strip()] or [""])[-1]
-        start = "unpause" if state["Status"] == "paused" else "start"
-        return "container_stopped", {"status": state["Status"], "log": log and one_line(log), "start": start}
-    bindings = inspected["HostConfig"]["PortBindings"] or {}
-    published = [binding["HostPort"] for entry in bindings.values() for binding in entry or []]
-    if published and str(port) not in published:
-        return "other_port", {"published": published}
-    code, details = storage_fault(state["Pid"], place, files_of(inspected))
+    states = {part: one["State"] for part, one in found.items() if one["State"]["Status"] != "running"}
+    if not states:
+        return None
+    paused = [names[part] for part, state in states.items() if state["Status"] == "paused"]
+    ended = [names[part] for part in states if names[part] not in paused]
+    commands = [*([f"docker unpause {' '.join(paused)}"] if paused else [])]
+    commands += [f"docker start {' '.join(ended)}"] if ended else []
+    if names["network"] in ended and "gateway" not in states:
+        commands.append(f"docker restart {names['gateway']}")  # it is in the network that was
+    part, state = next(iter(states.items()))
+    details = {"container": names[part], "status": state["Status"], "log": log_of(names[part], state)}
+    return "container_stopped", {**details, "start": "; ".join(commands)}
+
+
+def containers_fault(
+    names: dict[str, str], found: dict[str, dict[str, Any] | None], port: int, place: str, held: Fault | None
+) -> Fault:
+    """Return the first thing that is wrong with the containers, their files, their network, or the registry's storage.
+
+    Args:
+        names: of the containers, by part.
+        found: what the engine knows of them.
+        port: the port that should be published.
+        place: where the registry's data lies on the host.
+        held: from held_fault().
+    """
+    absent = [names[part] for part in PARTS if found[part] is None]
+    if absent:
+        return "container_absent", {"container": absent[0]}
+    registry, network, own = (found[part] or {} for part in PARTS)
+    data_id = data.mounted_at(registry, DATA_ID)
+    if registry["State"]["Status"] != "running" and data_id and not data_id.exists():
+        return "data_missing", {}
+    # A collection freezes it.
+    frozen = ["registry"] if held and registry["State"]["Status"] == "paused" else []
+    if fault := stopped(names, {part: one for part, one in found.items() if one and part not in frozen}):
+        return fault
+    if held and held[0] == "pushes_held":
+        return held
+    bindings = [one for entry in (network["HostConfig"]["PortBindings"] or {}).values() for one in entry or []]
+    published = [binding["HostPort"] for binding in bindings]
+    if str(port) not in published:
+        return "other_port", {"published": published or ["none"]}
+    if fault := next(filter(None, map(file_fault, (registry, network, own))), None):
+        return fault
+    code, details = storage_fault(registry["State"]["Pid"], place)
     if code not in ("ok", "disk_low"):
         return code, details
-    network = inspected["HostConfig"]["NetworkMode"]
-    if network not in ("host", "none") and not inspected["NetworkSettings"]["Networks"]:
-        return "no_network", {"network": "bridge" if network == "default" else network}
-    if silence := silence_of(port, [binding["HostIp"] for entry in bindings.values() for binding in entry or []]):
-        return "container_silent", {"output": silence}
-    return code, details
+    mode = network["HostConfig"]["NetworkMode"]
+    if not network["NetworkSettings"]["Networks"]:
+        return "no_network", {"network": "bridge" if mode == "default" else mode}
+    if gateway.is_cut_off(network, own):
+        return "gateway_cut_off", {}
+    return (
+        registry_fault(STAND_INS[0] if held else slot_of(registry))
+        or gateway_fault(port, [binding["HostIp"] for binding in bindings])
+        or (code, details)
+    )
+
+
+def held_fault(own: dict[str, Any] | None) -> Fault | None:
+    """Return that a gateway holds pushes back, and who is at work."""
+    directory = str(data.mounted_at(own, "/wharf/gateway") or "")
+    if not directory or not gateway.is_held(directory):
+        return None
+    if holder := lock.lock_holder():
+        since = f" since {lock.local_time(holder.since)}" if holder.since else ""
+        return "pushes_wait", {"holder": f"wharf {holder.name}", "since": since}
+    # It may have ended between two looks.
+    return ("pushes_held", {}) if gateway.is_held(directory) else None
 
 
 def stop_command(port: int, known: list[dict[str, Any]]) -> str:
@@ -248,6 +350,7 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
         OSError: something has changed meanwhile.
     """
     warnings, details, known, forwarded = failed_programs(), {}, [], None
+    names = container_names(name)
     # An engine that does not run must not be asked: its socket would start it.
     engine = running_engine()
     if engine is None:
@@ -256,12 +359,12 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
         code, details = "engine_hangs", {"seconds": ENGINE_TIMEOUT}
     else:
         known = [container for container in containers.containers() if port in container["ports"]]
-        inspected = containers.container(name)
-        place = str(data.mounted_at(inspected) or data.directory(setting) or setting)
-        code = "container_absent"
-        if inspected:
-            publishers = [own for container in known for own in container["names"]]
-            code, details = container_fault(name, inspected, port, place, publishers)
+        found = {part: containers.container(one) for part, one in names.items()}
+        place = str(data.mounted_at(found["registry"]) or data.directory(setting) or setting)
+        held = held_fault(found["gateway"])
+        warnings += [held] if held and held[0] == "pushes_wait" else []
+        code, details = containers_fault(names, found, port, place, held)
+        if all(found.values()):
             document, later = config_fault(engine.argv)
             warnings += [(f"{later[0]}_later", later[1])] if later else []
             forwarded = forwarding.fault(name, port, info, document.get("iptables") is not False)
@@ -269,9 +372,10 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
     if code == "disk_low":
         warnings.append((code, details))
         code = "ok"
-    holder = port_holder(port, known, [name])
+    holder = port_holder(port, known, [*names.values()])
     if holder == "docker-proxy":
         holder = ""  # that is how the engine publishes a port, which it leaves so when it is stopped itself
+    certificates, served = certificates_in(str(tls / "registry.crt")), served_certificates(port)
     return {
         "code": code,
         "details": details,
@@ -280,6 +384,7 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
         "clock": time.time(),
         "certificate": read_text(tls / "registry.crt"),
         "ca": read_text(tls / "ca.crt"),
+        "is_served": not (served and certificates) or served == certificates,
         "port_holder": holder,
         "port_stop": stop_command(port, known) if holder else "",
         "forwarding": {"code": forwarded[0], "details": forwarded[1]} if forwarded else {},

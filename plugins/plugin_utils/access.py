@@ -127,6 +127,26 @@ def pushers(users: Users | None, rules: Rules | None, images: Iterable[str]) -> 
     return found
 
 
+def readers_first(users: Users | None, rules: Rules | None, image: str, name: str) -> list[Mapping[str, Any]]:
+    """Return the users, first those who may pull an image; without an image those who may list all repositories.
+
+    Args:
+        users: the registry's.
+        rules: its rules.
+        image: a repository with a tag or digest, with or without the registry in front; empty for all.
+        name: the registry's name.
+    """
+    known, known_rules = normalized(users, rules)
+    repository = re.split("[:@]", re.sub(rf"^{re.escape(name)}(:\d+)?/", "", image))[0]
+
+    def may_not(user: Mapping[str, Any]) -> bool:
+        if not repository:
+            return bool(rules) and user.get("role") != "admin"
+        return not level_of(known, known_rules, user["name"], repository)[0]
+
+    return sorted(users or [], key=may_not)
+
+
 def _pusher(users: Users | None, rules: Rules | None, repositories: Sequence[str]) -> list[Mapping[str, Any]]:
     known, known_rules = normalized(users, rules)
     may = (

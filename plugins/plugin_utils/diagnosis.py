@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from cryptography import x509
 
+from ansible_collections.wharf.registry.plugins.module_utils.parts import container_names
 from ansible_collections.wharf.registry.plugins.module_utils.text import age, one_line, table
 
 DAY = 86400
@@ -34,8 +35,10 @@ _ENGINE_DOWN = {"engine_absent", "engine_stopped", "engine_masked", "engine_json
 _NO_CONTAINER = {"container_absent", "container_stopped"}
 _REGISTRY_DOWN = _ENGINE_DOWN | _NO_CONTAINER | {"data_missing", "other_port", "port_taken"}
 _FORWARDING = {"forwarding_off", "forward_dropped", "rules_missing", "rules_off"}  # what the engine needs of the kernel
-_SILENT = {"no_network", "container_silent"}
-_STORAGE = {"mounted_read_only", "wrong_owner", "wrong_mode", "not_allowed", "disk_full", "read_only_container"}
+_SILENT = {"no_network", "gateway_silent", "gateway_cut_off"}
+_BEHIND = {"registry_silent", "gateway_lost"}  # the gateway answers, and gets no answer
+_STORAGE = {"mounted_read_only", "wrong_owner", "wrong_mode", "not_allowed", "disk_full"}
+_SICK = {"registry_away", "unhealthy", "engine_fails"}  # what clients notice of what goes wrong behind the gateway
 
 
 @dataclass
@@ -65,7 +68,8 @@ def diagnosis(
     Returns:
         What RETURN of the filter says.
     """
-    settings = {**settings, "registry": f"{settings['name']}:{settings['port']}"}
+    own_gateway = container_names(settings["container"])["gateway"]
+    settings = {**settings, "registry": f"{settings['name']}:{settings['port']}", "gateway": own_gateway}
     found = {host: _finding(host, result, settings) for host, result in clients.items()}
     known = [_server(_finding(host, result, settings), result, settings, found) for host, result in servers.items()]
     verdicts = {}
@@ -111,8 +115,14 @@ def _server(
     if result["port_holder"] and found.code in _REGISTRY_DOWN - {"other_port"}:
         found.fields.update(holder=result["port_holder"], stop=result["port_stop"])
         if found.code in _NO_CONTAINER:
-            found.fields["then"] = _texts(found.code, {**settings, "start": "start", "server": found.host})["do"]
+            found.fields["then"] = _texts(found.code, {**settings, "server": found.host, **found.fields})["do"]
             found.code = "port_taken"
+    if not result["is_served"]:
+        # Clients may well be content with the one that is served.
+        if found.code in ("ok", "expired") and {client.code for client in clients.values()} & _CERTIFICATE:
+            found.code = "not_served"
+        else:
+            found.warnings.append(("not_served", {}))
     # A rule of the administrator's may let clients through all the same. Without a client only the switch is certain.
     if found.code == "ok" and result["forwarding"]:
         seen = {client.code for client in clients.values() if client.clock is not None}
@@ -141,11 +151,14 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
     if code in _NO_CONNECTION | _ANOTHER_ANSWERS | _CERTIFICATE and _leads_elsewhere(found, servers):
         found.code = "other_host"
     elif (
-        (server.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS)
+        (server.code in _REGISTRY_DOWN and code in _NO_CONNECTION | _ANOTHER_ANSWERS | {"registry_away"})
         or ("holder" in server.fields and code in _CERTIFICATE)
-        or (server.code == "file_unreadable" and code in ("unhealthy", "password_refused", "engine_fails"))
+        or (server.code == "file_unreadable" and code in _SICK | {"password_refused"})
         or (server.code in _FORWARDING | _SILENT and code in _NO_CONNECTION)
-        or (server.code in _STORAGE and code in ("ok", "unhealthy", "unreadable", "engine_fails", "tool_fails"))
+        or (server.code in _BEHIND and code in _SICK | _NO_ANSWER)
+        or (server.code in _STORAGE and code in _SICK | {"ok", "unreadable", "tool_fails"})
+        or (server.code == "not_served" and code in _CERTIFICATE)
+        or (server.code == "pushes_held" and code == "ok")
     ):
         found.code, found.fields = server.code, {**server.fields, "host": server.host}
     elif code in _NO_ANSWER and server.code in ("unreachable", "no_ssh", "host_hangs"):
@@ -160,7 +173,7 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
             found.code = "clock"
             fields["skew"] = f"{age(abs(skew))} {'ahead' if skew > 0 else 'behind'}"
     if server.clock is not None and server.code not in _REGISTRY_DOWN:
-        found.fields["server_note"] = f", although the container runs on {server.host}"
+        found.fields["server_note"] = f", although its containers run on {server.host}"
     return found
 
 

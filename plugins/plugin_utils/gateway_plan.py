@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables
+from ansible_collections.wharf.registry.plugins.module_utils.parts import DENIED, NO_REGISTRY, PLAIN_HTTP
 from ansible_collections.wharf.registry.plugins.module_utils.references import PART, PATH
 
 _REFERENCE = "[A-Za-z0-9_.:=+-]+"  # a tag or a digest; the registry itself says which are none
@@ -22,12 +23,13 @@ KINDS = {
 # What the gateway answers by itself: the name of the location, the status, and OCI's code and a message.
 ERRORS = (
     ("bad_request", 400, "UNSUPPORTED", "this is no request to a registry"),
+    ("plain_http", 400, "UNSUPPORTED", PLAIN_HTTP),
     ("unauthorized", 401, "UNAUTHORIZED", "a user and a password are needed"),
-    ("denied", 403, "DENIED", "this user may not do that here"),
+    ("denied", 403, "DENIED", DENIED),
     ("unknown", 404, "NAME_UNKNOWN", "a registry has nothing of this form"),
     ("unsupported", 405, "UNSUPPORTED", "a registry does not do this"),
     ("busy", 429, "TOOMANYREQUESTS", "too many connections from this address"),
-    ("unavailable", 503, "UNAVAILABLE", "the registry behind the gateway does not answer"),
+    ("unavailable", 503, "UNAVAILABLE", NO_REGISTRY),
 )
 
 

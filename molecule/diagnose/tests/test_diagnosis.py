@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import ansible
 import pytest
 from clients import REGISTRY, log_in, push
-from machines import PROJECT, broken, container, program, put, put_back, replaced, snapshot, wait_until
+from machines import PROJECT, broken, container, docker_that, program, put, put_back, snapshot, wait_until
 from plays import Ansible
 from testinfra.host import Host
 
@@ -35,6 +35,9 @@ DATA = "/var/lib/wharf/registry"
 LIBRARY = "/opt/wharf-library"
 INVENTORIES = PROJECT / "molecule/diagnose/inventory"
 RESTART = "docker restart --time 0 registry"
+RESTART_GATEWAY = "docker restart --time 0 registry-gateway"
+ASK = "python3 -c 'import ssl, urllib.request as r; r.urlopen(\"%s\", context=ssl._create_unverified_context())'"
+ANSWERS, ANSWERS_HTTP = (ASK % f"{scheme}://127.0.0.1:5000/health" for scheme in ("https", "http"))
 START_ENGINE = "systemctl reset-failed docker docker.socket; systemctl start docker.socket docker"
 BOTH = ("client1", "client2")
 EVERYWHERE = (*BOTH, "server")
@@ -198,19 +201,19 @@ def test_image_that_cannot_be_one_is_refused():
 
 
 def test_server_that_hangs(hosts, examine, tmp_path):
-    """What listens takes the connection, and says nothing; so does the registry of a server that is paused."""
+    """What listens takes the connection, and says nothing; so does the gateway of a server that is paused."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": silent.getsockname()[1]}
         inventory = tmp_path / "silent.json"
         inventory.write_text(json.dumps({"all": {"hosts": {"server": address}}}))
         result = diagnose("-i", str(inventory))
     result.says("no_ssh", "this host does not answer SSH", hosts=("server",))
-    with broken(hosts["server"], "docker pause registry", "docker unpause registry"):
+    with broken(hosts["server"], "docker pause registry-gateway", "docker unpause registry-gateway"):
         start = time.monotonic()
         result = examine("client1", server={"unreachable": True, "msg": "Connection timed out"})
         assert time.monotonic() - start < 20
     result.says("server_away", "Ansible does not reach server either", others=("server",))
-    with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
+    with broken(hosts["server"], "docker stop --time 0 registry-gateway", "docker start registry-gateway"):
         result = examine("client1", server=UNREACHABLE)
     assert "refuses connections to port 5000." in result.lines["client1"], result.output
 
@@ -511,42 +514,134 @@ def test_container_that_is_stopped_in_the_playbook(hosts):
 
 
 @pytest.mark.parametrize(
-    ("how", "repair", "code"),
+    ("names", "remedy"),
     [
-        ("docker network disconnect bridge registry", RESTART, "no_network"),
-        ("kill -STOP $(docker inspect --format '{{.State.Pid}}' registry)", RESTART, "container_silent"),
+        (["registry"], "docker start registry"),
+        (["registry-gateway"], "docker start registry-gateway"),
+        (["registry-network"], "docker start registry-network; docker restart registry-gateway"),
+        (["registry", "registry-network", "registry-gateway"], None),
     ],
-    ids=["network", "process"],
+    ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
-def test_container_that_nobody_gets_through_to(hosts, examine, how, repair, code):
-    server = hosts["server"]
-    with broken(server, how, repair):
+def test_containers_that_are_stopped(hosts, examine, names, remedy):
+    server, all_of_them = hosts["server"], "registry registry-network registry-gateway"
+    with broken(server, f"docker stop --time 0 {' '.join(names)}", f"docker start {all_of_them}"):
         result = examine(*BOTH, server=True)
-        result.says(code, hosts=EVERYWHERE)
-        server.check_output(re.search("To do: `(.*?)` on server", result.lines["server"])[1])
-        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
+        result.says("container_stopped", f"container {names[0]} on server does not run", hosts=EVERYWHERE)
+        said = re.search("To do: `(.*?)` on server", result.lines["server"])[1]
+        assert said == (remedy or f"docker start {all_of_them}")
+        server.check_output(said)
+        wait_until(server, ANSWERS)
         assert examine(*BOTH, server=True).is_well()
 
 
-def test_container_that_is_paused(hosts, examine):
-    with broken(hosts["server"], "docker pause registry", "docker unpause registry"):
+@contextlib.contextmanager
+def without_timer(server: Host) -> Iterator[None]:
+    """Keep the server from repairing by itself what is broken in the block."""
+    with broken(server, "systemctl stop wharf-repair-storage.timer", "systemctl start wharf-repair-storage.timer"):
+        yield
+
+
+ALL_OF_GATEWAY = "$(docker top registry-gateway -o pid | tail -n +2)"
+
+
+@pytest.mark.parametrize(
+    ("how", "repair", "code"),
+    [
+        ("docker network disconnect bridge registry-network", ":", "no_network"),
+        (f"kill -STOP {ALL_OF_GATEWAY}", RESTART_GATEWAY, "gateway_silent"),
+        ("docker restart --time 0 registry-network", RESTART_GATEWAY, "gateway_cut_off"),
+        (
+            "kill -STOP $(docker inspect --format '{{.State.Pid}}' registry)",
+            "kill -CONT $(docker inspect --format '{{.State.Pid}}' registry)",
+            "registry_silent",
+        ),
+    ],
+    ids=["network", "gateway", "another network", "registry"],
+)
+def test_containers_that_nobody_gets_through_to(hosts, examine, how, repair, code):
+    server = hosts["server"]
+    with without_timer(server), broken(server, how, repair):
         result = examine(*BOTH, server=True)
-    result.says("container_stopped", "`docker unpause registry` on server", hosts=EVERYWHERE)
+        result.says(code, hosts=EVERYWHERE)
+        assert server.run("wharf status").rc == 3
+        server.check_output(re.search("To do: `(.*?)` on server", result.lines["server"])[1])
+        wait_until(server, ANSWERS)
+        assert examine(*BOTH, server=True).is_well()
+
+
+@pytest.mark.parametrize("name", ["registry", "registry-gateway"])
+def test_container_that_is_paused(hosts, examine, name):
+    with broken(hosts["server"], f"docker pause {name}", f"docker unpause {name}"):
+        result = examine(*BOTH, server=True)
+    result.says("container_stopped", f"`docker unpause {name}` on server", hosts=EVERYWHERE)
+
+
+def test_registry_behind_the_gateway_is_told_apart_by_a_client_alone(hosts, examine):
+    """What asks without a user gets the gateway's 401, whatever is behind it."""
+    with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
+        result = examine("client1", server=UNREACHABLE)
+    result.says("registry_away", "the gateway answers, the registry behind it does not", others=("server",))
+
+
+UPSTREAMS = "/etc/wharf/gateway/upstreams.conf"
+
+
+def test_gateway_that_asks_in_the_wrong_place(hosts, examine, ansible):
+    server = hosts["server"]
+    reload = "docker kill --signal HUP registry-gateway; sleep 1"
+    with put_back(server, UPSTREAMS, then=reload):
+        server.check_output(f"sed -i 's,/[ab].sock,/none.sock,' {UPSTREAMS}; {reload}")
+        result = examine(*BOTH, server=True)
+        result.says("gateway_lost", "run playbooks/deploy-registry.yml", hosts=EVERYWHERE)
+        ansible.succeeds("playbooks/deploy-registry.yml")
+        assert examine(*BOTH, server=True).is_well()
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/wharf/gateway/users", "/etc/wharf/registry/config.yml", "/etc/wharf/tls/registry.key"]
+)
+def test_file_that_a_container_may_not_read(hosts, examine, path):
+    """Each breaks at another time: the users with the next request, the others with the next start."""
+    server = hosts["server"]
+    with put_back(server, path):
+        server.check_output(f"chmod 600 {path} && chown root:root {path}")
+        result = examine(*BOTH, server=True)
+    where = EVERYWHERE if path.endswith("users") else ("server",)
+    result.says("file_unreadable", f"may not read {path}", "deploy-registry.yml", hosts=where[::-1])
+
+
+def test_pushes_that_wait_for_a_collection_that_was_killed(hosts, examine, image, password):
+    server = hosts["server"]
+    log_in(hosts["client1"], password)
+    push(hosts["client1"], image)
+    killed = '"create --name registry-collect-garbage "*) kill -9 $PPID ;;'
+    with without_timer(server), broken(server, ":", "wharf collect-garbage --recover"):
+        with docker_that(server, killed):
+            assert server.run("wharf collect-garbage").rc != 0
+        result = examine(*BOTH, server=True)
+        result.says("pushes_held", "`wharf collect-garbage --recover` on server", hosts=EVERYWHERE)
+        assert "and pushes wait" in server.run("wharf status").stdout
+        server.check_output(re.search("To do: `(.*?)` on server", result.lines["server"])[1])
+        assert examine(*BOTH, server=True).is_well()
+        server.check_output("wharf status")
 
 
 def test_something_else_answers_on_the_port(hosts, examine):
     server = hosts["server"]
     start = (
-        "docker stop --time 0 registry; systemd-run --quiet --unit other --working-directory /tmp"
+        "docker stop --time 0 registry-network; systemd-run --quiet --unit other --working-directory /tmp"
         " python3 -m http.server 5000; sleep 0.5"
     )
-    with broken(server, start, "systemctl stop other; docker start registry"):
+    back = f"systemctl stop other; docker start registry-network; {RESTART_GATEWAY}"
+    with without_timer(server), broken(server, start, back):
         result = examine(*BOTH, server=True)
         result.says("port_taken", "python3 has port 5000 instead", hosts=EVERYWHERE)
         stop, start_again = re.findall("`(.*?)`", result.lines["server"])[:2]
-        assert (stop, start_again) == ("systemctl stop other.service", "docker start registry")
+        start_both = "docker start registry-network; docker restart registry-gateway"
+        assert (stop, start_again) == ("systemctl stop other.service", start_both)
         server.check_output(f"{stop} && {start_again}")
-        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
+        wait_until(server, ANSWERS)
         assert examine(*BOTH, server=True).is_well()
 
 
@@ -559,18 +654,18 @@ def test_tls_where_plain_http_is_expected(examine):
 
 
 @contextlib.contextmanager
-def configuration(server: Host, *edits: str) -> Iterator[None]:
-    """Edit the registry's configuration with sed."""
-    file = "/etc/wharf/registry/config.yml"
-    edited = server.check_output(shlex.join(["sed", *(f"--expression={edit}" for edit in edits), file]))
-    with replaced(server, file, f"{edited}\n", then=RESTART):
-        wait_until(server, "ss -Hltn 'sport = :5000' | grep -q 5000")
-        time.sleep(0.5)
+def configuration(server: Host, edits: str) -> Iterator[None]:
+    """Edit the gateway's configuration with sed."""
+    files = [f"/etc/wharf/gateway/{name}.conf" for name in ("nginx", "listen")]
+    with put_back(server, *files, then=RESTART_GATEWAY):
+        server.check_output(f"sed -i {shlex.quote(edits)} {' '.join(files)}; {RESTART_GATEWAY}")
+        wait_until(server, ANSWERS_HTTP)
         yield
+    wait_until(server, ANSWERS)
 
 
-WITHOUT_TLS = "/^  tls:/,/^    key:/d"
-WITHOUT_USERS = "/^auth:/,/^    realm:/d"
+WITHOUT_TLS = "/^ *ssl_/d; s/ ssl / /"
+WITHOUT_USERS = "/^ *auth_basic/d; /^ *auth_delay/d; /is_unknown) {/,/}/d"
 
 
 def test_plain_http_where_tls_is_expected(hosts, examine):
@@ -582,7 +677,7 @@ def test_plain_http_where_tls_is_expected(hosts, examine):
 
 def test_plain_http_that_the_engine_does_not_allow(hosts, examine):
     with (
-        configuration(hosts["server"], WITHOUT_TLS, WITHOUT_USERS),
+        configuration(hosts["server"], f"{WITHOUT_TLS}; {WITHOUT_USERS}"),
         put_back(hosts["client2"], DAEMON_JSON, then=RESTART_ENGINE),
     ):
         hosts["client2"].check_output(f"{INSECURE}; {RESTART_ENGINE}")
@@ -597,9 +692,9 @@ def test_plain_http_that_the_engine_does_not_allow(hosts, examine):
 def certificate(server: Host, names: str, first_day: str, last_day: str, *ca: str) -> Iterator[None]:
     """Let the registry serve a certificate that Wharf's own CA has signed, or another."""
     issue = program(server, "issue-certificate.sh", names, f"{first_day}000000Z", f"{last_day}000000Z", *ca)
-    with put_back(server, "/etc/wharf/tls/registry.crt", then=RESTART):
-        server.check_output(f"{issue}; {RESTART}")
-        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null")
+    with put_back(server, "/etc/wharf/tls/registry.crt", then=RESTART_GATEWAY):
+        server.check_output(f"{issue}; {RESTART_GATEWAY}")
+        wait_until(server, ANSWERS)
         yield
 
 
@@ -632,6 +727,18 @@ def test_certificate_that_is_wrong(hosts, examine, issued, code, words, where):
     result.says(code, *words, hosts=where)
 
 
+def test_certificate_that_is_not_served(hosts, examine):
+    """A new one that the gateway has not read, and an old one that has expired meanwhile."""
+    server = hosts["server"]
+    with certificate(server, RIGHT, "20240101", "20250101"):
+        server.check_output(program(server, "issue-certificate.sh", RIGHT, "20240101000000Z", "20450101000000Z"))
+        result = examine(*BOTH, server=True)
+        result.says("not_served", hosts=EVERYWHERE)
+        server.check_output(re.search("To do: `(.*?)` on server", result.lines["server"])[1])
+        wait_until(server, "openssl s_client -connect 127.0.0.1:5000 </dev/null | openssl x509 -noout -checkend 0")
+        assert examine(*BOTH, server=True).is_well()
+
+
 def test_certificate_that_ends_soon_is_a_warning(hosts, examine):
     with certificate(
         hosts["server"], RIGHT, "20240101", time.strftime("%Y%m%d", time.gmtime(time.time() + 10 * 86400))
@@ -652,6 +759,29 @@ def test_password_that_is_refused(examine):
 def test_password_that_is_required(examine):
     result = examine(*BOTH, users=[], logins=[])
     result.says("password_required", "wharf_registry_users", hosts=BOTH)
+
+
+READER = [{"name": "ci", "role": "reader"}, {"name": "boss", "role": "admin", "password": "kD8-xQ2_vLm4Rt7Zp1Wc"}]
+
+
+def test_user_who_may_not_pull_or_push(hosts, examine, ansible, password):
+    """Each tool is refused what it asks for: it gets through all the same."""
+    rules = [{"repositories": "**", "read": ["@admins"]}, {"repositories": "shelf/**", "read": ["ci"]}]
+    log_in(hosts["client1"], password)
+    try:
+        ansible.succeeds("playbooks/deploy-registry.yml", wharf_registry_users=READER, wharf_registry_rules=rules)
+        assert examine(*BOTH, server=True).is_well()
+        result = examine(*BOTH, image=f"{REGISTRY}/private/app:1")
+        result.says("image_denied", "user ci may not pull private/app:1", hosts=BOTH)
+        remedy = re.search("To do: `(.*?)` on server", result.lines["client1"])[1]
+        assert "rule 1 (**) does not list ci" in hosts["server"].check_output(remedy)
+        examine("client1", image="shelf/app:1").warns("push_denied", "ci may not push to shelf/app", host="client1")
+        # Without a name that of the catalogue is taken, which only admins may read.
+        result = diagnose(well=True, wharf_registry_users=READER, wharf_registry_rules=rules)
+        assert result.is_well(), result.table
+    finally:
+        ansible.succeeds("playbooks/deploy-registry.yml")
+    assert examine(*BOTH, server=True, image="private/app:1").is_well()
 
 
 # The server's storage -----------------------------------------------------------------------------
@@ -715,8 +845,7 @@ def test_storage_is_found_whatever_its_path(hosts, call):
     create = f"mkdir {shlex.quote(path)}; docker create --name odd --volume {volume} wharf-registry:distro"
     with broken(server, create, f"docker rm odd; rmdir {shlex.quote(path)}"):
         _, odd = call("server", "registry_server_diagnosis", SERVER | {"container": "odd", "port": 5001})
-    assert odd["code"] == "container_stopped"
-    assert (odd["details"]["place"], odd["details"]["status"]) == (path, "created")
+    assert (odd["code"], odd["details"]) == ("container_absent", {"container": "odd-network", "place": path})
 
 
 # Contents -----------------------------------------------------------------------------------------

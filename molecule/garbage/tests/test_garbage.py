@@ -467,7 +467,7 @@ def test_status_says_how_the_registry_is(server, client, kept):
     status = json.loads(server.check_output("wharf status --json"))
     assert status["problems"] == []
     assert status["registry"] == REGISTRY
-    assert re.match(r"\d+\.\d+\.\d+", status["container"]["version"])
+    assert re.match(r"\d+\.\d+\.\d+", status["containers"]["registry"]["version"])
     assert status["certificate"]["days"] > 300
     assert status["storage"]["path"] == DATA
     assert status["storage"]["used"] > 100_000
@@ -475,7 +475,7 @@ def test_status_says_how_the_registry_is(server, client, kept):
     with broken(server, "docker stop registry", "docker start registry"):
         stopped = server.run("wharf status")
     assert stopped.rc == 3
-    assert "registry: exited" in stopped.stdout
+    assert f"{REGISTRY}: exited, does not answer" in stopped.stdout
 
 
 # Retention ----------------------------------------------------------------------------------------

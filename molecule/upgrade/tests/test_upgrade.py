@@ -26,7 +26,7 @@ def push_new(host) -> dict[str, str]:
 
 def version(hosts) -> str:
     """Return the version of the registry that runs."""
-    return json.loads(hosts["server"].check_output("wharf status --json"))["container"]["version"]
+    return json.loads(hosts["server"].check_output("wharf status --json"))["containers"]["registry"]["version"]
 
 
 @pytest.fixture(scope="module", autouse=True)

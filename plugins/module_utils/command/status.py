@@ -1,6 +1,7 @@
-"""Say how the registry is, in about ten lines: container, version, certificate, storage, and how the last runs ended.
+"""Say how the registry is, in about ten lines: registry, gateway, certificate, storage, and how the last runs ended.
 
-The exit code is 3 when something is not well: no answer, a certificate that has ended, a run that has failed.
+The exit code is 3 when something is not well: no answer, pushes that wait for nobody, a certificate that has ended, a
+run that has failed.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .. import gateway
+from ..api import StatusError
+from ..data import container
 from ..errors import WharfError
 from ..files import free_bytes
-from ..gateway import is_held
 from ..lock import Result, local_time, lock_holder, read_result
 from ..openssl import openssl
+from ..parts import STAND_INS, container_names
+from ..server_versions import gateway_version
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
 from .cli import Task
@@ -38,7 +43,6 @@ def run(task: Task) -> str:
     registry, now, result = Registry(), time.time(), task.result
     result["registry"], result["problems"] = f"{registry.name}:{registry.port}", []
     rows = [
-        ("registry", result["registry"]),
         *container_rows(registry, result),
         ("certificate", certificate_line(registry.ca, now, result)),
         ("storage", storage_line(registry, result)),
@@ -51,41 +55,74 @@ def run(task: Task) -> str:
             result["problems"].append(f"{name} failed")
         if result["certificate"] or name != "renew-certificate":
             rows.append((purpose, run_line(name, last, now)))
-    holder = lock_holder()
-    result["lock"] = holder._asdict() if holder else None
-    since = f" since {local_time(holder.since)}" if holder and holder.since else ""
-    rows.append(("at work", f"{holder.name}{since}" if holder else "nothing"))
+    rows.append(("at work", work_line(registry, result)))
     for line in table(rows):
         task.line(line)
     return "; ".join(result["problems"])
 
 
 def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Find out how the container is; return lines about it and its image."""
-    inspected = registry.inspected or {"State": {"Status": "absent"}, "Config": {"Image": ""}}
-    name, state, image = registry.container, inspected["State"], inspected["Config"]["Image"]
-    status, since = state["Status"], state.get("StartedAt", "")
-    is_running = status == "running" or (status == "paused" and is_held(registry.gateway_directory))  # others serve
-    version = registry.version() if is_running else ""
-    problem = problem_of(registry) if is_running else f"the container {name} is {status}"
-    result["container"] = {
-        "name": name, "state": status, "answers": not problem, "image": image, "version": version, "since": since,
-    }  # fmt: skip
-    result["problems"] += [problem] if problem else []
-    line = f"{name}: {status}"
-    if is_running:
-        line += f" since {since[:16].replace('T', ' ')} UTC, {'does not answer' if problem else 'answers'}"
-    return [("container", line), ("image", f"{image or 'unknown'}, version {version or 'unknown'}")]
+    """Find out how the containers are; return lines about them and their images."""
+    names = container_names(registry.container)
+    found = {part: registry.inspected if part == "registry" else container(name) for part, name in names.items()}
+    problems = {part: state_problem(names[part], found[part]) for part in found}
+    is_held = gateway.is_held(registry.gateway_directory)
+    if is_held and problems["registry"].endswith(" paused"):
+        problems["registry"] = ""  # a collection freezes it
+    problems["registry"] = problems["registry"] or gateway.problem_of(STAND_INS[0] if is_held else registry.slot)
+    problems["gateway"] = problems["gateway"] or problems["network"] or gateway_problem(registry, found, problems)
+    versions = {"registry": registry.version(), "gateway": gateway_version(found["gateway"])}
+    result["containers"], lines = {}, {}
+    for part, inspected in found.items():
+        state = inspected["State"] if inspected else {"Status": "absent"}
+        since, image = state.get("StartedAt", ""), inspected["Config"]["Image"] if inspected else ""
+        result["containers"][part] = {"name": names[part], "state": state["Status"], "since": since, "image": image}
+        lines[part] = state["Status"]
+        if lines[part] == "running":
+            lines[part] += f" since {since[:16].replace('T', ' ')} UTC"
+        if part in versions:
+            result["containers"][part].update(answers=not problems[part], version=versions[part])
+            lines[part] += f", {'does not answer' if problems[part] else 'answers'}"
+    result["problems"] += list(dict.fromkeys(filter(None, problems.values())))
+    images = [f"{result['containers'][part]['image'] or 'unknown'}, {name} {versions[part] or '(version unknown)'}"
+              for part, name in (("registry", "registry"), ("gateway", "nginx"))]  # fmt: skip
+    return [
+        ("registry", f"{result['registry']}: {lines['registry']}"),
+        ("gateway", lines["gateway"]),
+        ("images", "; ".join(images)),
+    ]
 
 
-def problem_of(registry: Registry) -> str:
-    """Return why the registry does not answer as it should; nothing where it does."""
+def state_problem(name: str, inspected: dict[str, Any] | None) -> str:
+    """Return that a container does not run; nothing where it does."""
+    status = inspected["State"]["Status"] if inspected else "absent"
+    return "" if status == "running" else f"the container {name} is {status}"
+
+
+def gateway_problem(registry: Registry, found: dict[str, Any], problems: dict[str, str]) -> str:
+    """Return why the gateway, which runs, does not answer as it should; nothing where it does."""
+    if gateway.is_cut_off(found["network"], found["gateway"]):
+        return "the gateway is in a network that is gone: it must be restarted"
     try:
         with client_of(registry) as client:
             client.health()
+    except StatusError as error:
+        # It does answer: that the registry does not is said once.
+        return "" if problems["registry"] else str(error)
     except WharfError as error:
         return str(error)
     return ""
+
+
+def work_line(registry: Registry, result: dict[str, Any]) -> str:
+    """Find out who is at work, and whether pushes wait."""
+    is_held, holder = gateway.is_held(registry.gateway_directory), lock_holder()
+    is_held = is_held and (holder is not None or gateway.is_held(registry.gateway_directory))  # it may just have ended
+    result["lock"], result["pushes_wait"] = holder._asdict() if holder else None, is_held
+    since = f" since {local_time(holder.since)}" if holder and holder.since else ""
+    if is_held and not holder:
+        result["problems"].append("pushes wait for a collection that was killed: `wharf collect-garbage --recover`")
+    return f"{holder.name if holder else 'nothing'}{since}{', and pushes wait' if is_held else ''}"
 
 
 def certificate_line(ca: str, now: float, result: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ import pytest
 from cryptography import x509
 
 from ansible_collections.wharf.registry.plugins.module_utils import api
+from ansible_collections.wharf.registry.plugins.module_utils.parts import NO_REGISTRY
 from tests.unit.issued import Issued
 
 pytest_plugins = ["tests.unit.served_registry"]
@@ -190,6 +191,25 @@ def test_another_web_server_and_a_sick_registry_are_told_apart(registry, client)
     registry.instead = answering(503, b'{"errors":[{"code":"UNAVAILABLE","message":"health check failed"}]}')
     with pytest.raises(api.StatusError, match="HTTP status 503: health check failed"):
         client.ping()
+
+
+def test_a_gateway_and_what_is_behind_it_are_told_apart(registry, client):
+    registry.instead = answering(200)
+    assert client.health().status == 200
+    assert registry.requests[-1][1] == "/health"
+    alone = f'{{"errors":[{{"code":"UNAVAILABLE","message":"{NO_REGISTRY}"}}]}}'
+    for status, body, message in (
+        (503, alone.encode(), "the gateway answers as registry.wharf.test.*, the registry behind it does not"),
+        (503, b'{"errors":[{"code":"UNAVAILABLE","message":"health check failed"}]}', "HTTP status 503: health check"),
+        (429, b"", "HTTP status 429"),
+    ):
+        registry.instead = answering(status, body)
+        with pytest.raises(api.StatusError, match=message):
+            client.health()
+    for status in (401, 404):  # a registry without a gateway
+        registry.instead = answering(status)
+        with pytest.raises(api.RegistryError, match="is no gateway of Wharf's"):
+            client.health()
 
 
 def test_waits_until_the_registry_answers(registry, client):

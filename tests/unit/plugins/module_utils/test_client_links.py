@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import client_links
 from ansible_collections.wharf.registry.plugins.module_utils.client_links import BrokenError
+from ansible_collections.wharf.registry.plugins.module_utils.parts import DENIED, NO_REGISTRY
 
+pytest_plugins = ["tests.unit.served_registry"]
 GET = 'Get "https://reg.test:5000/v2/": '
 
 
@@ -45,6 +51,7 @@ def engine():
         "errors: name unknown: repository name not known to registry",
         "reg.test:5000/wharf-diagnosis/none:none: not found",
         f"{GET}Client sent an HTTP request to an HTTPS server",
+        f"denied: {DENIED}",
     ],
 )
 @pytest.mark.parametrize("proxy", ["", "http://proxy:3128"])
@@ -192,3 +199,122 @@ def test_a_route_into_a_network_of_containers_is_told(monkeypatch):
     with pytest.raises(BrokenError) as caught:
         tried.connect()
     assert caught.value.code == "route_inner"
+
+
+# A gateway and the registry behind it --------------------------------------------------------------------------------
+
+
+class Gateway:
+    """What answers in the registry's place: by path, and what users may do."""
+
+    def __init__(self, registry: Any) -> None:
+        """Take the place of a registry."""
+        self.health, self.denied, self.asked = (200, b"{}"), set(), []
+        registry.instead = self.answer
+
+    def answer(self, handler: Any) -> None:
+        """Answer a request, without a user with 401."""
+        self.asked.append((handler.command, handler.path))
+        if handler.path == "/health":
+            return handler.answer(*self.health)
+        if "Authorization" not in handler.headers:
+            return handler.error(401, "UNAUTHORIZED", "a user and a password are needed")
+        if any(one in handler.path for one in self.denied):
+            return handler.error(403, "DENIED", DENIED)
+        return handler.answer(200 if handler.path == "/v2/" else 404, b"{}")
+
+
+@pytest.fixture
+def gateway(registry) -> Gateway:
+    """Return a gateway with users, over plain HTTP."""
+    return Gateway(registry)
+
+
+def behind(registry: Any, **params: object) -> client_links.Links:
+    """Return links that have come as far as the port, with a user and an image."""
+    given = {"tls": False, "port": registry.port, "users": [{"name": "ci", "password": "secret"}], "contents": True}
+    tried = links(**{"image": "", **given, **params})
+    tried.address = "127.0.0.1"
+    return tried
+
+
+def broken(check: Callable[[], None]) -> tuple[str, dict]:
+    """Return what a check finds."""
+    with pytest.raises(BrokenError) as caught:
+        check()
+    return caught.value.code, caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("health", "code"),
+    [
+        ((503, f'{{"errors":[{{"code":"UNAVAILABLE","message":"{NO_REGISTRY}"}}]}}'.encode()), "registry_away"),
+        ((503, b'{"errors":[{"code":"UNAVAILABLE","message":"service unavailable"}]}'), "unhealthy"),
+        ((429, b"{}"), "too_many_connections"),
+    ],
+)
+def test_a_gateway_that_answers_is_no_registry_that_does(registry, gateway, health, code):
+    gateway.health = health
+    assert broken(behind(registry).check_protocol)[0] == code
+
+
+def test_a_registry_that_hangs_behind_its_gateway_is_told(registry, gateway):
+    tried = behind(registry)
+
+    def hang(handler: Any) -> None:
+        if handler.path == "/health":
+            time.sleep(2)
+        gateway.answer(handler)
+
+    registry.instead = hang
+    assert broken(tried.check_protocol)[0] == "registry_away"
+
+
+def test_what_fills_large_packets_is_also_asked_of_the_registry_itself(registry, gateway):
+    tried = behind(registry)
+    tried.check_protocol()
+    tried.authenticate()
+    assert [path for _, path in gateway.asked].count(client_links.LONG_PATH) == 2
+    # The way of the gateway's own answer is good.
+    registry.instead = lambda handler: time.sleep(2) if "Authorization" in handler.headers else gateway.answer(handler)
+    tried.accepts = lambda *_: True
+    tried.check_small_packets = lambda _context, **login: pytest.fail(login["user"])
+    with pytest.raises(pytest.fail.Exception, match="ci"):
+        tried.authenticate()
+
+
+def test_who_is_logged_in_and_may_not_pull_the_image_is_told(registry, gateway):
+    tried = behind(registry, image="reg.test:5000/team/app:1")
+    tried.registry, tried.port = "reg.test:5000", registry.port
+    tried.params["image"] = f"reg.test:{registry.port}/team/app:1"
+    tried.logins = {"kiosk": "secret"}
+    tried.check_access()
+    assert tried.warnings == []
+    details = {"user": "kiosk", "image": "team/app:1", "repository": "team/app"}
+    gateway.denied = {"/uploads/"}
+    tried.check_access()
+    assert tried.warnings == [{"code": "push_denied", "details": details}]
+    gateway.denied = {"/manifests/"}
+    assert broken(tried.check_access) == ("image_denied", details)
+    # Nothing was changed.
+    assert {method for method, _ in gateway.asked} <= {"GET", "HEAD"}
+
+
+def test_contents_that_the_user_may_not_read_are_no_damage(registry, gateway):
+    tried = behind(registry, image="team/app:1")
+    gateway.denied = {"/manifests/"}
+    details = {"user": "ci", "image": "team/app:1", "repository": "team/app"}
+    assert broken(tried.check_contents) == ("image_denied", details)
+
+
+def test_a_layer_that_the_gateway_may_not_read_is_no_matter_of_users(registry, gateway):
+    config = {"digest": f"sha256:{'0' * 64}", "size": 3}
+    manifest = json.dumps({"schemaVersion": 2, "config": config, "layers": []}).encode()
+    gateway.denied = {"/blobs/"}
+
+    def answer(handler: Any) -> None:
+        handler.answer(200, manifest) if "/manifests/" in handler.path else gateway.answer(handler)
+
+    registry.instead = answer
+    code, details = broken(behind(registry, image="team/app:1").check_contents)
+    assert (code, details["what"]) == ("unreadable", f"layer sha256:{'0' * 64}")

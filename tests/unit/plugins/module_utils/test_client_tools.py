@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import client_tools
+from ansible_collections.wharf.registry.plugins.module_utils.parts import DENIED
 
 REGISTRY = "reg.wharf.test:5000"
 UNKNOWN = f"Error response from daemon: manifest for {REGISTRY}/wharf-diagnosis/none:none not found: manifest unknown"
@@ -101,6 +102,18 @@ def test_the_registry_answers_also_who_has_no_login(host, output):
     assert faults() == []
     (fault,) = faults(["root"])
     assert fault[0] == "tool_login"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f"Error: initializing source docker://x: reading manifest: denied: {DENIED}",
+        f"unexpected status from HEAD request to https://{REGISTRY}/v2/a/manifests/none: 403 Forbidden",
+    ],
+)
+def test_a_user_who_may_not_pull_the_image_that_nobody_has_gets_through(host, output):
+    host.answers["podman"] = (125, output)
+    assert faults() == faults(["root"]) == []
 
 
 def test_a_ca_that_a_user_may_not_read_is_named(host, monkeypatch):

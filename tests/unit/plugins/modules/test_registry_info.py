@@ -330,6 +330,23 @@ def test_a_container_of_another_is_refused_with_what_it_holds(
     assert "`docker rename registry registry-old`. Or give this one another name" in line
 
 
+@pytest.mark.parametrize("name", ["registry-network", "registry-gateway", "registry-before", "registry-gateway-before"])
+def test_each_name_of_our_containers_is_ours_alone(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    """A run would remove the ones that are called before."""
+    mount = {"Type": "bind", "Source": str(tmp_path), "Destination": "/var/lib/registry"}
+    found = {"Id": "c9", "Name": f"/{name}", "Config": {"Image": "nginx", "Labels": {}}, "Mounts": [mount]}
+    monkeypatch.setattr(module.containers, "containers", lambda: [{"names": [name], "ports": set()}])
+    monkeypatch.setattr(module.containers, "container", lambda asked: found if asked == name else None)
+    [line] = module.inspect(parameters)[1]
+    assert line.startswith(f"registry_server_container: server has a container {name} already, of the image nginx")
+    assert f"`docker rename {name} {name}-old`. Or give this one another name" in line
+    (tmp_path / "docker/registry/v2/repositories/app/_manifests").mkdir(parents=True)
+    [line] = module.inspect(parameters)[1]
+    assert f"`docker rename {name} {name}-old && docker update --restart no {name}-old" in line
+
+
 def test_an_address_that_the_host_does_not_have_is_named(parameters: dict[str, Any]) -> None:
     parameters["registry"]["listen"] = ["127.0.0.1", "192.0.2.77"]
     [line] = module.inspect(parameters)[1]

@@ -11,6 +11,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.access import (
     normalized,
     push_problems,
     pushers,
+    readers_first,
     rule_problems,
 )
 
@@ -265,3 +266,19 @@ def test_a_run_tells_who_may_do_what_by_each_rule() -> None:
     ]
     crowd, _ = normalized([{"name": f"n{number}"} for number in range(10)], [])
     assert access_lines(crowd, []) == ["every repository: pull and push: n0, n1, n2, n3, n4, n5, n6, n7 and 2 more"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "image", "order"),
+    [
+        ([], "", "kiosk ci boss"),  # all of them may list the repositories
+        ([{"repositories": "a/**", "read": ["ci"]}], "", "boss kiosk ci"),
+        ([{"repositories": "a/**", "read": ["ci"]}], "a/x:1", "ci boss kiosk"),
+        ([{"repositories": "a/**", "read": ["ci"]}], "reg.test:5000/a/x@sha256:0", "ci boss kiosk"),
+        ([{"repositories": "a/**", "read": ["ci"]}], "b/x", "kiosk ci boss"),
+        ([{"repositories": "a/**", "read": ["@admins"]}], "a/x", "boss kiosk ci"),
+    ],
+)
+def test_who_may_read_comes_first(rules: list, image: str, order: str) -> None:
+    users = [{"name": "kiosk", "role": "reader"}, {"name": "ci"}, {"name": "boss", "role": "admin"}]
+    assert [user["name"] for user in readers_first(users, rules, image, "reg.test")] == order.split()

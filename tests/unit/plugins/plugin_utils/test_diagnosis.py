@@ -54,7 +54,7 @@ def pem(*certificates: x509.Certificate) -> str:
 
 def server(code: str = "ok", /, **changes: object) -> dict[str, object]:
     """Return the registered result of registry_server_diagnosis; details and the rest as given."""
-    known = {"ca": "", "port_holder": "", "port_stop": "", "forwarding": {}, "bridges": {}}
+    known = {"ca": "", "is_served": True, "port_holder": "", "port_stop": "", "forwarding": {}, "bridges": {}}
     return {**known, **client(code), **changes}
 
 
@@ -73,7 +73,15 @@ def client(code: str = "ok", /, **changes: object) -> dict[str, object]:
 
 TAKEN = {"port_holder": "nginx", "port_stop": "systemctl stop nginx.service"}
 SWITCHED_OFF = {"code": "forwarding_off", "details": {"file": "/etc/sysctl.d/9.conf"}}
-STOPPED = server("container_stopped", details={"status": "exited", "log": "bad", "start": "start"})
+STOPPED = server(
+    "container_stopped",
+    details={
+        "container": "registry-network",
+        "status": "exited",
+        "log": "bad",
+        "start": "docker start registry-network",
+    },
+)
 UNREACHABLE = {"unreachable": True, "msg": "Task failed: ssh: no route"}
 
 
@@ -161,7 +169,8 @@ def test_all_is_well():
     [
         # The server knows why.
         (STOPPED, client("refused"), "container_stopped", "does not run (exited: bad)"),
-        (STOPPED, client("filtered"), "container_stopped", "`docker start registry` on server"),
+        (STOPPED, client("filtered"), "container_stopped", "`docker start registry-network` on server"),
+        (STOPPED, client("registry_away"), "container_stopped", "`docker start registry-network` on server"),
         (
             server("data_missing", details={"place": "/data"}),
             client("refused"),
@@ -198,8 +207,54 @@ def test_all_is_well():
             "the route of server to client (10.1.2.3) leads into br-0123456789ab",
         ),
         (server(bridges={"10.1.0.0/16": "docker0"}), client("filtered", source="10.2.0.1"), "filtered", "a firewall"),
-        (server("read_only_container"), client("ok"), "read_only_container", "--recover"),
-        (server(), client("no_response"), "no_response", "although the container runs on server"),
+        (server("pushes_held"), client("ok"), "pushes_held", "--recover"),
+        (server("pushes_held"), client("ca_missing"), "ca_missing", "trust-registry.yml"),
+        (
+            server("gateway_cut_off"),
+            client("refused"),
+            "gateway_cut_off",
+            "`docker restart registry-gateway` on server",
+        ),
+        (
+            server("gateway_silent", details={"output": "timed out"}),
+            client("no_response"),
+            "gateway_silent",
+            "`docker restart registry-gateway` on server",
+        ),
+        (
+            server("registry_silent", details={"output": "timed out"}),
+            client("registry_away"),
+            "registry_silent",
+            "the gateway answers, the registry behind it (registry on server) runs, but does not",
+        ),
+        (server("gateway_lost"), client("registry_away"), "gateway_lost", "deploy-registry.yml"),
+        (server(), client("registry_away"), "registry_away", "the gateway answers, the registry behind it does not"),
+        (
+            server("wrong_mode", details={"directory": "/data", "container_user": "1:1", "mode": "0000"}),
+            client("registry_away"),
+            "wrong_mode",
+            "`chmod u+rwx /data` on server",
+        ),
+        (
+            server("file_unreadable", details={"file": "/etc/wharf/gateway/users", "container_user": "1:1"}),
+            client("unhealthy"),
+            "file_unreadable",
+            "may not read /etc/wharf/gateway/users",
+        ),
+        (
+            server(is_served=False),
+            client("expired"),
+            "not_served",
+            "`docker kill --signal HUP registry-gateway` on server",
+        ),
+        (
+            server(),
+            client("image_denied", details={"user": "kiosk", "image": "team/app:1", "repository": "team/app"}),
+            "image_denied",
+            "`wharf access kiosk team/app` on server",
+        ),
+        (server(), client("too_many_connections"), "too_many_connections", "`ss -tnp dport = :5000` on client"),
+        (server(), client("no_response"), "no_response", "although its containers run on server"),
         (
             server("disk_full", details={"place": "/data", "free": "0 bytes"}),
             client(),
@@ -222,13 +277,13 @@ def test_all_is_well():
             server("other_port", details={"published": ["5001"]}),
             client("refused"),
             "other_port",
-            "publishes port 5001, but wharf_registry_port is 5000",
+            "is published on port 5001, but wharf_registry_port is 5000",
         ),
         (
             server("other_port", details={"published": ["5001"]}, port_holder="nginx"),
             client("not_registry"),
             "other_port",
-            "publishes port 5001",
+            "is published on port 5001",
         ),
         # An engine that is stopped may leave the registry running (live-restore).
         (server("engine_stopped"), client("ca_missing"), "ca_missing", "trust-registry.yml"),
@@ -238,7 +293,7 @@ def test_all_is_well():
             server(),
             client("refused", details={"address": "192.0.2.1"}),
             "refused",
-            "although the container runs on server",
+            "although its containers run on server",
         ),
         (
             server(),
@@ -277,6 +332,15 @@ def test_client_and_server_together(server_result, client_result, code, words):
     assert found["client"]["code"] == code
     assert found["client"]["broken"] is (code != "ok")
     assert words in found["client"]["line"]
+
+
+def test_a_certificate_that_is_not_served_is_a_warning_where_clients_are_content():
+    found = judged(server(is_served=False), client())
+    assert [found[host]["code"] for host in ("server", "client")] == ["ok", "ok"]
+    (warning,) = found["server"]["warnings"]
+    assert warning["what"] == "registry-gateway on server serves another certificate than lies in registry.crt there"
+    found = judged(server("engine_stopped", is_served=False), client("expired"))
+    assert found["server"]["code"] == "engine_stopped"
 
 
 def test_address_in_the_settings_is_the_servers():

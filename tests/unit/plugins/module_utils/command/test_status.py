@@ -7,13 +7,15 @@ import os
 import subprocess
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import lock, server_versions
+from ansible_collections.wharf.registry.plugins.module_utils import gateway, lock, server_versions
+from ansible_collections.wharf.registry.plugins.module_utils.api import StatusError
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, registry, status
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from tests.unit.stored_registry import StoredRegistry
@@ -30,33 +32,59 @@ SETTINGS = {
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return a server's settings and its container, for tests to change; results and the lock lie in tmp_path."""
+    """Return a server's settings and its containers, for tests to change; results and the lock lie in tmp_path."""
     stored = StoredRegistry(tmp_path / "data")
     stored.image("app", "1")
-    container = {
-        "Id": "0123",
-        "Image": "sha256:4567",
-        "Path": "registry",
-        "State": {"Status": "running", "StartedAt": "2026-11-01T10:20:30.123Z"},
-        "Config": {"Image": "wharf-registry:distro"},
-        "Mounts": [{"Destination": "/var/lib/registry", "Source": str(stored.root)}],
-    }
-    facts = {"settings": dict(SETTINGS), "container": container, "results": tmp_path / "results"}
-    facts["ping"] = lambda: None
+
+    def running(image: str, program: str) -> dict[str, Any]:
+        return {
+            "Id": image,
+            "Image": f"sha256:{image}",
+            "Path": program,
+            "State": {"Status": "running", "StartedAt": "2026-11-01T10:20:30.123Z"},
+            "Config": {"Image": f"{image}:distro", "Env": []},
+            "Mounts": [{"Destination": "/var/lib/registry", "Source": str(stored.root)}],
+        }
+
+    containers = {"registry": running("wharf-registry", "registry")}
+    containers |= {f"registry-{part}": running("wharf-gateway", "nginx") for part in ("network", "gateway")}
+    facts = {"settings": dict(SETTINGS), "containers": containers, "results": tmp_path / "results", "direct": ""}
+    facts["settings"]["gateway_directory"] = str(tmp_path / "gateway")
+    facts["health"] = lambda: None
     (tmp_path / "results").mkdir()
+    (tmp_path / "gateway").mkdir()
     monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(status, "REPAIR_STATE", tmp_path / "repair.json")
     monkeypatch.setattr(server_versions, "KNOWN", tmp_path / "version")
+    monkeypatch.setattr(server_versions, "KNOWN_GATEWAY", tmp_path / "gateway-version")
     monkeypatch.setattr(os, "fchown", lambda *_: None)
     monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
-    monkeypatch.setattr(registry.data, "container", lambda _: facts["container"])
-    version = "registry github.com/distribution/distribution 2.8.3+ds1"
-    monkeypatch.setattr(registry.containers, "cli", lambda *_, **__: version)
+    monkeypatch.setattr(registry.data, "container", containers.get)
+    monkeypatch.setattr(status, "container", containers.get)
+    monkeypatch.setattr(status.gateway, "problem_of", lambda _slot: facts["direct"])
+    versions = {
+        "registry": "registry github.com/distribution/distribution 2.8.3+ds1",
+        "nginx": "nginx version: nginx/1.26.3",
+    }
+    monkeypatch.setattr(
+        server_versions.containers,
+        "docker",
+        lambda *command, **_: subprocess.CompletedProcess([], 0, versions[command[2]] + "\n"),
+    )
     client = MagicMock()
-    client.__enter__().ping = lambda: facts["ping"]()
+    client.__enter__().health = lambda: facts["health"]()
     monkeypatch.setattr(status, "client_of", lambda _: client)
     return facts
+
+
+def fails(error: WharfError) -> Callable[[], None]:
+    """Return what raises an error."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 def show(server: dict[str, Any], capsys: pytest.CaptureFixture[str], as_json: bool = False) -> tuple[int, str]:
@@ -73,9 +101,9 @@ def test_a_registry_that_is_well_has_about_ten_lines(server, capsys) -> None:
     assert code == 0
     lines = dict(line.split("  ", 1) for line in output.splitlines())
     lines = {name: text.strip() for name, text in lines.items()}
-    assert lines["registry"] == "reg.test:5000"
-    assert lines["container"] == "registry: running since 2026-11-01 10:20 UTC, answers"
-    assert lines["image"] == "wharf-registry:distro, version 2.8.3+ds1"
+    assert lines["registry"] == "reg.test:5000: running since 2026-11-01 10:20 UTC, answers"
+    assert lines["gateway"] == "running since 2026-11-01 10:20 UTC, answers"
+    assert lines["images"] == "wharf-registry:distro, registry 2.8.3+ds1; wharf-gateway:distro, nginx 1.26.3"
     assert lines["certificate"] == "none"
     assert lines["storage"].startswith("239 bytes used, ")
     assert lines["garbage collection"] == "ok 3 days ago: deleted 3 blobs, 294.7 KiB"
@@ -84,28 +112,45 @@ def test_a_registry_that_is_well_has_about_ten_lines(server, capsys) -> None:
     assert len(output.splitlines()) == 11
 
 
+@pytest.mark.parametrize("part", ["registry", "registry-network", "registry-gateway"])
+@pytest.mark.parametrize("state", ["absent", "exited", "paused"])
+def test_each_container_that_does_not_run_is_named_and_is_exit_code_3(server, capsys, part, state) -> None:
+    if state == "absent":
+        del server["containers"][part]
+    else:
+        server["containers"][part]["State"]["Status"] = state
+    if part == "registry":
+        server["direct"] = "refused"  # said once
+        server["health"] = fails(StatusError("the registry behind it does not", 503))
+    code, output = show(server, capsys, as_json=True)
+    assert code == 3
+    result = json.loads(output)
+    assert result["problems"] == [f"the container {part} is {state}"]
+    found = result["containers"][part.partition("-")[2] or part]
+    assert (found["state"], found.get("answers", False)) == (state, False)
+    # That the registry does not run, the gateway itself can tell.
+    assert result["containers"]["gateway"]["answers"] is (part == "registry")
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"container": None}, "the container registry is absent"),
-        ({"state": {"Status": "exited"}}, "the container registry is exited"),
-        ({"answer": "HTTP status 503"}, "HTTP status 503"),
+        ({"direct": "no response in time"}, "no response in time"),
+        ({"health": fails(StatusError("the registry behind it does not", 503))}, "the registry behind it does not"),
+        ({"health": fails(WharfError("it refuses"))}, "it refuses"),
+        ({"network": "2026-11-01T10:20:30.124Z"}, "the gateway is in a network that is gone: it must be restarted"),
         ({"result": "failed 1 no room"}, "back-up failed"),
+        ({"held": True}, "pushes wait for a collection that was killed: `wharf collect-garbage --recover`"),
     ],
 )
 def test_what_is_not_well_is_named_and_is_exit_code_3(server, capsys, change, problem) -> None:
-    if "container" in change:
-        server["container"] = None
-    if "state" in change:
-        server["container"]["State"].update(change["state"])
-    if "answer" in change:
-
-        def ping() -> None:
-            raise WharfError(change["answer"])
-
-        server["ping"] = ping
+    server |= {key: change[key] for key in ("direct", "health") if key in change}
+    if "network" in change:
+        server["containers"]["registry-network"]["State"]["StartedAt"] = change["network"]
     if "result" in change:
         (server["results"] / "back-up").write_text(change["result"])
+    if "held" in change:
+        Path(server["settings"]["gateway_directory"], "upstreams.conf").write_text(gateway.upstreams("reads", "writes"))
     code, output = show(server, capsys, as_json=True)
     assert code == 3
     assert json.loads(output)["problems"] == [problem]
@@ -142,6 +187,13 @@ def test_the_certificates_days_are_counted(server, capsys, tmp_path: Path) -> No
 def test_whoever_is_at_work_is_named(server, capsys) -> None:
     with lock.lock("back-up"):
         assert "at work             back-up since 20" in show(server, capsys)[1]
+        Path(server["settings"]["gateway_directory"], "upstreams.conf").write_text(gateway.upstreams("reads", "writes"))
+        server["containers"]["registry"]["State"]["Status"] = "paused"
+        code, output = show(server, capsys)
+        assert (code, output.endswith(", and pushes wait\n")) == (0, True)
+        assert "reg.test:5000: paused, answers\n" in output
+        server["containers"]["registry"]["State"]["Status"] = "running"
+        Path(server["settings"]["gateway_directory"], "upstreams.conf").unlink()
     assert json.loads(show(server, capsys, as_json=True)[1])["lock"] is None
 
 
