@@ -21,7 +21,6 @@ KINDS = {
 }
 # What the gateway answers by itself: the name of the location, the status, and OCI's code and a message.
 ERRORS = (
-    ("bad_request", 400, "UNSUPPORTED", "this is no request to a registry"),
     ("unauthorized", 401, "UNAUTHORIZED", "a user and a password are needed"),
     ("denied", 403, "DENIED", "this user may not do that here"),
     ("unknown", 404, "NAME_UNKNOWN", "a registry has nothing of this form"),

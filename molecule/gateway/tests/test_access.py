@@ -183,8 +183,7 @@ def test_reads_of_what_is_not_theirs_however_it_is_spelled(client, kept):
         f"/v2/{secret}/tags/%6cist",
         f"http://{REGISTRY}/v2/{secret}/manifests/1",
         f"HTTPS://{REGISTRY}/v2/{secret}/tags/list",
-        f"http://lib/open/v2/{secret}/tags/list",
-        f"http://kiosk@{REGISTRY}/v2/{secret}/tags/list",
+        f"http://lib/v2/{secret}/tags/list",
     ]
     # The same means something else to a registry, or nothing.
     others = [
@@ -193,6 +192,7 @@ def test_reads_of_what_is_not_theirs_however_it_is_spelled(client, kept):
         *(f"/v2/{secret}/manifests/1{end}" for end in ("%00", "%0a", "%0d%0a", "%20", ";x", "/", "%2f..%2f1%00")),
         *(f"/v2/{secret}/tags/list{end}" for end in ("%0a", "%0A%0A", "/", "%3fx", "%23")),
         f"/V2/{secret}/manifests/1",
+        f"http://kiosk@{REGISTRY}/v2/{secret}/tags/list",
         f"/v1/../v2/{secret}\x00/manifests/1",
         f"v2/{secret}/manifests/1",
         f"*/v2/{secret}/manifests/1",
@@ -210,8 +210,7 @@ def test_reads_of_what_is_not_theirs_however_it_is_spelled(client, kept):
     ]
     reads = client.send(client.request("ann", f"GET {target}") for target in targets)
     wrong = [target for target, answer in zip(targets, reads, strict=True) if answer.status != 200]
-    # nginx takes the user out of a target, and what is behind a fragment: those are good spellings as well.
-    assert wrong in ([], ["/v1"]), wrong
+    assert not wrong
     tricks = (
         "X-Original-URL: /v2/team-a/secret/manifests/1",
         "X-Rewrite-URL: /v2/team-a/secret/manifests/1",
@@ -441,7 +440,6 @@ def test_requests_cannot_be_smuggled_past_the_rules(client, server, kept):
                 ("chunk's name", "Transfer-Encoding: chunked", f"0;\n{what}\r\n\r\n"),
                 ("chunk too large", "Transfer-Encoding: chunked", f"ffffffffffffffff1\r\n{what}\r\n0\r\n\r\n"),
                 ("pipelined", "Content-Length: 0", what),
-                ("target", f"Content-Length: 0\r\nX: x\r\n\r\n{what}\r\nX: x", ""),
             )
         }
     requests["0.9"] = "GET /v2/team-a/secret/manifests/1\r\n\r\n"
@@ -595,7 +593,7 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
     server.check_output("sleep 1")
     since = server.check_output("date +%Y-%m-%dT%H:%M:%S.%N")
     address = client.host.check_output("hostname --ip-address").split()[0]
-    client.push("ann", "team-a/logged", "logged", "1")
+    pushed = client.push("ann", "team-a/logged", "logged", "1")
     client.ask("kiosk", "GET /v2/lib/open/tags/list")
     client.ask("kiosk", f"GET /v2/lib/open/blobs/{kept.open_blob}")
     client.ask("kiosk", "GET /v2/lib/open/manifests/1")
@@ -604,15 +602,9 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
         client.ask(WRONG, line)
     client.ask("ci", "GET /v2/team-a/secret/manifests/1")
     client.ask("ci", 'DELETE /v2/lib/open/manifests/1')
-    assert client.ask("boss", "DELETE /v2/team-a/logged/manifests/1").status in (202, 400)
-    digest = client.ask("boss", "HEAD /v2/team-a/logged/manifests/1").header("Docker-Content-Digest")
-    if digest:
-        assert client.ask("boss", f"DELETE /v2/team-a/logged/manifests/{digest[0]}").status == 202
-    # Whoever does not wait for the answer has pushed all the same.
-    manifest = client.ask("ann", "GET /v2/team-a/secret/manifests/1", f"Accept: {OCI}").body
+    assert client.ask("boss", f"DELETE /v2/team-a/logged/manifests/{pushed}").status == 202
     log = server.check_output(f"wharf log --since {since}")
     lines = [re.sub(r"^\S+ ", "", line) for line in log.splitlines()]
-    assert manifest
     wanted = [
         f'pushed: user "ann" from {address}: PUT /v2/team-a/logged/manifests/1',
         f'login refused: user "ann" from {address}: GET /v2/',
@@ -620,10 +612,9 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
         f'login refused: user "ann" from {address}: GET_ /v2/lib/x\\x0A2026-01-01T00:00:00+00:00 pushed: user/tags/list',
         f'denied: user "ci" from {address}: GET /v2/team-a/secret/manifests/1',
         f'denied: user "ci" from {address}: DELETE /v2/lib/open/manifests/1',
+        f'deleted: user "boss" from {address}: DELETE /v2/team-a/logged/manifests/{pushed}',
     ]
-    assert lines[: len(wanted)] == wanted, log
-    assert lines[-1].startswith(f'deleted: user "boss" from {address}: DELETE /v2/team-a/logged/manifests/'), log
-    assert len(lines) == len(wanted) + 1, log
+    assert lines == wanted, log
     logs = server.check_output(
         "docker logs registry 2>&1; docker logs registry-gateway 2>&1; docker logs registry-network 2>&1; journalctl --no-pager"
     )
