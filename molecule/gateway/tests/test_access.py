@@ -656,8 +656,8 @@ def test_bodies_that_idle_end_and_no_address_has_too_many_of_them(hosts, client,
     with put_back(server, file, then=reload):
         server.check_output(f"sed -i '{smaller}' {file} && {reload}")
         client.host.check_output("rm -f /tmp/many.json /tmp/many.ready")
-        many = program(client.host, "many.py", REGISTRY, CA, 40, "/tmp/many.json")
-        client.host.check_output(f"echo '{client.login('ci')}' | ({in_background(many).replace('</dev/null', '')})")
+        many = program(client.host, "many.py", REGISTRY, CA, client.login("ci"), 40, "/tmp/many.json")
+        client.host.check_output(in_background(many))
         wait_until(client.host, "[ -e /tmp/many.ready ]", 60, every=0.2)
         busy = client.ask("ci", "GET /v2/lib/open/tags/list")
         others = Client(hosts["client2"], passwords).ask("ci", "GET /v2/lib/open/tags/list")

@@ -1,8 +1,8 @@
 """Begins many pushes at once, each over a connection of its own, that send one byte of their body and no more.
 
-    many.py NAME:PORT CA COUNT FILE
+    many.py NAME:PORT CA LOGIN COUNT FILE
 
-The header Authorization is on standard input. FILE.ready (without .json) is there when all have begun. FILE gets as JSON
+LOGIN is a header. FILE.ready (without .json) is there when all have begun. FILE gets as JSON
 how many were taken, how many are open after 60 s, and the longest time that one was.
 """
 
@@ -13,8 +13,7 @@ import ssl
 import sys
 import time
 
-registry, ca, count, file = sys.argv[1:]
-login = sys.stdin.readline().strip()
+registry, ca, login, count, file = sys.argv[1:]
 name, _, port = registry.rpartition(":")
 context = ssl.create_default_context(cafile=ca)
 head = f"PUT /v2/lib/open/manifests/idle HTTP/1.1\r\nHost: {registry}\r\n{login}\r\nContent-Length: 100\r\n\r\n{{"
