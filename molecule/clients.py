@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import NamedTuple
 
 from machines import in_background, program, wait_until
 from testinfra.host import Host
@@ -110,6 +113,47 @@ def plain_restart(server: Host, client: Host, reference: str) -> float:
     with watch(client, reference) as seen:
         server.check_output("docker restart registry && sleep 1 && docker restart registry")
     return seen.seconds
+
+
+class Rounds(NamedTuple):
+    """What a client saw that pulled, and one that pushed, in a stretch of time."""
+
+    longest: dict[str, float]  # round in seconds, of each kind
+    failures: list[str]
+
+
+class AllTheTime:
+    """A host that pulls, and pushes, every 200 ms, without a second attempt; see files/all-the-time.py."""
+
+    def __init__(self, host: Host, user: str, password: str) -> None:
+        """Begin."""
+        self.host, self.file = host, "/tmp/all-the-time.json"
+        host.check_output(f"rm -f {self.file}*")
+        command = program(host, "all-the-time.py", REGISTRY, f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt", user, self.file)
+        host.check_output(f"echo '{password}' >/tmp/password; setsid {command} </tmp/password >{self.file}.out 2>&1 &")
+        wait_until(host, f"[ -s {self.file} ]", 30)
+
+    def end(self) -> None:
+        """Let the last rounds end, within 90 seconds."""
+        self.host.check_output(f"touch {self.file}.stop")
+        wait_until(self.host, f"[ -e {self.file}.done ]", 90)
+
+    @contextmanager
+    def during(self) -> Iterator[Rounds]:
+        """Fill what is yielded with the rounds that end, or begin, while the block runs; until one of each kind follows."""
+        begin, rounds = float(self.host.check_output("date +%s.%N")), Rounds({}, [])
+        yield rounds
+        end, deadline = float(self.host.check_output("date +%s.%N")), time.monotonic() + 90
+        while True:
+            lines = [json.loads(line) for line in self.host.check_output(f"cat {self.file}").splitlines()]
+            if {kind for kind, start, _, _ in lines if start > end} == {"pull", "push"}:
+                break
+            assert time.monotonic() < deadline, self.host.check_output(f"cat {self.file}.out; tail -n 3 {self.file}")
+            time.sleep(0.1)
+        for kind, start, seconds, problem in lines:
+            if start + seconds > begin and start < end:
+                rounds.longest[kind] = max(rounds.longest.get(kind, 0.0), seconds)
+                rounds.failures.extend([f"{kind}: {problem}"] if problem else [])
 
 
 # Certificates -------------------------------------------------------------------------------------

@@ -57,6 +57,12 @@ def password() -> str:
 
 
 @pytest.fixture(scope="session")
+def passwords() -> dict[str, str]:
+    """Return the passwords that were generated for the registry's users, by their names."""
+    return {file.name: file.read_text().strip() for file in (CREDENTIALS / "users").glob("[!.]*")}
+
+
+@pytest.fixture(scope="session")
 def take_snapshot() -> Callable[[], str]:
     """Return a function that takes the snapshot of the hosts."""
 

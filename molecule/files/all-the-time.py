@@ -2,8 +2,8 @@
 
     all-the-time.py NAME:PORT CA USER FILE
 
-The password is on standard input. FILE gets the result as JSON, anew after each round: how many rounds of each kind there
-were, the longest of them in seconds, and what failed. Runs until FILE.stop is there, for 15 minutes at most.
+The password is on standard input. FILE gets a line of JSON after each round: whether it was a pull or a push, when it
+began, how many seconds it took, and what failed. Runs until FILE.stop is there, for 15 minutes at most.
 """
 
 import base64
@@ -20,18 +20,13 @@ registry, ca, user, file = sys.argv[1:]
 login = base64.b64encode(f"{user}:{sys.stdin.readline().strip()}".encode()).decode()
 name, _, port = registry.rpartition(":")
 begin, lock = time.time(), threading.Lock()
-seen = {kind: {"rounds": 0, "longest": 0.0, "failures": []} for kind in ("pull", "push")}
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def ask(method, path, wanted, body=None, **headers):
     """Return the headers and the body of a response, over a connection of its own."""
     connection = http.client.HTTPSConnection(name, int(port), timeout=60, context=ssl.create_default_context(cafile=ca))
-    headers = {
-        "Authorization": f"Basic {login}",
-        "Accept": MANIFEST,
-        **{k.replace("_", "-"): v for k, v in headers.items()},
-    }
+    headers = {"Authorization": f"Basic {login}", "Accept": MANIFEST, **{k.replace("_", "-"): v for k, v in headers.items()}}
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -52,13 +47,7 @@ def push(tag):
     headers, _ = ask("POST", "/v2/all-the-time/app/blobs/uploads/", 202)
     location = headers["Location"]
     separator = "&" if "?" in location else "?"
-    ask(
-        "PUT",
-        f"{location}{separator}digest={digest_of(content)}",
-        201,
-        content,
-        Content_Type="application/octet-stream",
-    )
+    ask("PUT", f"{location}{separator}digest={digest_of(content)}", 201, content, Content_Type="application/octet-stream")
     blob = {"mediaType": "application/octet-stream", "digest": digest_of(content), "size": len(content)}
     manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": blob, "layers": [blob]})
     ask("PUT", f"/v2/all-the-time/app/manifests/{tag}", 201, manifest, Content_Type=MANIFEST)
@@ -76,20 +65,15 @@ def pull():
 def all_the_time(kind, act):
     """Act every 200 ms, and note what was seen."""
     while not os.path.exists(f"{file}.stop") and time.time() < begin + 900:
-        start, problem = time.monotonic(), ""
+        start, problem = time.time(), ""
         try:
             act()
         except Exception as error:
             problem = f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}"
-        with lock:
-            mine = seen[kind]
-            mine["rounds"] += 1
-            mine["longest"] = max(mine["longest"], time.monotonic() - start)
-            mine["failures"] += [problem] if problem else []
-            with open(f"{file}.new", "w") as new:
-                json.dump(seen, new)
-            os.replace(f"{file}.new", file)
-        time.sleep(max(0, start + 0.2 - time.monotonic()))
+        seconds = time.time() - start
+        with lock, open(file, "a") as lines:
+            lines.write(json.dumps([kind, start, seconds, problem]) + "\n")
+        time.sleep(max(0, 0.2 - seconds))
 
 
 push("kept")

@@ -22,7 +22,6 @@ KINDS = {
 }
 # What the gateway answers by itself: the name of the location, the status, and OCI's code and a message.
 ERRORS = (
-    ("bad_request", 400, "UNSUPPORTED", "this is no request to a registry"),
     ("plain_http", 400, "UNSUPPORTED", PLAIN_HTTP),
     ("unauthorized", 401, "UNAUTHORIZED", "a user and a password are needed"),
     ("denied", 403, "DENIED", DENIED),
