@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Measures the speed of Wharf against something that the same machine does in the same minutes, and prints one table.
 #
-#   benchmarks/run.sh        the deployment, on three hosts of its own (wharf-bench-*); `make bench` calls this
-#   benchmarks/run.sh lab    `make lab` from a clean clone of the last commit, and again when all is there
+#   benchmarks/run.sh           the deployment, on three hosts of its own (wharf-bench-*); `make bench` calls this
+#   benchmarks/run.sh registry  of that only what the registry bears
+#   benchmarks/run.sh lab       `make lab` from a clean clone of the last commit, and again when all is there
 #
 # Ends with 1 if a limit is not kept. Leaves nothing behind but the logs in .cache/bench. Needs root, or an engine that
 # the user may use. BENCH_ROUNDS says how often what is short is measured, BENCH_TRANSPORT gives transport.py options.
@@ -46,6 +47,11 @@ table() {
     while IFS='|' read -r what measured reference ratio limit verdict; do
         printf '%-50s %12s %12s %8s  %-13s  %s\n' "$what" "$measured" "$reference" "$ratio" "$limit" "$verdict"
     done < <(printf '%s\n' 'what|measured|reference|ratio|limit|' "${rows[@]}")
+    [[ -f $bench/transport.table ]] || return 0
+    echo
+    while IFS='|' read -r what measured reference ratio; do
+        printf '%-50s %-20s %-20s %s\n' "$what" "$measured" "$reference" "$ratio"
+    done <"$bench/transport.table"
 }
 
 finish() {
@@ -214,24 +220,74 @@ for _ in range(100):
 '
 }
 
+# The registry as Wharf deployed it before there was a gateway: the same image in a container that publishes a port, with
+# TLS and users of its own.
+start_registry_with_tls() {
+    docker exec --interactive --env PASSWORD="$password" "$in" sh -eu >/dev/null <<'SH'
+umask 077
+mkdir -p /srv/tls/config /srv/tls/data
+cp /etc/wharf/tls/registry.crt /etc/wharf/tls/registry.key /srv/tls/config
+echo "bench:$(perl -e 'print crypt($ENV{PASSWORD}, q($2y$04$) . q(0123456789abcdef012345))')" >/srv/tls/config/htpasswd
+cat >/srv/tls/config/config.yml <<'YAML'
+version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: /var/lib/registry}}
+http:
+  addr: :5000
+  http2: {disabled: true}
+  tls: {certificate: /config/registry.crt, key: /config/registry.key}
+auth: {htpasswd: {realm: registry, path: /config/htpasswd}}
+health: {storagedriver: {enabled: true, interval: 10s, threshold: 3}}
+YAML
+chown -R 59500:59500 /srv/tls
+docker run --detach --name bench-tls --user 59500:59500 --read-only --cap-drop ALL --security-opt no-new-privileges \
+    --env GOGC=400 --env GOMEMLIMIT=400MiB --publish 5098:5000 --volume /srv/tls/config:/config:ro \
+    --volume /srv/tls/data:/var/lib/registry "$(docker inspect --format '{{.Image}}' registry)" serve /config/config.yml
+SH
+}
+
 measure_transport() {
-    local in=wharf-bench-server load unit ratio deployed bare seconds
-    local -A least=([manifests]=0.3 ["blob GETs"]=0.4 [pushes]=0.9)
-    say "transport: the registry as deployed against the bare one"
+    local in=wharf-bench-server seconds what measured reference ratio limit
+    say "transport: the registry as deployed, with its own TLS, and the bare one"
+    docker exec "$in" apt-get install -qq -y --no-install-recommends wrk apache2-utils >/dev/null 2>&1
     start_bare_registry
+    start_registry_with_tls
     docker cp -q benchmarks/transport.py "$in:/srv/bare/"
+    # The cipher that Docker, in Go, asks for first.
+    docker exec "$in" sh -c 'printf "%s\n" "openssl_conf = a" "[a]" "ssl_conf = b" "[b]" "system_default = c" "[c]" \
+        "Ciphersuites = TLS_AES_128_GCM_SHA256" >/srv/bare/openssl.cnf'
     # shellcheck disable=SC2086
-    timed seconds transport timeout 900 docker exec --env REGISTRY_PASSWORD="$password" "$in" \
-        python3 /srv/bare/transport.py --bare "http://$server:5099" --bare-data /srv/bare/data --user bench \
-        --deployed "https://$server:${registry#*:}" --deployed-data /var/lib/wharf/registry --ca /etc/wharf/tls/ca.crt \
-        --rounds "$rounds" ${BENCH_TRANSPORT:-}
-    while IFS='|' read -r load deployed bare unit ratio; do
-        row "registry, $load (bare binary)" "$deployed $unit" "$bare $unit" "$ratio" least "${least[$load]}"
-    done < <(python3 - "$bench/transport.log" <<'PYTHON'
+    timed seconds transport timeout 1500 docker exec --env REGISTRY_PASSWORD="$password" \
+        --env OPENSSL_CONF=/srv/bare/openssl.cnf "$in" python3 /srv/bare/transport.py --ca /etc/wharf/tls/ca.crt \
+        --user bench --registry bare "http://$server:5099" /srv/bare/data \
+        --registry 'own TLS' "https://$server:5098" /srv/tls/data \
+        --registry deployed "https://$server:${registry#*:}" /var/lib/wharf/registry \
+        --memory registry --memory registry-gateway --rounds "$rounds" ${BENCH_TRANSPORT:-}
+    while IFS='|' read -r what measured reference ratio limit; do
+        row "$what" "$measured" "$reference" "$ratio" least "$limit"
+    done < <(python3 - "$bench/transport.log" "$bench/transport.table" <<'PYTHON'
 import json, sys
-for load, result in json.loads(open(sys.argv[1]).readlines()[-1]).items():
-    best = [round(result["best"][side]) for side in ("deployed", "bare")]
-    print(load, *best, result["unit"], result["ratio"], sep="|")
+result = json.loads(open(sys.argv[1]).readlines()[-1])
+least = {
+    "manifests": ("bare", 0.75), "new connections": ("own TLS", 2.5), "small blobs": ("bare", 20),
+    "blob GETs": ("bare", 0.6), "pushes": ("own TLS", 0.8),
+}
+names = {
+    "manifests": "manifests by tag", "new connections": "the same, a connection each", "small blobs": "blobs of 90 bytes",
+    "blob GETs": "16 GETs of 32 MiB", "pushes": "16 pushes of 32 MiB",
+}
+lines = ["registry (the client's share of the processors)|bare|own TLS|deployed"]
+for load, found in result["loads"].items():
+    best, unit = found["best"], found["unit"]
+    cells = [f"{best[side]:.0f} {unit} ({found['client'][side]:.0%})" for side in ("bare", "own TLS", "deployed")]
+    lines.append("|".join([names[load], *cells]))
+    side, limit = least[load]
+    both = "|".join(f"{best[one]:.0f} {unit}" for one in ("deployed", side))
+    print(f"registry, {names[load]} ({side})|{both}|{best['deployed'] / best[side]:.2f}|{limit}")
+memory = result["memory"]
+cells = ", ".join(f"{name} {megabytes:.0f}" for name, megabytes in memory.items())
+lines.append(f"memory with 200 clients, MB|-|-|{sum(memory.values()):.0f}: {cells}")
+open(sys.argv[2], "w").write("\n".join(lines) + "\n")
 PYTHON
     )
 }
@@ -255,6 +311,7 @@ measure_lab() {
 }
 
 mkdir -p "$bench"
+rm -f "$bench/transport.table"
 read -r load _ </proc/loadavg
 [[ $(calc 0 "$load") -lt 1 ]] || say "the machine is busy already (load $load): the ratios may come out worse than they are"
 if [[ ${1:-} == lab ]]; then
@@ -277,9 +334,14 @@ else
 JSON
     trap finish EXIT
     trap 'exit 130' INT TERM
-    measure_moved
-    measure_unchanged
-    measure_crowd
+    if [[ ${1:-} == registry ]]; then
+        fresh_hosts
+        timed deployed site site
+    else
+        measure_moved
+        measure_unchanged
+        measure_crowd
+    fi
     measure_transport
 fi
 table

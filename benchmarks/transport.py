@@ -1,11 +1,13 @@
-"""Puts the same load on two registries in turn, and compares what they bear.
+"""Puts the same load on several registries in turn, and tells what each bears.
 
-Run on the registries' own host, with their own address, so that no network and no proxy is measured. The load comes
-from processes with one kept connection each, on plain sockets: what the client itself costs lies on both sides alike,
-and makes the ratio better than it is, so it has to be small.
+Run on the registries' own host, with their own addresses, so that no network and no proxy is measured. Small requests
+come from wrk, and from ab where each is to have a connection of its own, since wrk would resume its TLS sessions, which
+Docker does not. Blobs of many megabytes come from and go to processes with one kept connection each, on plain sockets.
+What the client costs lies on all sides alike and makes their rates more equal than they are: its share is told.
 
-Prints one JSON object: for each load the unit, the rates of both registries in all rounds, the best of each, and the
-ratio of these. The best, because whatever else runs on the machine can only make a registry slower.
+Prints one JSON object: for each load the unit, and for each registry the rates of all rounds, the best of them, and
+which share of the machine's processors the client took in that round; then the memory of containers under load. The
+best, because whatever else runs on the machine can only make a registry slower.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ import json
 import multiprocessing
 import os
 import pathlib
+import re
+import resource
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -33,7 +38,9 @@ REPOSITORY = "benchmark"
 PROCESSES = multiprocessing.get_context("fork")
 # What is hashed and sent at a time: it stays in the processor's cache.
 CHUNK = 1 << 18
-LOADS = ("manifests", "blob GETs", "pushes")
+LOADS = ("manifests", "new connections", "small blobs", "blob GETs", "pushes")
+SMALL = 90  # bytes
+MANY = 200  # clients, when the memory is measured
 # No single wait on a socket lasts longer, in seconds.
 TIMEOUT = 60
 
@@ -47,7 +54,7 @@ class Registry:
     """Where a registry is, and how it lets us in.
 
     Attributes:
-        url: Scheme, address and port.
+        url: Scheme, address and port. What has https knows our user.
         data: Its storage on this host; what was pushed is removed from there.
         authorization: The value of the header of that name, or "".
         context: For TLS, with the CA to trust.
@@ -264,25 +271,49 @@ def in_parallel(registry: Registry, workers: int, seconds: float, prepare: Prepa
     return sum(amounts) / (max(ends) - min(starts))
 
 
-def manifests(registry: Registry, digest: str, workers: int, seconds: float) -> float:
-    """GETs of one manifest by its tag, per second."""
+def small_requests(registry: Registry, path: str, digest: str, options: argparse.Namespace) -> float:
+    """GETs of something small by wrk, over kept connections, per second."""
+    check(registry, path, digest)
+    return wrk(registry, path, options.workers, options.seconds)
 
-    def prepare(connection: Connection, number: int) -> Work:
-        head = connection.head("GET", f"/v2/{REPOSITORY}/manifests/latest", f"Accept: {MANIFEST_TYPE}")
-        size = fetch(connection, head, digest)
 
-        def work(connection: Connection, number: int, end: float) -> int:
-            count = 0
-            while time.monotonic() < end:
-                headers, length = connection.exchange(head, 200)
-                if length != size or headers["docker-content-digest"] != digest:
-                    raise TransportError(f"the manifest came as {headers['docker-content-digest']}, {length} bytes")
-                count += 1
-            return count
+def wrk(registry: Registry, path: str, connections: int, seconds: float) -> float:
+    """Let wrk load a registry, and return its requests per second. Raises TransportError where one failed."""
+    command = ["wrk", "--threads=2", f"--connections={connections}", f"--duration={seconds:.0f}s", "--timeout=30s"]
+    output = subprocess.run(
+        [*command, *tool_options(registry, path)], check=True, capture_output=True, text=True
+    ).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise TransportError(f"{registry.url}: {output}")
+    return float(re.search(r"Requests/sec: *([0-9.]+)", output)[1])
 
-        return work
 
-    return in_parallel(registry, workers, seconds, prepare)
+def new_connections(registry: Registry, path: str, digest: str, options: argparse.Namespace) -> float:
+    """GETs of something small by ab, each over a connection of its own, per second."""
+    check(registry, path, digest)
+    # One ab uses one processor only.
+    command = ["ab", "-q", "-c", str(options.workers // 2), "-t", f"{options.seconds:.0f}", "-n", "10000000"]
+    command += tool_options(registry, path)
+    tools = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    outputs = [tool.communicate()[0] for tool in tools]
+    for tool, output in zip(tools, outputs, strict=True):
+        if tool.returncode or "Non-2xx" in output or not re.search(r"Failed requests: +0\n", output):
+            raise TransportError(f"{registry.url}: {output}")
+    return sum(float(re.search(r"Requests per second: +([0-9.]+)", output)[1]) for output in outputs)
+
+
+def tool_options(registry: Registry, path: str) -> list[str]:
+    """What wrk and ab both are told."""
+    headers = [f"Accept: {MANIFEST_TYPE}"]
+    if registry.authorization:
+        headers.append(f"Authorization: {registry.authorization}")
+    return [*(option for header in headers for option in ("-H", header)), registry.url + path]
+
+
+def check(registry: Registry, path: str, digest: str) -> None:
+    """Look whether the right thing is served, before the measured time."""
+    connection = Connection(registry)
+    fetch(connection, connection.head("GET", path, f"Accept: {MANIFEST_TYPE}"), digest)
 
 
 def blob_gets(registry: Registry, blobs: list[tuple[str, bytes]], seconds: float) -> float:
@@ -346,52 +377,99 @@ def remove(registry: Registry, digests: list[str]) -> None:
 
 
 def measure(sides: dict[str, Registry], options: argparse.Namespace) -> dict[str, dict[str, object]]:
-    """Measures all loads on both registries, alternating, so that both see the same moods of the machine.
+    """Measures all loads on all registries, alternating, so that all see the same moods of the machine.
 
     Args:
-        sides: The registries "deployed" and "bare".
+        sides: The registries by name.
         options: Of the command line: load, rounds, seconds, workers, size, pushes.
 
     Returns:
-        For each load {"unit", "rates": {side: [...]}, "best": {side: rate}, "ratio"}.
+        For each load {"unit", "rates": {side: [...]}, "best": {side: rate}, "client": {side: share}}.
     """
     contents = [os.urandom(options.size << 20) for _ in range(options.workers)]
     blobs = [(digest_of(content), content) for content in contents]
+    small = os.urandom(SMALL)
     manifest = {side: push_image(registry, blobs) for side, registry in sides.items()}
+    for registry in sides.values():
+        push(Connection(registry), small)
+    tag, blob = f"/v2/{REPOSITORY}/manifests/latest", f"/v2/{REPOSITORY}/blobs/{digest_of(small)}"
     loads: dict[str, tuple[str, Callable[[str], float]]] = {
-        "manifests": ("/s", lambda side: manifests(sides[side], manifest[side], options.workers, options.seconds)),
+        "manifests": ("/s", lambda side: small_requests(sides[side], tag, manifest[side], options)),
+        "new connections": ("/s", lambda side: new_connections(sides[side], tag, manifest[side], options)),
+        "small blobs": ("/s", lambda side: small_requests(sides[side], blob, digest_of(small), options)),
         "blob GETs": ("MB/s", lambda side: blob_gets(sides[side], blobs, options.seconds)),
         "pushes": ("MB/s", lambda side: blob_pushes(sides[side], blobs, options.pushes, TIMEOUT)),
     }
-    rates: dict[str, dict[str, list[float]]] = {}
+    result = {}
     for load in options.load or loads:
         unit, rate = loads[load]
-        rates[load] = collections.defaultdict(list)
+        rounds: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
         for side in sides:
             rate(side)  # warms caches, and does not count
         for turn in range(options.rounds):
             # Who comes first changes too.
             for side in sorted(sides, reverse=bool(turn % 2)):
                 os.sync()
-                rates[load][side].append(round(rate(side), 1))
-                print(f"{load}, {side}: {rates[load][side][-1]} {unit}", file=sys.stderr)
+                rounds[side].append(with_share(rate, side))
+                print(f"{load}, {side}: {rounds[side][-1][0]} {unit}", file=sys.stderr)
+        result[load] = {
+            "unit": unit,
+            "rates": {side: [rate for rate, _ in values] for side, values in rounds.items()},
+            "best": {side: max(values)[0] for side, values in rounds.items()},
+            "client": {side: max(values)[1] for side, values in rounds.items()},
+        }
+    return result
+
+
+def with_share(rate: Callable[[str], float], side: str) -> tuple[float, float]:
+    """Measure, and return the rate and which share of the processors the client took."""
+
+    def spent() -> float:
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(one.ru_utime + one.ru_stime for one in usage)
+
+    start, before = time.monotonic(), spent()
+    measured = rate(side)
+    share = (spent() - before) / (time.monotonic() - start) / (os.cpu_count() or 1)
+    return round(measured, 1), round(share, 2)
+
+
+def memory(registry: Registry, containers: list[str]) -> dict[str, float]:
+    """Return the megabytes that each container has while many clients ask for a manifest, each over its connection."""
+    seconds = 4
+    load = PROCESSES.Process(target=wrk, args=(registry, f"/v2/{REPOSITORY}/manifests/latest", MANY, seconds))
+    load.start()
+    time.sleep(seconds / 2)
     result = {}
-    for load, both in rates.items():
-        best = {side: max(values) for side, values in both.items()}
-        ratio = round(best["deployed"] / best["bare"], 3)
-        result[load] = {"unit": loads[load][0], "rates": both, "best": best, "ratio": ratio}
+    for container in containers:
+        command = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
+        pid = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        # What processes share counts once.
+        maps = [pathlib.Path(f"/proc/{one}/smaps_rollup").read_text() for one in (pid, *children)]
+        result[container] = round(
+            sum(int(re.search(r"^Pss: +(\d+)", one, re.MULTILINE)[1]) for one in maps) * 1024 / 1e6, 1
+        )
+    load.join()
+    if load.exitcode:
+        raise TransportError(f"{registry.url} does not bear {MANY} clients")
     return result
 
 
 def main() -> None:
     """Reads the command line, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--deployed", required=True, metavar="URL", help="the registry in question")
-    parser.add_argument("--deployed-data", required=True, type=pathlib.Path, help="its storage on this host")
-    parser.add_argument("--ca", required=True, help="the CA that signed its certificate")
-    parser.add_argument("--user", required=True, help="a user of it; the password is in $REGISTRY_PASSWORD")
-    parser.add_argument("--bare", required=True, metavar="URL", help="the registry to compare with")
-    parser.add_argument("--bare-data", required=True, type=pathlib.Path, help="its storage on this host")
+    parser.add_argument(
+        "--registry",
+        action="append",
+        required=True,
+        nargs=3,
+        metavar=("NAME", "URL", "DATA"),
+        help="a registry: what it is called here, and its storage on this host",
+    )
+    parser.add_argument("--ca", required=True, help="the CA that signed the certificates of those with https")
+    parser.add_argument("--user", required=True, help="a user of those; the password is in $REGISTRY_PASSWORD")
+    parser.add_argument("--memory", action="append", metavar="CONTAINER", help="of the last registry")
     parser.add_argument("--load", action="append", choices=LOADS, help="only this one (or several)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each load on each registry")
     parser.add_argument("--seconds", type=float, default=3, help="length of one measurement")
@@ -400,13 +478,15 @@ def main() -> None:
     parser.add_argument("--pushes", type=int, default=2, help="blobs that each worker pushes in one measurement")
     options = parser.parse_args()
     login = base64.b64encode(f"{options.user}:{os.environ['REGISTRY_PASSWORD']}".encode()).decode()
+    context = ssl.create_default_context(cafile=options.ca)
     sides = {
-        "deployed": Registry(
-            options.deployed, options.deployed_data, f"Basic {login}", ssl.create_default_context(cafile=options.ca)
-        ),
-        "bare": Registry(options.bare, options.bare_data),
+        name: Registry(url, pathlib.Path(data), f"Basic {login}", context)
+        if url.startswith("https:")
+        else Registry(url, pathlib.Path(data))
+        for name, url, data in options.registry
     }
-    print(json.dumps(measure(sides, options)))
+    loads = measure(sides, options)
+    print(json.dumps({"loads": loads, "memory": memory([*sides.values()][-1], options.memory or [])}))
 
 
 if __name__ == "__main__":
