@@ -58,8 +58,9 @@ def test_engine_with_the_containerd_image_store_loads_the_archive_once(hosts, an
     server, client = hosts["server"], hosts["client1"]
     digest = push(client, image)
     store = {"docker_engine_options": {"features": {"containerd-snapshotter": True}}}
-    # The container that is stopped starts with the engine when it has its other store again.
-    stop, remove = "docker stop registry", "docker rm --force --volumes registry"
+    # Containers that are stopped start with the engine when it has its other store again.
+    names = "registry registry-gateway registry-network"
+    stop, remove = f"docker stop {names}", f"docker rm --force --volumes {names}"
     with engine_put_back(server), broken(server, stop, remove):
         ansible.succeeds("site.yml", "--limit", "server", **store)
         assert "io.containerd.snapshotter" in server.check_output("docker info --format '{{.DriverStatus}}'")
