@@ -209,7 +209,7 @@ class Looker:
     def containers(self) -> dict[str, Any]:
         """Return the engine's containers with their settings; those that are not set are left out."""
         found = self.run("docker inspect --type container $(docker ps --all --quiet)").decode() or "[]"
-        found = re.sub(r'("org.opencontainers.image.version": ")[^"]+', r"\1VERSION", found)
+        found = re.sub(r'("(?:org.opencontainers.image.version|wharf.packages)": ")[^"]+', r"\1VERSION", found)
         containers = {}
         for one in json.loads(mask(found, self.passwords)):
             mounts = [{key: mount[key] for key in MOUNT if key in mount} for mount in one["Mounts"]]
