@@ -57,9 +57,9 @@ def pull_all(host: Host, images: Mapping[str, str], registry: str = "") -> None:
 
 
 def replace_container(server: Host, pusher: Host, puller: Host, ansible, image: str) -> None:
-    """Push an image, remove the registry's container, deploy again, and pull the image on another host."""
+    """Push an image, remove the registry's containers, deploy again, and pull the image on another host."""
     digest = push(pusher, image)
-    server.check_output("docker rm --force --volumes registry")
+    server.check_output("docker rm --force --volumes registry registry-gateway registry-network")
     ansible.succeeds("playbooks/deploy-registry.yml")
     pull(puller, image, digest)
 

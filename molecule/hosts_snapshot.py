@@ -82,6 +82,10 @@ MASKS = [
     # A run that restarted an engine leaves a note for the next one, and that removes it.
     (re.compile(r',\n  "pending": {\n.*?\n  }(?=\n})', re.DOTALL), ""),
     (re.compile(r"(\$2[aby]\$\d\d\$)[./A-Za-z0-9]{53}"), r"\1HASH"),
+    (re.compile(r"(\{SSHA\})[A-Za-z0-9+/]+=*"), r"\1HASH"),
+    # The file with the registry's secret, and its variable.
+    (re.compile(r"(\A|REGISTRY_HTTP_SECRET=)[0-9a-f]{64}(?=\Z|\")"), r"\1SECRET"),
+    (re.compile(r"\bcontainer:[0-9a-f]{64}\b"), "container:ID"),  # of another container, whose network one joins
     (re.compile(r"\b((?:ssh|ecdsa)-[\w-]+) AAAA[\w+/]+=*"), r"\1 KEY"),
     (re.compile(r"\bsha256:[0-9a-f]{64}\b"), "sha256:DIGEST"),
     # Of a boot, and of a process in it.
@@ -205,7 +209,7 @@ class Looker:
     def containers(self) -> dict[str, Any]:
         """Return the engine's containers with their settings; those that are not set are left out."""
         found = self.run("docker inspect --type container $(docker ps --all --quiet)").decode() or "[]"
-        found = re.sub(r'("org.opencontainers.image.version": ")[^"]+', r"\1VERSION", found)
+        found = re.sub(r'("(?:org.opencontainers.image.version|wharf.packages)": ")[^"]+', r"\1VERSION", found)
         containers = {}
         for one in json.loads(mask(found, self.passwords)):
             mounts = [{key: mount[key] for key in MOUNT if key in mount} for mount in one["Mounts"]]

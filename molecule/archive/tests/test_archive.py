@@ -58,9 +58,10 @@ def test_engine_with_the_containerd_image_store_loads_the_archive_once(hosts, an
     server, client = hosts["server"], hosts["client1"]
     digest = push(client, image)
     store = {"docker_engine_options": {"features": {"containerd-snapshotter": True}}}
-    # The containers that are stopped start with the engine when it has its other store again.
-    ours = "registry-gateway registry-network registry"
-    with engine_put_back(server), broken(server, f"docker stop {ours}", f"docker rm --force --volumes {ours}"):
+    # Containers that are stopped start with the engine when it has its other store again.
+    names = "registry registry-gateway registry-network"
+    stop, remove = f"docker stop {names}", f"docker rm --force --volumes {names}"
+    with engine_put_back(server), broken(server, stop, remove):
         ansible.succeeds("site.yml", "--limit", "server", **store)
         assert "io.containerd.snapshotter" in server.check_output("docker info --format '{{.DriverStatus}}'")
         pull(client, image, digest)

@@ -206,12 +206,13 @@ def test_secrets_show_nowhere(hosts, ansible, password):
     # A changed password makes every task run that handles it.
     result = ansible.succeeds("site.yml", "-vvv", "--diff", wharf_registry_bcrypt_cost=5)
     # The last line of a key is public: it is in the public key as well.
-    keys = hosts["server"].check_output("cd /etc/wharf; sed -n 2p tls/registry.key; sed -n 2p ca/ca.key").splitlines()
-    assert len(keys) == 2
+    read = "cd /etc/wharf; sed -n 2p tls/registry.key; sed -n 2p ca/ca.key; cat registry/http-secret"
+    secrets = hosts["server"].check_output(read).splitlines()
+    assert len(secrets) == 3
     basic = base64.b64encode(f"ci:{password}".encode()).decode()
-    for secret in [password, basic, "$2b$", *keys]:
-        assert secret not in result.stdout
-    ansible.succeeds("site.yml", "--skip-tags", "verify")  # back to the usual cost
+    back = ansible.succeeds("site.yml", "-vvv", "--diff", "--skip-tags", "verify")  # to the usual hash
+    for secret in [password, basic, "$2b$", "{SSHA}", *secrets]:
+        assert secret not in result.stdout + back.stdout
 
 
 def test_generated_password_is_not_read_as_inventory(password):
@@ -228,7 +229,10 @@ def test_generated_password_is_not_read_as_inventory(password):
         ("/etc/wharf/ca/ca.key", 0o600, 0),
         ("/etc/wharf/tls/registry.key", 0o600, 59500),
         ("/etc/wharf/registry/config.yml", 0o640, 0),
-        ("/etc/wharf/registry/htpasswd", 0o640, 0),
+        ("/etc/wharf/registry/http-secret", 0o600, 0),
+        ("/etc/wharf/gateway", 0o750, 0),
+        ("/etc/wharf/gateway/users", 0o640, 0),
+        ("/var/lib/wharf/sockets", 0o700, 59500),
         ("/var/lib/wharf/registry", 0o750, 59500),
     ],
 )
@@ -253,8 +257,12 @@ def test_certificate_is_right(hosts):
     )
 
 
-def test_container_is_hardened(hosts):
-    container = json.loads(hosts["server"].check_output("docker inspect registry"))[0]
+CONTAINERS = ("registry", "registry-network", "registry-gateway")
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_container_is_hardened(hosts, name):
+    container = json.loads(hosts["server"].check_output(f"docker inspect {name}"))[0]
     host = container["HostConfig"]
     assert container["Config"]["User"] == "59500:59500"
     assert host["ReadonlyRootfs"] is True
@@ -262,22 +270,44 @@ def test_container_is_hardened(hosts):
     assert host["SecurityOpt"] == ["no-new-privileges=true", "label=disable"]
     assert host["RestartPolicy"]["Name"] == "always"
     assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
+    # The gateway writes to the registry's sockets only, and the registry to no file of the gateway.
+    writes = {mount["Destination"] for mount in container["Mounts"] if mount["RW"]}
+    assert writes == ({"/var/lib/registry", "/wharf/sockets"} if name == "registry" else set())
 
 
-def test_image_of_the_registry_holds_no_program_but_the_registry(hosts):
+def test_registry_has_no_port_and_no_network(hosts):
+    """Nobody gets around the gateway but root on the server."""
+    server = hosts["server"]
+    there = "nsenter --net=/proc/$(docker inspect --format '{{.State.Pid}}' registry)/ns/net"
+    assert server.check_output(f"{there} ss -Hltn") == ""
+    assert {line.split()[1] for line in server.check_output(f"{there} ip -o address").splitlines()} == {"lo"}
+    ask = "python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' /var/lib/wharf/"
+    variables = server.check_output("docker inspect --format '{{json .Config.Env}}' registry")
+    socket = re.search("REGISTRY_HTTP_ADDR=/wharf/(sockets/[ab].sock)", variables)[1]
+    assert server.run(ask + socket).rc == 0
+    assert "Permission denied" in server.run(f"runuser -u nobody -- {ask}{socket}").stderr
+
+
+@pytest.mark.parametrize(("container", "program"), {"registry": "docker-registry", "registry-gateway": "nginx"}.items())
+def test_image_holds_no_program_but_its_own(hosts, container, program):
     """So that whatever works here works with an image without a shell."""
-    files = hosts["server"].check_output("docker export registry | tar -t | grep -v '/$'").split()
-    programs = [file for file in files if "bin/" in file]
-    assert programs == ["usr/bin/docker-registry"]
+    files = hosts["server"].check_output(f"docker export {container} | tar -t | grep -v '/$'").split()
+    programs = [Path(file).name for file in files if "bin/" in file]
+    assert programs == [program]
+
+
+def started(server) -> str:
+    """Return since when the registry's containers run."""
+    return server.check_output(f"docker inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}' {' '.join(CONTAINERS)}")
 
 
 def test_engine_restart_keeps_the_registry_running(hosts, image, password):
     server = hosts["server"]
     log_in(hosts["client1"], password)
     digest = push(hosts["client1"], image)
-    started = server.check_output("docker inspect --format '{{.State.StartedAt}}' registry")
+    before = started(server)
     server.check_output("systemctl restart docker")
-    assert server.check_output("docker inspect --format '{{.State.StartedAt}}' registry") == started
+    assert started(server) == before
     log_in(hosts["client2"], password)
     pull(hosts["client2"], image, digest)
 
@@ -289,7 +319,7 @@ def test_data_survives_removal_of_the_container(hosts, ansible, image, password)
 
 
 def test_user_comes_and_goes_without_a_restart(hosts, ansible):
-    started = hosts["server"].check_output("docker inspect --format '{{.State.StartedAt}}' registry")
+    before = started(hosts["server"])
     secret = "a-passphrase-of-nobody-0123456789"
     users = {"wharf_registry_users": [{"name": "ci"}, {"name": "dev", "password": secret}]}
     ansible.succeeds("playbooks/deploy-registry.yml", **users)
@@ -298,21 +328,25 @@ def test_user_comes_and_goes_without_a_restart(hosts, ansible):
     ansible.succeeds("playbooks/deploy-registry.yml")
     refused = hosts["client2"].run(login(secret, "dev"))
     assert "401 Unauthorized" in refused.stderr
-    assert hosts["server"].check_output("docker inspect --format '{{.State.StartedAt}}' registry") == started
+    assert started(hosts["server"]) == before
 
 
 def test_changed_configuration_takes_effect_and_a_bad_one_does_not(hosts, ansible):
     server = hosts["server"]
-    started = server.check_output("docker inspect --format '{{.Id}}' registry")
+    before = started(server)
     bad = ansible.fails(
-        "playbooks/deploy-registry.yml", registry_server_config={"http": {"tls": {"minimumtls": "tls9"}}}
+        "playbooks/deploy-registry.yml", registry_server_config={"middleware": {"registry": [{"name": "no-such"}]}}
     )
-    assert "unknown minimum tls level" in bad.stdout.lower()
-    assert server.check_output("docker inspect --format '{{.Id}}' registry") == started
-    assert "tls9" not in server.file("/etc/wharf/registry/config.yml").content_string
+    assert "no registry middleware registered with name: no-such" in bad.stdout
+    assert "All is as it was before" in bad.stdout
+    assert started(server) == before
+    assert "no-such" not in server.file("/etc/wharf/registry/config.yml").content_string
 
     ansible.succeeds("playbooks/deploy-registry.yml", registry_server_config={"log": {"level": "debug"}})
     assert "level=debug" in server.run("docker logs registry").stderr
+    # Nobody was interrupted: the gateway is the one that was there.
+    kept = [line for line in started(server).splitlines() if line in before]
+    assert len(kept) == 2
     ansible.succeeds("playbooks/deploy-registry.yml")
 
 
@@ -353,8 +387,8 @@ def test_roots_commands_may_lead_to_another_engine(hosts, ansible, image, passwo
         server.check_output("wharf renew-certificate --now && wharf collect-garbage")
         assert served_certificate(server) != old
         server.check_output(
-            "docker() { command docker --host unix:///run/docker.sock $@; }; docker rm --force registry"
-            " && docker image rm wharf-registry:distro"
+            "docker() { command docker --host unix:///run/docker.sock $@; };"
+            f" docker rm --force {' '.join(CONTAINERS)} && docker image rm wharf-registry:distro wharf-gateway:distro"
         )
         ansible.succeeds("site.yml")
         assert ansible.succeeds("site.yml").changes == 0

@@ -34,7 +34,7 @@ def test_image_moves(hosts, image):
 
 
 def test_registry_speaks_plain_http_without_users(hosts):
-    assert not hosts["server"].file("/etc/wharf/registry/htpasswd").exists
+    assert hosts["server"].file("/etc/wharf/gateway/users").content_string == ""
     assert not hosts["server"].file("/etc/wharf/tls").exists
 
 
@@ -75,7 +75,8 @@ def test_cron_collects_the_garbage_in_a_volume_of_a_registry_without_tls_and_use
         assert re.match(r"ok \d+ deleted 3 blobs, ", told), told
         assert len(layers) == 2
         assert [name for name in layers if server.file(f"{storage}/blobs/sha256/{name[:2]}/{name}").exists] == []
-        assert server.check_output("docker ps --all --format '{{.Names}}'").split() == ["registry", "sleeper"]
+        left = {"registry", "registry-network", "registry-gateway", "sleeper"}
+        assert set(server.check_output("docker ps --all --format '{{.Names}}'").split()) == left
         pull(server, image, digest)
         assert push(client, rubbish)  # whole again
 
@@ -97,18 +98,23 @@ def test_there_is_no_certificate_to_renew(ansible):
     assert "wharf_registry_trust: is insecure, so that there is no certificate" in result.stdout
 
 
-def test_registrys_own_image_is_pulled_by_its_digest(hosts, ansible, tmp_path):
+def test_registrys_own_images_are_pulled_by_their_digests(hosts, ansible, tmp_path):
     """As the default does from Docker Hub: here the registry that is there already is the source."""
-    source = f"{REGISTRY}/test/registry:2.8.3"
-    hosts["server"].check_output(f"docker tag wharf-registry:distro {source}")
+    server, sources = hosts["server"], {}
+    for name in ("registry", "gateway"):
+        tag = f"{REGISTRY}/test/{name}:1"
+        server.check_output(f"docker tag wharf-{name}:distro {tag}")
+        sources[name] = f"{tag}@{push(server, tag)}"
     variables = {
         "registry_server_name": "localhost",
         "registry_server_port": 5005,
         "registry_server_tls": False,
         "registry_server_anonymous": True,
-        "registry_server_image": f"{source}@{push(hosts['server'], source)}",
+        "registry_server_image": sources["registry"],
+        "registry_server_gateway_image": sources["gateway"],
         "registry_server_container": "pulled",
         "registry_server_directory": "/srv/pulled",
+        "registry_server_gateway_directory": "/srv/pulled-gateway",
         "registry_server_data": "/srv/pulled-data",
     }
     play = write_play(tmp_path, "client1", "registry_server", variables)
@@ -116,7 +122,7 @@ def test_registrys_own_image_is_pulled_by_its_digest(hosts, ansible, tmp_path):
     assert ansible.succeeds(play).changes == 0
     client = hosts["client1"]
     client.check_output("docker tag sleeper localhost:5005/sleeper && docker push localhost:5005/sleeper")
-    client.check_output("docker rm --force pulled && rm -r /srv/pulled /srv/pulled-data")
+    client.check_output("docker rm --force pulled pulled-gateway pulled-network && rm -r /srv/pulled*")
 
 
 def test_private_ca_instead_takes_the_insecure_entry_back(hosts, ansible, image):
@@ -153,7 +159,8 @@ def test_local_inventory_makes_one_machine_server_and_client(hosts):
         "wharf_registry_container": "local",
     }
     written = ("/etc/docker", "/etc/systemd/system", "/etc/wharf", "/usr/local", "/var/lib/wharf")
-    remove = "docker rm --force --volumes local; systemctl daemon-reload; systemctl reload docker"
+    remove = "docker rm --force --volumes local local-gateway local-network"
+    remove += "; systemctl daemon-reload; systemctl reload docker"
     with put_back(client, *written, then=remove):
         result = Ansible("inventories/local").succeeds("site.yml", **here)
         assert "localhost pushed sha256:" in result.stdout

@@ -249,9 +249,9 @@ def test_wrong_password_is_named_and_not_shown(hosts, ansible, tmp_path):
 
 def test_login_that_the_registry_no_longer_accepts_is_noticed(hosts, ansible):
     """The files on the clients are as they should be; the registry has lost its user."""
-    htpasswd = "/etc/wharf/registry/htpasswd"
-    users = hosts["server"].file(htpasswd).content_string.replace("ci:", "somebody:")
-    with replaced(hosts["server"], htpasswd, users, then=f"touch {htpasswd}"):  # the registry looks at its time
+    file = "/etc/wharf/gateway/users"
+    users = hosts["server"].file(file).content_string.replace("ci:", "somebody:")
+    with replaced(hosts["server"], file, users):
         result = ansible.fails("playbooks/trust-registry.yml", "--limit", "debian12")
     assert "registry_client_logins: root cannot log in as ci with skopeo: " in result.stdout
     assert ansible.succeeds("playbooks/trust-registry.yml", "--limit", "debian12").changes == 0
