@@ -190,6 +190,14 @@ def engine_put_back(*hosts: Host) -> Iterator[None]:
 
 # What is there ------------------------------------------------------------------------------------
 
+PARTS = "registry registry-gateway registry-network"  # the registry's own containers
+
+
+def containers(host: Host) -> str:
+    """Return the names of all containers of a host's engine, sorted, as a line."""
+    return " ".join(sorted(host.check_output("docker ps --all --format '{{.Names}}'").split()))
+
+
 
 def snapshot(host: Host) -> str:
     """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine."""
