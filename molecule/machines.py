@@ -190,12 +190,13 @@ def engine_put_back(*hosts: Host) -> Iterator[None]:
 
 # What is there ------------------------------------------------------------------------------------
 
-PARTS = "registry registry-gateway registry-network"  # the registry's own containers
+# The registry's own containers, in an order in which the engine can start them.
+PARTS = "registry-network registry-gateway registry"
 
 
 def containers(host: Host) -> str:
-    """Return the names of all containers of a host's engine, sorted, as a line."""
-    return " ".join(sorted(host.check_output("docker ps --all --format '{{.Names}}'").split()))
+    """Return the names of all containers of a host's engine, in a line, in the order of PARTS."""
+    return " ".join(sorted(host.check_output("docker ps --all --format '{{.Names}}'").split(), reverse=True))
 
 
 
