@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
-from machines import in_background, program, wait_until
+from machines import PARTS, in_background, program, wait_until
 from testinfra.host import Host
 
 REGISTRY = "registry.wharf.test:5000"
@@ -59,7 +59,7 @@ def pull_all(host: Host, images: Mapping[str, str], registry: str = "") -> None:
 def replace_container(server: Host, pusher: Host, puller: Host, ansible, image: str) -> None:
     """Push an image, remove the registry's containers, deploy again, and pull the image on another host."""
     digest = push(pusher, image)
-    server.check_output("docker rm --force --volumes registry registry-gateway registry-network")
+    server.check_output(f"docker rm --force --volumes {PARTS}")
     ansible.succeeds("playbooks/deploy-registry.yml")
     pull(puller, image, digest)
 
@@ -72,15 +72,7 @@ class Watch:
     # The longest time from the end of one good pull to the end of the next. Not only from a pull that failed: Docker
     # also waits for a registry that is away, and gets through.
     seconds = 0.0
-    pace = 0.0  # the same where no pull failed in between: what the machine lets the client do meanwhile
     errors = ""  # what Docker said of the pulls that failed
-
-    def shows_no_more_than(self, restart: float) -> bool:
-        """Tell whether no interruption was longer than that of a plain restart, and none for want of trust.
-
-        Twice as long is as long, with what else the machine does meanwhile.
-        """
-        return self.seconds <= 2 * restart + self.pace and "x509" not in self.errors
 
 
 @contextmanager
@@ -105,14 +97,6 @@ def watch(host: Host, reference: str) -> Iterator[Watch]:
     good = [end for end, succeeded in ends if succeeded]
     seen.pulls, seen.failures = len(ends), len(ends) - len(good)
     seen.seconds = max(end - before for before, end in pairwise(good))
-    seen.pace = max((b - a for (a, first), (b, then) in pairwise(ends) if first and then), default=0)
-
-
-def plain_restart(server: Host, client: Host, reference: str) -> float:
-    """Return for how long a restart of the registry keeps a client from pulling, in seconds: the longer of two."""
-    with watch(client, reference) as seen:
-        server.check_output("docker restart registry && sleep 1 && docker restart registry")
-    return seen.seconds
 
 
 class Rounds(NamedTuple):

@@ -8,10 +8,10 @@ openssl x509 -req -copy_extensions copyall -in /tmp/request.pem -CA ../ca/ca.crt
     -not_before "$(date -u -d "-$1 days" +%Y%m%d%H%M%SZ)" -not_after "$(date -u -d "+$2 days" +%Y%m%d%H%M%SZ)" \
     -out registry.crt
 docker kill --signal HUP registry-gateway
-fingerprint() { openssl x509 -noout -fingerprint; }
-served() { openssl s_client -connect 127.0.0.1:5000 </dev/null 2>/dev/null | fingerprint 2>/dev/null; }
+wanted=$(openssl x509 -noout -fingerprint -sha256 -in registry.crt)
+served() { openssl s_client -connect 127.0.0.1:5000 </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256; }
 for _ in $(seq 100); do
-    [ "$(served)" != "$(fingerprint <registry.crt)" ] || exit 0
+    [ "$(served)" != "$wanted" ] || exit 0
     sleep 0.1
 done
 exit 1

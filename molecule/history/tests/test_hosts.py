@@ -8,7 +8,7 @@ import secrets
 
 import pytest
 from clients import log_in, make_image, pull, push
-from machines import broken, engine_put_back, program, snapshot, wait_until, write
+from machines import PARTS, broken, engine_put_back, program, snapshot, wait_until, write
 
 REGISTRY = "registry.corp.test:5000"
 DATA = "/var/lib/wharf/registry"
@@ -42,10 +42,11 @@ def test_container_of_another_is_refused_and_its_images_can_be_taken_over(hosts,
     """The commands that the message tells are run as they stand there."""
     server, client = hosts["server"], hosts["client1"]
     image = make_tutorial_image(server)
-    away = "docker stop registry && docker rename registry ours && mv /etc/wharf /var/tmp/wharf && mv {0} {0}.ours"
-    back = "docker rm --force --volumes registry registry-old; rm -rf /etc/wharf {0}; mv /var/tmp/wharf /etc/wharf;"
-    back += " mv {0}.ours {0}; docker rename ours registry; docker start registry;"
-    back += " docker rmi registry:2 localhost:5000/team/app:1"
+    away = f"docker stop {PARTS} && for n in {PARTS}; do docker rename $n our-$n; done"
+    away += " && mv /etc/wharf /var/tmp/wharf && mv {0} {0}.ours"
+    back = f"docker rm --force --volumes {PARTS} registry-old; for n in {PARTS}; do docker rename our-$n $n; done;"
+    back += " rm -rf /etc/wharf {0}; mv /var/tmp/wharf /etc/wharf; mv {0}.ours {0};"
+    back += f" docker start {PARTS}; docker rmi registry:2 localhost:5000/team/app:1"
     with broken(server, away.format(DATA), back.format(DATA)):
         server.check_output(TUTORIAL.format(port=5000, name="registry", image=image))
         server.check_output("docker tag registry:2 localhost:5000/team/app:1")
@@ -89,12 +90,11 @@ def test_port_of_another_is_told_with_who_has_it(hosts, ansible):
 def test_engine_that_maps_users_is_served(hosts, ansible, pushed):
     """It was set up so before Wharf came: its store is another one."""
     server, client = hosts["server"], hosts["client1"]
-    assert "userns-remap: the restarted engine would no longer see the containers that run now (registry)" in (
-        ansible.fails("site.yml", "--tags", "install", docker_engine_options={"userns-remap": "default"}).stdout
-    )
+    refused = ansible.fails("site.yml", "--tags", "install", docker_engine_options={"userns-remap": "default"})
+    assert "userns-remap: the restarted engine would no longer see the containers that run now (" in refused.stdout
     restart = program(server, "restart-engine.sh")
-    remove = "docker rm --force registry; docker rmi wharf-registry:distro wharf-gateway:distro"
-    with broken(server, "docker stop registry", "docker start registry"), engine_put_back(server):
+    remove = f"docker rm --force {PARTS}; docker rmi wharf-registry:distro wharf-gateway:distro"
+    with broken(server, f"docker stop {PARTS}", f"docker start {PARTS}"), engine_put_back(server):
         settings = json.loads(server.check_output("cat /etc/docker/daemon.json")) | {"userns-remap": "default"}
         write(server, "/etc/docker/daemon.json", json.dumps(settings))
         server.check_output(restart)
@@ -110,20 +110,21 @@ def test_engine_that_maps_users_is_served(hosts, ansible, pushed):
 
 
 def test_registry_starts_by_itself_when_its_disk_and_an_address_come_late(hosts, ansible, pushed):
-    """An empty file system over the data stands for the mount point at boot."""
-    server, state = hosts["server"], "docker inspect --format '{{.State.Running}} {{.State.Error}}' registry"
+    """An empty file system over the data stands for the mount point at boot. The address is that of the published port."""
+    server, state = hosts["server"], "docker inspect --format '{{.State.Running}} {{.State.Error}}'"
     listen = [addresses(server)[0], "192.0.2.5"]
     address = "ip address {} 192.0.2.5/32 dev eth0"
     with broken(server, address.format("add"), address.format("del")):
         ansible.succeeds("site.yml", "--tags", "deploy", wharf_registry_listen=listen)
-        late = f"docker stop registry && systemctl stop docker.socket docker && mount -t tmpfs none {DATA}"
+        late = f"docker stop {PARTS} && systemctl stop docker.socket docker && mount -t tmpfs none {DATA}"
         with broken(server, f"{late} && {address.format('del')} && systemctl start docker", address.format("add")):
-            assert server.check_output(state).startswith("false")
+            assert server.check_output(f"{state} {PARTS} | grep -c ^false") == "3"
             assert server.check_output(f"ls -A {DATA}") == ""
             server.check_output(f"umount {DATA} && systemctl start wharf-repair-storage")
-            assert "cannot assign requested address" in server.check_output(state)
+            assert server.check_output(f"{state} registry") == "true"
+            assert "cannot assign requested address" in server.check_output(f"{state} registry-network")
             assert server.run("systemctl is-failed wharf-repair-storage").rc != 0
-        wait_until(server, f"{state} | grep true", 90, every=1)
+        wait_until(server, f"[ $({state} {PARTS} | grep -c ^true) = 3 ]", 90, every=1)
         pull(hosts["client1"], *pushed)
         ansible.succeeds("site.yml", "--tags", "deploy")
 
