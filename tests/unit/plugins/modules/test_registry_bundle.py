@@ -33,6 +33,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
             path.parent.mkdir(parents=True)
             path.write_bytes(text)
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(registry_bundle, "PLACE", str(tmp_path))
     return Storage(tmp_path / "registry")
 
 
@@ -60,7 +61,6 @@ def test_the_own_images_come_along_by_their_names(storage, tmp_path, monkeypatch
 
     gateway = {"Image": "sha256:bb", "Config": {"Image": "nginx:1.30.5"}}
     monkeypatch.setattr(registry_bundle, "cli", cli)
-    monkeypatch.setattr(registry_bundle, "PLACE", str(tmp_path))
     monkeypatch.setattr(registry_bundle, "container", lambda name: gateway if name == "registry-gateway" else None)
     inspected = {"Image": "sha256:aa", "Config": {"Image": "registry:3.1.1"}}
     parameters = PARAMETERS | {"own_images": True, "path": str(tmp_path / "a.tar")}
