@@ -113,9 +113,7 @@ class AllTheTime:
         """Begin."""
         self.host, self.file = host, "/tmp/all-the-time.json"
         host.check_output(f"rm -f {self.file}*")
-        command = program(
-            host, "all-the-time.py", REGISTRY, f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt", user, self.file
-        )
+        command = program(host, "all-the-time.py", REGISTRY, f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt", user, self.file)
         host.check_output(f"echo '{password}' >/tmp/password; setsid {command} </tmp/password >{self.file}.out 2>&1 &")
         wait_until(host, f"[ -s {self.file} ]", 30)
 

@@ -26,11 +26,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 def ask(method, path, wanted, body=None, **headers):
     """Return the headers and the body of a response, over a connection of its own."""
     connection = http.client.HTTPSConnection(name, int(port), timeout=60, context=ssl.create_default_context(cafile=ca))
-    headers = {
-        "Authorization": f"Basic {login}",
-        "Accept": MANIFEST,
-        **{k.replace("_", "-"): v for k, v in headers.items()},
-    }
+    headers = {"Authorization": f"Basic {login}", "Accept": MANIFEST, **{k.replace("_", "-"): v for k, v in headers.items()}}
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -51,13 +47,7 @@ def push(tag):
     headers, _ = ask("POST", "/v2/all-the-time/app/blobs/uploads/", 202)
     location = headers["Location"]
     separator = "&" if "?" in location else "?"
-    ask(
-        "PUT",
-        f"{location}{separator}digest={digest_of(content)}",
-        201,
-        content,
-        Content_Type="application/octet-stream",
-    )
+    ask("PUT", f"{location}{separator}digest={digest_of(content)}", 201, content, Content_Type="application/octet-stream")
     blob = {"mediaType": "application/octet-stream", "digest": digest_of(content), "size": len(content)}
     manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": blob, "layers": [blob]})
     ask("PUT", f"/v2/all-the-time/app/manifests/{tag}", 201, manifest, Content_Type=MANIFEST)

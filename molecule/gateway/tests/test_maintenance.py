@@ -126,9 +126,7 @@ def test_change_of_configuration(ansible, server, unnoticed):
     assert changed(before, running(server)) == {"registry"}
 
 
-@pytest.mark.parametrize(
-    ("name", "image"), [("registry", "wharf-registry:distro"), ("gateway", "wharf-gateway:distro")]
-)
+@pytest.mark.parametrize(("name", "image"), [("registry", "wharf-registry:distro"), ("gateway", "wharf-gateway:distro")])
 def test_upgrade(ansible, server, unnoticed, name, image):
     """The new image differs in a label alone: the lab has one version of each."""
     before = running(server)
@@ -244,9 +242,7 @@ def test_collection(hosts, server, passwords, unnoticed, garbage):
     assert changed(before, running(server)) == set()
 
 
-def test_collection_that_is_killed_lets_pushes_go_on_within_a_minute(
-    hosts, server, passwords, unnoticed, garbage, number
-):
+def test_collection_that_is_killed_lets_pushes_go_on_within_a_minute(hosts, server, passwords, unnoticed, garbage, number):
     """What runs every minute is run by hand here."""
     before, held = running(server), pushes(hosts, passwords, "held")
     kill = '"start --attach registry-collect-garbage") kill -9 $PPID; exit 1 ;;'

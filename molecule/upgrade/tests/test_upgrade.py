@@ -10,18 +10,7 @@ from collections.abc import Iterator
 import bcrypt
 import pytest
 from clients import REGISTRY, log_in, make_image, pull_all, push, watch
-from machines import (
-    PARTS,
-    PREPARED,
-    broken,
-    containers,
-    engine_that,
-    lock_held,
-    program,
-    put_back,
-    snapshot,
-    wait_until,
-)
+from machines import PARTS, PREPARED, broken, containers, engine_that, lock_held, program, put_back, snapshot, wait_until
 
 NEW = {"wharf_registry_image_archive": str(PREPARED / "new.tar")}  # of the registry and of its gateway
 WITHOUT_BACKUP = ("-e", "wharf_upgrade_without_backup=true")
