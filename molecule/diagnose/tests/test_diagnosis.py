@@ -433,7 +433,7 @@ def test_port_that_a_firewall_closes_or_filters(hosts, examine):
     close, opened = (" && ".join(f"iptables {option} {rule}" for rule in rules) for option in ("-I", "-D"))
     with broken(hosts["server"], close, opened):
         result = examine(*BOTH)
-    words = ["refuses connections to port 5000, although the container runs", "firewall"]
+    words = ["refuses connections to port 5000, although its containers run", "firewall"]
     result.says("refused", *words, hosts=("client1",), others=("client2",))
     words = ["nothing comes back", "let TCP port 5000 through", "firewall"]
     result.says("filtered", *words, hosts=("client2",), others=("client1",))
@@ -615,6 +615,8 @@ def test_pushes_that_wait_for_a_collection_that_was_killed(hosts, examine, image
     server = hosts["server"]
     log_in(hosts["client1"], password)
     push(hosts["client1"], image)
+    # Without garbage nothing is held back.
+    server.check_output(f"rm -r {DATA}/docker/registry/v2/repositories/{image.partition('/')[2].partition(':')[0]}")
     killed = '"create --name registry-collect-garbage "*) kill -9 $PPID ;;'
     with without_timer(server), broken(server, ":", "wharf collect-garbage --recover"):
         with docker_that(server, killed):
