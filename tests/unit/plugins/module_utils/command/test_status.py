@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import lock, server_versions
+from ansible_collections.wharf.registry.plugins.module_utils import gateway, lock, server_versions
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, registry, status
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from tests.unit.stored_registry import StoredRegistry
@@ -38,10 +38,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "Image": "sha256:4567",
         "Path": "registry",
         "State": {"Status": "running", "StartedAt": "2026-11-01T10:20:30.123Z"},
-        "Config": {"Image": "wharf-registry:distro"},
+        "Config": {"Image": "wharf-registry:distro", "Env": ["REGISTRY_HTTP_ADDR=/wharf/sockets/a.sock"]},
         "Mounts": [{"Destination": "/var/lib/registry", "Source": str(stored.root)}],
     }
-    facts = {"settings": dict(SETTINGS), "container": container, "results": tmp_path / "results"}
+    settings = SETTINGS | {"gateway_directory": str(tmp_path)}
+    facts = {"settings": settings, "container": container, "results": tmp_path / "results"}
     facts["ping"] = lambda: None
     (tmp_path / "results").mkdir()
     monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
@@ -54,7 +55,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     version = "registry github.com/distribution/distribution 2.8.3+ds1"
     monkeypatch.setattr(registry.containers, "cli", lambda *_, **__: version)
     client = MagicMock()
-    client.__enter__().ping = lambda: facts["ping"]()
+    client.__enter__().health = lambda: facts["ping"]()
     monkeypatch.setattr(status, "client_of", lambda _: client)
     return facts
 
@@ -109,6 +110,15 @@ def test_what_is_not_well_is_named_and_is_exit_code_3(server, capsys, change, pr
     code, output = show(server, capsys, as_json=True)
     assert code == 3
     assert json.loads(output)["problems"] == [problem]
+
+
+def test_one_that_is_frozen_is_well_while_its_garbage_is_collected(server, capsys, tmp_path: Path) -> None:
+    server["container"]["State"]["Status"] = "paused"
+    assert "the container registry is paused" in json.loads(show(server, capsys, as_json=True)[1])["problems"]
+    (tmp_path / "upstreams.conf").write_text(gateway.upstreams("reads", "writes"))
+    code, output = show(server, capsys)
+    assert code == 0
+    assert "registry: paused since 2026-11-01 10:20 UTC, answers" in output
 
 
 def test_a_registry_on_an_object_store_has_no_figures(server, capsys) -> None:
