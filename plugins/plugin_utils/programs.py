@@ -45,11 +45,11 @@ def command_files(package: Path) -> dict[str, str]:
     texts = {f"command/{file.name}": file.read_text("utf-8") for file in sorted(package.glob("command/*.py"))}
     waiting = list(texts.values())
     while waiting:
-        # `from ..lock import`, `from .errors import`, `from .. import containers, data`
+        # `from ..lock import`, `from .errors import`, `from .. import containers, data`, also over several lines
         text = waiting.pop()
         names = re.findall(r"^from \.+(\w+) import", text, re.MULTILINE)
-        for line in re.findall(r"^from \.+ import (.+)$", text, re.MULTILINE):
-            names += line.split(", ")
+        for listed in re.findall(r"^from \.+ import (\([^)]*\)|.+)$", text, re.MULTILINE):
+            names += re.findall(r"\w+", listed)
         for name in names:
             file = package / f"{name}.py"
             if file.name not in texts and file.exists():

@@ -48,6 +48,26 @@ def test_it_holds_what_it_imports_and_no_more() -> None:
     assert not any(re.search(r"^(from|import) ansible", text, re.MULTILINE) for text in files.values())
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "from .. import lock, data",
+            "from .. import lock\nfrom ..data import place",
+            "from .. import data, lock as held",
+        ),
+        *("from .. import (\n    data,\n    lock,\n)", "from ..lock import lock\nfrom .data import (\n    place,\n)"),
+    ],
+)
+def test_it_finds_what_is_imported_however_that_is_written(tmp_path: Path, line: str) -> None:
+    (tmp_path / "command").mkdir()
+    texts = {"command/cli.py": line, "lock.py": "from . import errors, text", "data.py": "import errno\n"}
+    texts |= {"errors.py": "", "text.py": "from ansible.module_utils import six\n"}
+    for name, text in {**texts, "six.py": "", "errno.py": ""}.items():
+        (tmp_path / name).write_text(text)
+    assert programs.command_files(tmp_path) == texts
+
+
 def test_help_names_every_subcommand_and_the_exit_codes(command: Path) -> None:
     for arguments in ([], ["--help"]):
         shown = run(command, *arguments)

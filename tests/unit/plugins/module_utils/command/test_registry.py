@@ -23,7 +23,9 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         listed = [{"Source": str(source), "Destination": place} for place, source in mounts.items()]
         monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
         monkeypatch.setattr(registry, "CONFIGURATION", tmp_path)
-        monkeypatch.setattr(registry.data, "container", lambda _: {"Mounts": listed} if listed else None)
+        config = {"Env": ["REGISTRY_HTTP_ADDR=/wharf/sockets/a.sock"]}
+        found = {"Mounts": listed, "Config": config} if listed else None
+        monkeypatch.setattr(registry.data, "container", lambda _: found)
         return registry.Registry()
 
     return deploy
@@ -80,3 +82,17 @@ def test_images_that_cannot_be_read_here_are_refused(tmp_path, deployed, mounted
     deployed({mounted: tmp_path} if mounted else {}, **settings)
     with pytest.raises(WharfError, match=message):
         registry.Registry.in_files()
+
+
+def test_it_is_asked_past_the_gateway_in_its_slot(tmp_path, deployed, monkeypatch):
+    asked = []
+    monkeypatch.setattr(registry.gateway, "direct", asked.append)
+    here = deployed({DATA: tmp_path}, container="reg")
+    here.client()
+    here.client("reads")
+    assert asked == ["a", "reads"]
+    assert here.stand_ins == {"reads": "reg-reads", "writes": "reg-writes"}
+    switched = []
+    monkeypatch.setattr(registry.gateway, "switch", lambda *words: switched.append(words))
+    here.pass_requests_to("reads", "writes")
+    assert switched == [("reg", "/etc/wharf/gateway", 59500, "reads", "writes")]

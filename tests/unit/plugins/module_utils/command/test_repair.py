@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import lock, storage
+from ansible_collections.wharf.registry.plugins.module_utils import gateway, lock, storage
 from ansible_collections.wharf.registry.plugins.module_utils.command import repair
 from tests.unit.stored_registry import StoredRegistry
 
@@ -299,40 +299,156 @@ ERRORS = [  # what the engine could not start the container for
 ]
 
 
+# Of a gateway whose network does not run yet (moby#50326).
+NO_NETWORK = "cannot join network of a non running container: 0123456789ab"
+EARLY, LATE = "2026-11-28T19:35:23.1Z", "2026-11-28T19:35:24Z"
+
+
+class Boot:
+    """A server after its boot: what the engine knows of the containers, and the data's disk."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.containers: dict[str, Any] = {}
+        self.called: list[tuple[str, str]] = []
+        self.said: list[str] = []
+        self.works = True  # what is started runs
+        self.seen: Any = SimpleNamespace(container="reg", place=str(directory), data_id="aa")
+        (directory / ".wharf").write_text("aa reg.test\n")
+        for name in ("reg", "reg-network", "reg-gateway"):
+            self.set(name)
+        monkeypatch.setattr(repair.data, "container", self.containers.get)
+        monkeypatch.setattr(repair.containers, "container", self.containers.get)
+        monkeypatch.setattr(repair, "Registry", lambda: self.seen)
+        monkeypatch.setattr(repair, "cli", self.cli)
+        self.task: Any = SimpleNamespace(lock=nullcontext, line=lambda text: self.said.append(text) or text)
+
+    def set(self, name: str, error: str | None = None, started: str = EARLY) -> None:
+        """Let a container run, or not for a reason of the engine's; empty where somebody has stopped it."""
+        state = {"Running": error is None, "Error": error or "", "StartedAt": started}
+        self.containers[name] = {"Name": f"/{name}", "State": state}
+
+    def cli(self, verb: str, name: str, check: bool) -> None:
+        """Start a container."""
+        assert not check
+        self.called.append((verb, name))
+        if self.works:
+            self.set(name, started=LATE)
+
+
+@pytest.fixture
+def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Boot:
+    """Return a server on which all three containers run."""
+    return Boot(tmp_path, monkeypatch)
+
+
 @pytest.mark.parametrize("error", ["", *ERRORS])
 @pytest.mark.parametrize("id_", ["", "aa reg.test\n", "bb reg.test\n"])
-def test_the_registry_is_started_that_the_engine_could_not_start(tmp_path: Path, error: str, id_: str) -> None:
+def test_the_registry_is_started_that_the_engine_could_not_start(
+    boot: Boot, tmp_path: Path, error: str, id_: str
+) -> None:
     """Not when somebody has stopped it, nor before its own disk is there."""
+    (tmp_path / ".wharf").unlink()
     if id_:
         (tmp_path / ".wharf").write_text(id_)
-    state = {"Running": False, "Error": error}
-    seen: Any = SimpleNamespace(inspected={"State": state}, place=str(tmp_path), data_id="aa")
-    assert repair.could_not_start(seen) is (error in ERRORS and id_.startswith("aa"))
-    state["Running"] = True
-    assert not repair.could_not_start(seen)
-    seen.inspected = None
-    assert not repair.could_not_start(seen)
+    boot.set("reg", error)
+    could_not = {"reg": error} if error and id_.startswith("aa") else {}
+    assert repair.could_not_start(boot.seen) == could_not
+    boot.set("reg")
+    assert repair.could_not_start(boot.seen) == {}
+    boot.containers.clear()
+    assert repair.could_not_start(boot.seen) == {}
 
 
-def test_nothing_is_said_of_a_start_that_fails_or_has_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gateway_and_its_network_do_not_wait_for_the_data_s_disk(boot: Boot, tmp_path: Path) -> None:
+    (tmp_path / ".wharf").unlink()
+    boot.set("reg", ERRORS[0])
+    boot.set("reg-network", ERRORS[1])
+    boot.set("reg-gateway", NO_NETWORK)
+    assert list(repair.could_not_start(boot.seen)) == ["reg-network", "reg-gateway"]
     (tmp_path / ".wharf").write_text("aa reg.test\n")
-    state = {"Running": False, "Error": ERRORS[-1], "Status": "exited"}
-    called, said = [], []
-    seen: Any = SimpleNamespace(
-        inspected={"State": state}, place=str(tmp_path), data_id="aa", container="reg", status=lambda: state["Status"]
-    )
+    assert list(repair.could_not_start(boot.seen)) == ["reg", "reg-network", "reg-gateway"]
 
+
+def test_all_are_started_in_the_order_in_which_they_need_each_other(boot: Boot) -> None:
+    boot.set("reg-gateway", NO_NETWORK)
+    boot.set("reg-network", ERRORS[1])
+    told = f"started reg-network, reg-gateway; before: {ERRORS[1]}"
+    assert (repair.start(boot.task), boot.said) == (told, [told])
+    assert boot.called == [("restart", "reg-network"), ("restart", "reg-gateway")]
+    assert repair.could_not_start(boot.seen) == {}
+
+
+def test_a_gateway_is_restarted_whose_network_was_started_anew(boot: Boot) -> None:
+    boot.set("reg-network", started=LATE)
+    assert repair.could_not_start(boot.seen) == {"reg-gateway": "its network was started anew"}
+    assert repair.start(boot.task) == "started reg-gateway; before: its network was started anew"
+    boot.set("reg-gateway", "")  # somebody has stopped it
+    assert repair.could_not_start(boot.seen) == {}
+
+
+def test_what_another_one_has_started_meanwhile_is_not_started_again(boot: Boot) -> None:
+    boot.set("reg-network", ERRORS[1])
+
+    @contextmanager
+    def lock() -> Any:
+        boot.set("reg-network", started=LATE)  # whoever had the lock
+        yield
+
+    boot.task.lock = lock
+    assert list(repair.could_not_start(boot.seen)) == ["reg-network"]
+    assert repair.start(boot.task) == "started reg-gateway; before: its network was started anew"
+
+
+def test_nothing_is_said_of_a_start_that_fails_or_has_to_wait(boot: Boot) -> None:
     @contextmanager
     def busy() -> Any:
         raise repair.BusyError("somebody is at work")
         yield
 
-    task: Any = SimpleNamespace(lock=busy, line=lambda text: said.append(text) or text)
-    monkeypatch.setattr(repair, "Registry", lambda: seen)
-    monkeypatch.setattr(repair, "cli", lambda *words, check: called.append(words))
-    assert (repair.start(task, seen), called) == ("", [])
-    task.lock = nullcontext
-    assert (repair.start(task, seen), called) == ("", [("start", "reg")])
-    monkeypatch.setattr(repair, "cli", lambda *words, check: state.update(Status="running"))
-    assert repair.start(task, seen) == "what reg lacked is there now: it was started"
-    assert said == ["what reg lacked is there now: it was started"]
+    boot.set("reg", ERRORS[-1])
+    boot.works = False
+    assert (repair.start(boot.task), boot.called) == ("", [("restart", "reg")])
+    boot.task.lock = busy
+    assert (repair.start(boot.task), len(boot.called)) == ("", 1)
+    assert boot.said == []
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_pushes_that_a_killed_collection_has_held_back_go_on_unless_one_is_at_work(
+    boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    boot.seen.gateway_directory = str(tmp_path)
+    slots = ("reads", "writes") if held else ("a",)
+    (tmp_path / "upstreams.conf").write_text(gateway.upstreams(*slots))
+    cleaned: list[str] = []
+
+    class EnoughError(Exception):
+        """What comes next is not asked for here."""
+
+    class Known:
+        """The registry on this server."""
+
+        def __new__(cls) -> Any:
+            return boot.seen
+
+        @classmethod
+        def in_files(cls) -> None:
+            raise EnoughError
+
+    monkeypatch.setattr(repair, "Registry", Known)
+    monkeypatch.setattr(repair, "engine_runs", lambda: True)
+    monkeypatch.setattr(repair, "clean_up", lambda _registry, _task, message: cleaned.append(message))
+    boot.task.options = SimpleNamespace(if_needed=True, list=False)
+    with pytest.raises(EnoughError):
+        repair.run(boot.task)
+    assert cleaned == (["a collection was cut off: the registry is as it was before it"] if held else [])
+
+    @contextmanager
+    def busy() -> Any:
+        raise repair.BusyError("collect-garbage is at work")
+        yield
+
+    boot.task.lock = busy
+    if held:
+        assert repair.run(boot.task) == ""
+    assert len(cleaned) == held
