@@ -20,9 +20,10 @@ context = ssl.create_default_context(cafile=ca)
 
 def send(request):
     begin, answer = time.monotonic(), b""
-    with socket.create_connection((name, int(port)), timeout=4) as plain, context.wrap_socket(
-        plain, server_hostname=name
-    ) as connection:
+    with (
+        socket.create_connection((name, int(port)), timeout=4) as plain,
+        context.wrap_socket(plain, server_hostname=name) as connection,
+    ):
         try:
             connection.sendall(request.encode("latin-1"))
             while part := connection.recv(65536):
