@@ -3,7 +3,8 @@
     raw.py NAME:PORT CA
 
 Standard input is a JSON list of requests, as text in Latin-1. Prints such a list of what came back, each as [text,
-seconds]: all until the server closed the connection, or was silent for 4 s.
+seconds]: all until the server closed the connection, or was silent for 4 s. Whoever sends a request that begins with
+"!" does not wait for the answer.
 """
 
 import json
@@ -25,8 +26,8 @@ def send(request):
         context.wrap_socket(plain, server_hostname=name) as connection,
     ):
         try:
-            connection.sendall(request.encode("latin-1"))
-            while part := connection.recv(65536):
+            connection.sendall(request.lstrip("!").encode("latin-1"))
+            while not request.startswith("!") and (part := connection.recv(65536)):
                 answer += part
         except OSError:  # silence, or cut off
             pass
