@@ -113,7 +113,9 @@ class AllTheTime:
         """Begin."""
         self.host, self.file = host, "/tmp/all-the-time.json"
         host.check_output(f"rm -f {self.file}*")
-        command = program(host, "all-the-time.py", REGISTRY, f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt", user, self.file)
+        command = program(
+            host, "all-the-time.py", REGISTRY, f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt", user, self.file
+        )
         host.check_output(f"echo '{password}' >/tmp/password; setsid {command} </tmp/password >{self.file}.out 2>&1 &")
         wait_until(host, f"[ -s {self.file} ]", 30)
 
@@ -124,7 +126,7 @@ class AllTheTime:
 
     @contextmanager
     def during(self) -> Iterator[Rounds]:
-        """Fill what is yielded with the rounds that end, or begin, while the block runs; until one of each kind follows."""
+        """Fill what is yielded with the rounds that end or begin while the block runs; then one of each kind begins."""
         begin, rounds = float(self.host.check_output("date +%s.%N")), Rounds({}, [])
         yield rounds
         end, deadline = float(self.host.check_output("date +%s.%N")), time.monotonic() + 90

@@ -26,7 +26,8 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 def ask(method, path, wanted, body=None, **headers):
     """Return the headers and the body of a response, over a connection of its own."""
     connection = http.client.HTTPSConnection(name, int(port), timeout=60, context=ssl.create_default_context(cafile=ca))
-    headers = {"Authorization": f"Basic {login}", "Accept": MANIFEST, **{k.replace("_", "-"): v for k, v in headers.items()}}
+    headers = {key.replace("_", "-"): value for key, value in headers.items()}
+    headers |= {"Authorization": f"Basic {login}", "Accept": MANIFEST}
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -39,21 +40,30 @@ def ask(method, path, wanted, body=None, **headers):
 
 
 def digest_of(content):
+    """Return the digest of a content."""
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def push(tag):
+    """Push an image of fresh random content."""
     content = os.urandom(20000)
     headers, _ = ask("POST", "/v2/all-the-time/app/blobs/uploads/", 202)
     location = headers["Location"]
     separator = "&" if "?" in location else "?"
-    ask("PUT", f"{location}{separator}digest={digest_of(content)}", 201, content, Content_Type="application/octet-stream")
+    ask(
+        "PUT",
+        f"{location}{separator}digest={digest_of(content)}",
+        201,
+        content,
+        Content_Type="application/octet-stream",
+    )
     blob = {"mediaType": "application/octet-stream", "digest": digest_of(content), "size": len(content)}
     manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": blob, "layers": [blob]})
     ask("PUT", f"/v2/all-the-time/app/manifests/{tag}", 201, manifest, Content_Type=MANIFEST)
 
 
 def pull():
+    """Pull an image, and compare it with its digests."""
     ask("GET", "/v2/", 200)
     _, manifest = ask("GET", "/v2/all-the-time/app/manifests/kept", 200)
     for blob in json.loads(manifest)["layers"]:

@@ -140,7 +140,8 @@ class Storage:
                 except DamageError as error:
                     yield f"{name}:{tag}: {error}", True
                     continue
-                if digest not in revisions:
+                # It may have been pushed since.
+                if digest not in revisions and digest not in self.revisions(name):
                     yield f"{name}:{tag}: leads to {digest}, which the repository does not have", True
             for digest in sorted(revisions):
                 try:

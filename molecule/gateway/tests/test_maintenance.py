@@ -1,7 +1,7 @@
 """Maintenance that nobody notices: one client pulls and one pushes all the time, and neither of them sees a thing.
 
-Each test prints its longest round in the scenario's last lines. Without maintenance, while Ansible works just the same, is
-what it may exceed by a second.
+Each test prints its longest rounds in the scenario's last lines. They may be a second longer than those of a run of
+site.yml that changes nothing.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def test_change_of_configuration(ansible, server, unnoticed):
     assert changed(before, running(server)) == {"registry"}
 
 
-@pytest.mark.parametrize(("name", "image"), [("registry", "wharf-registry:distro"), ("gateway", "wharf-gateway:distro")])
+@pytest.mark.parametrize(
+    ("name", "image"), [("registry", "wharf-registry:distro"), ("gateway", "wharf-gateway:distro")]
+)
 def test_upgrade(ansible, server, unnoticed, name, image):
     """The new image differs in a label alone: the lab has one version of each."""
     before = running(server)
@@ -195,7 +197,8 @@ def pushes(hosts, passwords, tag: str) -> dict[str, tuple[Host, str]]:
     make_image(tools, f"{REGISTRY}/lib/ctr:{tag}")
     tools.check_output(
         f"docker save {REGISTRY}/lib/ctr:{tag} >/tmp/{tag}.tar && ctr image import /tmp/{tag}.tar >/dev/null"
-        f" && podman load --quiet --input /tmp/{tag}.tar && podman tag {REGISTRY}/lib/ctr:{tag} {REGISTRY}/lib/podman:{tag}"
+        f" && podman load --quiet --input /tmp/{tag}.tar && podman tag {REGISTRY}/lib/ctr:{tag}"
+        f" {REGISTRY}/lib/podman:{tag}"
     )
     return {
         "docker": (docker, f"docker push {REGISTRY}/lib/docker:{tag}"),
@@ -242,7 +245,9 @@ def test_collection(hosts, server, passwords, unnoticed, garbage):
     assert changed(before, running(server)) == set()
 
 
-def test_collection_that_is_killed_lets_pushes_go_on_within_a_minute(hosts, server, passwords, unnoticed, garbage, number):
+def test_collection_that_is_killed_lets_pushes_go_on_within_a_minute(
+    hosts, server, passwords, unnoticed, garbage, number
+):
     """What runs every minute is run by hand here."""
     before, held = running(server), pushes(hosts, passwords, "held")
     kill = '"start --attach registry-collect-garbage") kill -9 $PPID; exit 1 ;;'

@@ -2,8 +2,8 @@
 
     idle.py NAME:PORT CA COUNT FILE
 
-A third of them never speaks, a third ends its TLS handshake only, a third sends its header a byte every second. FILE gets
-the longest of each kind as JSON when all have ended, after 60 s at most.
+A third of them never speaks, a third only ends its TLS handshake, a third sends its header, a byte every second. FILE
+gets the longest of each kind as JSON when all have ended, after 60 s at most.
 """
 
 import json

@@ -3,7 +3,8 @@
     raw.py NAME:PORT CA
 
 Standard input is a JSON list of requests, as text in Latin-1. Prints such a list of what came back, each as [text,
-seconds]: all until the server closed the connection, or was silent for 4 s.
+seconds]: all until the server closed the connection, or was silent for 4 s. Whoever sends a request that begins with
+"!" does not wait for the answer.
 """
 
 import json
@@ -20,12 +21,13 @@ context = ssl.create_default_context(cafile=ca)
 
 def send(request):
     begin, answer = time.monotonic(), b""
-    with socket.create_connection((name, int(port)), timeout=4) as plain, context.wrap_socket(
-        plain, server_hostname=name
-    ) as connection:
+    with (
+        socket.create_connection((name, int(port)), timeout=4) as plain,
+        context.wrap_socket(plain, server_hostname=name) as connection,
+    ):
         try:
-            connection.sendall(request.encode("latin-1"))
-            while part := connection.recv(65536):
+            connection.sendall(request.lstrip("!").encode("latin-1"))
+            while not request.startswith("!") and (part := connection.recv(65536)):
                 answer += part
         except OSError:  # silence, or cut off
             pass
