@@ -199,7 +199,6 @@ def containers(host: Host) -> str:
     return " ".join(sorted(host.check_output("docker ps --all --format '{{.Names}}'").split(), reverse=True))
 
 
-
 def snapshot(host: Host) -> str:
     """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine."""
     return host.check_output(

@@ -10,7 +10,7 @@ from typing import Any
 from . import containers
 from .api import Client
 from .errors import WharfError
-from .files import Entry, read_text, write_atomic
+from .files import Entry, read_entry, read_text, write_atomic
 from .parts import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, STAND_INS, container_names
 from .text import one_line
 
@@ -105,8 +105,9 @@ def switch(container: str, directory: str, uid: int, reads: str, writes: str = "
     Raises:
         WharfError: it does not.
     """
-    entry = upstreams_entry(uid, reads, writes)
-    write_atomic(upstreams_file(directory), entry.content or b"", entry.mode, entry.uid, entry.gid)
+    entry, path = upstreams_entry(uid, reads, writes), upstreams_file(directory)
+    if read_entry(path) != entry:  # on the way back it may be right still, because it could not be written
+        write_atomic(path, entry.content or b"", entry.mode, entry.uid, entry.gid)
     gateway = container_names(container)["gateway"]
     found = containers.container(gateway)
     if found and found["State"]["Running"]:

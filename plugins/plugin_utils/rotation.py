@@ -13,7 +13,7 @@ COLUMNS = {
     "old_end": "held until",
     "new_end": "holds until",
     "ca_end": "its CA until",
-    "without_service": "without service",
+    "served_after": "served after",
 }
 NO_OWN_CA = {
     "provided": (

@@ -19,6 +19,7 @@ import yaml
 from clients import REGISTRY, by_digest, log_in, make_image, pull, push, watch
 from machines import (
     LAB,
+    PARTS,
     broken,
     container,
     docker_that,
@@ -500,7 +501,7 @@ FAILS = {
 
 def test_restore_that_fails_replaces_nothing(hosts, ansible, one):
     server, client, (reference, digest) = hosts["server"], hosts["client2"], one
-    users, ca = "/etc/wharf/registry/htpasswd", "/etc/wharf/ca/ca.crt"
+    users, ca = "/etc/wharf/gateway/users", "/etc/wharf/ca/ca.crt"
     server.check_output(f"rm -rf {DATA}/before-restore-*")
     arguments = ("playbooks/restore-registry.yml", "--skip-tags", "verify")
     settings = SETTINGS | {"wharf_restore_confirm": "registry.wharf.test"}
@@ -523,7 +524,7 @@ def test_restore_that_fails_replaces_nothing(hosts, ansible, one):
         push(client, name)
         with engine_that(server, "fail", "POST .*/containers/create.name=registry$"):
             result = ansible.fails(*arguments, registry_server_config={"log": {"level": "warn"}}, **settings)
-        assert "All is as it was before: the container that ran, its configuration" in result.stdout
+        assert "All is as it was before: the containers that ran, their configuration" in result.stdout
         assert "What was restored stays" in result.stdout
         assert "manifest unknown" in client.run(f"docker pull {name}").stderr
         assert play(ansible, "deploy-registry").changes == 0
@@ -596,7 +597,7 @@ def server_lost(hosts, inventory: Path) -> Iterator[Ansible]:
         from_outside("network", "disconnect", LAB, container("spare"))
         for name, names in aliases.items():
             connect(name, *names)
-        remove = "docker rm --force --volumes registry; docker volume rm --force registry-data"
+        remove = f"docker rm --force --volumes {PARTS}; docker volume rm --force registry-data"
         hosts["spare"].check_output(f"{remove}; rm -rf /etc/wharf /var/lib/wharf")
         wait_until(hosts["client1"], f"docker pull {REGISTRY}/test/image1:1", 60)
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 import pytest
 from clients import REGISTRY, by_digest, push, watch
-from machines import container, from_outside, in_background, program, put_back, wait_until, write
+from machines import PARTS, container, from_outside, in_background, program, put_back, wait_until, write
 
 DATA = "/var/lib/wharf/registry"
 STORE = f"{DATA}/docker/registry/v2"
@@ -107,9 +107,9 @@ def slow(name: str) -> Iterator[None]:
         from_outside("update", "--cpus", str(os.cpu_count()), container(name))
 
 
-def registry(server, field: str) -> str:
-    """Return a field of the registry's container."""
-    return server.check_output(f"docker inspect --format '{{{{{field}}}}}' registry")
+def registry(server, field: str, parts: str = "registry") -> str:
+    """Return a field of the registry's container, or of others."""
+    return server.check_output(f"docker inspect --format '{{{{{field}}}}}' {parts}")
 
 
 def listed(host, password: str) -> dict[str, dict[str, str]]:
@@ -196,28 +196,30 @@ def test_server_reboots(hosts, password, number):
     check_all(hosts, password)
 
 
-def test_registry_is_killed_during_a_push(hosts, password, number):
+@pytest.mark.parametrize("part", PARTS.split())
+def test_container_is_killed_during_a_push(hosts, password, part, number):
+    """The gateway joins the network of another container, and must be started anew when that was."""
     server = hosts["server"]
     pushed = make_images(hosts["client1"], [4, 4])
-    with measured(hosts, number, "registry killed"):
+    with measured(hosts, number, f"{part} killed"):
         with slow("client1"):
             pushes = Pushes(hosts["client1"], pushed)
             wait_for_uploads(server, 2)
-            pid = registry(server, ".State.Pid")
+            pid = registry(server, ".State.Pid", part)
             server.check_output(f"kill -9 {pid}")
         assert pushes.acknowledged() == {}, "it was killed too late"
         wait_for_service(hosts)
         after = pushes.wait()
-    assert registry(server, ".State.Pid") != pid
+    assert registry(server, ".State.Pid", part) != pid
     check_all(hosts, password, after)
-    number("registry killed, acknowledged all the same", len(after), "of 2 pushes")
+    number(f"{part} killed, acknowledged all the same", len(after), "of 2 pushes")
 
 
 def test_engine_is_upgraded_under_it(hosts, password, number):
     server = hosts["server"]
     server.check_output(program(server, "make-engine-upgrade.sh"))
     identity = "cat /run/docker.pid; pgrep -x containerd"
-    before, started = server.check_output(identity), registry(server, ".State.StartedAt")
+    before, started = server.check_output(identity), registry(server, ".State.StartedAt", PARTS)
     pushed = make_images(hosts["client1"], [2, 4])
     with measured(hosts, number, "engine upgrade"):
         with slow("client1"):
@@ -229,7 +231,7 @@ def test_engine_is_upgraded_under_it(hosts, password, number):
     server.check_output("rm -r /root/upgrade")
     assert server.check_output("dpkg-query -W docker.io containerd").count("+upgrade") == 2
     assert not set(before.split()) & set(server.check_output(identity).split())
-    assert registry(server, ".State.StartedAt") == started
+    assert registry(server, ".State.StartedAt", PARTS) == started
     check_all(hosts, password, after)
 
 
@@ -237,7 +239,7 @@ def test_clock_is_set_back_a_day(hosts, ansible, password):
     """Everything was made tomorrow: the CA, the certificate, and all files."""
     server = hosts["server"]
     # Afterwards CA and certificate begin today again. Their keys are the same, so that clients trust both.
-    with put_back(server, "/etc/wharf/ca", "/etc/wharf/tls", then="docker restart registry"):
+    with put_back(server, "/etc/wharf/ca", "/etc/wharf/tls", then="docker kill --signal HUP registry-gateway"):
         server.check_output(program(server, "set-clock-ahead.sh"))
         certificate = server.check_output("sha256sum /etc/wharf/tls/registry.crt /etc/wharf/ca/ca.crt")
         ansible.succeeds("site.yml", "--skip-tags", "verify")
@@ -329,7 +331,7 @@ def test_run_is_killed_five_times_and_then_completes(hosts, ansible, password, n
     seed = int(os.environ.get("WHARF_FAULTS_SEED") or secrets.randbelow(10**6))
     dice = random.Random(seed)
     number("the seed of the points where runs are killed", seed, "(WHARF_FAULTS_SEED)")
-    hosts["server"].check_output("docker rm --force registry; rm -rf /etc/wharf /etc/docker/daemon.json")
+    hosts["server"].check_output(f"docker rm --force {PARTS}; rm -rf /etc/wharf /etc/docker/daemon.json")
     hosts["client2"].check_output("rm -rf /etc/docker /root/.docker")
     killed = 0
     for turn in range(5):

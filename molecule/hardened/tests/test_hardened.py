@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from clients import REGISTRY
-from machines import PROJECT, broken, container, put, put_back, snapshot
+from machines import PARTS, PROJECT, broken, container, put, put_back, snapshot
 from plays import Run
 
 USERS = ("jane.doe", "jane.roe@corp.example")
@@ -132,7 +132,8 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
     copies = [{"from": f"{place}/registry.tar", "to": "copied/registry:1"}]
     copied = ansible.fails("playbooks/copy-images.yml", wharf_copies=copies)
     ansible.succeeds("playbooks/export-images.yml", wharf_bundle=f"{place}/bundle.tar", wharf_export_images=["*"])
-    server.check_output("docker rm --force --volumes registry && docker image rm wharf-registry:distro")
+    images = "wharf-registry:distro wharf-gateway:distro"
+    server.check_output(f"docker rm --force --volumes {PARTS} && docker image rm {images}")
     for name in HOSTS:
         logins = " ".join(f"/home/{user}/.docker/config.json" for user in USERS)
         hosts[name].check_output(f"rm -f {TRUST} {logins}")

@@ -85,9 +85,13 @@ def test_check_mode_says_what_goes_and_changes_nothing(hosts, ansible):
     result = ansible.succeeds("playbooks/remove-registry.yml", "--check")
     things = [
         "container registry",
+        "container registry-gateway",
+        "container registry-network",
         "image wharf-registry:distro",
         "image wharf-gateway:distro",
         "/etc/wharf/registry",
+        "/etc/wharf/gateway",
+        "/var/lib/wharf/sockets",
         "/usr/local/sbin/wharf",
     ]
     things += ["/etc/systemd/system/wharf-collect-garbage.timer", "/var/lib/wharf/results"]
@@ -107,6 +111,7 @@ def test_removal_leaves_the_hosts_as_they_were(story):
     server = {name for name in story.after["server"] if "/var/lib/wharf" not in name and "/etc/wharf" not in name}
     assert server - before("server") == {line for line in server if line.startswith("/root/.docker")}
     assert before("server") - server == set()
+    assert [line for line in story.after["server"] if "/var/lib/wharf/sockets" in line] == []
 
 
 def test_client_keeps_the_other_registry(story):

@@ -131,21 +131,22 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
 def release_pushes(registry: Registry) -> None:
     """Let the gateway ask the registry itself again, and the pushes that wait go on."""
     ignore_signals()  # the worst moment to be interrupted
-    deadline = time.monotonic() + 60
+    deadline, writes = time.monotonic() + 60, registry.stand_ins["writes"]
     while True:  # the engine may be about to start again
         cli("rm", "--force", registry.collector, check=False)
         cli("unpause", registry.container, check=False)
+        cli("unpause", writes, check=False)
         verb = "restart" if registry.caches else "start"  # what it remembers may be gone
         cli(verb, registry.container, check=False)
         with suppress(WharfError):
-            if registry.status() == "running":
+            held = containers.container(writes)
+            if registry.status() == "running" and not (held and held["State"]["Paused"]):
                 break
         if time.monotonic() > deadline:
             cli("start", registry.container)  # which tells why
         time.sleep(0.5)
     with registry.client() as client:
         client.wait(60, pause=0.05)
-    cli("unpause", registry.stand_ins["writes"], check=False)
     registry.pass_requests_to(registry.slot)
 
 

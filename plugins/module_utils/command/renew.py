@@ -1,9 +1,9 @@
 """Renew the registry's certificate from the CA on this server, and let the registry load it.
 
 Does nothing while more than a third of the certificate's life is left, unless --now is given. Names, key and key usage
-stay as they are; the days come from /etc/wharf/certificate.json. The registry is restarted only when it serves another
-certificate than the file's, so also when an earlier run was cut off between the two. Where it does not serve the new
-one, the one that it served before is put back.
+stay as they are; the days come from /etc/wharf/certificate.json. The gateway is told to load it only when it serves
+another certificate than the file's, so also when an earlier run was cut off between the two; no connection is lost.
+Where it does not serve the new one, the one that it served before is put back.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run(task: Task) -> str:
                 leaf = renewal.renew(leaf)
                 done.append(f"renewed until {utc(leaf.end)}")
             if before := renewal.served_instead(leaf):
-                task.result["without_service"] = took = f"{renewal.serve(leaf, before):.1f} s"
+                task.result["served_after"] = took = f"{renewal.serve(leaf, before):.1f} s"
                 done.append(f"the registry serves it, after {took}")
             elif done and renewal.endpoint:
                 done.append("the registry does not answer; it serves it when it starts")

@@ -2,9 +2,9 @@
 #
 #   sh move-from-small-disk.sh DATA
 set -e
-docker stop registry
+docker stop registry-gateway registry
 umount "$1"
 rm -rf "$1/docker"
 cp -a /mnt/disk/docker "$1"
 umount /mnt/disk
-docker start registry
+docker start registry-gateway registry

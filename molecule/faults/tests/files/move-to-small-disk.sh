@@ -3,10 +3,10 @@
 #   sh move-to-small-disk.sh DATA MEGABYTES
 set -e
 mkdir -p /mnt/disk
-docker stop registry
+docker stop registry-gateway registry
 mount -t tmpfs -o size=$(($(du -sm "$1" | cut -f1) + $2))m tmpfs /mnt/disk
 cp -a "$1/." /mnt/disk
 chown --reference "$1" /mnt/disk
 chmod 0750 /mnt/disk
 mount --bind /mnt/disk "$1"
-docker start registry
+docker start registry-gateway registry

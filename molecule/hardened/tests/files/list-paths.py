@@ -1,4 +1,4 @@
-"""Lists what root has opened, made, moved or removed where others than root can write, from strace's files.
+"""Lists what root opened, made, moved, removed or connected to where others than root can write, from strace's files.
 
     python3 list-paths.py FILE...
 

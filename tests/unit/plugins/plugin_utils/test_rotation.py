@@ -49,13 +49,13 @@ def test_only_a_client_that_was_seen_to_trust_it_counts(seen, skipped, missing):
 
 
 def test_the_table_shows_what_there_is_to_show():
-    report = {"new_end": "2027-12-01", "ca_end": "2036-12-01", "message": "done: well", "without_service": "0.8 s"}
+    report = {"new_end": "2027-12-01", "ca_end": "2036-12-01", "message": "done: well", "served_after": "0.8 s"}
     hostvars = {
         "server": {"result": {"stdout": json.dumps(report)}},
         "other": {"result": {"stdout": '{"new_end": "2027-12-02"}'}},
     }
     assert rotation.certificates_table(hostvars, ["server", "other"], "result").splitlines() == [
-        "host    holds until  its CA until  without service",
+        "host    holds until  its CA until  served after",
         "server  2027-12-01   2036-12-01    0.8 s",
         "other   2027-12-02   -             -",
     ]
