@@ -304,7 +304,7 @@ def materials(hosts, tmp_path_factory) -> dict[str, Material]:
     for name in ("client1", "client2"):
         hosts[name].check_output(f"rm -rf {PLACE}; mkdir -p {PLACE}/module_utils")
         unpack(hosts[name], clients)
-        for module in ("api", "errors", "manifests", "text"):
+        for module in ("api", "errors", "files", "manifests", "text"):
             source = PROJECT / f"plugins/module_utils/{module}.py"
             write(hosts[name], f"{PLACE}/module_utils/{module}.py", source.read_text())
     hosts["client2"].check_output(
