@@ -177,13 +177,12 @@ def start(task: Task) -> str:
     started = {}
     with contextlib.suppress(BusyError), task.lock():
         registry = Registry()
-        pending = could_not_start(registry)  # whoever had the lock may have replaced them
-        if registry.container in pending:  # the gateway has the data's directory as it was without its disk
-            pending[container_names(registry.container)["gateway"]] = "its registry did not run"
-        for name, reason in pending.items():
+        for name, reason in could_not_start(registry).items():  # whoever had the lock may have replaced them
             cli("restart", name, check=False)
             if (containers.container(name) or {"State": {"Running": False}})["State"]["Running"]:
                 started[name] = reason
+        if registry.container in started:  # the gateway has the data's directory as it was without its disk
+            cli("restart", container_names(registry.container)["gateway"], check=False)
     if not started:
         return ""
     return task.line(f"started {', '.join(started)}; before: {next(iter(started.values()))}")
