@@ -1,0 +1,242 @@
+"""The gateway's configuration, as nginx reads it: read here by its own rules of words, quotes and braces."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jinja2
+import pytest
+from conftest import ROOT
+
+from ansible_collections.wharf.registry.plugins.plugin_utils import gateway_plan as module
+
+TEMPLATE = ROOT / "roles/registry_server/templates/etc/wharf/gateway/nginx.conf.j2"
+NAMES = [
+    *("ann", 'quo"te', "back\\slash", "end\\", "dollar$remote_user", "${arg_x}", "br{ace", "cl}ose", "semi;colon"),
+    *(
+        "sp ace",
+        "ünïcode",
+        "日本",
+        "default",
+        "~x",
+        "~*.*",
+        "hostnames",
+        "include",
+        "volatile",
+        "#no",
+        "'single'",
+        "\\n",
+    ),
+]
+RULES = [
+    {"repositories": "team-a/**", "read": ["@readers"], "write": ["default"]},
+    {"repositories": "team-*/app.x", "read": [], "write": ['quo"te']},
+]
+
+
+def words_of(text: str) -> list[tuple[str, bool]]:
+    """Return a configuration's words with whether each was quoted, as ngx_conf_read_token() reads them."""
+    found: list[tuple[str, bool]] = []
+    place = 0
+    while place < len(text):
+        sign = text[place]
+        if sign.isspace():
+            place += 1
+        elif sign == "#":
+            place = text.index("\n", place)
+        elif sign in "{};":
+            found.append((sign, False))
+            place += 1
+        elif sign in "\"'":
+            word, place = "", place + 1
+            while text[place] != sign:
+                if text[place] == "\\" and text[place + 1] in "\"'\\ trn":
+                    word += {"t": "\t", "r": "\r", "n": "\n"}.get(text[place + 1], text[place + 1])
+                    place += 2
+                else:
+                    word += text[place]
+                    place += 1
+            place += 1
+            assert text[place] in " \t\n;{", f"unexpected {text[place]!r} behind {word!r}"
+            found.append((word, True))
+        else:
+            match = re.compile(r"(?:\$\{[^}]*\}|\\.|[^\s;{}\\])+").match(text, place)
+            assert match
+            found.append((match[0], False))
+            place = match.end()
+    return found
+
+
+def blocks_of(text: str) -> Any:
+    """Return a configuration as nested lists: of each directive its words, and the directives in its block."""
+    stack: list[list[Any]] = [[]]
+    words: list[str] = []
+    for word, is_quoted in words_of(text):
+        if is_quoted or word not in "{};":
+            words.append(word)
+        elif word == "}":
+            assert not words, f"no semicolon after {words}"
+            stack.pop()
+        else:
+            assert words
+            stack[-1].append((words, []))
+            if word == "{":
+                stack.append(stack[-1][-1][1])
+            words = []
+    assert len(stack) == 1, "a brace is open"
+    return stack[0]
+
+
+def rendered(**changes: Any) -> str:
+    """Return the text for a plan, as Ansible renders it."""
+    given: dict[str, Any] = {"tls": True, "blobs": "/var/lib/registry/docker/registry/v2", "log_pulls": False}
+    given |= {"users": [{"name": name, "role": "writer"} for name in NAMES], "rules": RULES, **changes}
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(__registry_server_plan={"gateway": module.gateway_plan(**given)}) + "\n"
+
+
+def http(text: str) -> list[Any]:
+    """Return what stands in the block http."""
+    return next(block for words, block in blocks_of(text) if words == ["http"])
+
+
+def maps(text: str) -> dict[str, dict[str, str]]:
+    """Return the maps by the variable that each sets."""
+    return {
+        words[2].removeprefix("$"): {entry[0]: entry[1] for entry, _ in block}
+        for words, block in http(text)
+        if words[0] == "map"
+    }
+
+
+def test_a_user_s_name_is_one_word_whatever_is_in_it() -> None:
+    levels = maps(rendered())["repository_level"]
+    writers = {f"0:{name}": "2" for name in NAMES}
+    assert levels == {"default": "0", **writers, "1:default": "2", '2:quo"te': "2"}
+    assert maps(rendered())["source_level"] == levels
+
+
+def test_no_name_is_taken_for_a_variable_a_regular_expression_or_a_word_of_nginx_s() -> None:
+    """Each key begins with a rule's number and a colon: none of nginx's special words does."""
+    for key in maps(rendered())["repository_level"].keys() - {"default"}:
+        assert re.match(r"\d+:", key)
+
+
+def test_roles_and_rules_decide_by_the_numbers_of_the_map() -> None:
+    users = [{"name": "kiosk", "role": "reader"}, {"name": "ci", "role": "writer"}, {"name": "root", "role": "admin"}]
+    rules = [{"repositories": "team-a/**", "read": ["@readers"], "write": []}]
+    found = maps(rendered(users=users, rules=rules))
+    assert found["repository_level"] == {
+        "default": "0",
+        "0:kiosk": "1",
+        "0:ci": "2",
+        "0:root": "3",
+        "1:kiosk": "1",
+        "1:root": "3",
+    }
+    patterns = {key: value for key, value in found["repository_rule"].items() if key != "default"}
+    assert list(patterns.values()) == ["1"]
+    regex = re.compile(next(iter(patterns)).removeprefix("~"))
+    assert [bool(regex.search(name)) for name in ("team-a/x", "team-a/x/y", "team-a", "xteam-a/x", "team-a/x\n")] == [
+        *(True, True, False, False),
+        True,  # of Python and of nginx: a path with a line's end has no kind
+    ]
+    assert found["repository_rule"]["default"] == "0"
+
+
+@pytest.mark.parametrize(("rules", "needed"), [([], "1"), ([{"repositories": "a/*", "read": [], "write": []}], "3")])
+def test_the_catalogue_is_for_everybody_until_there_are_rules(rules: list[Any], needed: str) -> None:
+    users = [{"name": "root", "role": "admin"}]
+    assert maps(rendered(users=users, rules=rules))["needed"]["~^(GET|HEAD) catalog$"] == needed
+
+
+PATHS = [
+    ("/v2/", "base", ""),
+    ("/v2/_catalog", "catalog", ""),
+    ("/health", "health", ""),
+    ("/v2/app/tags/list", "tags", "app"),
+    ("/v2/team/app/manifests/1.0", "manifest", "team/app"),
+    ("/v2/team/manifests/manifests/1", "manifest", "team/manifests"),
+    ("/v2/app/manifests/sha256:" + "a" * 64, "manifest", "app"),
+    ("/v2/app/blobs/sha256:" + "a" * 64, "blob", "app"),
+    ("/v2/app/blobs/uploads/", "uploads", "app"),
+    ("/v2/app/blobs/uploads/0a-1b_2=.c", "upload", "app"),
+    ("/v2/app/referrers/sha256:" + "a" * 64, "referrers", "app"),
+    *((path, "unknown", "") for path in ("/", "/v2", "/v2/App/tags/list", "/v2/app/tags/list/", "/v2/a//b/tags/list")),
+    *((path, "unknown", "") for path in ("/v2/../health", "/v2/app/blobs/", "/v2/_catalog/", "/v2/app/manifests/a b")),
+    *(
+        (path, "unknown", "")
+        for path in ("/debug/vars", "/v2/app/manifests/1\nx", "/v2/-a/tags/list", "//v2/", "/.denied")
+    ),
+]
+
+
+def look_up(entries: dict[str, str], value: str) -> str:
+    """Return what a map of regular expressions gives for a value, with what it captured."""
+    for key, result in entries.items():
+        pattern = key.removeprefix("~").replace("(?<", "(?P<")
+        if key.startswith("~") and (
+            match := re.search(pattern.replace("$", r"\Z") if pattern.endswith("$") else pattern, value)
+        ):
+            return match[result[1:]] if result.startswith("$") else result
+    return entries["default"]
+
+
+@pytest.mark.parametrize(("path", "kind", "repository"), PATHS)
+def test_each_path_is_of_one_kind(path: str, kind: str, repository: str) -> None:
+    found = maps(rendered())
+    assert (look_up(found["kind"], path), look_up(found["repository"], path)) == (kind, repository)
+
+
+@pytest.mark.parametrize(
+    ("request_", "needed"),
+    [
+        *(("GET base", "0"), ("HEAD manifest", "1"), ("GET blob", "1"), ("PUT manifest", "2"), ("POST uploads", "2")),
+        *(("PATCH upload", "2"), ("GET upload", "2"), ("DELETE upload", "2"), ("DELETE manifest", "3")),
+        *(("DELETE blob", "3"), ("GET unknown", "unknown"), ("POST manifest", "method"), ("DELETE tags", "method")),
+        *(("PUT blob", "method"), ("TRACE base", "method"), ("GET uploads", "method"), ("POST health", "method")),
+    ],
+)
+def test_each_request_needs_a_level(request_: str, needed: str) -> None:
+    assert look_up(maps(rendered())["needed"], request_) == needed
+
+
+@pytest.mark.parametrize(
+    ("needed_and_level", "decision"),
+    [
+        *(("0:0", "allowed"), ("1:0", "denied"), ("1:1", "allowed"), ("2:1", "denied"), ("2:2", "allowed")),
+        *(("3:2", "denied"), ("3:3", "allowed"), ("1:3", "allowed"), ("unknown:3", "unknown"), ("method:3", "method")),
+        *((":3", "denied"), ("4:3", "denied"), ("0:", "denied")),
+    ],
+)
+def test_a_level_is_enough_or_not(needed_and_level: str, decision: str) -> None:
+    assert look_up(maps(rendered())["decision"], needed_and_level) == decision
+
+
+def test_without_users_everybody_pushes_and_nobody_deletes() -> None:
+    text = rendered(users=[], rules=[], tls=False)
+    assert maps(text)["repository_level"] == {"default": "2"}
+    assert "auth_basic" not in text
+    assert "ssl_certificate" not in text
+
+
+def test_with_an_object_store_the_gateway_serves_no_blob_itself() -> None:
+    assert maps(rendered(blobs=""))["served_here"] == {"default": "0"}
+    assert "root " not in rendered(blobs="").replace("rootless", "")
+
+
+@pytest.mark.parametrize("pulls", [True, False])
+def test_pulls_are_logged_where_that_is_asked_for(pulls: bool) -> None:
+    assert (look_up(maps(rendered(log_pulls=pulls))["event"], "200 GET manifest x") == "pulled") is pulls
+
+
+def test_the_tables_grow_with_the_users_and_not_with_each_of_them() -> None:
+    def size(count: int) -> int:
+        users = [{"name": f"user{number}", "role": "reader"} for number in range(count)]
+        return module.gateway_plan(tls=True, blobs="", users=users, rules=[], log_pulls=False)["hash_size"]
+
+    assert (size(1), size(500), size(511)) == (2048, 2048, 2048)
+    assert size(2000) == 8192
+    assert all(size(count) >= 2 * count for count in (1, 100, 600, 3000))
