@@ -37,6 +37,8 @@ def key(private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, form: s
         (f"{uuid.uuid4()} 67 26517", "UUID"),
         ("e74fc601fb92cd11323c /var/lib/wharf/registry", "ID /var/lib/wharf/registry"),
         (f"sha256:{'a' * 63}1", "sha256:DIGEST"),
+        ("a" * 63 + "1", "SECRET"),  # a file of its own
+        (f'"REGISTRY_HTTP_SECRET={"a" * 63}1"', '"REGISTRY_HTTP_SECRET=SECRET"'),
         ('{\n  "made": [],\n  "pending": {\n    "has": {\n    }\n  }\n}\n', '{\n  "made": []\n}\n'),
     ],
 )
@@ -45,7 +47,8 @@ def test_what_is_random_is_masked(text: str, masked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0.0.0.0 127.0.0.1:5001", "GOMEMLIMIT=419430400", "a" * 63 + "1", "2.8.3", "User 59500"]
+    "text",
+    ["0.0.0.0 127.0.0.1:5001", "GOMEMLIMIT=419430400", f'"wharf.config": "{"a" * 63}1"', "2.8.3", "User 59500"],
 )
 def test_what_is_said_by_the_roles_is_not_masked(text: str) -> None:
     assert snapshot.mask(text, PASSWORDS) == text

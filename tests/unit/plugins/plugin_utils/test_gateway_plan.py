@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 import pytest
+from ansible.plugins.filter.core import regex_replace
 from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import gateway_plan as module
@@ -93,6 +94,7 @@ def rendered(**changes: Any) -> str:
     given: dict[str, Any] = {"tls": True, "blobs": "/var/lib/registry/docker/registry/v2", "log_pulls": False}
     given |= {"users": [{"name": name, "role": "writer"} for name in NAMES], "rules": RULES, **changes}
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["regex_replace"] = regex_replace
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     return template.render(__registry_server_plan={"gateway": module.gateway_plan(**given)}) + "\n"
 
@@ -176,10 +178,8 @@ PATHS = [
 def look_up(entries: dict[str, str], value: str) -> str:
     """Return what a map of regular expressions gives for a value, with what it captured."""
     for key, result in entries.items():
-        pattern = key.removeprefix("~").replace("(?<", "(?P<")
-        if key.startswith("~") and (
-            match := re.search(pattern.replace("$", r"\Z") if pattern.endswith("$") else pattern, value)
-        ):
+        pattern = key.removeprefix("~").replace("(?<", "(?P<").replace(r"\z", r"\Z")
+        if key.startswith("~") and (match := re.search(pattern, value)):
             return match[result[1:]] if result.startswith("$") else result
     return entries["default"]
 

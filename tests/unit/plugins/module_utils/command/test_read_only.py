@@ -35,11 +35,14 @@ class Engine:
         )  # fmt: skip
         monkeypatch.setattr(module, "cli", self.cli)
         monkeypatch.setattr(module.containers, "create", self.create)
-        monkeypatch.setattr(module.containers, "container", lambda name: {"Name": name} if name in self.there else None)
+        monkeypatch.setattr(module.containers, "container", self.container)
         monkeypatch.setattr(module.gateway, "drain", self.drain)
         monkeypatch.setattr(module.gateway, "connections", self.connections)
         monkeypatch.setattr(module, "ignore_signals", lambda: None)
         monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
+
+    def container(self, name: str) -> Any:
+        return {"State": {"Paused": name in self.frozen}} if name in self.there else None
 
     def status(self) -> str:
         return "paused" if "reg" in self.frozen else "running"

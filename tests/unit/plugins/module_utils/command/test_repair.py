@@ -375,6 +375,10 @@ def test_all_are_started_in_the_order_in_which_they_need_each_other(boot: Boot) 
     told = f"started reg-network, reg-gateway; before: {ERRORS[1]}"
     assert (repair.start(boot.task), boot.said) == (told, [told])
     assert boot.called == [("restart", "reg-network"), ("restart", "reg-gateway")]
+    boot.called.clear()
+    boot.set("reg", ERRORS[0])
+    assert repair.start(boot.task) == f"started reg; before: {ERRORS[0]}"
+    assert boot.called == [("restart", "reg"), ("restart", "reg-gateway")]  # whose data was not there either
     assert repair.could_not_start(boot.seen) == {}
 
 
