@@ -404,12 +404,13 @@ def test_blob_is_mounted_only_from_where_its_taker_may_read(client, kept):
 
 
 def test_who_may_not_write_or_delete_cannot_by_any_method(client, server, kept):
-    """Fails where $needed for "PUT manifest" is 1, and with a `default` of 1 for methods."""
-    body = json.dumps({"schemaVersion": 2, "mediaType": OCI, "config": {}, "layers": []})
-    where = {"kiosk": ("lib/open", "team-a/public/app", "team-a/secret"), "ci": ("team-a/public/app", "team-a/secret")}
+    """Fails where $needed is 1 for "PUT manifest", and where it is 2 for DELETE."""
+    repositories = ("lib/open", "team-a/public/app", "team-a/secret")
+    good = {one: client.ask("boss", f"GET /v2/{one}/manifests/1").body for one in repositories}
+    where = {"ci": repositories[1:]}
     requests = {}
     for user in ("kiosk", "ci", WRONG, ""):
-        for repository in where.get(user, where["kiosk"]):
+        for repository in where.get(user, repositories):
             for line in (
                 f"PUT /v2/{repository}/manifests/1",
                 f"PUT /v2/{quote(repository, safe='')}/manifests/new",
@@ -418,10 +419,8 @@ def test_who_may_not_write_or_delete_cannot_by_any_method(client, server, kept):
                 f"POST /v2/{repository}/blobs/uploads/?digest={kept.blob}",
                 *(f"{method} /v2/{repository}/blobs/uploads/x" for method in ("PATCH", "PUT", "GET", "HEAD", "DELETE")),
             ):
-                requests[f"{user} {line}"] = client.request(user, line, f"Content-Type: {OCI}", body=body)
-    for user, repository in product(
-        ("kiosk", "ci", "ann", WRONG, ""), ("lib/open", "team-a/secret", "team-a/public/app")
-    ):
+                requests[f"{user} {line}"] = client.request(user, line, f"Content-Type: {OCI}", body=good[repository])
+    for user, repository in product(("kiosk", "ci", "ann", WRONG, ""), repositories):
         for target in (
             "manifests/1",
             f"manifests/{kept.open_manifest}",
@@ -436,7 +435,9 @@ def test_who_may_not_write_or_delete_cannot_by_any_method(client, server, kept):
                 requests[f"{user} {line} {trick}"] = client.request(user, line, trick)
     before = server.check_output(f"find {STORAGE}/repositories -name link | sort | xargs sha256sum")
     for name, answer in zip(requests, client.send(requests.values()), strict=True):
-        assert answer.status in (400, 401, 403, 404, 405, 501), f"{name}: {answer.all}"
+        # nginx takes no method in small letters.
+        wanted = (400,) if " delete " in name else (401, 403, 404, 405)
+        assert answer.status in wanted, f"{name}: {answer.all}"
     assert server.check_output(f"find {STORAGE}/repositories -name link | sort | xargs sha256sum") == before
 
 
@@ -669,7 +670,7 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
     client.ask("kiosk", f"GET /v2/lib/open/blobs/{kept.open_blob}")
     client.ask("kiosk", "GET /v2/lib/open/manifests/1")
     client.ask("", "GET /v2/")
-    for line in ("GET /v2/", "BR-EW /v2/", "GET_ /v2/lib/x%0a2026-01-01T00:00:00Z%20pushed:%20user%20%22boss%22"):
+    for line in ("GET /v2/", "BR-EW /v2/", "GET_ /v2/x%0a2026-01-01T00:00:00Z%20pushed:%20user%20%22boss%22"):
         client.ask(WRONG, line)
     client.ask("ci", "GET /v2/team-a/secret/manifests/1")
     client.ask("ci", "DELETE /v2/lib/open/manifests/1")
@@ -685,7 +686,7 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
         f'pushed: user "ann" from {address}: PUT /v2/team-a/logged/manifests/1',
         f'login refused: user "ann" from {address}: GET /v2/',
         f'login refused: user "ann" from {address}: BR-EW /v2/',
-        f'login refused: user "ann" from {address}: GET_ /v2/lib/x\\x0A2026-01-01T00:00:00Z pushed: user \\x22boss\\x22',
+        f'login refused: user "ann" from {address}: GET_ /v2/x\\x0A2026-01-01T00:00:00Z pushed: user \\x22boss\\x22',
         f'denied: user "ci" from {address}: GET /v2/team-a/secret/manifests/1',
         f'denied: user "ci" from {address}: DELETE /v2/lib/open/manifests/1',
         f'deleted: user "boss" from {address}: DELETE /v2/team-a/logged/manifests/{pushed}',
