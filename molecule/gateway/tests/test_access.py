@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from itertools import product
 from typing import NamedTuple
 from urllib.parse import quote
@@ -44,10 +45,11 @@ def client(hosts, passwords) -> Client:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def idle(client) -> None:
-    """Open 200 connections that ask for nothing; the last test looks at how they ended."""
-    client.host.check_output("rm -f /tmp/idle.json")
-    client.host.check_output(in_background(program(client.host, "idle.py", REGISTRY, CA, 200, "/tmp/idle.json")))
+def idle(client) -> str:
+    """Open 200 connections that ask for nothing, and return the file that will say how they ended."""
+    file = f"/tmp/idle-{secrets.token_hex(4)}.json"
+    client.host.check_output(in_background(program(client.host, "idle.py", REGISTRY, CA, 200, file)))
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -706,10 +708,10 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
 # Limits -------------------------------------------------------------------------------------------
 
 
-def test_connections_that_ask_for_nothing_end_by_themselves(client, number):
+def test_connections_that_ask_for_nothing_end_by_themselves(client, idle, number):
     """Fails with a client_header_timeout of an hour."""
-    wait_until(client.host, "[ -e /tmp/idle.json ]", 90, every=0.5)
-    seen = json.loads(client.host.check_output("cat /tmp/idle.json"))
+    wait_until(client.host, f"[ -e {idle} ]", 90, every=0.5)
+    seen = json.loads(client.host.check_output(f"cat {idle}"))
     assert seen["left"] == 0
     assert set(seen["longest"]) == {"silent", "handshake", "header"}
     longest = max(seen["longest"].values())
