@@ -474,7 +474,7 @@ def test_uploads_of_somebody_else_cannot_be_used(client, kept):
 
 
 def test_requests_cannot_be_smuggled_past_the_rules(client, server, kept):
-    """Fails where each request is passed on as it came, by a `proxy_pass` of the stream (tried by hand)."""
+    """Fails where nobody is asked for a password: what is hidden in a request would be answered."""
     inner = "GET /v2/team-a/secret/manifests/1 HTTP/1.1\r\nHost: x\r\n\r\n"
     delete = f"DELETE /v2/lib/open/manifests/{kept.open_manifest} HTTP/1.1\r\nHost: x\r\n\r\n"
     head = f"PUT /v2/lib/open/manifests/smuggled HTTP/1.1\r\nHost: {REGISTRY}\r\nContent-Type: {OCI}\r\nAUTH\r\n"
@@ -599,7 +599,7 @@ def test_gateways_own_pages_are_for_itself(client, kept):
 
 
 def test_registry_cannot_be_reached_without_the_gateway(hosts, server, client, kept):
-    """Fails where the registry listens on a port (as it did before there was a gateway)."""
+    """Fails with a listener on another port in the network of the gateway."""
     assert client.host.check_output(program(client.host, "scan.py", "registry.wharf.test")).split() == [
         "22",
         "5000",
