@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from itertools import product
 from typing import NamedTuple
 from urllib.parse import quote
@@ -44,10 +45,11 @@ def client(hosts, passwords) -> Client:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def idle(client) -> None:
-    """Open 200 connections that ask for nothing; the last test looks at how they ended."""
-    client.host.check_output("rm -f /tmp/idle.json")
-    client.host.check_output(in_background(program(client.host, "idle.py", REGISTRY, CA, 200, "/tmp/idle.json")))
+def idle(client) -> str:
+    """Open 200 connections that ask for nothing, and return the file that will say how they ended."""
+    file = f"/tmp/idle-{secrets.token_hex(4)}.json"
+    client.host.check_output(in_background(program(client.host, "idle.py", REGISTRY, CA, 200, file)))
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +249,8 @@ def test_reads_of_what_is_not_theirs_however_it_is_spelled(client, kept):
             f"{user} {trick}": client.request(user, "GET /v2/team-a/secret/manifests/1 HTTP/1.1", trick)
             for trick in tricks
         }
+        # A guess takes a second: some are enough to see that the password is asked for.
+        requests = dict(list(requests.items())[:: 8 if user == WRONG else 1])
         assert_nothing_leaks(requests, client.send(requests.values()), kept)
     # What the tricks name is not what they get.
     for trick, answer in zip(
@@ -402,12 +406,13 @@ def test_blob_is_mounted_only_from_where_its_taker_may_read(client, kept):
 
 
 def test_who_may_not_write_or_delete_cannot_by_any_method(client, server, kept):
-    """Fails where $needed for "PUT manifest" is 1, and with a `default` of 1 for methods."""
-    body = json.dumps({"schemaVersion": 2, "mediaType": OCI, "config": {}, "layers": []})
-    where = {"kiosk": ("lib/open", "team-a/public/app", "team-a/secret"), "ci": ("team-a/public/app", "team-a/secret")}
+    """Fails where $needed is 1 for "PUT manifest", and where it is 2 for DELETE."""
+    repositories = ("lib/open", "team-a/public/app", "team-a/secret")
+    good = {one: client.ask("boss", f"GET /v2/{one}/manifests/1").body for one in repositories}
+    where = {"ci": repositories[1:]}
     requests = {}
     for user in ("kiosk", "ci", WRONG, ""):
-        for repository in where.get(user, where["kiosk"]):
+        for repository in where.get(user, repositories):
             for line in (
                 f"PUT /v2/{repository}/manifests/1",
                 f"PUT /v2/{quote(repository, safe='')}/manifests/new",
@@ -416,10 +421,8 @@ def test_who_may_not_write_or_delete_cannot_by_any_method(client, server, kept):
                 f"POST /v2/{repository}/blobs/uploads/?digest={kept.blob}",
                 *(f"{method} /v2/{repository}/blobs/uploads/x" for method in ("PATCH", "PUT", "GET", "HEAD", "DELETE")),
             ):
-                requests[f"{user} {line}"] = client.request(user, line, f"Content-Type: {OCI}", body=body)
-    for user, repository in product(
-        ("kiosk", "ci", "ann", WRONG, ""), ("lib/open", "team-a/secret", "team-a/public/app")
-    ):
+                requests[f"{user} {line}"] = client.request(user, line, f"Content-Type: {OCI}", body=good[repository])
+    for user, repository in product(("kiosk", "ci", "ann", WRONG, ""), repositories):
         for target in (
             "manifests/1",
             f"manifests/{kept.open_manifest}",
@@ -434,7 +437,9 @@ def test_who_may_not_write_or_delete_cannot_by_any_method(client, server, kept):
                 requests[f"{user} {line} {trick}"] = client.request(user, line, trick)
     before = server.check_output(f"find {STORAGE}/repositories -name link | sort | xargs sha256sum")
     for name, answer in zip(requests, client.send(requests.values()), strict=True):
-        assert answer.status in (400, 401, 403, 404, 405, 501), f"{name}: {answer.all}"
+        # nginx takes no method in small letters.
+        wanted = (400,) if " delete " in name else (401, 403, 404, 405)
+        assert answer.status in wanted, f"{name}: {answer.all}"
     assert server.check_output(f"find {STORAGE}/repositories -name link | sort | xargs sha256sum") == before
 
 
@@ -469,7 +474,7 @@ def test_uploads_of_somebody_else_cannot_be_used(client, kept):
 
 
 def test_requests_cannot_be_smuggled_past_the_rules(client, server, kept):
-    """Fails where each request is passed on as it came, by a `proxy_pass` of the stream (tried by hand)."""
+    """Fails where nobody is asked for a password: what is hidden in a request would be answered."""
     inner = "GET /v2/team-a/secret/manifests/1 HTTP/1.1\r\nHost: x\r\n\r\n"
     delete = f"DELETE /v2/lib/open/manifests/{kept.open_manifest} HTTP/1.1\r\nHost: x\r\n\r\n"
     head = f"PUT /v2/lib/open/manifests/smuggled HTTP/1.1\r\nHost: {REGISTRY}\r\nContent-Type: {OCI}\r\nAUTH\r\n"
@@ -594,7 +599,7 @@ def test_gateways_own_pages_are_for_itself(client, kept):
 
 
 def test_registry_cannot_be_reached_without_the_gateway(hosts, server, client, kept):
-    """Fails where the registry listens on a port (as it did before there was a gateway)."""
+    """Fails with a listener on another port in the network of the gateway."""
     assert client.host.check_output(program(client.host, "scan.py", "registry.wharf.test")).split() == [
         "22",
         "5000",
@@ -667,7 +672,7 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
     client.ask("kiosk", f"GET /v2/lib/open/blobs/{kept.open_blob}")
     client.ask("kiosk", "GET /v2/lib/open/manifests/1")
     client.ask("", "GET /v2/")
-    for line in ("GET /v2/", "BR-EW /v2/", "GET_ /v2/lib/x%0a2026-01-01T00:00:00Z%20pushed:%20user%20%22boss%22"):
+    for line in ("GET /v2/", "BR-EW /v2/", "GET_ /v2/x%0a2026-01-01T00:00:00Z%20pushed:%20user%20%22boss%22"):
         client.ask(WRONG, line)
     client.ask("ci", "GET /v2/team-a/secret/manifests/1")
     client.ask("ci", "DELETE /v2/lib/open/manifests/1")
@@ -683,7 +688,7 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
         f'pushed: user "ann" from {address}: PUT /v2/team-a/logged/manifests/1',
         f'login refused: user "ann" from {address}: GET /v2/',
         f'login refused: user "ann" from {address}: BR-EW /v2/',
-        f'login refused: user "ann" from {address}: GET_ /v2/lib/x\\x0A2026-01-01T00:00:00Z pushed: user "boss"',
+        f'login refused: user "ann" from {address}: GET_ /v2/x\\x0A2026-01-01T00:00:00Z pushed: user \\x22boss\\x22',
         f'denied: user "ci" from {address}: GET /v2/team-a/secret/manifests/1',
         f'denied: user "ci" from {address}: DELETE /v2/lib/open/manifests/1',
         f'deleted: user "boss" from {address}: DELETE /v2/team-a/logged/manifests/{pushed}',
@@ -703,10 +708,10 @@ def test_log_has_a_line_for_each_refusal_push_and_deletion_and_no_password(clien
 # Limits -------------------------------------------------------------------------------------------
 
 
-def test_connections_that_ask_for_nothing_end_by_themselves(client, number):
+def test_connections_that_ask_for_nothing_end_by_themselves(client, idle, number):
     """Fails with a client_header_timeout of an hour."""
-    wait_until(client.host, "[ -e /tmp/idle.json ]", 90, every=0.5)
-    seen = json.loads(client.host.check_output("cat /tmp/idle.json"))
+    wait_until(client.host, f"[ -e {idle} ]", 90, every=0.5)
+    seen = json.loads(client.host.check_output(f"cat {idle}"))
     assert seen["left"] == 0
     assert set(seen["longest"]) == {"silent", "handshake", "header"}
     longest = max(seen["longest"].values())

@@ -21,7 +21,7 @@ STORAGE = "/var/lib/wharf/registry/docker/registry/v2"
 CONTAINERS = ("registry", "registry-network", "registry-gateway")
 DEPLOY = "playbooks/deploy-registry.yml"
 Notice = Callable[..., AbstractContextManager[None]]
-# Of these a client may be any: 401 is an answer of the gateway's own, and /health one of the registry behind it.
+# 401 is an answer of the gateway's own, /health one of the registry behind it.
 HEALTHY = (
     "python3 -c \"import ssl, urllib.request as r; r.urlopen('https://127.0.0.1:5000/health',"
     ' context=ssl._create_unverified_context(), timeout=2)"'
@@ -126,33 +126,25 @@ def test_change_of_configuration(ansible, server, unnoticed):
     assert changed(before, running(server)) == {"registry"}
 
 
-@pytest.mark.parametrize(
-    ("name", "image"), [("registry", "wharf-registry:distro"), ("gateway", "wharf-gateway:distro")]
-)
-def test_upgrade(ansible, server, unnoticed, name, image):
+@pytest.mark.parametrize("name", ["registry", "gateway"])
+def test_upgrade(ansible, server, unnoticed, name):
     """The new image differs in a label alone: the lab has one version of each."""
     before = running(server)
-    new_image(server, image, f"LABEL try={time.time()}")
+    new_image(server, f"wharf-{name}:distro", f"LABEL try={time.time()}")
     with unnoticed(f"upgrade of the {name}"):
         ansible.succeeds(DEPLOY)
     assert changed(before, running(server)) >= {"registry" if name == "registry" else "registry-gateway"}
 
 
-@pytest.mark.parametrize(
-    ("name", "image", "change"),
-    [
-        ("registry", "wharf-registry:distro", 'ENTRYPOINT ["/usr/bin/docker-registry", "nonsense"]'),
-        ("gateway", "wharf-gateway:distro", "ENV LD_PRELOAD=/nothing LD_LIBRARY_PATH=/nothing GLIBC_TUNABLES=x"),
-    ],
-)
-def test_upgrade_that_does_not_answer_goes_back(ansible, server, unnoticed, name, image, change):
-    before = running(server)
+@pytest.mark.parametrize("name", ["registry", "gateway"])
+def test_upgrade_that_does_not_answer_goes_back(ansible, server, unnoticed, name):
+    before, image = running(server), f"wharf-{name}:distro"
     server.check_output(f"docker tag {image} good:1")
     try:
-        if name == "gateway":  # its container names the program itself
-            server.check_output(f"docker tag wharf-registry:distro {image}")
+        if name == "registry":
+            new_image(server, image, 'ENTRYPOINT ["/usr/bin/docker-registry", "nonsense"]')
         else:
-            new_image(server, image, change)
+            server.check_output(f"docker tag wharf-registry:distro {image}")  # which has no nginx
         with unnoticed(f"rollback of the {name}"):
             result = ansible.fails(DEPLOY, registry_server_start_timeout=4)
     finally:
@@ -241,7 +233,7 @@ def test_collection(hosts, server, passwords, unnoticed, garbage):
         assert_pushed(early, "early")
         assert_pushed(late, "late")
     assert server.check_output("cat /tmp/collected") == "0", server.check_output("cat /tmp/out")
-    assert "deleted 1 " in server.check_output("cat /tmp/out") or "deleted 2 " in server.check_output("cat /tmp/out")
+    assert re.search(r"deleted: \d+ blobs?", server.check_output("cat /tmp/out"))
     assert changed(before, running(server)) == set()
 
 

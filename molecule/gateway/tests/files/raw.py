@@ -34,5 +34,5 @@ def send(request):
     return answer.decode("latin-1"), time.monotonic() - begin
 
 
-with ThreadPoolExecutor(16) as pool:
+with ThreadPoolExecutor(32) as pool:
     json.dump(list(pool.map(send, json.load(sys.stdin))), sys.stdout)

@@ -41,6 +41,19 @@ def test_empty_registry_has_no_problems(tmp_path):
     assert storage.Storage(tmp_path).summary()["repositories"] == 0
 
 
+def test_image_that_is_pushed_meanwhile_is_no_damage(registry, monkeypatch):
+    registry.image("a", "1")
+    read = storage.Storage(registry.root)
+    tag_names = read.tag_names
+
+    def push_first(name):
+        registry.image("a", "2", b"just now")
+        return tag_names(name)
+
+    monkeypatch.setattr(read, "tag_names", push_first)
+    assert list(read.damage()) == []
+
+
 def test_missing_root_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing is not a directory"):
         storage.Storage(tmp_path / "nothing")
