@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
-from machines import PROJECT, in_background, program, put, wait_until, write
+from machines import PROJECT, container, in_background, program, put, wait_until
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import Provided
 
@@ -301,12 +301,12 @@ def materials(hosts, tmp_path_factory) -> dict[str, Material]:
     hosts["server"].check_output(f"rm -rf {PLACE}; mkdir {PLACE}")
     unpack(hosts["server"], served)
     hosts["server"].check_output(in_background(program(hosts["server"], "serve-certificates.py", PLACE)))
+    pack = ["tar", "-C", PROJECT / "plugins", "--exclude=__pycache__", "-c", "module_utils"]
+    ours = subprocess.run(pack, check=True, capture_output=True).stdout
     for name in ("client1", "client2"):
-        hosts[name].check_output(f"rm -rf {PLACE}; mkdir -p {PLACE}/module_utils")
+        hosts[name].check_output(f"rm -rf {PLACE}; mkdir {PLACE}")
         unpack(hosts[name], clients)
-        for module in ("api", "errors", "files", "manifests", "text"):
-            source = PROJECT / f"plugins/module_utils/{module}.py"
-            write(hosts[name], f"{PLACE}/module_utils/{module}.py", source.read_text())
+        subprocess.run(["docker", "exec", "-i", container(name), "tar", "-C", PLACE, "-x"], input=ours, check=True)
     hosts["client2"].check_output(
         f"cd {PLACE}; for ca in *.ca; do port=${{ca%.ca}}; directory=/etc/docker/certs.d/$(cat $port.name):$port;"
         " mkdir -p $directory; cp $ca $directory/ca.crt; done"
