@@ -32,6 +32,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
             path.parent.mkdir(parents=True)
             path.write_bytes(text)
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(registry_bundle, "PLACE", str(tmp_path))
     return Storage(tmp_path / "registry")
 
 
