@@ -212,7 +212,7 @@ def test_changed_password_is_noticed_and_renewed_and_shows_nowhere(hosts, ansibl
         f" chown dev {runtime}/auth.json"
     )
     for name in CONTAINERS:
-        assert "authentication required" in as_user(hosts[name], "dev", f"skopeo inspect docker://{IMAGE}").stderr
+        assert "unauthorized" in as_user(hosts[name], "dev", f"skopeo inspect docker://{IMAGE}").stderr
     for name, tool in (("debian12", "skopeo"), ("debian13", "docker"), ("debian13", "skopeo")):
         put(hosts[name], "witness.sh", f"/usr/local/bin/{tool}", mode="0755")
 
