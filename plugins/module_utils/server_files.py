@@ -78,6 +78,8 @@ def paths_of(registry: dict[str, Any], path: str) -> list[str]:
 def diff_of(files: Files) -> list[dict[str, str]]:
     """Return what --diff shows: names, and of the configuration the changed lines, without what may be secret."""
     configs = [name for name in ("config", "gateway_config") if name in files]
+    if "gateway_config" in configs and not os.path.exists(files["gateway_config"][0]):
+        configs.remove("gateway_config")  # before its first change, it is as much as a program of ours
     places = [f"{path}\n" for name, (path, _) in files.items() if name not in configs]
     shown = [{"prepared": "".join(places)}] if places else []
     for name in configs:

@@ -171,3 +171,12 @@ def test_a_diff_shows_no_secret(tmp_path: Path) -> None:
     assert f"{tmp_path}/gateway/users" in shown
     for secret in ("hidden", "secret-too", "abc123", "another password", "$2b$"):
         assert secret not in shown
+
+
+def test_a_diff_names_a_new_configuration_of_nginx_and_shows_its_changes(tmp_path: Path) -> None:
+    path, first = tmp_path / "gateway/nginx.conf", Registry(tmp_path)
+    assert f"{path}\n" in module.diff_of(first.files)[0]["prepared"]
+    assert "http { }" not in str(module.diff_of(first.files))
+    first.write()
+    changed = Registry(tmp_path, gateway_config="http { }\nevents { }\n")
+    assert "+events { }\n" in module.diff_of(changed.files)[0]["prepared"]
