@@ -208,7 +208,7 @@ def test_pushes_meanwhile_wait_and_others_at_work_are_refused(server, client, ke
     with docker_that(server, hold):
         collecting = in_background(f"sh -c '{COLLECT} >/tmp/collected 2>&1'")
         hold_on = broken(server, f"touch /tmp/hold; {collecting}", "rm -f /tmp/hold")
-        with watch(client, steady) as seen, without_timer(server), hold_on:
+        with watch(client, steady) as seen, hold_on:
             wait_until(server, "docker ps --all --format '{{.Names}}' | grep -x registry-collect-garbage")
             with pushing(client):
                 digest = kept[f"{REGISTRY}/kept/two:1"]
