@@ -383,8 +383,8 @@ def test_collection_that_fails_after_it_deletes_says_what_is_gone_and_the_next_f
             place = add_garbage(client, server)
             with docker_that(server, how), broken(server, ":", "umount /etc/wharf/gateway 2>/dev/null || :"):
                 run = ansible("playbooks/collect-garbage.yml")
-            assert (run.returncode == 0) == ("verified" in message)
-            assert message in run.stdout
+            assert (run.returncode == 0) == ("verified" in message), f"{how}: {run.output}"
+            assert message in run.stdout, f"{how}: {run.output}"
             assert re.search("deleted: [1-9]", run.stdout)
             assert "changed=1" in run.stdout
             assert not server.file(place).exists
