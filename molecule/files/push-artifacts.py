@@ -10,6 +10,7 @@ import hashlib
 import json
 import ssl
 import sys
+import urllib.parse
 import urllib.request
 
 registry, repository, tag, *nested = sys.argv[1:]
@@ -24,7 +25,7 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 
 def ask(method, path, content=None, kind=""):
     """Return the response's headers and content."""
-    url = path if path.startswith("https:") else f"https://{registry}/v2/{repository}/{path}"
+    url = urllib.parse.urljoin(f"https://{registry}/v2/{repository}/", path)
     headers = {"Authorization": f"Basic {login}", "Content-Type": kind, "Accept": ", ".join(KINDS)}
     request = urllib.request.Request(url, content, headers, method=method)
     with urllib.request.urlopen(request, context=context) as response:

@@ -285,7 +285,10 @@ class Client(http.client.HTTPConnection):
             raise CertificateError(message, error.verify_code) from error
         except (OSError, UnicodeError) as error:  # http.client.RemoteDisconnected is an OSError
             reason = "no response in time" if isinstance(error, socket.timeout) else getattr(error, "strerror", "")
-            raise NoResponseError(f"the registry does not answer as {self}: {reason or one_line(error)}") from error
+            who = (
+                f"{self} does not answer" if self.address.startswith("/") else f"the registry does not answer as {self}"
+            )
+            raise NoResponseError(f"{who}: {reason or one_line(error)}") from error
         except http.client.HTTPException as error:
             raise RegistryError(f"what answers as {self} does not speak HTTP ({type(error).__name__})") from error
         finally:

@@ -56,6 +56,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.containers import d
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import owners
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
+from ansible_collections.wharf.registry.plugins.module_utils.parts import STAND_INS, container_names
 
 # Of each registry: its files, with its name or, in the last, with _ instead of the colon, and its owner in daemon.json.
 PLACES = (
@@ -78,11 +79,13 @@ def find() -> list[str]:
 
 
 def without(found: list[str], own: list[str], container: str) -> list[str]:
-    """Return what was found without what belongs to one registry, by its names and its container on this host."""
+    """Return what was found without what belongs to one registry, by its names and its containers on this host."""
     places = (*PLACES, f"{OWNER} in daemon.json")
     known = {place.format(name, name.replace(":", "_")) for place in places for name in own}
     aliases = tuple(map(OTHER_NAME.format, own))
-    others = [line for line in found if line not in {*known, f"container {container}"}]
+    names = [*container_names(container).values(), *(f"{container}-{role}" for role in STAND_INS)] if container else []
+    known |= {f"container {name}{end}" for name in names for end in ("", "-before")}
+    others = [line for line in found if line not in known]
     return [line for line in others if not read_text(line).startswith(aliases)]
 
 

@@ -112,6 +112,8 @@ class Programs:
         # Before their files go: a timer without them would be a unit that nobody finds any more.
         if timers := [unit for unit in units if unit.endswith(".timer")]:
             self.systemctl("--quiet", "disable", "--now", *timers)
+        if services := [unit for unit in units if unit.endswith(".service")]:  # one may come with the engine
+            self.systemctl("--quiet", "disable", *services)
         for name, found in paths.items():
             for path in found:
                 self.changes.put(path, None)

@@ -13,8 +13,12 @@ OWN = [
     "/etc/containers/registries.conf.d/wharf-reg.test_5000.conf",
     "registry_client reg.test:5000 in daemon.json",
     "container registry",
+    "container registry-gateway",
+    "container registry-network",
+    "container registry-gateway-before",
+    "container registry-reads",
 ]
-OTHERS = [line.replace("reg.test", "my-reg.test") for line in OWN[:-1]] + ["container registry-b"]
+OTHERS = [line.replace("reg.test", "my-reg.test") for line in OWN[:5]] + ["container registry-b"]
 
 
 def test_what_the_registry_itself_has_is_left_out() -> None:

@@ -105,8 +105,8 @@ def test_a_changed_service_and_a_timer_that_does_not_run_are_started_anew(host: 
 def test_a_timer_is_stopped_before_its_files_go(host: Host) -> None:
     host.install("a", "b")
     assert host.install("a") == ["wharf-b.service", "wharf-b.timer"]
-    assert host.called[0] == "disable wharf-b.timer"
-    assert host.called[1:] == ["daemon-reload", "reset-failed wharf-b.service wharf-b.timer"]
+    assert host.called[:2] == ["disable wharf-b.timer", "disable wharf-b.service"]
+    assert host.called[2:] == ["daemon-reload", "reset-failed wharf-b.service wharf-b.timer"]
     assert host.files() == {"wharf-a.service", "wharf-a.timer"}
 
 
