@@ -81,7 +81,9 @@ def test_upgrade_keeps_every_image_and_a_downgrade_is_refused_unless_it_is_wante
     late = f"docker stop {PARTS} && systemctl stop docker.socket docker && mount -t tmpfs none {DATA}"
     with broken(server, f"{late} && systemctl start docker", f"umount {DATA}"):
         assert server.check_output("docker inspect --format '{{.State.Running}}' registry") == "false"
-    server.check_output("systemctl start wharf-repair-storage")
+    run = f"[ $(docker inspect --format '{{{{.State.Running}}}}' {PARTS} | grep -c true) = 3 ]"
+    # What came with the engine may still be at work, and has not seen the disk.
+    wait_until(server, f"systemctl start wharf-repair-storage; {run}", 30, every=1)
     pull_all(client, kept)
     second = ansible.succeeds("playbooks/deploy-registry.yml", **NEW)
     assert second.changes == 0, second.stdout
