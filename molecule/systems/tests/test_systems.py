@@ -70,7 +70,7 @@ def test_others_entries_for_docker_s_packages_are_gone_and_other_peoples_stay(ho
 
 
 def test_the_system_s_store_of_red_hat_has_the_ca(hosts):
-    ask = f"import urllib.request as u; u.urlopen('https://{REGISTRY}/')"
+    ask = f"import urllib.request as u; u.urlopen('https://{REGISTRY}/health')"
     hosts["redhat"].check_output(f'python3 -c "{ask}"')
     assert hosts["ubuntu22"].run(f'python3 -c "{ask}"').rc != 0
 
