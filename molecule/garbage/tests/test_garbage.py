@@ -363,15 +363,15 @@ def test_collection_that_fails_before_it_deletes_changes_nothing(server, client,
     as_it_was(server, kept)
 
 
-# And from then on: what is tried again, and what is not. The last but one leaves the gateway with what stands in.
+# And from then on: what is tried again, and what is not. The last leaves the gateway with what stands in.
 FULL = "mount --bind /etc/wharf/gateway /etc/wharf/gateway && mount -o remount,ro,bind /etc/wharf/gateway"
 AFTER = {
     '"unpause registry") once && broken; real "$@" ;;': "verified: an image was pushed",
     '"start registry") once && broken; real "$@" ;;': "verified: an image was pushed",
     '"unpause registry-writes") once && broken; real "$@" ;;': "verified: an image was pushed",
     '"start --attach registry-collect-garbage") real "$@"; broken ;;': "collection failed: docker start: broken by the",
-    f'"start registry") {FULL}; real "$@" ;;': "Read-only file system",
     '"rm --force registry-writes") broken ;;': "verified: an image was pushed",
+    f'"start registry") {FULL}; real "$@" ;;': "Read-only file system",
 }
 
 
