@@ -380,6 +380,7 @@ def test_collection_that_fails_after_it_deletes_says_what_is_gone_and_the_next_f
 ):
     with watch(client, steady) as seen, without_timer(server):
         for how, message in AFTER.items():
+            server.check_output(f"{COLLECT} --recover")
             place = add_garbage(client, server)
             with docker_that(server, how), broken(server, ":", "umount /etc/wharf/gateway 2>/dev/null || :"):
                 run = ansible("playbooks/collect-garbage.yml")
