@@ -84,3 +84,14 @@ def test_what_a_block_that_succeeds_has_done_stays(tmp_path: Path) -> None:
     with files.all_or_nothing(str(tmp_path / "new")):
         (tmp_path / "new").touch()
     assert (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/.", "/tmp/..", "", "t", "tmp/file"])
+def test_neither_the_root_directory_nor_a_relative_path_is_ever_removed(path: str, monkeypatch) -> None:
+    """A text in the place of a list of paths is "/" and single letters."""
+    removed: list[str] = []
+    monkeypatch.setattr(files.shutil, "rmtree", removed.append)
+    monkeypatch.setattr(files.os, "unlink", removed.append)
+    with pytest.raises(OSError, match="only what has an absolute path below / is removed"):
+        files.Changes(check_mode=False).remove(path)
+    assert removed == []
