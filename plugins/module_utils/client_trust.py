@@ -12,6 +12,7 @@ from typing import Any
 
 from .addresses import canonical_address
 from .container_policy import OWN_SETTINGS, refusal
+from .engine import is_systemd
 from .errors import WharfError
 from .files import Changes, Entry, all_or_nothing, read_entry, read_text
 from .processes import has, must_run, run
@@ -508,5 +509,6 @@ class Trust:
 
 def _restart_containerd() -> tuple[int, str]:
     """Restart containerd, however often it was started just now: systemd refuses a sixth start in ten seconds."""
-    run(["systemctl", "reset-failed", "containerd"])  # fails where there is no systemd
+    if is_systemd():
+        run(["systemctl", "reset-failed", "containerd"])
     return run(["service", "containerd", "restart"])
