@@ -1,9 +1,9 @@
 """Puts the same load on several registries in turn, and tells what each bears.
 
-Run on the registries' own host, with their own addresses, so that no network and no proxy is measured. Small requests
-come from wrk, and from ab where each is to have a connection of its own, since wrk would resume its TLS sessions, which
-Docker does not. Blobs of many megabytes come from and go to processes with one kept connection each, on plain sockets.
-What the client costs lies on all sides alike and makes their rates more equal than they are: its share is told.
+Run on the registries' own host, with their own addresses, so that no network and no proxy is measured. GETs come from
+wrk, and from ab where each is to have a connection of its own, since wrk would resume its TLS sessions, which Docker
+does not. Blobs are pushed by processes with one kept connection each, on plain sockets. What the client costs lies on
+all sides alike and makes their rates more equal than they are: its share is told.
 
 Prints one JSON object: for each load the unit, and for each registry the rates of all rounds, the best of them, and
 which share of the machine's processors the client took in that round; then the memory of containers under load. The
@@ -28,6 +28,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
@@ -274,18 +275,26 @@ def in_parallel(registry: Registry, workers: int, seconds: float, prepare: Prepa
 def small_requests(registry: Registry, path: str, digest: str, options: argparse.Namespace) -> float:
     """GETs of something small by wrk, over kept connections, per second."""
     check(registry, path, digest)
-    return wrk(registry, path, options.workers, options.seconds)
+    output = wrk(registry, path, options.workers, options.seconds)
+    return float(re.search(r"Requests/sec: *([0-9.]+)", output)[1])
 
 
-def wrk(registry: Registry, path: str, connections: int, seconds: float) -> float:
-    """Let wrk load a registry, and return its requests per second. Raises TransportError where one failed."""
-    command = ["wrk", "--threads=2", f"--connections={connections}", f"--duration={seconds:.0f}s", "--timeout=30s"]
+def wrk(registry: Registry, path: str, connections: int, seconds: float, *more: str) -> str:
+    """Let wrk load a registry, and return what it prints. Raises TransportError where a request failed."""
+    command = [
+        "wrk",
+        "--threads=2",
+        f"--connections={connections}",
+        f"--duration={seconds:.0f}s",
+        "--timeout=30s",
+        *more,
+    ]
     output = subprocess.run(
         [*command, *tool_options(registry, path)], check=True, capture_output=True, text=True
     ).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise TransportError(f"{registry.url}: {output}")
-    return float(re.search(r"Requests/sec: *([0-9.]+)", output)[1])
+    return output
 
 
 def new_connections(registry: Registry, path: str, digest: str, options: argparse.Namespace) -> float:
@@ -316,26 +325,24 @@ def check(registry: Registry, path: str, digest: str) -> None:
     fetch(connection, connection.head("GET", path, f"Accept: {MANIFEST_TYPE}"), digest)
 
 
-def blob_gets(registry: Registry, blobs: list[tuple[str, bytes]], seconds: float) -> float:
-    """GETs of blobs, each process one of its own, in MB/s; digests are compared before the measured time."""
-
-    def prepare(connection: Connection, number: int) -> Work:
-        digest, _ = blobs[number]
-        head = connection.head("GET", f"/v2/{REPOSITORY}/blobs/{digest}")
-        size = fetch(connection, head, digest)
-
-        def work(connection: Connection, number: int, end: float) -> int:
-            count = 0
-            while time.monotonic() < end:
-                _, length = connection.exchange(head, 200)
-                if length != size:
-                    raise TransportError(f"{digest} came with {length} of {size} bytes")
-                count += 1
-            return count * size
-
-        return work
-
-    return in_parallel(registry, len(blobs), seconds, prepare) / 1e6
+def blob_gets(registry: Registry, blobs: list[tuple[str, bytes]], options: argparse.Namespace) -> float:
+    """GETs of blobs by wrk, all of them in turn, in MB/s."""
+    paths = [f"/v2/{REPOSITORY}/blobs/{digest}" for digest, _ in blobs]
+    for path, (digest, _) in zip(paths, blobs, strict=True):
+        check(registry, path, digest)
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        listed = ", ".join(f'"{path}"' for path in paths)
+        script.write(
+            f"local paths, next_path = {{{listed}}}, 0\n"
+            "function request()\n"
+            "  next_path = next_path % #paths + 1\n"
+            '  return wrk.format("GET", paths[next_path])\n'
+            "end\n"
+        )
+        script.flush()
+        output = wrk(registry, paths[0], len(blobs), options.seconds, "--script", script.name)
+    rate, unit = re.search(r"Transfer/sec: *([0-9.]+)([KMG])B", output).groups()
+    return float(rate) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[unit] / 1e6
 
 
 def blob_pushes(registry: Registry, blobs: list[tuple[str, bytes]], count: int, seconds: float) -> float:
@@ -397,7 +404,7 @@ def measure(sides: dict[str, Registry], options: argparse.Namespace) -> dict[str
         "manifests": ("/s", lambda side: small_requests(sides[side], tag, manifest[side], options)),
         "new connections": ("/s", lambda side: new_connections(sides[side], tag, manifest[side], options)),
         "small blobs": ("/s", lambda side: small_requests(sides[side], blob, digest_of(small), options)),
-        "blob GETs": ("MB/s", lambda side: blob_gets(sides[side], blobs, options.seconds)),
+        "blob GETs": ("MB/s", lambda side: blob_gets(sides[side], blobs, options)),
         "pushes": ("MB/s", lambda side: blob_pushes(sides[side], blobs, options.pushes, TIMEOUT)),
     }
     result = {}
