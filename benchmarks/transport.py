@@ -223,19 +223,13 @@ def push_image(registry: Registry, blobs: list[tuple[str, bytes]]) -> str:
     return digest_of(manifest)
 
 
-Work = Callable[[Connection, int, float], int]
-Prepare = Callable[[Connection, int], Work]
-
-
-def in_parallel(registry: Registry, workers: int, seconds: float, prepare: Prepare) -> float:
+def in_parallel(registry: Registry, workers: int, work: Callable[[Connection, int], int]) -> float:
     """Runs the same load in several processes at once.
 
     Args:
         registry: Whom to load.
         workers: How many processes, each with a connection of its own.
-        seconds: After this time nobody begins anything new.
-        prepare: Is given the connection and the process's number; what it does is not measured. Returns the work,
-            which is given the connection, the number and the time.monotonic() of the end, and returns how much it did.
+        work: Is given the connection and the process's number, and returns how much it did.
 
     Returns:
         The rate of all together, in what the work counts per second, from the first one's start to the last one's end.
@@ -249,10 +243,9 @@ def in_parallel(registry: Registry, workers: int, seconds: float, prepare: Prepa
     def run(number: int) -> None:
         try:
             connection = Connection(registry)
-            work = prepare(connection, number)
             barrier.wait(TIMEOUT)
             start = time.monotonic()
-            amount = work(connection, number, start + seconds)
+            amount = work(connection, number)
             results.put((start, time.monotonic(), amount, ""))
         except Exception as error:
             barrier.abort()
@@ -345,29 +338,20 @@ def blob_gets(registry: Registry, blobs: list[tuple[str, bytes]], options: argpa
     return float(rate) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[unit] / 1e6
 
 
-def blob_pushes(registry: Registry, blobs: list[tuple[str, bytes]], count: int, seconds: float) -> float:
-    """Pushes of blobs that the registry does not have, in MB/s."""
+def blob_pushes(registry: Registry, blobs: list[tuple[str, bytes]], count: int) -> float:
+    """Pushes of blobs that the registry does not have, so many by each process, in MB/s."""
     run = os.urandom(16)
     pushed = PROCESSES.SimpleQueue()
 
-    def prepare(connection: Connection, number: int) -> Work:
+    def work(connection: Connection, number: int) -> int:
         # Random content that begins otherwise is new content.
         rest = memoryview(blobs[number][1])[32:]
-
-        def work(connection: Connection, number: int, end: float) -> int:
-            amount, digests = 0, []
-            for turn in range(count):
-                if time.monotonic() < end:
-                    digest, size = push(connection, run + bytes([number, turn]) + bytes(14), rest)
-                    amount += size
-                    digests.append(digest)
-            pushed.put(digests)
-            return amount
-
-        return work
+        done = [push(connection, run + bytes([number, turn]) + bytes(14), rest) for turn in range(count)]
+        pushed.put([digest for digest, _ in done])
+        return sum(size for _, size in done)
 
     try:
-        return in_parallel(registry, len(blobs), seconds, prepare) / 1e6
+        return in_parallel(registry, len(blobs), work) / 1e6
     finally:
         # Else the next measurement would compete with the writing of this one to the disk.
         while not pushed.empty():
@@ -405,7 +389,7 @@ def measure(sides: dict[str, Registry], options: argparse.Namespace) -> dict[str
         "new connections": ("/s", lambda side: new_connections(sides[side], tag, manifest[side], options)),
         "small blobs": ("/s", lambda side: small_requests(sides[side], blob, digest_of(small), options)),
         "blob GETs": ("MB/s", lambda side: blob_gets(sides[side], blobs, options)),
-        "pushes": ("MB/s", lambda side: blob_pushes(sides[side], blobs, options.pushes, TIMEOUT)),
+        "pushes": ("MB/s", lambda side: blob_pushes(sides[side], blobs, options.pushes)),
     }
     result = {}
     for load in options.load or loads:
