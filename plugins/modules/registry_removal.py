@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: registry_removal
 short_description: Remove a registry from its server
 description:
-  - Removes the container, its image where nothing else uses it, the configuration and what was opened in the firewall,
-    in one visit. Docker and all packages stay. Refuses while something holds the registry's lock.
+  - Removes the containers, their images where nothing else uses them, the configuration and what was opened in the
+    firewall, in one visit. Docker and all packages stay. Refuses while something holds the registry's lock.
 options:
   container: {description: The container's name., type: str, required: true}
   directories:

@@ -76,12 +76,6 @@ from ansible_collections.wharf.registry.plugins.module_utils.text import one_lin
 RUN = "/run"  # in memory, and only root writes there
 SIZE = 1024 * 1024  # bytes
 TIMEOUT = 180  # seconds: a hundred clients may pull at once
-# What the tools make of the registry's answer 405.
-_READ_ONLY = re.compile(r"\b405\b|method not allowed|operation is unsupported", re.IGNORECASE)
-READ_ONLY = (
-    "the registry takes no pushes while a garbage collection is at work: run playbooks/verify-registry.yml when it has"
-    " finished"
-)
 NOTHING: dict[str, Any] = {"digest": "", "layers": [], "seconds": 0.0}
 DIGEST = re.compile(r"\bdigest: (sha256:[0-9a-f]{64})\b")
 
@@ -140,12 +134,7 @@ class Tool:
         if digest:
             self.run("pull", "--quiet", reference)
         else:
-            try:
-                digest = self.push(reference)
-            except WharfError as error:
-                if not _READ_ONLY.search(str(error)):
-                    raise
-                raise WharfError(f"{error}: {READ_ONLY}") from None
+            digest = self.push(reference)
         seconds = time.monotonic() - start
         found = json.loads(self.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference))
         if layers and found != layers:
