@@ -17,6 +17,7 @@ LEVELS = ("nothing", "pull", "pull and push", "pull, push and delete")
 LONGEST = 255  # characters that a repository's name may have
 
 _COMPONENT = "[a-z0-9._-]"
+_DEEP = f"(?:{_COMPONENT}+/)"
 _SIGNS = "._-/"
 _LETTERS = string.ascii_lowercase + string.digits
 # The grammar references.PATH: what was read last (x for a letter or digit), and what is read, to what was read then.
@@ -27,14 +28,49 @@ States = frozenset[tuple[int, bool]]
 
 
 def pattern_regex(pattern: str) -> str:
-    """Return the regular expression, of PCRE and of Python, that matches the whole of a name that a pattern is for."""
-    *others, last = pattern.split("/")
-    deep = "".join(rf"(?:{_COMPONENT}+/)*" if part == "**" else f"{_component_regex(part)}/" for part in others)
-    return deep + (rf"{_COMPONENT}+(?:/{_COMPONENT}+)*" if last == "**" else _component_regex(last))
+    """Return the regular expression, of PCRE and of Python 3.11, for the whole of a name that a pattern is for.
+
+    A name costs it about as many steps as it has characters, whatever the pattern is: what stands between two `*`, or
+    two `**`, is taken where it comes first, and never looked for again, in an atomic group.
+    """
+    *before, last = ["/".join(map(_component_regex, group)) for group in _split(pattern.split("/"), "**")]
+    if not before:
+        return last
+    first, *between = before
+    regex = (f"{first}/" if first else "") + "".join(f"(?>{_DEEP}*?{group}/)" for group in between if group)
+    return regex + (f"{_DEEP}*{last}" if last else f"{_DEEP}*{_COMPONENT}+")
 
 
 def _component_regex(part: str) -> str:
-    return f"{_COMPONENT}+" if part == "*" else part.replace(".", r"\.").replace("*", f"{_COMPONENT}*")
+    if part == "*":
+        return f"{_COMPONENT}+"
+    first, *between = part.replace(".", r"\.").split("*")
+    last = f"{_COMPONENT}*{between.pop()}" if between else ""
+    return first + "".join(f"(?>{_COMPONENT}*?{text})" for text in between if text) + last
+
+
+def _split(parts: Sequence[str], separator: str) -> list[list[str]]:
+    """Split a list as str.split() splits a text."""
+    groups: list[list[str]] = [[]]
+    for part in parts:
+        if part == separator:
+            groups.append([])
+        else:
+            groups[-1].append(part)
+    return groups
+
+
+def matches(pattern: str, repository: str) -> bool:
+    """Tell whether a pattern is for a repository."""
+    tokens = _tokens(pattern)
+    states = _skipped(tokens, {(0, False)})
+    for letter in repository:
+        states = _after(tokens, states, letter)
+    return (len(tokens), False) in states
+
+
+def _tokens(pattern: str) -> list[str]:
+    return re.findall(r"\*\*/?|.", pattern)
 
 
 def within(one: str, other: str) -> bool:
@@ -58,7 +94,7 @@ def _shortest(one: str, other: str, both: bool) -> str:
 
     It walks through all names at once, by what is left of each pattern after them.
     """
-    tokens = [re.findall(r"\*\*/?|.", pattern) for pattern in (one, other)]
+    tokens = [_tokens(pattern) for pattern in (one, other)]
     used = {token for each in tokens for token in each}
     free = next((letter for letter in _LETTERS if letter not in used), "")  # it stands for all that no pattern holds
     alphabet = [letter for letter in _LETTERS + _SIGNS if letter in used or letter in _SIGNS or letter == free]
@@ -112,7 +148,7 @@ def _skipped(tokens: Sequence[str], states: set[tuple[int, bool]]) -> States:
 def rule_of(rules: Sequence[Mapping[str, Any]], repository: str) -> int:
     """Return the number, from 1, of the rule that decides about a repository: the narrowest; 0 where none does."""
     patterns = {number: rule["repositories"] for number, rule in enumerate(rules, start=1)}
-    found = [number for number, pattern in patterns.items() if re.fullmatch(pattern_regex(pattern), repository)]
+    found = [number for number, pattern in patterns.items() if matches(pattern, repository)]
     return next((one for one in found if all(within(patterns[one], patterns[other]) for other in found)), 0)
 
 

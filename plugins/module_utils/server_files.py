@@ -49,7 +49,7 @@ def pending_files(registry: dict[str, Any], path: str, data: Data) -> Files:
         "listen": (f"{gateway}/listen.conf", Entry(0, uid, 0o640, listen(registry["tls"]).encode())),
         "users": (f"{gateway}/users", Entry(0, uid, 0o640, passwords.encode())),
         "gateway_config": (f"{gateway}/nginx.conf", Entry(0, uid, 0o640, registry["gateway_config"].encode())),
-        "settings": (SETTINGS, Entry(0, 0, 0o644, registry["settings"].encode())),
+        "settings": (SETTINGS, Entry(0, 0, 0o600, registry["settings"].encode())),
     }
     return {name: (place, entry) for name, (place, entry) in wanted.items() if read_entry(place) != entry}
 

@@ -20,6 +20,8 @@ KINDS = {
     "upload": "blobs/uploads/[A-Za-z0-9_.=-]+",
     "referrers": f"referrers/{_REFERENCE}",
 }
+# Of a path, in characters: /v2/, a name of 255, /blobs/uploads/ and the longest reference have less.
+LONGEST_PATH = 600
 # What the gateway answers by itself: the name of the location, the status, and OCI's code and a message.
 ERRORS = (
     ("plain_http", 400, "UNSUPPORTED", PLAIN_HTTP),
@@ -55,6 +57,7 @@ def gateway_plan(
         "levels": levels,
         # nginx wants some room; a number that fits does not change with each user, which would reload it.
         "hash_size": 2 ** max(11, (4 * len(levels)).bit_length()),
+        "longest": LONGEST_PATH,
         "part": PART,
         "name": PATH,
         "kinds": KINDS,

@@ -311,6 +311,8 @@ def staging_dir(data: Path) -> Iterator[Path]:
         path.mkdir(mode=0o700)
         here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
+            if os.fstat(here).st_uid != os.geteuid():
+                raise WharfError(f"{path}: somebody else has put a directory in its place; nothing was restored")
             staging = Path(f"/proc/{os.getpid()}/fd/{here}/tree")  # restic would remove what looks like a link
             staging.mkdir(mode=0o700)
             yield staging

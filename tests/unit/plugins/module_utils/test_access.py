@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from typing import Any
 
 import pytest
@@ -62,6 +63,24 @@ MATCHED = {pattern: matched(pattern) for pattern in PATTERNS}
 def test_expression_matches_what_the_pattern_is_for(pattern: str) -> None:
     expression = access.pattern_regex(pattern)
     assert {name for name in NAMES if re.search(f"^{expression}$", name)} == MATCHED[pattern]
+    assert {name for name in NAMES if access.matches(pattern, name)} == MATCHED[pattern]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("*-*-*-*-prod", "a-" * 125 + "prodx"),
+        ("*a*a*a*a*a*x", "a" * 255),
+        ("**/a/**/a/**/a/**/a/**/b", "a/" * 127 + "a"),
+        ("*/**/*a*b/**/*a*/**/c", "ab/" * 84 + "ab"),
+        ("**/*a*a*a*b/**", "a" * 120 + "/" + "a" * 120),
+    ],
+)
+def test_no_name_keeps_the_gateway_busy(pattern: str, name: str) -> None:
+    start = time.process_time()
+    assert not re.search(f"^{access.pattern_regex(pattern)}$", name)
+    assert not access.matches(pattern, name)
+    assert time.process_time() - start < 0.1
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.product(PATTERNS, PATTERNS)))

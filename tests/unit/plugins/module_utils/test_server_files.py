@@ -90,8 +90,8 @@ def test_nobody_but_root_and_the_registry_reads_what_is_secret_and_only_root_wri
         **dict.fromkeys(("sockets",), (59500, 59500, 0o700)),
         **dict.fromkeys(("directory", "gateway_directory"), (0, 59500, 0o750)),
         **dict.fromkeys(("config", "network", "listen", "users", "gateway_config"), (0, 59500, 0o640)),
-        **dict.fromkeys(("secret",), (0, 0, 0o600)),
-        **dict.fromkeys(("data_id", "settings"), (0, 0, 0o644)),
+        **dict.fromkeys(("secret", "settings"), (0, 0, 0o600)),
+        "data_id": (0, 0, 0o644),
     }
 
 

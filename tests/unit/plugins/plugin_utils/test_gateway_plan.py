@@ -138,14 +138,17 @@ def test_roles_and_rules_decide_by_the_numbers_of_the_map() -> None:
         "1:kiosk": "1",
         "1:root": "3",
     }
-    patterns = {key: value for key, value in found["repository_rule"].items() if key != "default"}
+    patterns = dict(found["repository_rule"])
+    # One that cannot be judged lets nobody in; the last matches all.
+    assert patterns.pop("default") == "error"
+    assert patterns.popitem() == ("~^", "0")
+    assert patterns.pop("") == "0"
     assert list(patterns.values()) == ["1"]
     regex = re.compile(next(iter(patterns)).removeprefix("~"))
     assert [bool(regex.search(name)) for name in ("team-a/x", "team-a/x/y", "team-a", "xteam-a/x", "team-a/x\n")] == [
         *(True, True, False, False),
         True,  # of Python and of nginx: a path with a line's end has no kind
     ]
-    assert found["repository_rule"]["default"] == "0"
 
 
 @pytest.mark.parametrize(("rules", "needed"), [([], "1"), ([{"repositories": "a/*", "read": [], "write": []}], "3")])
@@ -166,6 +169,8 @@ PATHS = [
     ("/v2/app/blobs/uploads/", "uploads", "app"),
     ("/v2/app/blobs/uploads/0a-1b_2=.c", "upload", "app"),
     ("/v2/app/referrers/sha256:" + "a" * 64, "referrers", "app"),
+    ("/v2/" + "a" * 255 + "/blobs/uploads/" + "a" * 150, "upload", "a" * 255),
+    ("/v2/" + "a/" * 300 + "a/tags/list", "unknown", ""),
     *((path, "unknown", "") for path in ("/", "/v2", "/v2/App/tags/list", "/v2/app/tags/list/", "/v2/a//b/tags/list")),
     *((path, "unknown", "") for path in ("/v2/../health", "/v2/app/blobs/", "/v2/_catalog/", "/v2/app/manifests/a b")),
     *(
