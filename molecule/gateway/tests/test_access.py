@@ -305,6 +305,28 @@ def test_no_request_brings_nginx_itself_into_trouble(client, server, kept):
     assert client.ask("ci", "GET /v2/lib/open/tags/list").status == 200
 
 
+def test_no_name_keeps_a_worker_busy(client):
+    """Fails without `(?>`, and without a bound of the path's length: one request took a worker 15 seconds."""
+    names = ["devtest" * 2000 + "prodx", "devtest" * 34 + "prodx", "dev-" * 60 + "prodx", "-dev" * 3000]
+    lines = [f"GET /v2/{name}/{end}" for name, end in product(names, ("manifests/1", "tags/list"))]
+    lines += [f"POST /v2/lib/open/blobs/uploads/?mount=sha256:{'0' * 64}&from={name}" for name in names]
+    for user in ("", "ci"):
+        for line, answer in zip(lines, client.send(client.request(user, line) for line in lines), strict=True):
+            assert answer.status, line[:60]
+            assert answer.seconds < 1, line[:60]
+    for name in ("devtest" * 34 + "prod", "devxxtestyyprod"):
+        assert client.ask("ci", f"GET /v2/{name}/tags/list").code == "DENIED"
+        assert client.ask("ann", f"GET /v2/{name}/tags/list").code == "NAME_UNKNOWN"
+
+
+def test_a_path_without_an_end_leaves_a_short_line(client, server):
+    """Fails with $path in the place of $logged."""
+    client.send(client.request(WRONG, f"GET /{secrets.token_hex(4)}{'%ff' * 4000}") for _ in range(3))
+    lines = server.check_output("wharf log --since 1m").splitlines()
+    assert [line for line in lines if "xFF" in line]
+    assert max(map(len, lines)) < 3000
+
+
 def test_names_of_repositories_and_tags_are_not_told(client, kept):
     """Fails with 1 in the place of 3 for the catalogue."""
     targets = ["/v2/_catalog", "/v2/_catalog/", "/v2/%5fcatalog", "/v2/_catalog?n=1", "/v2/_catalog?last=team-a&n=100"]
