@@ -52,7 +52,7 @@ def children(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 def blobs(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the descriptors of a manifest's configuration and layers; none for an index."""
-    old = [{"digest": layer.get("blobSum")} for layer in manifest.get("fsLayers") or []]  # schema 1
+    old = [{"digest": layer.get("blobSum")} for layer in _mappings(manifest.get("fsLayers"))]  # schema 1
     return _descriptors([manifest.get("config")]) + _descriptors(manifest.get("layers")) + _descriptors(old)
 
 
@@ -80,7 +80,7 @@ def parse(content: bytes, digest: str) -> dict[str, Any]:
         raise DamageError(f"the manifest {digest} is damaged: its content has another digest")
     try:
         manifest = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict):
         raise DamageError(f"the manifest {digest} is no JSON object")
@@ -119,4 +119,9 @@ def closure(digest: str, read: Callable[[str], dict[str, Any]], exists: Callable
 
 def _descriptors(values: Any) -> list[dict[str, Any]]:
     """Return those of the values that are descriptors: mappings with a digest."""
-    return [value for value in values or [] if isinstance(value, dict) and DIGEST.fullmatch(str(value.get("digest")))]
+    return [value for value in _mappings(values) if DIGEST.fullmatch(str(value.get("digest")))]
+
+
+def _mappings(values: Any) -> list[dict[str, Any]]:
+    """Return those of the values that are mappings; none where it is no list."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []

@@ -80,9 +80,24 @@ class Storage:
         """Return the digests of all manifests of a repository, with and without a tag."""
         return _linked(self.repository(name) / "_manifests/revisions")
 
+    def layer_link(self, name: str, digest: str) -> Path:
+        """Return the file that says that a repository has a blob, whether it does or not."""
+        return self.repository(name).joinpath("_layers", *digest.split(":"), "link")
+
     def layers(self, name: str) -> set[str]:
         """Return the digests of all blobs that a repository may serve: layers and configurations."""
         return _linked(self.repository(name) / "_layers")
+
+    def linked_since(self, name: str, moment: float) -> dict[str, float]:
+        """Return the digests of the blobs that a repository got after a moment, and when, in seconds since 1970."""
+        top = str(self.repository(name) / "_layers")
+        paths = [(a, number, f"{top}/{a}/{number}/link") for a in _names(top) for number in _names(f"{top}/{a}")]
+        found = {}
+        for algorithm, number, path in paths:
+            with suppress(OSError):
+                if (when := os.stat(path).st_mtime) > moment:
+                    found[f"{algorithm}:{number}"] = when
+        return found
 
     def blob_path(self, digest: str) -> Path:
         """Return the file of a blob or manifest, whether it is there or not."""
@@ -231,7 +246,7 @@ def _linked(directory: Path) -> set[str]:
     return found
 
 
-def _names(directory: Path) -> list[str]:
+def _names(directory: Path | str) -> list[str]:
     """Return the names in a directory, in order; none where it is not there."""
     try:
         return sorted(os.listdir(directory))

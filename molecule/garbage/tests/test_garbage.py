@@ -101,6 +101,7 @@ def as_it_was(server: Host, kept: dict[str, str]) -> None:
     assert re.findall(r"/(\w+)\.sock max_fails=0;", server.file(UPSTREAMS).content_string) in (["a"] * 2, ["b"] * 2)
     assert not server.file(f"{STORAGE}/repositories/wharf-verify").exists
     assert not server.file(f"{DATA}/.wharf-removed").exists
+    assert not server.file(f"{DATA}/.wharf-aside").exists
     verified = json.loads(server.check_output(f"{VERIFY} --contents {DATA}"))
     assert verified["problems"] == []
     tags = json.loads(server.check_output(f"{VERIFY} --tags {DATA}"))["tags"]
@@ -252,6 +253,56 @@ def test_push_that_is_under_way_succeeds_and_is_whole(server, client, kept):
     as_it_was(server, kept)
 
 
+@contextmanager
+def pushing_in_two(client: Host, server: Host) -> Iterator[None]:
+    """Push the layers of an image before the block, the manifest when the block lets it, and pull it afterwards."""
+    name = f"early/{secrets.token_hex(3)}"  # before the one that it mounts from: version 3 looks at it first
+    push_it = program(client, "push-in-two.py", REGISTRY, name, "1", "kept/one")
+    start = in_background(f"sh -c '{push_it} >/tmp/second-half 2>&1'")
+    client.check_output(f"rm -f /tmp/begun /tmp/go-on /tmp/second-half; {start}")
+    wait_until(client, "[ -e /tmp/begun ]")
+    yield
+    client.check_output("touch /tmp/go-on")
+    wait_until(client, "[ -s /tmp/second-half ]", 90)
+    status, digest = client.check_output("cat /tmp/second-half").split(maxsplit=1)
+    assert status == "201", digest
+    pull(client, f"{REGISTRY}/{name}:1", digest)
+    server.check_output(f"rm -r {STORAGE}/repositories/{name}")
+
+
+def test_layers_whose_manifest_is_still_to_come_are_no_garbage(server, client, kept):
+    """An image that was deleted a moment ago is."""
+    server.check_output(COLLECT)
+    make_image(client, f"{REGISTRY}/garbage/deleted:1")
+    deleted = push(client, f"{REGISTRY}/garbage/deleted:1")
+    server.check_output(f"rm -r {STORAGE}/repositories/garbage/deleted/_manifests")
+    with pushing_in_two(client, server):
+        begun = "kept: 2 blobs of pushes that have begun"
+        shown = server.check_output(f"{COLLECT} --dry-run")
+        assert "would be deleted: 3 blobs" in shown
+        assert begun in shown
+        collected = server.check_output(COLLECT)
+        assert "deleted: 3 blobs" in collected
+        assert begun in collected
+        assert not server.file(blob(deleted)).exists
+        again = server.check_output(COLLECT)
+        assert begun in again
+        assert "nothing to collect" in again
+    as_it_was(server, kept)
+
+
+def test_manifest_that_comes_during_a_collection_finds_its_layers(server, client, kept):
+    add_garbage(client, server)
+    hold = '"start --attach registry-collect-garbage") real "$@"; while [ -e /tmp/hold ]; do sleep 0.1; done ;;'
+    with docker_that(server, hold):
+        collecting = in_background(f"sh -c '{COLLECT} >/tmp/collected 2>&1'")
+        with pushing_in_two(client, server), broken(server, f"touch /tmp/hold; {collecting}", "rm -f /tmp/hold"):
+            wait_until(server, f"[ -d {DATA}/.wharf-aside ]")
+            client.check_output("touch /tmp/go-on; sleep 1; ! [ -s /tmp/second-half ]")  # it waits
+    wait_until(server, "grep verified: /tmp/collected")
+    as_it_was(server, kept)
+
+
 # What is cut off ----------------------------------------------------------------------------------
 
 KILLED = {
@@ -275,7 +326,7 @@ def killed(server: Host, phase: str) -> None:
 @pytest.mark.parametrize("phase", KILLED)
 def test_killed_collection_is_recovered_by_the_next(server, client, kept, steady, phase):
     add_garbage(client, server)
-    with watch(client, steady) as seen, without_timer(server):
+    with watch(client, steady) as seen, without_timer(server), pushing_in_two(client, server):
         killed(server, phase)
         with pushing(client):
             run = server.run(COLLECT)
@@ -287,8 +338,8 @@ def test_killed_collection_is_recovered_by_the_next(server, client, kept, steady
 
 def test_killed_collection_is_recovered_by_what_runs_every_minute(server, client, kept, steady):
     add_garbage(client, server)
-    with watch(client, steady) as seen, without_timer(server):
-        killed(server, "pushes wait")
+    with watch(client, steady) as seen, without_timer(server), pushing_in_two(client, server):
+        killed(server, "the collection runs on")
         with pushing(client):
             server.check_output("systemctl start wharf-repair-storage")
     assert seen.failures == 0, vars(seen)
@@ -297,13 +348,14 @@ def test_killed_collection_is_recovered_by_what_runs_every_minute(server, client
 
 def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, steady, ansible):
     add_garbage(client, server)
-    with watch(client, steady) as seen, without_timer(server):
-        killed(server, "pushes wait")
+    with watch(client, steady) as seen, without_timer(server), pushing_in_two(client, server):
+        killed(server, "nothing is deleted yet")
         before = snapshot(server)
         ansible.succeeds("playbooks/deploy-registry.yml", "--check")
         assert snapshot(server) == before
         with pushing(client):
             ansible.succeeds("playbooks/deploy-registry.yml")
+        server.check_output("systemctl start wharf-repair-storage")  # as within the next minute
     assert seen.failures == 0, vars(seen)
     as_it_was(server, kept)
     serves(client)

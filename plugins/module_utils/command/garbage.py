@@ -2,25 +2,29 @@
 
 The registry's own collection is asked what it would delete; nothing goes on if a single image needs any of it. Then
 pushes wait while it collects, pulls go on, and it is tested afterwards with a push and a pull. Every tag must lead to
-the digest that it led to before.
+the digest that it led to before. What a push has brought already, and its manifest does not name yet, stays.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
 from ..containers import cli
 from ..errors import DamageError, WharfError
-from ..manifests import children
+from ..manifests import blobs, children
 from ..storage import Storage
 from ..text import human_bytes, pluralize
 from .cli import Task, add_wait
-from .read_only import changing, clean_up, container_options
+from .read_only import changing, clean_up, container_options, set_aside
 from .registry import Registry
 
 SHOWN = 20  # blobs that are listed one by one
+PUSH = 3600  # seconds for which what a push has brought may wait for its manifest
+LARGEST = 4 * 1024**2  # bytes of a manifest: the registry takes no larger one
 ELIGIBLE = re.compile(r"^blob eligible for deletion: (\S+)$", re.MULTILINE)
 SUMMARY = re.compile(r"(\d+) blobs marked, (\d+) blobs and (\d+) manifests eligible for deletion")
 
@@ -62,25 +66,76 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
     also = f"; {pluralize(problems, 'problem')} in the storage" if problems else ""
     if delete_untagged:
         refuse_untagged(registry)
-    candidates = find_candidates(registry, delete_untagged)
+    candidates, begun = find_garbage(registry, delete_untagged)
     if task.options.dry_run:
         show(task, candidates, "would be deleted")
-        task.line("(parts of an image that is being pushed may be among them; in a real run pushes wait)")
+        show_begun(task, begun)
         return ""
     if not candidates:
+        show_begun(task, begun)
         task.line("nothing to collect: the registry was left alone")
         return f"nothing to collect{also}"
     with changing(registry, task, damage):
         # What was pushed since has changed what is unreferenced.
-        candidates = find_candidates(registry, delete_untagged)
+        candidates, begun = find_garbage(registry, delete_untagged)
         try:
-            registrys_collection(registry, delete_untagged, dry_run=False)
+            with set_aside(registry, begun):
+                registrys_collection(registry, delete_untagged, dry_run=False)
         finally:  # it may have failed half way
             blob = registry.storage.blob_path
             gone = {digest: size for digest, size in candidates.items() if not blob(digest).exists()}
             task.result["changed"] = bool(gone)
             show(task, gone, "deleted")
+            show_begun(task, begun)
     return f"deleted {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}{also}"
+
+
+def find_garbage(registry: Registry, delete_untagged: bool) -> tuple[dict[str, int], set[Path]]:
+    """Return what is to be deleted, digest to bytes, and the files of pushes that have begun, which must stay."""
+    storage, candidates = registry.storage, find_candidates(registry, delete_untagged)
+    files = set(begun_pushes(storage, candidates, time.time() - PUSH))
+    return {one: size for one, size in candidates.items() if storage.blob_path(one) not in files}, files
+
+
+def begun_pushes(storage: Storage, candidates: dict[str, int], since: float) -> Iterator[Path]:
+    """Yield the files of pushes that have begun, whose manifests are still to come: blobs, and links to blobs.
+
+    A push has brought what has a link that is younger than all manifests that name it: the link of a blob is written
+    when it is uploaded, also where it is there already, or mounted. So an image whose tag was deleted is garbage at
+    once, because its manifest is still there. Version 3 deletes such links as well, to blobs that others need, too.
+
+    Args:
+        storage: the registry's storage.
+        candidates: what a collection would delete, digest to bytes.
+        since: when the oldest push that counts has brought the first of it, in seconds since 1970.
+    """
+    named: dict[str, float] = {}  # what manifests among the candidates name, and when the last of these was stored
+    for digest in (one for one, size in candidates.items() if size <= LARGEST):
+        manifest, stored = storage.readable(digest), modified(storage.blob_path(digest))
+        for descriptor in children(manifest) + blobs(manifest):
+            named[descriptor["digest"]] = max(stored, named.get(descriptor["digest"], 0))
+    storage.manifest.cache_clear()  # configurations are JSON as well, and there may be thousands
+    for name in storage.repositories():
+        revisions, tags = storage.revisions(name), storage.repository(name) / "_manifests/tags"
+        brought = {one for one, when in storage.linked_since(name, since).items() if when > named.get(one, 0)}
+        for digest in revisions & candidates.keys():  # the index that names it may be still to come
+            link, history = storage.revision(name, digest) / "link", f"*/index/{digest.replace(':', '/')}"
+            if modified(link) > max(since, named.get(digest, 0)) and not any(tags.glob(history)):
+                brought |= storage.closure(digest, damaged=True)
+        brought = {one for one in brought if storage.blob_path(one).exists()}
+        yield from map(storage.blob_path, brought & candidates.keys())
+        if others := brought - candidates.keys():
+            manifests = map(storage.readable, revisions - candidates.keys())
+            needed = {blob["digest"] for manifest in manifests for blob in blobs(manifest)}
+            yield from filter(Path.exists, (storage.layer_link(name, digest) for digest in others - needed))
+
+
+def modified(path: Path) -> float:
+    """Return when a file was written last, in seconds since 1970; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0
 
 
 def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]:
@@ -184,6 +239,12 @@ def refuse_untagged(registry: Registry) -> None:
             f"--delete-untagged (wharf_delete_untagged) is refused: the registry's version {version} would delete the"
             f" parts of the multi-arch image {index}. Set it to false, or use version 3 of the registry"
         )
+
+
+def show_begun(task: Task, files: set[Path]) -> None:
+    """Print how much stays because pushes have begun."""
+    if kept := sum(file.name == "data" for file in files):
+        task.line(f"kept: {pluralize(kept, 'blob')} of pushes that have begun")
 
 
 def show(task: Task, candidates: dict[str, int], verb: str) -> None:

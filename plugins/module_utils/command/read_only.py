@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from .. import containers, gateway
 from ..api import Client, StatusError, trust
@@ -25,6 +26,7 @@ from .cli import Task, ignore_signals
 from .registry import Registry
 
 TRASH = ".wharf-removed"  # in the driver's root directory: what is deleted moves there first, so that it goes at once
+ASIDE = ".wharf-aside"  # beside it: what the registry's own collection must not find, in the places that it had
 REPOSITORY = "wharf-verify/collect-"  # how the repositories of the smoke test begin
 
 Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
@@ -157,8 +159,40 @@ def remove_stand_ins(registry: Registry) -> None:
         cli("rm", "--force", name, check=False)
 
 
+@contextmanager
+def set_aside(registry: Registry, files: Iterable[Path]) -> Iterator[None]:
+    """Let the registry's own collection not find some files of the storage; afterwards they are in their places."""
+    storage, aside = registry.storage, registry.path / ASIDE
+    try:
+        with storage.as_owner():
+            for file in files:
+                place = aside / file.relative_to(storage.top)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                file.rename(place)
+        yield
+    finally:
+        put_back(registry)
+
+
+def put_back(registry: Registry) -> None:
+    """Put back what was set aside, also by a run that was killed. What has been pushed again since stays."""
+    storage, aside = registry.storage, registry.path / ASIDE
+    if not aside.is_dir():
+        return
+    ignore_signals()
+    cli("rm", "--force", registry.collector, check=False)  # it may go on without the program that has started it
+    with storage.as_owner():
+        for file in [path for path in aside.rglob("*") if path.name in ("data", "link")]:
+            place = storage.top / file.relative_to(aside)
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                file.rename(place)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def clean_up(registry: Registry, task: Task, message: str) -> None:
     """Clean up after a run that was cut off, and say so where one had left containers."""
+    put_back(registry)
     names = cli("ps", "--all", "--format", "{{.Names}}").splitlines()
     if {registry.collector, *registry.stand_ins.values()}.intersection(names):
         release_pushes(registry)

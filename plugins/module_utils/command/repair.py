@@ -41,7 +41,7 @@ from ..server_versions import writes_in_place
 from ..storage import Storage
 from ..text import pluralize
 from .cli import Task
-from .read_only import clean_up
+from .read_only import ASIDE, clean_up
 from .registry import SPARE, Registry
 
 STATE = Path("/run/wharf-repair-storage.json")  # how it was at the last run; gone after a reboot, as it should be
@@ -70,8 +70,8 @@ def run(task: Task) -> str:
     try:
         if options.if_needed and could_not_start(registry := Registry()):
             return start(task)
-        if options.if_needed and gateway.is_held(registry.gateway_directory):
-            with task.lock():  # nobody is at work: a collection was killed, and pushes wait
+        if options.if_needed and (gateway.is_held(registry.gateway_directory) or (registry.path / ASIDE).is_dir()):
+            with task.lock():  # nobody is at work: a collection was killed, and pushes wait or lack something
                 clean_up(registry, task, "a collection was cut off: the registry is as it was before it")
         registry = Registry.in_files()
     except BusyError:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils.command import garbage
+from ansible_collections.wharf.registry.plugins.module_utils.command import garbage, read_only
 from tests.unit.stored_registry import StoredRegistry
 
 
@@ -140,3 +145,194 @@ def test_the_collector_runs_as_hardened_as_the_registry_and_knows_no_secret(
     }
     assert (f"reg{':ro' if dry_run else ''}" in words, "--dry-run" in words) == (True, dry_run)
     assert words[words.index("--network") + 1] == "none"
+
+
+# Pushes that have begun ---------------------------------------------------------------------------
+
+NOW = time.time()
+
+
+class Pushing(StoredRegistry):
+    """A storage that is written at the moments that a test names, in seconds before now."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.ago = 60.0
+        self.sizes: dict[str, int] = {}
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write a file as the registry does: a blob that is there already stays as it is."""
+        if path.name != "data" or not path.exists():
+            super().write(path, content)
+            os.utime(path, (NOW - self.ago, NOW - self.ago))
+        self.ago -= 0.001  # nothing is written at the same moment
+
+    def kept(self, *candidates: str) -> set[str]:
+        """Return which of the candidates stay, and the links that a collection must not find, as REPOSITORY DIGEST."""
+        storage = garbage.Storage(self.root)
+        sizes = {digest: storage.blob_path(digest).stat().st_size for digest in candidates}
+        paths = {storage.blob_path(digest): digest for digest in candidates}
+        paths |= {
+            storage.layer_link(name, digest): f"{name} {digest}"
+            for name in storage.repositories()
+            for digest in storage.layers(name)
+        }
+        return {paths[path] for path in garbage.begun_pushes(storage, sizes, NOW - 3600)}
+
+    def forget(self, name: str, digest: str) -> None:
+        """Delete an image as the retention rules and the registry's API do: its blobs stay, and the links to layers."""
+        shutil.rmtree(self.top / "repositories" / name / "_manifests" / "revisions" / digest.replace(":", "/"))
+
+
+@pytest.fixture
+def pushing(tmp_path: Path) -> Pushing:
+    """Return an empty storage."""
+    return Pushing(tmp_path)
+
+
+def test_layers_whose_manifest_is_still_to_come_stay_for_an_hour(pushing: Pushing) -> None:
+    begun = pushing.layer("app", b"begun")["digest"]
+    orphan = pushing.blob(b"nobody has a link to it")
+    pushing.ago = 3599
+    late = pushing.layer("app", b"late")["digest"]
+    pushing.ago = 3601
+    abandoned = pushing.layer("app", b"abandoned")["digest"]
+    assert pushing.kept(begun, orphan, late, abandoned) == {begun, late}
+
+
+def test_an_image_that_was_deleted_a_moment_ago_is_garbage(pushing: Pushing) -> None:
+    image = pushing.image("app", None, b"layer")
+    pushing.forget("app", image)
+    assert pushing.kept(image, pushing.blob(b"layer"), pushing.blob(b"config of layer")) == set()
+
+
+def test_what_a_deleted_image_has_left_stays_where_it_is_pushed_again(pushing: Pushing) -> None:
+    """The registry leaves the blob as it is, as old as it may be, and so the old manifest."""
+    pushing.ago = 86400
+    image = pushing.image("app", None, b"layer")
+    pushing.forget("app", image)
+    pushing.ago = 60
+    layer = pushing.layer("again", b"layer")["digest"]
+    assert pushing.kept(image, layer, pushing.blob(b"config of layer")) == {layer}
+
+
+def test_the_link_to_a_mounted_layer_stays_and_no_link_that_an_image_needs_is_touched(pushing: Pushing) -> None:
+    """Version 3 deletes it: the layer is marked later, in the repository that it comes from."""
+    pushing.image("base", "1", b"layer")
+    layer = pushing.layer("app", b"layer")["digest"]
+    assert pushing.kept() == {f"app {layer}"}
+
+
+def test_of_an_index_that_is_being_pushed_the_parts_stay_with_all_that_they_need(pushing: Pushing) -> None:
+    pushing.ago = 7200  # found there by the client
+    found = pushing.layer("app", b"found")["digest"]
+    pushing.image("base", "1", b"mounted")
+    pushing.ago = 7000
+    mounted = pushing.layer("app", b"mounted")["digest"]
+    pushing.ago = 60
+    layers = [pushing.layer("app", content) for content in (b"found", b"mounted", b"new")]
+    for digest in (found, mounted):
+        os.utime(garbage.Storage(pushing.root).layer_link("app", digest), (NOW - 7000, NOW - 7000))
+    new = layers[2]["digest"]
+    part = pushing.manifest("app", None, {"config": layers[0], "layers": layers})
+    assert pushing.kept(part, found, new) == {part, found, new, f"app {mounted}"}
+
+
+def test_manifests_that_a_tag_has_left_or_an_index_that_goes_are_garbage(pushing: Pushing) -> None:
+    replaced = pushing.image("app", None, b"replaced")
+    pushing.link(f"app/_manifests/tags/1/index/{replaced.replace(':', '/')}", replaced)
+    part = pushing.image("app", None, b"part")
+    index = pushing.manifest("app", None, {"manifests": [{"digest": part}]})
+    pushing.link(f"app/_manifests/tags/all/index/{index.replace(':', '/')}", index)
+    layers = {pushing.blob(content) for content in (b"replaced", b"config of replaced", b"part", b"config of part")}
+    assert pushing.kept(replaced, part, index, *layers) == set()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"layers": 1, "manifests": true, "fsLayers": 7}', b'{"config": [], "fsLayers": [1]}', b"\xff{"],
+)
+def test_no_blob_keeps_a_collection_from_reading_on(pushing: Pushing, content: bytes) -> None:
+    begun, odd = pushing.layer("app", b"begun")["digest"], pushing.blob(content)
+    assert pushing.kept(odd, begun) == {begun}
+
+
+class Collection:
+    """A registry whose own collection deletes all that is stored and no image needs, as the real one does."""
+
+    def __init__(self, stored: Pushing, monkeypatch: pytest.MonkeyPatch, *, fails: bool = False) -> None:
+        self.stored, self.fails, self.lines = stored, fails, []
+        self.held, self.collector, self.path = False, "gc", stored.root
+        monkeypatch.setattr(garbage, "registrys_collection", self.collect)
+        monkeypatch.setattr(garbage, "changing", self.changing)
+        monkeypatch.setattr(read_only, "cli", lambda *_, **__: "")
+
+    @property
+    def storage(self) -> Any:
+        return garbage.Storage(self.path)
+
+    def preflight(self) -> None:
+        """Find nothing wrong."""
+
+    @contextlib.contextmanager
+    def changing(self, *_: Any) -> Iterator[None]:
+        self.held = True
+        yield
+        self.held = False
+
+    def collect(self, _registry: Any, _untagged: bool, dry_run: bool) -> dict[str, int]:
+        needed, storage = garbage.find_referenced(self.storage, untagged=True), self.storage
+        files = [path for path in storage.top.glob("blobs/*/*/*/data") if f"sha256:{path.parent.name}" not in needed]
+        found = {f"sha256:{path.parent.name}": path.stat().st_size for path in files}
+        if not dry_run:
+            assert self.held
+            for path in files:
+                shutil.rmtree(path.parent)
+            if self.fails:
+                raise garbage.WharfError("it fails half way")
+        return found
+
+    def run(self, *, dry_run: bool = False) -> tuple[str, list[str]]:
+        """Collect; return the message, and what was printed."""
+        self.lines = []
+        options = SimpleNamespace(dry_run=dry_run)
+        task: Any = SimpleNamespace(options=options, line=self.lines.append, result={})
+        registry: Any = self
+        return garbage.collect_garbage(task, registry, delete_untagged=False), self.lines
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_has_begun_is_there_after_a_collection_that_deletes_all_else(
+    pushing: Pushing, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    pushing.image("app", "1", b"image")
+    begun = pushing.layer("app", b"begun")["digest"]
+    garbage_blob = pushing.blob(b"garbage")
+    registry = Collection(pushing, monkeypatch, fails=fails)
+    before = registry.storage.blob_path(begun).stat()
+    with pytest.raises(garbage.WharfError, match="half way") if fails else contextlib.nullcontext():
+        message, _ = registry.run()
+        assert message == "deleted 1 blob, 7 bytes"
+    assert registry.lines == [
+        "deleted: 1 blob, 7 bytes",
+        f"  {garbage_blob}  7 bytes",
+        "kept: 1 blob of pushes that have begun",
+    ]
+    assert not registry.storage.blob_path(garbage_blob).exists()
+    after = registry.storage.blob_path(begun).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert sorted(os.listdir(pushing.root)) == ["docker"]
+
+
+def test_what_has_begun_is_no_candidate_of_a_dry_run_and_alone_no_reason_to_collect(
+    pushing: Pushing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushing.image("app", "1", b"image")
+    pushing.layer("app", b"begun")
+    registry = Collection(pushing, monkeypatch)
+    assert registry.run(dry_run=True)[1] == [
+        "would be deleted: 0 blobs, 0 bytes",
+        "kept: 1 blob of pushes that have begun",
+    ]
+    kept, left = "kept: 1 blob of pushes that have begun", "nothing to collect: the registry was left alone"
+    assert registry.run() == ("nothing to collect", [kept, left])

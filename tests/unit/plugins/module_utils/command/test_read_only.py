@@ -171,3 +171,56 @@ def test_what_a_killed_collection_has_left_is_cleaned_up_and_told(
     engine.there.discard("other")
     assert engine.is_as_before()
     assert told == (["it is as it was"] if left else [])
+
+
+def stored_at(engine: Engine, root: Path, *names: str) -> list[Path]:
+    """Store files with their names for content, and return them."""
+    storage = SimpleNamespace(top=root / "docker/registry/v2", as_owner=contextlib.nullcontext)
+    engine.registry.storage, engine.registry.path = storage, root
+    files = [storage.top / name for name in names]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text(str(file.relative_to(storage.top)))
+    return files
+
+
+FILES = ("blobs/sha256/aa/aa01/data", "repositories/team/app/_layers/sha256/aa01/link")
+
+
+def test_what_is_set_aside_is_in_its_place_again_whatever_fails(engine: Engine, tmp_path: Path) -> None:
+    files = stored_at(engine, tmp_path, *FILES, "blobs/sha256/bb/bb01/data")
+    with pytest.raises(WharfError, match="the collector"), module.set_aside(engine.registry, files[:2]):
+        assert [file.exists() for file in files] == [False, False, True]
+        raise WharfError("the collector")
+    assert [file.read_text() for file in files[:2]] == list(FILES)
+    assert not (tmp_path / module.ASIDE).exists()
+    # Also where it fails half way.
+    files[1].unlink()
+    with pytest.raises(FileNotFoundError), module.set_aside(engine.registry, files[:2]):
+        raise AssertionError
+    assert files[0].read_text() == FILES[0]
+
+
+def test_what_a_killed_collection_has_set_aside_is_put_back_when_the_collector_is_gone(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = stored_at(engine, tmp_path, *FILES)
+    monkeypatch.setattr(module, "put_back", lambda _registry: None)
+    with module.set_aside(engine.registry, files):
+        pass
+    monkeypatch.undo()
+    Engine.__init__(engine, monkeypatch)
+    stored_at(engine, tmp_path)
+    engine.there.add("gc")
+    files[1].write_text("pushed again since")
+    rename = Path.rename
+
+    def moved(file: Path, place: Path) -> Path:
+        assert "gc" not in engine.there
+        return rename(file, place)
+
+    monkeypatch.setattr(Path, "rename", moved)
+    module.clean_up(engine.registry, SimpleNamespace(line=print), "it is as it was")  # type: ignore[arg-type]
+    assert [file.read_text() for file in files] == [FILES[0], "pushed again since"]
+    assert not (tmp_path / module.ASIDE).exists()
+    assert engine.is_as_before()

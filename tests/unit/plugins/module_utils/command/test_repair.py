@@ -417,12 +417,14 @@ def test_nothing_is_said_of_a_start_that_fails_or_has_to_wait(boot: Boot) -> Non
     assert boot.said == []
 
 
-@pytest.mark.parametrize("held", [True, False])
-def test_pushes_that_a_killed_collection_has_held_back_go_on_unless_one_is_at_work(
-    boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool
+@pytest.mark.parametrize("left", ["pushes wait", "layers are set aside", ""])
+def test_what_a_killed_collection_has_left_to_pushes_is_cleaned_up_unless_one_is_at_work(
+    boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
 ) -> None:
-    boot.seen.gateway_directory = str(tmp_path)
-    slots = ("reads", "writes") if held else ("a",)
+    boot.seen.gateway_directory, boot.seen.path, held = str(tmp_path), tmp_path, bool(left)
+    if left == "layers are set aside":
+        (tmp_path / ".wharf-aside").mkdir()
+    slots = ("reads", "writes") if left == "pushes wait" else ("a",)
     (tmp_path / "upstreams.conf").write_text(gateway.upstreams(*slots))
     cleaned: list[str] = []
 
