@@ -15,7 +15,7 @@ from typing import Any
 from . import containers, gateway
 from .errors import WharfError
 from .files import Entry, put_back, read_entry, read_text, write_atomic
-from .parts import container_names, is_ours, slot_of
+from .parts import DRAIN_SECONDS, container_names, is_ours, slot_of
 from .server_container import config_hash
 from .server_data import DATA_ID, RECORD, undo_move
 from .server_info import answer_of, certificates_in, served_certificates
@@ -98,7 +98,7 @@ def recover(name: str = "") -> str:
             containers.act(one, "start")
             message = "What ran before is back."
         else:
-            containers.remove(f"{one}-before")
+            _retire(f"{one}-before")
             message = message or "What ran before is gone."
     return message
 
@@ -140,25 +140,24 @@ def roll_back() -> str:
 
 
 def _put_containers_back(names: dict[str, str], before: dict[str, Any]) -> None:
-    """Let the containers of before run again, and remove others. The new registry goes when nobody asks it any more."""
-    old, is_new = {}, {}
+    """Let the containers of before run and serve again, and remove others when they have ended what they have begun."""
+    old, new = {}, {}
     for part, kept in before.items():
         old[part] = containers.container(kept["id"]) if kept else None
         if kept and old[part] is None:
             raise WharfError(f"the container that ran before is not there any more ({kept['id'][:12]})")
         found = containers.container(names[part])
-        is_new[part] = bool(found) and is_ours(found) and (not kept or found["Id"] != kept["id"])
-    if is_new["network"]:  # with the gateway, whose port the registry had before there were gateways
+        if found and is_ours(found) and (not kept or found["Id"] != kept["id"]):
+            new[part] = found
+    if "network" in new:  # with the gateway, whose port the registry had before there were gateways
         for part in ("gateway", "network"):
-            if is_new.pop(part):
+            if new.pop(part, None):
                 containers.remove(names[part])
-    _run_again("registry", before, old)
-    _run_again("network", before, old)  # which the gateway needs to start
-    if old["gateway"] and not is_new.get("gateway"):
-        _run_again("gateway", before, old)
-    for part in ("gateway", "registry"):
-        if is_new.get(part):
-            containers.remove(names[part])
+    for part in ("registry", "network", "gateway"):  # the gateway needs the network to start
+        _run_again(part, before, old)
+    for part in ("gateway", "registry"):  # the new gateway may still pass requests to the new registry
+        if part in new:
+            _retire(names[part])
     for part, kept in before.items():
         if not kept:
             continue
@@ -166,8 +165,18 @@ def _put_containers_back(names: dict[str, str], before: dict[str, Any]) -> None:
             containers.rename(kept["id"], names[part])
         if (containers.image(kept["reference"]) or {}).get("Id", kept["image"]) != kept["image"]:
             containers.tag(kept["image"], kept["reference"])
-    if is_new.get("gateway"):
-        _run_again("gateway", before, old)
+
+
+def _retire(name: str) -> None:
+    """Remove one of our containers when it has ended what it has begun, or after a minute; at once if it serves not."""
+    found = containers.container(name)
+    slot = _slot(found) if found else ""
+    if slot and not gateway.problem_of(slot):
+        gateway.drain(name, slot, DRAIN_SECONDS)
+        containers.act(name, "stop")
+    elif not slot and gateway.workers(name):
+        containers.act(name, f"stop?t={DRAIN_SECONDS}")
+    containers.remove(name)
 
 
 def _run_again(part: str, before: dict[str, Any], old: dict[str, Any]) -> None:
@@ -203,15 +212,20 @@ def _read() -> dict[str, Any]:
 def _facts(name: str) -> dict[str, Any] | None:
     """Return what must be known of a container to get back to it; None where there is none."""
     found = containers.container(name) if containers.engine() else None
-    has_slot = found and any("REGISTRY_HTTP_ADDR=" in word for word in found["Config"]["Env"] or [])
     return found and {
         "id": found["Id"],
         "running": found["State"]["Running"],
         "started": found["State"]["StartedAt"],
         "image": found["Image"],
         "reference": found["Config"]["Image"],
-        "slot": slot_of(found) if has_slot else "",
+        "slot": _slot(found),
     }
+
+
+def _slot(found: dict[str, Any]) -> str:
+    """Return the slot in which a container listens; empty for one that is no registry behind a gateway."""
+    has_slot = any("REGISTRY_HTTP_ADDR=" in word for word in found["Config"]["Env"] or [])
+    return slot_of(found) if has_slot else ""
 
 
 def _put_back(path: str, kept: list[Any] | None) -> None:

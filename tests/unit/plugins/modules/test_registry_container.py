@@ -473,6 +473,46 @@ def test_what_fails_is_rolled_back_whole(engine: Engine, tmp_path: Path, name: s
     assert server_rollback.recover("registry") == ""
 
 
+@pytest.mark.parametrize("name", ["gateway-ends", "gateway-s-file", "no-gateway-s-image", "late"])
+def test_somebody_serves_at_any_moment_while_what_fails_is_rolled_back(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Both are new; "late" is found when the old ones have been stopped already."""
+    changes = {"gateway_image": "nginx:2", "config": "new", **FAULTS.get(name, ({},))[0]}
+    run(tmp_path)
+    silent: list[str] = []
+    note = engine.note
+
+    def watch(call: str) -> None:
+        if engine.answer(5000):
+            silent.append(call)
+        note(call)
+
+    engine.note = watch  # type: ignore[method-assign]
+    if name == "late":
+        monkeypatch.setattr(module, "answer", lambda *_: "it answers wrongly")
+    with pytest.raises(WharfError, match=re.escape(BACK)):
+        run(tmp_path, **changes)
+    assert silent == []
+
+
+def test_what_a_run_had_made_ends_what_it_has_begun_before_it_goes(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old ones serve again before; of the new ones the gateway goes first, which still asks the new registry."""
+    run(tmp_path)
+    monkeypatch.setattr(module, "answer", lambda *_: "it answers wrongly")
+    monkeypatch.setattr(gateway, "drain", lambda name, slot, _seconds: engine.calls.append(f"drain {name} {slot}"))
+    with pytest.raises(WharfError, match="it answers wrongly"):
+        run(tmp_path, gateway_image="nginx:2", config="new")
+    begin = engine.calls.index("start registry-before")
+    assert [call for call in engine.calls[begin:] if "write" not in call] == [
+        *("start registry-before", "start registry-gateway-before", "stop registry-gateway", "remove registry-gateway"),
+        *("drain registry b", "stop registry", "remove registry"),
+        *("rename registry-before registry", "rename registry-gateway-before registry-gateway", "forget"),
+    ]
+
+
 def test_the_logs_last_lines_stand_in_the_message(engine: Engine, tmp_path: Path) -> None:
     run(tmp_path)
     with pytest.raises(WharfError) as caught:
