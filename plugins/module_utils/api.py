@@ -194,7 +194,7 @@ class Client(http.client.HTTPConnection):
         self.close()
 
     def __str__(self) -> str:
-        return "the registry itself" if self.address.startswith("/") else f"{self.name}:{self.port}"
+        return f"the {self.name} itself" if self.address.startswith("/") else f"{self.name}:{self.port}"
 
     def connect(self) -> None:
         """Connect to an address of its own choice, and verify the registry's name."""

@@ -15,6 +15,7 @@ from .parts import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, STAND_INS, container_na
 from .text import one_line
 
 RELOAD_SECONDS = 20
+_OWN = "/tmp/own.sock"  # within its container; the port it may share with another gateway
 _CONNECTED = re.compile(r"^\S+:(?: +\S+){4} +03 +\S+ (\S+)$", re.MULTILINE)  # of /proc/net/unix: SS_CONNECTED
 
 
@@ -55,7 +56,8 @@ def upstreams_entry(uid: int, reads: str, writes: str = "") -> Entry:
 def listen(tls: bool) -> str:
     """Return the text of the file that says where the gateway listens, within its network."""
     addresses = [str(PORT), *([f"[::]:{PORT}"] if os.path.exists("/proc/net/if_inet6") else [])]
-    return "".join(f"listen {one}{' ssl' if tls else ''} reuseport backlog=4096;\n" for one in addresses)
+    ports = "".join(f"listen {one}{' ssl' if tls else ''} reuseport backlog=4096;\n" for one in addresses)
+    return f"{ports}listen unix:{_OWN};\n"
 
 
 def is_cut_off(network: dict[str, Any], own: dict[str, Any]) -> bool:
@@ -86,6 +88,20 @@ def wait_for_workers(name: str, before: frozenset[str] | set[str] = frozenset())
             log = containers.docker("logs", "--tail", "5", name).stdout
             raise WharfError(f"the gateway does not take its configuration: {one_line(log, 400)}")
         time.sleep(0.05)
+
+
+def own_problem(name: str) -> str:
+    """Return why a gateway does not pass requests on, whoever else has its port; nothing where it does."""
+    found = containers.container(name)
+    pid = found["State"]["Pid"] if found else 0
+    if not pid:
+        return "the gateway does not run"
+    try:
+        with Client("gateway", 80, address=f"/proc/{pid}/root{_OWN}", timeout=5) as client:
+            client.health()
+    except WharfError as error:
+        return str(error)
+    return ""
 
 
 def reload(name: str) -> None:

@@ -102,6 +102,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.server_files import
 )
 from ansible_collections.wharf.registry.plugins.module_utils.server_info import action_names, answer, pending_actions
 
+NEW_GATEWAY_SECONDS = 5  # the registry behind it answers already
 LOCK_WAIT = 60  # seconds: collection, backup and the like need the containers to hold still
 
 
@@ -216,6 +217,9 @@ class Run:
             self._create("gateway", network=containers.container(self.names["network"])["Id"])
             gateway.wait_for_workers(name)
             if aside:
+                # From its start it has the port as well, and the kernel gives some of the new connections to it. One
+                # that answers them wrongly is soon found, and stopped first: it listens no longer than this.
+                self._until(lambda: gateway.own_problem(name), NEW_GATEWAY_SECONDS, "gateway")
                 containers.act(aside, f"stop?t={DRAIN_SECONDS}")
         elif action == "reload":
             gateway.reload(name)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import http.server
+import os
+import socketserver
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import gateway as module
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.parts import NO_REGISTRY
 
 
 def servers(text: str) -> dict[str, list[str]]:
@@ -59,7 +64,7 @@ def test_it_listens_on_what_the_kernel_has(
     monkeypatch: pytest.MonkeyPatch, tls: bool, ipv6: bool, lines: list[str]
 ) -> None:
     monkeypatch.setattr(module.os.path, "exists", lambda path: ipv6 and path == "/proc/net/if_inet6")
-    assert module.listen(tls).splitlines() == lines
+    assert module.listen(tls).splitlines() == [*lines, "listen unix:/tmp/own.sock;"]
 
 
 @pytest.mark.parametrize(
@@ -192,3 +197,51 @@ def test_a_switch_writes_the_file_and_reloads_a_gateway_that_runs(
 def test_what_is_wrong_with_a_registry_itself_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "SOCKETS", str(tmp_path))
     assert "the registry itself" in module.problem_of("a")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "problem"),
+    [
+        (200, b"{}", ""),
+        (503, b'{"errors":[{"code":"UNAVAILABLE","message":"%s"}]}' % NO_REGISTRY.encode(), "behind it does not"),
+        (500, b"", "HTTP status 500"),
+        (None, b"", "the gateway itself does not answer"),
+    ],
+)
+def test_a_gateway_is_asked_itself_by_a_socket_in_its_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int | None, body: bytes, problem: str
+) -> None:
+    """The container's root is imitated by that of this process."""
+    asked: list[str] = []
+    monkeypatch.setattr(module, "_OWN", f"{tmp_path}/own.sock")
+    monkeypatch.setattr(module.containers, "container", lambda _name: {"State": {"Pid": os.getpid()}})
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "the test"
+
+    if status is not None:
+        server = socketserver.UnixStreamServer(f"{tmp_path}/own.sock", Handler)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+    found = module.own_problem("registry-gateway")
+    if status is not None:
+        thread.join()
+        server.server_close()
+    assert problem in found
+    assert bool(found) is bool(problem)
+    assert asked == ["/health"] * (status is not None)
+
+
+def test_a_gateway_that_does_not_run_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found in (None, {"State": {"Pid": 0}}):
+        monkeypatch.setattr(module.containers, "container", lambda _name, found=found: found)
+        assert module.own_problem("registry-gateway") == "the gateway does not run"

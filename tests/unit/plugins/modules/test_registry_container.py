@@ -41,7 +41,10 @@ class CutOffError(Exception):
 
 
 class Engine:
-    """An engine with its containers. An image called bad runs and does not answer; of nginx it ends at once."""
+    """An engine with its containers. An image called bad runs and does not answer; of nginx it ends at once.
+
+    One called wrong is an nginx that runs and answers with errors.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory  # with the gateway's files
@@ -151,6 +154,10 @@ class Engine:
         good = any(word in (found["Config"]["Env"] or []) and found["Image"] != "bad" for found in self.running())
         return "" if good else "the registry itself does not answer"
 
+    def own_problem(self, name: str) -> str:
+        """Return why a gateway itself does not pass requests on."""
+        return "HTTP status 500" if self.find(name)["Image"] == "wrong" else ""
+
     def answer(self, port: int, has_gateway: bool = True) -> str:
         """Return why no client gets an answer on a port: each gateway that has workers gets some of them."""
         holder = next((found for found in self.running() if self.port(found) == str(port)), None)
@@ -161,6 +168,8 @@ class Engine:
         joined = holder["Id"] + holder["State"]["StartedAt"]
         serving = [found for found in self.running() if found["network"] == joined and found["workers"]]
         for found in serving:
+            if problem := self.own_problem(found["Id"]):
+                return problem
             slots = re.findall(r"sockets/(\w+)\.sock", found["upstreams"].partition("upstream writes")[0])
             if all(map(self.problem_of, slots)):
                 return "the gateway answers, the registry behind it does not"
@@ -224,6 +233,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     monkeypatch.setattr(gateway, "workers", workers)
     monkeypatch.setattr(gateway, "direct", direct)
     monkeypatch.setattr(gateway, "problem_of", made.problem_of)
+    monkeypatch.setattr(gateway, "own_problem", made.own_problem)
+    monkeypatch.setattr(module, "NEW_GATEWAY_SECONDS", 0)
     monkeypatch.setattr(gateway, "connections", lambda *_: 0)
     monkeypatch.setattr(gateway, "RELOAD_SECONDS", -1)
     monkeypatch.setattr(module, "answer", lambda registry, _seconds: made.answer(registry["port"]))
@@ -433,6 +444,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "registry-does-not-answer": ({"image": "bad", "config": "new"}, "the registry itself does not answer"),
     "no-image": ({"image": "missing", "users": "x"}, "the Docker engine refuses: No such image"),
     "gateway-ends": ({"gateway_image": "bad", "config": "new"}, "the gateway does not take its configuration: .*"),
+    "gateway-answers-wrongly": ({"gateway_image": "wrong", "config": "new"}, "HTTP status 500"),
     "gateway-s-file": ({"gateway_config": "broken", "image": "better"}, "the gateway does not take its .*"),
     "no-gateway-s-image": ({"gateway_image": "missing"}, "the Docker engine refuses: No such image"),
     "port-taken": ({"port": 22, "config": "new"}, "the Docker engine refuses: port 22 is already allocated"),
@@ -494,6 +506,19 @@ def test_somebody_serves_at_any_moment_while_what_fails_is_rolled_back(
     with pytest.raises(WharfError, match=re.escape(BACK)):
         run(tmp_path, **changes)
     assert silent == []
+
+
+def test_a_new_gateway_that_answers_wrongly_is_stopped_before_the_old_one(engine: Engine, tmp_path: Path) -> None:
+    """Both have the port until then."""
+    run(tmp_path)
+    engine.calls.clear()
+    with pytest.raises(WharfError, match="^HTTP status 500\n"):
+        run(tmp_path, gateway_image="wrong")
+    begin = engine.calls.index("start registry-gateway")
+    assert [call for call in engine.calls[begin + 1 :] if "write" not in call] == [
+        *("kill registry-gateway-before", "stop registry-gateway", "remove registry-gateway"),
+        *("rename registry-gateway-before registry-gateway", "forget"),
+    ]
 
 
 def test_what_a_run_had_made_ends_what_it_has_begun_before_it_goes(
