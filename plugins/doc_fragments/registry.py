@@ -40,8 +40,8 @@ options:
         type: int
         required: true
       memory_limit:
-        description: The container's memory limit, such as V(512m); empty for none.
-        type: str
+        description: The container's memory limit in bytes; 0 for none.
+        type: int
         required: true
       image: {description: The image that it runs., type: str, required: true}
       gateway_image: {description: The image that its gateway runs., type: str, required: true}

@@ -6,8 +6,6 @@ import hashlib
 import os
 from typing import Any
 
-from ansible.module_utils.common.text.formatters import human_to_bytes
-
 from .containers import SECURITY
 from .files import read_text
 from .parts import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, address
@@ -24,7 +22,7 @@ REGISTRY_SPEC: dict[str, Any] = {
     "gateway_directory": {"type": "path", "required": True},
     "data": {"type": "str", "required": True},
     "uid": {"type": "int", "required": True},
-    "memory_limit": {"type": "str", "required": True},
+    "memory_limit": {"type": "int", "required": True},
     "image": {"type": "str", "required": True},
     "gateway_image": {"type": "str", "required": True},
     "config": {"type": "str", "required": True, "no_log": True},
@@ -89,7 +87,7 @@ def _container(registry: dict[str, Any], own: dict[str, Any], host: dict[str, An
 
 
 def _registry(registry: dict[str, Any], slot: str) -> dict[str, Any]:
-    memory, data = human_to_bytes(registry["memory_limit"] or 0), registry["data"]
+    memory, data = registry["memory_limit"], registry["data"]
     # Docker would make an empty directory of a bind that is missing, and the registry would start without its images:
     # this mount keeps the container from starting where the data's disk is not mounted.
     data_id = {"Type": "bind", "Source": f"{data}/.wharf", "Target": "/wharf/data", "ReadOnly": True}

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
 
@@ -135,6 +136,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             **{key: settings[key] for key in REGISTRY_SPEC if key in settings and key != "config"},
             "image": images["registry"]["name"],
             "gateway_image": images["gateway"]["name"],
+            "memory_limit": human_to_bytes(settings["memory_limit"] or 0),
             "has_network": driver != "filesystem" or any(config.get(key) for key in NEED_NETWORK),
             "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
             "settings": json.dumps(known, indent=4, sort_keys=True) + "\n",

@@ -22,7 +22,7 @@ REGISTRY: dict[str, Any] = {
     "gateway_directory": "/etc/wharf/gateway",
     "data": "/srv/images",
     "uid": 59500,
-    "memory_limit": "",
+    "memory_limit": 0,
     "has_network": False,
     "image": "registry:2.8.3",
     "gateway_image": "nginx:1.28",
@@ -52,7 +52,8 @@ def inspected(part: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize(
-    "changes", [{}, {"data": "images", "tls": False}, {"has_network": True, "listen": ["::1"], "memory_limit": "512m"}]
+    "changes",
+    [{}, {"data": "images", "tls": False}, {"has_network": True, "listen": ["::1"], "memory_limit": 512 << 20}],
 )
 @pytest.mark.parametrize("migrates", [True, False])
 def test_containers_that_are_as_they_should_be_have_no_differences(
@@ -68,7 +69,7 @@ def test_containers_that_are_as_they_should_be_have_no_differences(
         ({"port": 5001}, [], ["PortBindings"], []),
         ({"listen": ["::1"]}, [], ["PortBindings"], []),
         ({"config": "version: 0.2\n"}, ["Labels"], [], []),
-        ({"memory_limit": "512m"}, ["Env", "Memory"], [], []),
+        ({"memory_limit": 512 << 20}, ["Env", "Memory"], [], []),
         ({"uid": 59501}, ["User"], ["Tmpfs", "User"], ["Tmpfs", "User"]),
         ({"tls": False}, [], [], ["Binds"]),
         ({"tls_directory": "/srv/tls"}, [], [], ["Binds"]),
@@ -164,9 +165,9 @@ def test_the_container_does_not_start_without_the_data_s_id() -> None:
 
 
 def test_the_registry_s_own_memory_is_kept_below_its_limit() -> None:
-    def limit(memory: str) -> str:
+    def limit(memory: int) -> str:
         environment = settings("registry", memory_limit=memory)["Env"]
         return next(word for word in environment if word.startswith("GOMEMLIMIT"))
 
-    assert limit("") == "GOMEMLIMIT=419430400"
-    assert limit("256m") == "GOMEMLIMIT=214748364"
+    assert limit(0) == "GOMEMLIMIT=419430400"
+    assert limit(256 << 20) == "GOMEMLIMIT=214748364"

@@ -73,7 +73,7 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "gateway_directory": str(tmp_path / "gateway"),
         "data": str(tmp_path / "data"),
         "uid": 59500,
-        "memory_limit": "",
+        "memory_limit": 0,
         "has_network": False,
         "image": "registry:2.8.3",
         "gateway_image": "nginx:1.30.5",

@@ -207,9 +207,15 @@ def test_a_memory_limit_that_is_no_size_is_refused(limit: str) -> None:
     assert "is not a size" in module.server_plan({**SETTINGS, "memory_limit": limit}, BASE)["problems"][0]
 
 
-@pytest.mark.parametrize("limit", ["", "0", "536870912", "10240k", "256m", "1G", None])
-def test_a_memory_limit_is_read_as_docker_reads_it(limit: str | None) -> None:
-    assert plan(memory_limit=limit)["registry"]["memory_limit"] == limit
+@pytest.mark.parametrize(
+    ("limit", "size"),
+    [
+        *(("", 0), ("0", 0), ("536870912", 536870912), ("10240k", 10 << 20), ("256m", 256 << 20), ("1G", 1 << 30)),
+        (None, 0),
+    ],
+)
+def test_a_memory_limit_is_read_as_docker_reads_it(limit: str | None, size: int) -> None:
+    assert plan(memory_limit=limit)["registry"]["memory_limit"] == size
 
 
 def test_passwords_are_given_or_generated_or_still_missing(tmp_path: Path) -> None:
