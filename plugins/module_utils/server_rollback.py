@@ -116,13 +116,17 @@ def roll_back() -> str:
     if not record:
         return ""
     name = record["name"]
+    id_files = [path for path in record["files"] if path.endswith(f"/{DATA_ID}")]
+    for path in id_files:
+        # Its ID must not come to a place without images, from which the registry would start.
+        if record["files"][path] and not any(os.path.lexists(path + end) for end in ("", "-moved", "-copy")):
+            raise WharfError(f"the registry's images are not in {os.path.dirname(path)}: is its disk mounted?")
     for path in reversed(record["files"]):
         _put_back(path, record["files"][path])
     if not name:
         forget()
         _serve_again()
         return "All is as it was before: the certificate, its key and its CA."
-    id_files = [path for path in record["files"] if path.endswith(f"/{DATA_ID}")]
     configurations = [path for path in record["files"] if path.endswith("/config.yml")]
     moved = any(undo_move(os.path.dirname(path), map(os.path.dirname, id_files)) for path in configurations)
     before = record["containers"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .. import containers, data, gateway
+from .. import containers, data, gateway, server_rollback
 from ..api import Client
 from ..errors import WharfError
 from ..files import free_bytes, read_text
@@ -110,6 +110,11 @@ class Registry:
 
     def preflight(self) -> None:
         """Refuse to begin where no good end can be expected."""
+        if server_rollback.has_begun():
+            raise WharfError(
+                "a deployment was cut off: within a minute `wharf repair-storage --if-needed` rolls it back; try again"
+                " then, or run playbooks/deploy-registry.yml"
+            )
         if self.status() != "running":
             raise WharfError(f"the container {self.container} does not run: `docker start {self.container}` first")
         if (free := free_bytes(self.path)) < SPARE:

@@ -1,7 +1,8 @@
 """Repair what writes that were cut off have left in the storage: by a full disk, a lost power, a killed process.
 
-With --if-needed this starts the registry first, where the engine could not: at boot, say, when its disk or an address
-was still to come. And pushes that a collection has held back, and that was killed, go on.
+With --if-needed this first rolls back a deployment that was killed, unless all of it was done. It starts the registry
+where the engine could not: at boot, say, when its disk or an address was still to come. And pushes that a collection
+has held back, and that was killed, go on.
 
 The registry (version 2) creates its small files first and fills them afterwards. What is cut off in between stays as an
 empty file, with which the registry does the wrong thing: it lists a tag that nobody can pull, fails every later push of
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import containers, data, gateway
+from .. import containers, data, gateway, server_rollback
 from ..containers import cli
 from ..errors import BusyError, DamageError, WharfError
 from ..files import free_bytes, no_link, read_text, write_atomic
@@ -67,6 +68,8 @@ def run(task: Task) -> str:
     # An engine that does not run must not be asked: its socket would start it.
     if options.if_needed and not engine_runs():
         return ""
+    if options.if_needed and server_rollback.has_begun():
+        return recover(task)
     try:
         if options.if_needed and could_not_start(registry := Registry()):
             return start(task)
@@ -170,6 +173,14 @@ def could_not_start(registry: Registry) -> dict[str, str]:
     if network and own and own["State"]["Running"] and gateway.is_cut_off(network, own):
         pending[own["Name"].lstrip("/")] = "its network was started anew"
     return pending
+
+
+def recover(task: Task) -> str:
+    """Clean up after a deployment that was killed. One that is at work holds the lock as long as it can be undone."""
+    with contextlib.suppress(BusyError), task.lock():
+        message = server_rollback.recover()
+        return message and task.line(f"a deployment was cut off: {message}")
+    return ""
 
 
 def start(task: Task) -> str:

@@ -17,10 +17,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.wharf.registry.plugins.module_utils import (
     containers,
     gateway,
+    lock,
     server_container,
     server_data,
     server_files,
@@ -254,7 +256,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
 def registry(directory: Path, **changes: Any) -> dict[str, Any]:
     """Return a registry as it should be."""
     known = {"container": "registry", "name": "reg.test", "port": 5000, "tls": True, "tls_directory": "/tls"}
-    known |= {"listen": [], "uid": 59500, "memory_limit": "", "has_network": False, "bcrypt_cost": 0, "settings": ""}
+    known |= {"listen": [], "uid": 59500, "memory_limit": 0, "has_network": False, "bcrypt_cost": 0, "settings": ""}
     known |= {"directory": f"{directory}/registry", "gateway_directory": f"{directory}/gateway"}
     known |= {"data": f"{directory}/data", "image": "good", "gateway_image": "nginx", "config": "old"}
     return {**known, "gateway_config": "rules", "users": "ann", **changes}
@@ -618,6 +620,45 @@ def test_wherever_a_run_is_cut_off_the_next_one_finds_all_old_or_all_new(
             assert sorted(after[0]) == sorted([*NAMES, "other"])
             assert engine.answer(json.loads(after[2]["registry.json"])["port"]) == ""
     assert calls > 2
+
+
+@pytest.mark.parametrize("changes", [CHANGES["everything"][0], FAULTS["gateway-ends"][0]])
+def test_the_lock_is_held_as_long_as_there_is_something_to_roll_back(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    """Who finds it free, and something to roll back, does so every minute."""
+    run(tmp_path)
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    note, free = engine.note, []
+
+    def watch(call: str) -> None:
+        if server_rollback.has_begun() and not lock.lock_holder():
+            free.append(call)
+        note(call)
+
+    engine.note = watch  # type: ignore[method-assign]
+    engine.calls.clear()
+    with patch_module_args({"registry": registry(tmp_path, **changes), "timeout": 0}), pytest.raises(SystemExit):
+        module.main()
+    assert "forget" in engine.calls
+    assert (free, lock.lock_holder(), server_rollback.exists()) == ([], None, False)
+
+
+def test_nothing_is_put_back_where_the_data_is_not(engine: Engine, tmp_path: Path) -> None:
+    """Its disk is still to come: with an ID in its mount point the registry would start without images."""
+    run(tmp_path)
+    engine.calls.clear()
+    engine.cut_off_after = 6
+    with pytest.raises(CutOffError):
+        run(tmp_path, **CHANGES["everything"][0])
+    engine.cut_off_after = -1
+    (tmp_path / "data/.wharf").unlink()
+    before = state(engine, tmp_path)
+    with pytest.raises(WharfError, match=f"the registry's images are not in {tmp_path}/data: is its disk mounted"):
+        server_rollback.recover()
+    assert state(engine, tmp_path) == before
+    (tmp_path / "data/.wharf").write_text("aa reg.test\n")
+    assert server_rollback.recover() == BACK
 
 
 @pytest.mark.parametrize("names", [("registry-before",), ("registry-before", "registry")])

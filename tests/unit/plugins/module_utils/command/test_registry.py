@@ -96,3 +96,16 @@ def test_it_is_asked_past_the_gateway_in_its_slot(tmp_path, deployed, monkeypatc
     monkeypatch.setattr(registry.gateway, "switch", lambda *words: switched.append(words))
     here.pass_requests_to("reads", "writes")
     assert switched == [("reg", "/etc/wharf/gateway", 59500, "reads", "writes")]
+
+
+def test_nothing_begins_after_a_deployment_that_was_cut_off(tmp_path, deployed, monkeypatch):
+    here = deployed({DATA: tmp_path})
+    monkeypatch.setattr(registry.Registry, "status", lambda _: "running")
+    monkeypatch.setattr(registry, "SPARE", 0)
+    monkeypatch.setattr(registry.server_rollback, "RECORD", str(tmp_path / "before.json"))
+    here.preflight()
+    (tmp_path / "before.json").write_text('{"name": "", "containers": {}, "files": {}}')  # a certificate alone
+    here.preflight()
+    (tmp_path / "before.json").write_text('{"name": "registry", "containers": {}, "files": {}}')
+    with pytest.raises(WharfError, match="a deployment was cut off: .* try again"):
+        here.preflight()

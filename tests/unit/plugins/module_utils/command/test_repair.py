@@ -417,6 +417,29 @@ def test_nothing_is_said_of_a_start_that_fails_or_has_to_wait(boot: Boot) -> Non
     assert boot.said == []
 
 
+def test_a_deployment_that_was_killed_is_rolled_back_and_none_that_is_at_work(
+    boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recovered: list[bool] = []
+
+    def recover() -> str:
+        holder = lock.lock_holder()
+        recovered.append(holder is not None and holder.name == "repair-storage")
+        return "All is as it was before."
+
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(repair, "engine_runs", lambda: True)
+    monkeypatch.setattr(repair.server_rollback, "has_begun", lambda: True)
+    monkeypatch.setattr(repair.server_rollback, "recover", recover)
+    boot.task.lock = lambda: lock.lock("repair-storage")
+    boot.task.options = SimpleNamespace(if_needed=True, list=False)
+    with lock.lock("deploy-registry"):
+        assert repair.run(boot.task) == ""
+    assert recovered == []
+    assert repair.run(boot.task) == "a deployment was cut off: All is as it was before."
+    assert recovered == [True]
+
+
 @pytest.mark.parametrize("left", ["pushes wait", "layers are set aside", ""])
 def test_what_a_killed_collection_has_left_to_pushes_is_cleaned_up_unless_one_is_at_work(
     boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
