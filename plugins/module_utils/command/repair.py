@@ -34,7 +34,7 @@ from .. import containers, data, gateway, server_rollback
 from ..containers import cli
 from ..errors import BusyError, DamageError, WharfError
 from ..files import free_bytes, no_link, read_text, write_atomic
-from ..lock import read_result
+from ..lock import lock_holder, read_result
 from ..manifests import blobs
 from ..parts import container_names
 from ..server_data import DATA_ID
@@ -47,6 +47,8 @@ from .registry import SPARE, Registry
 
 STATE = Path("/run/wharf-repair-storage.json")  # how it was at the last run; gone after a reboot, as it should be
 ENGINE = Path("/run/docker.pid")
+# Who may hold the lock for hours and leaves the gateway and its network alone.
+WITHOUT_GATEWAY = ("back-up", "move-data", "export-images")
 SETTLED = 3  # seconds after which an empty file is none that is just being written
 EMPTY = {f"{name}:{hashlib.new(name).hexdigest()}" for name in ("sha256", "sha512")}  # blobs may well be empty
 # What the registry logs, in each of its formats, when the system refuses to write.
@@ -185,18 +187,32 @@ def recover(task: Task) -> str:
 
 def start(task: Task) -> str:
     """Start containers; nothing is said until that succeeds, because this will run again soon."""
-    started = {}
-    with contextlib.suppress(BusyError), task.lock():
+    try:
+        with task.lock():
+            started = restart(Registry())  # whoever had the lock may have replaced them
+    except BusyError:
+        holder = lock_holder()
+        if holder is None or holder.name not in WITHOUT_GATEWAY:
+            return ""
         registry = Registry()
-        for name, reason in could_not_start(registry).items():  # whoever had the lock may have replaced them
-            cli("restart", name, check=False)
-            if (containers.container(name) or {"State": {"Running": False}})["State"]["Running"]:
-                started[name] = reason
-        if registry.container in started:  # the gateway has the data's directory as it was without its disk
-            cli("restart", container_names(registry.container)["gateway"], check=False)
+        started = restart(registry, registry.container)
     if not started:
         return ""
     return task.line(f"started {', '.join(started)}; before: {next(iter(started.values()))}")
+
+
+def restart(registry: Registry, other: str = "") -> dict[str, str]:
+    """Restart what could not start, but for a container that is another's business; return what runs now, and why."""
+    started = {}
+    for name, reason in could_not_start(registry).items():
+        if name == other:
+            continue
+        cli("restart", name, check=False)
+        if (containers.container(name) or {"State": {"Running": False}})["State"]["Running"]:
+            started[name] = reason
+    if registry.container in started:  # the gateway has the data's directory as it was without its disk
+        cli("restart", container_names(registry.container)["gateway"], check=False)
+    return started
 
 
 # Whether it is needed -----------------------------------------------------------------------------

@@ -417,6 +417,26 @@ def test_nothing_is_said_of_a_start_that_fails_or_has_to_wait(boot: Boot) -> Non
     assert boot.said == []
 
 
+@pytest.mark.parametrize(
+    ("holder", "does"),
+    [("back-up", True), ("move-data", True), ("export-images", True), ("deploy-registry", False), ("restore", False)],
+)
+def test_a_gateway_does_not_wait_for_who_leaves_it_alone(
+    boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str, does: bool
+) -> None:
+    """The registry waits, whose data may be about to move."""
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    boot.task.lock = lambda: lock.lock("repair-storage")
+    boot.set("reg", ERRORS[0])
+    boot.set("reg-network", started=LATE)
+    with lock.lock(holder):
+        told = repair.start(boot.task)
+    assert bool(told) is does
+    assert boot.called == ([("restart", "reg-gateway")] if does else [])
+    assert repair.start(boot.task).startswith("started reg")
+    assert ("restart", "reg") in boot.called
+
+
 def test_a_deployment_that_was_killed_is_rolled_back_and_none_that_is_at_work(
     boot: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
