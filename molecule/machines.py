@@ -120,9 +120,9 @@ def without_systemd(host: Host) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def lock_held(host: Host, seconds: float = 60) -> Iterator[None]:
-    """Hold the registry's lock as a garbage collection does, while the block runs and not for longer than this."""
-    host.check_output(in_background(program(host, "hold-lock.sh", "collect-garbage", seconds)))
+def lock_held(host: Host, seconds: float = 60, name: str = "collect-garbage") -> Iterator[None]:
+    """Hold the registry's lock as a subcommand does, while the block runs and not for longer than this."""
+    host.check_output(in_background(program(host, "hold-lock.sh", name, seconds)))
     wait_until(host, "[ -e /run/wharf-test-holder ]")
     try:
         yield

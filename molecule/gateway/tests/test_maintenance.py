@@ -6,15 +6,16 @@ site.yml that changes nothing.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 from attacks import CA
 from clients import REGISTRY, AllTheTime, log_in, login, make_image, served_certificate
-from machines import container, docker_that, from_outside, in_background, replaced, wait_until
+from machines import container, docker_that, from_outside, in_background, lock_held, program, replaced, wait_until
 from testinfra.host import Host
 
 STORAGE = "/var/lib/wharf/registry/docker/registry/v2"
@@ -153,6 +154,31 @@ def test_upgrade_that_does_not_answer_goes_back(ansible, server, unnoticed, name
     assert changed(before, running(server)) == set()
 
 
+def test_failure_when_the_new_registry_serves_already(hosts, ansible, server, passwords, unnoticed):
+    """In one run another configuration, and an image for the gateway without nginx, which is found out last.
+
+    Uploads that the new registry has begun end there.
+    """
+    before, image, client, file = running(server), "wharf-gateway:distro", hosts["client1"], "/tmp/slow-uploads.json"
+    slow = program(client, "slow-uploads.py", REGISTRY, CA, "ci", "lib/slow", file)
+    client.check_output(
+        f"rm -f {file}*; echo '{passwords['ci']}' >/tmp/password; setsid {slow} </tmp/password >/dev/null 2>&1 &"
+    )
+    server.check_output(f"docker tag {image} good:1 && docker tag wharf-registry:distro {image}")
+    try:
+        with unnoticed("rollback of both"):
+            result = ansible.fails(DEPLOY, registry_server_config={"log": {"level": "debug"}})
+    finally:
+        server.check_output(f"docker tag good:1 {image} && docker image rm good:1")
+        client.check_output(f"touch {file}.stop")
+    wait_until(client, f"[ -e {file} ]", 30)
+    seen = json.loads(client.check_output(f"cat {file}"))
+    assert "All is as it was before" in result.stdout, result.output
+    assert seen["uploads"] > 10
+    assert seen["failures"] == []
+    assert changed(before, running(server)) == set()
+
+
 def test_backup(ansible, server, unnoticed):
     before = running(server)
     with unnoticed("backup"):
@@ -282,11 +308,13 @@ def test_restart_of_an_engine_that_takes_its_containers_along(server, number):
         heals(server, number, "restart of the engine", 60)
 
 
-def test_restart_of_the_network_by_hand(server, number):
-    """The gateway is cut off; what runs every minute is run by hand here."""
-    server.check_output("docker restart --time 1 registry-network")
-    assert server.run(HEALTHY).rc != 0
-    start = time.monotonic()
-    server.check_output("systemctl start wharf-repair-storage.service")
-    heals(server, number, "restart of the network", 20)
-    number("restart of the network, healed in", time.monotonic() - start, "s")
+@pytest.mark.parametrize("holder", ["nobody", "back-up"])
+def test_restart_of_the_network_by_hand(server, number, holder):
+    """The gateway is cut off; what runs every minute is run by hand here. A backup may have the lock for hours."""
+    with lock_held(server, name=holder) if holder != "nobody" else nullcontext():
+        server.check_output("docker restart --time 1 registry-network")
+        assert server.run(HEALTHY).rc != 0
+        start = time.monotonic()
+        server.check_output("systemctl start wharf-repair-storage.service")
+        heals(server, number, f"restart of the network, {holder} at work", 20)
+        number(f"restart of the network, {holder} at work, healed in", time.monotonic() - start, "s")

@@ -14,8 +14,10 @@ from machines import (
     PARTS,
     PREPARED,
     broken,
+    container,
     containers,
     engine_that,
+    from_outside,
     lock_held,
     program,
     put_back,
@@ -184,6 +186,32 @@ def test_run_that_was_cut_off_in_the_middle_is_mended_by_the_next(hosts, ansible
     ansible.succeeds("playbooks/deploy-registry.yml")
     assert containers(server) == PARTS
     pull_all(hosts["client1"], kept)
+
+
+@pytest.mark.parametrize(
+    ("call", "reboots"), [("containers/registry-network/start", True), ("containers/registry-gateway/start", False)]
+)
+def test_run_that_was_killed_is_mended_by_the_server_itself(hosts, ansible, kept, call, reboots):
+    """While nobody serves, because the port is another's. What runs every minute is run by hand here.
+
+    So it is before the run is killed as well, which it must not touch.
+    """
+    client, server = hosts["client1"], hosts["server"]
+    state = f"docker inspect --format '{{{{.Name}}}} {{{{.Id}}}}' {PARTS}; docker ps --all --quiet | wc --lines"
+    before = server.check_output(state)
+    with engine_that(server, "hold", f"POST .*{call}"):
+        with ansible.killed("playbooks/deploy-registry.yml", wharf_registry_listen=["0.0.0.0"]):
+            wait_until(server, "[ -e /run/wharf-test-hit ]", 90)
+        at_work = server.check_output(state)
+        server.check_output("systemctl start wharf-repair-storage")
+        assert server.check_output(state) == at_work != before
+        server.check_output("kill -9 $(cat /run/wharf-test-hit)")
+    if reboots:
+        from_outside("restart", container("server"))
+    wait_until(server, "systemctl start wharf-repair-storage; [ ! -e /etc/wharf/before.json ]", 90, every=1)
+    assert server.check_output(state) == before
+    pull_all(client, kept)
+    assert ansible.succeeds("playbooks/deploy-registry.yml").changes == 0
 
 
 # Before there was a gateway -----------------------------------------------------------------------
