@@ -100,6 +100,9 @@ def recover(name: str = "") -> str:
         else:
             _retire(f"{one}-before")
             message = message or "What ran before is gone."
+    for one in container_names(name).values() if message else ():
+        if containers.container(one):
+            containers.act(one, "start")  # after a reboot what was set aside may have had its port
     return message
 
 
@@ -262,6 +265,10 @@ def _is_done(record: dict[str, Any]) -> bool:
     if not all(found.values()) or found["registry"]["Config"]["Labels"].get("wharf.config") != config_hash(
         read_text(config)
     ):
+        return False
+    network, own = found["network"], found["gateway"]
+    # After a reboot the old network may have got the port, and the old gateway answers in it.
+    if not network["State"]["Running"] or own["HostConfig"].get("NetworkMode") != f"container:{network['Id']}":
         return False
     upstreams = next((path for path in record["files"] if path.endswith("/upstreams.conf")), "")
     kept, slot = record["containers"]["gateway"], slot_of(found["registry"])

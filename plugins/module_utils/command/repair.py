@@ -189,7 +189,9 @@ def start(task: Task) -> str:
     """Start containers; nothing is said until that succeeds, because this will run again soon."""
     try:
         with task.lock():
-            started = restart(Registry())  # whoever had the lock may have replaced them
+            registry = Registry()  # whoever had the lock may have replaced containers
+            server_rollback.recover(registry.container)  # what was set aside may have a port that one of them needs
+            started = restart(registry)
     except BusyError:
         holder = lock_holder()
         if holder is None or holder.name not in WITHOUT_GATEWAY:

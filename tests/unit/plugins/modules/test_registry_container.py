@@ -120,6 +120,16 @@ class Engine:
             found["State"]["Running"] = found["workers"] > 0
             found["RestartCount"] = 0 if found["workers"] else 1
 
+    def reboot(self) -> None:
+        """Start all that the engine can start; what was set aside comes first, and so gets ports."""
+        for found in self.containers.values():
+            found.update(State={"Running": False, "StartedAt": "", "Pid": 0}, workers=0, network="")
+        parts = ["other", *(f"{name}{end}" for name in NAMES for end in ("-before", ""))]
+        for name in sorted(self.containers, key=parts.index):
+            self.steps += 1
+            with contextlib.suppress(WharfError):
+                self.start(self.containers[name])
+
     def load(self, found: dict[str, Any]) -> None:
         """Let nginx read its files, unless they are broken."""
         if found["Image"] != "bad" and "broken" not in (self.directory / "nginx.conf").read_text():
@@ -336,6 +346,11 @@ CHANGES: dict[str, tuple[dict[str, Any], list[str], set[str]]] = {  # what is do
         ["settings", "replace_network", "replace_gateway"],
         {"registry-network", "registry-gateway"},
     ),
+    "addresses": (
+        {"listen": ["192.0.2.1"]},
+        ["replace_network", "replace_gateway"],
+        {"registry-network", "registry-gateway"},
+    ),
     "everything": (
         {"port": 5001, "image": "better", "gateway_image": "nginx:2", "gateway_config": "x", "users": "", "config": ""},
         ["config", "users", "gateway_config", "settings", "replace", "replace_network", "replace_gateway"],
@@ -359,7 +374,7 @@ def test_only_what_differs_is_replaced_and_check_mode_tells_the_same(engine: Eng
     assert run(tmp_path, **changes).actions == []
 
 
-@pytest.mark.parametrize("name", sorted(CHANGES.keys() - {"port", "everything"}))
+@pytest.mark.parametrize("name", sorted(CHANGES.keys() - {"port", "addresses", "everything"}))
 def test_somebody_serves_at_any_moment_unless_the_port_is_another(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -577,10 +592,13 @@ def test_another_one_that_answers_does_not_count(
 # What is cut off ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reboots", [False, True])
 @pytest.mark.parametrize("start", ["legacy", "running"])
-@pytest.mark.parametrize("name", ["configuration", "rules", "gateway-s-image", "port", "everything", "none", *FAULTS])
+@pytest.mark.parametrize(
+    "name", ["configuration", "rules", "gateway-s-image", "port", "addresses", "everything", "none", *FAULTS]
+)
 def test_wherever_a_run_is_cut_off_the_next_one_finds_all_old_or_all_new(
-    engine: Engine, tmp_path: Path, name: str, start: str
+    engine: Engine, tmp_path: Path, name: str, start: str, reboots: bool
 ) -> None:
     """After each call of the engine and each file that is written, up to the end."""
     changes = {**CHANGES, **{fault: (given,) for fault, (given, _) in FAULTS.items()}}.get(name, ({},))[0]
@@ -609,6 +627,8 @@ def test_wherever_a_run_is_cut_off_the_next_one_finds_all_old_or_all_new(
         engine.cut_off_after = -1
         if was_whole:
             break
+        if reboots:
+            engine.reboot()
         told = server_rollback.recover("registry")
         after = state(engine, tmp_path)
         assert server_rollback.recover("registry") == "", f"cut off after {engine.calls[:calls]}"

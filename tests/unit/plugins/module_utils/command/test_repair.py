@@ -382,6 +382,13 @@ def test_all_are_started_in_the_order_in_which_they_need_each_other(boot: Boot) 
     assert repair.could_not_start(boot.seen) == {}
 
 
+def test_what_was_set_aside_goes_first_which_may_have_the_port(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    boot.set("reg-network", "driver failed: port is already allocated")
+    monkeypatch.setattr(repair.server_rollback, "recover", lambda name: boot.called.append(("recover", name)))
+    repair.start(boot.task)
+    assert boot.called[:2] == [("recover", "reg"), ("restart", "reg-network")]
+
+
 def test_a_gateway_is_restarted_whose_network_was_started_anew(boot: Boot) -> None:
     boot.set("reg-network", started=LATE)
     assert repair.could_not_start(boot.seen) == {"reg-gateway": "its network was started anew"}
