@@ -10,12 +10,22 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 from attacks import CA
 from clients import REGISTRY, AllTheTime, log_in, login, make_image, served_certificate
-from machines import container, docker_that, from_outside, in_background, lock_held, program, replaced, wait_until
+from machines import (
+    broken,
+    container,
+    docker_that,
+    from_outside,
+    in_background,
+    lock_held,
+    program,
+    replaced,
+    wait_until,
+)
 from testinfra.host import Host
 
 STORAGE = "/var/lib/wharf/registry/docker/registry/v2"
@@ -314,7 +324,11 @@ def test_restart_of_an_engine_that_takes_its_containers_along(server, number):
 @pytest.mark.parametrize("holder", ["nobody", "back-up"])
 def test_restart_of_the_network_by_hand(server, number, holder):
     """The gateway is cut off; what runs every minute is run by hand here. A backup may have the lock for hours."""
-    with lock_held(server, name=holder) if holder != "nobody" else nullcontext():
+    timer = "wharf-repair-storage.timer"
+    with ExitStack() as stack:
+        stack.enter_context(broken(server, f"systemctl stop {timer}", f"systemctl start {timer}"))
+        if holder != "nobody":
+            stack.enter_context(lock_held(server, name=holder))
         server.check_output("docker restart --time 1 registry-network")
         assert server.run(HEALTHY).rc != 0
         start = time.monotonic()

@@ -180,7 +180,8 @@ def could_not_start(registry: Registry) -> dict[str, str]:
 def recover(task: Task) -> str:
     """Clean up after a deployment that was killed. One that is at work holds the lock as long as it can be undone."""
     with contextlib.suppress(BusyError), task.lock():
-        message = server_rollback.recover()
+        # A certificate alone, by now, is that of a run whose next step is yet to come.
+        message = server_rollback.recover() if server_rollback.has_begun() else ""
         return message and task.line(f"a deployment was cut off: {message}")
     return ""
 
