@@ -41,7 +41,11 @@ build() {
         jammy | noble | resolute)
             include=${include/docker-cli,/},apt,ubuntu-keyring  # docker-cli is inside docker.io
             # Debian has no package of Ubuntu's keys.
-            options=(--components=main,universe --keyring=lab/ubuntu-archive.asc)
+            options=(
+                --components=main,universe --keyring=lab/ubuntu-archive.asc
+                # Another user than root cannot read the keys in a home that is closed; only here, not in the host.
+                --aptopt='APT::Sandbox::User "root"' --customize-hook='rm "$1/etc/apt/apt.conf.d/99mmdebstrap"'
+            )
             mirror=${WHARF_UBUNTU_MIRROR:-}
             ;;
     esac
