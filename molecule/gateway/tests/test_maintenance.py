@@ -327,6 +327,7 @@ def test_restart_of_the_network_by_hand(server, number, holder):
     timer = "wharf-repair-storage.timer"
     with ExitStack() as stack:
         stack.enter_context(broken(server, f"systemctl stop {timer}", f"systemctl start {timer}"))
+        wait_until(server, "! systemctl is-active wharf-repair-storage.service | grep -x activating", 30)
         if holder != "nobody":
             stack.enter_context(lock_held(server, name=holder))
         server.check_output("docker restart --time 1 registry-network")
