@@ -15,6 +15,7 @@ from .parts import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, STAND_INS, container_na
 from .text import one_line
 
 RELOAD_SECONDS = 20
+SETTLE = 1.5  # seconds
 _OWN = "/tmp/own.sock"  # within its container; the port it may share with another gateway
 _CONNECTED = re.compile(r"^\S+:(?: +\S+){4} +03 +\S+ (\S+)$", re.MULTILINE)  # of /proc/net/unix: SS_CONNECTED
 
@@ -139,6 +140,7 @@ def connections(found: dict[str, Any], slot: str) -> int:
 
 def drain(name: str, slot: str, seconds: float) -> bool:
     """Wait until a registry has no connection any more, and tell whether that is so."""
+    time.sleep(SETTLE)  # whom the gateway had let in before it was reloaded, and who has not asked yet, asks this one
     deadline = time.monotonic() + seconds
     while (found := containers.container(name)) and found["State"]["Running"] and connections(found, slot):
         if time.monotonic() > deadline:

@@ -27,7 +27,6 @@ from .registry import Registry
 
 TRASH = ".wharf-removed"  # in the driver's root directory: what is deleted moves there first, so that it goes at once
 ASIDE = ".wharf-aside"  # beside it: what the registry's own collection must not find, in the places that it had
-SETTLE = 1.5  # seconds
 REPOSITORY = "wharf-verify/collect-"  # how the repositories of the smoke test begin
 
 Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
@@ -107,7 +106,6 @@ def create_stand_in(registry: Registry, slot: str, name: str) -> None:
 
 def freeze(registry: Registry) -> None:
     """Let the registry end what it has begun, and then do nothing. Raises WharfError where that does not end."""
-    time.sleep(SETTLE)  # whom the gateway has let in before, and who has not asked yet, still asks this registry
     while True:
         if not gateway.drain(registry.container, registry.slot, DRAIN_SECONDS):
             raise WharfError(
@@ -153,7 +151,7 @@ def release_pushes(registry: Registry) -> None:
         client.wait(60, pause=0.05)
     # What has waited goes on, and ends where it has begun: when the gateway is reloaded, it closes connections on which
     # nothing is asked just then, and between two requests of a push some clients do not bear that.
-    time.sleep(SETTLE)
+    time.sleep(gateway.SETTLE)
     registry.pass_requests_to(registry.slot)
 
 
