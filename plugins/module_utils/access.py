@@ -33,7 +33,8 @@ def pattern_regex(pattern: str) -> str:
     A name costs it about as many steps as it has characters, whatever the pattern is: what stands between two `*`, or
     two `**`, is taken where it comes first, and never looked for again, in an atomic group.
     """
-    *before, last = ["/".join(map(_component_regex, group)) for group in _split(pattern.split("/"), "**")]
+    groups = [group.strip("/").split("/") for group in pattern.split("**")]
+    *before, last = ["/".join(map(_component_regex, group)) for group in groups]
     if not before:
         return last
     first, *between = before
@@ -47,17 +48,6 @@ def _component_regex(part: str) -> str:
     first, *between = part.replace(".", r"\.").split("*")
     last = f"{_COMPONENT}*{between.pop()}" if between else ""
     return first + "".join(f"(?>{_COMPONENT}*?{text})" for text in between if text) + last
-
-
-def _split(parts: Sequence[str], separator: str) -> list[list[str]]:
-    """Split a list as str.split() splits a text."""
-    groups: list[list[str]] = [[]]
-    for part in parts:
-        if part == separator:
-            groups.append([])
-        else:
-            groups[-1].append(part)
-    return groups
 
 
 def matches(pattern: str, repository: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import containers
@@ -97,12 +98,8 @@ def own_problem(name: str) -> str:
     pid = found["State"]["Pid"] if found else 0
     if not pid:
         return "the gateway does not run"
-    try:
-        with Client("gateway", 80, address=f"/proc/{pid}/root{_OWN}", timeout=5) as client:
-            client.health()
-    except WharfError as error:
-        return str(error)
-    return ""
+    client = Client("gateway", 80, address=f"/proc/{pid}/root{_OWN}", timeout=5)
+    return _problem(client, client.health)
 
 
 def reload(name: str) -> None:
@@ -156,9 +153,15 @@ def direct(slot: str, timeout: float = 30) -> Client:
 
 def problem_of(slot: str) -> str:
     """Return why the registry in a slot does not answer itself; nothing where it does."""
+    client = direct(slot, 5)
+    return _problem(client, client.ping)
+
+
+def _problem(client: Client, ask: Callable[[], object]) -> str:
+    """Return why a client gets no answer to what it asks; nothing where it does. Closes it."""
     try:
-        with direct(slot, 5) as client:
-            client.ping()
+        with client:
+            ask()
     except WharfError as error:
         return str(error)
     return ""
