@@ -374,11 +374,8 @@ def test_only_what_differs_is_replaced_and_check_mode_tells_the_same(engine: Eng
     assert run(tmp_path, **changes).actions == []
 
 
-@pytest.mark.parametrize("name", sorted(CHANGES.keys() - {"port", "addresses", "everything"}))
-def test_somebody_serves_at_any_moment_unless_the_port_is_another(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    run(tmp_path)
+def silent_calls(engine: Engine) -> list[str]:
+    """Return a list that fills with the calls from now on before which nobody serves."""
     silent: list[str] = []
     note = engine.note
 
@@ -388,6 +385,15 @@ def test_somebody_serves_at_any_moment_unless_the_port_is_another(
         note(call)
 
     engine.note = watch  # type: ignore[method-assign]
+    return silent
+
+
+@pytest.mark.parametrize("name", sorted(CHANGES.keys() - {"port", "addresses", "everything"}))
+def test_somebody_serves_at_any_moment_unless_the_port_is_another(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run(tmp_path)
+    silent = silent_calls(engine)
     run(tmp_path, **CHANGES[name][0])
     assert silent == []
 
@@ -509,15 +515,7 @@ def test_somebody_serves_at_any_moment_while_what_fails_is_rolled_back(
     """Both are new; "late" is found when the old ones have been stopped already."""
     changes = {"gateway_image": "nginx:2", "config": "new", **FAULTS.get(name, ({},))[0]}
     run(tmp_path)
-    silent: list[str] = []
-    note = engine.note
-
-    def watch(call: str) -> None:
-        if engine.answer(5000):
-            silent.append(call)
-        note(call)
-
-    engine.note = watch  # type: ignore[method-assign]
+    silent = silent_calls(engine)
     if name == "late":
         monkeypatch.setattr(module, "answer", lambda *_: "it answers wrongly")
     with pytest.raises(WharfError, match=re.escape(BACK)):
