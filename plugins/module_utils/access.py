@@ -6,6 +6,8 @@ for any number of components, at the end for one or more.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -175,6 +177,25 @@ def decision(rules: Sequence[Mapping[str, Any]], number: int, name: str, role: s
             if role in GROUPS.get(group, ()):
                 return level, f"{title} lists {group} under {key}{'' if group == '@all' else f', and {has_role}'}"
     return 0, f"{title} does not list {name}"
+
+
+def readable(users: Sequence[Mapping[str, str]], rules: Sequence[Mapping[str, Any]], name: str) -> frozenset[int]:
+    """Return the numbers of the rules, 0 for none, of whose repositories a user may read; arguments as level_of()."""
+    role = next((user["role"] for user in users if user["name"] == name), "")
+    numbers = range(len(rules) + 1) if role else ()
+    return frozenset(number for number in numbers if decision(rules, number, name, role)[0])
+
+
+def reading_class(users: Sequence[Mapping[str, str]], rules: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return an identifier that users have in common who may read the same; "all" where that is everything.
+
+    It holds the patterns, too: what was written for a class under other rules is not for this one.
+    """
+    numbers = readable(users, rules, name)
+    if len(numbers) == len(rules) + 1:
+        return "all"
+    told = [[rule["repositories"], number in numbers] for number, rule in enumerate(rules, start=1)]
+    return hashlib.sha256(json.dumps([0 in numbers, sorted(told)]).encode()).hexdigest()[:16]
 
 
 def gateway_tables(users: Sequence[Mapping[str, str]], rules: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

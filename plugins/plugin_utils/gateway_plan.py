@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables
+from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables, reading_class
 from ansible_collections.wharf.registry.plugins.module_utils.parts import DENIED, NO_REGISTRY, PLAIN_HTTP
 from ansible_collections.wharf.registry.plugins.module_utils.references import PART, PATH
 
@@ -55,6 +55,8 @@ def gateway_plan(
         "users": bool(users),
         "rules": tables["rules"],
         "levels": levels,
+        # Behind a colon no name is one of nginx's special words. Who is not among them reads nothing.
+        "classes": [[_quoted(f":{user['name']}"), reading_class(users, rules, user["name"])] for user in users],
         # nginx wants some room; a number that fits does not change with each user, which would reload it.
         "hash_size": 2 ** max(11, (4 * len(levels)).bit_length()),
         "longest": LONGEST_PATH,

@@ -197,3 +197,35 @@ def test_gateway_comes_to_the_same_answers(rules: list) -> None:
         assert number == access.rule_of(rules, repository)
         for name in (*(user["name"] for user in USERS), "stranger", ""):
             assert levels.get(f"{number}:{name}", 0) == access.level_of(USERS, rules, name, repository)[0]
+
+
+CLASSES = [
+    {"repositories": "team-a/**", "read": ["@readers"], "write": ["ann"]},
+    {"repositories": "team-a/secret/*", "read": [], "write": ["ann"]},
+]
+READERS = [
+    *({"name": name, "role": "reader"} for name in ("kiosk", "eve")),
+    *({"name": name, "role": "writer"} for name in ("ann", "ci")),
+    {"name": "root", "role": "admin"},
+]
+
+
+def test_users_who_may_read_the_same_are_of_one_class() -> None:
+    classes = {user["name"]: access.reading_class(READERS, CLASSES, user["name"]) for user in READERS}
+    assert classes["ann"] == classes["root"] == "all"
+    assert classes["kiosk"] == classes["eve"]
+    assert len({"all", classes["kiosk"], classes["ci"], access.reading_class(READERS, CLASSES, "nobody")}) == 4
+    assert all(re.fullmatch("[a-z0-9]{1,16}", one) for one in classes.values())
+    assert [sorted(access.readable(READERS, CLASSES, name)) for name in ("kiosk", "ci", "nobody")] == [[0, 1], [0], []]
+
+
+def test_a_class_is_stable_until_the_patterns_change() -> None:
+    """The rules' numbers may become those of others: what was written for a class must not be read by another one."""
+    before = access.reading_class(READERS, CLASSES, "ci")
+    assert access.reading_class(READERS[::-1], CLASSES[::-1], "ci") == before
+    other = [CLASSES[0] | {"repositories": "team-b/**"}, CLASSES[1]]
+    assert access.reading_class(READERS, other, "ci") != before
+
+
+def test_without_rules_everybody_reads_everything() -> None:
+    assert {access.reading_class(READERS, [], user["name"]) for user in READERS} == {"all"}

@@ -245,3 +245,13 @@ def test_the_tables_grow_with_the_users_and_not_with_each_of_them() -> None:
     assert (size(1), size(500), size(511)) == (2048, 2048, 2048)
     assert size(2000) == 8192
     assert all(size(count) >= 2 * count for count in (1, 100, 600, 3000))
+
+
+def test_each_user_has_a_class_of_readers() -> None:
+    users = [{"name": name, "role": "reader"} for name in NAMES] + [{"name": "root", "role": "admin"}]
+    plan = module.gateway_plan(tls=True, blobs="", users=users, rules=RULES, log_pulls=False)
+    classes = {words_of(f"{key};")[0]: value for key, value in plan["classes"]}
+    assert classes.keys() == {(f":{user['name']}", True) for user in users}
+    assert classes[":root", True] == classes[':quo"te', True] == "all"
+    assert classes[":~x", True] == classes[":default", True] != "all"
+    assert module.gateway_plan(tls=True, blobs="", users=[], rules=[], log_pulls=False)["classes"] == []
