@@ -97,6 +97,19 @@ def no_link(path: str, flags: int) -> int:
     return no_pipe(path, flags | os.O_NOFOLLOW)
 
 
+def in_place(path: str, flags: int) -> int:
+    """Do as no_link(), for a path that no link is to be part of: others may write to the directories above, too.
+
+    With os.O_DIRECTORY it opens a directory.
+    """
+    opener = os.open if flags & os.O_DIRECTORY else no_pipe
+    descriptor = opener(path, flags | os.O_NOFOLLOW)
+    if os.readlink(f"/proc/self/fd/{descriptor}") != path:
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return descriptor
+
+
 def read_text(path: str | Path, opener: Callable[[str, int], int] = no_pipe) -> str:
     """Return a file's text; empty where there is none or it cannot be read."""
     try:

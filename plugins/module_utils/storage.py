@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError
-from .files import acting_as_owner, no_link
+from .files import acting_as_owner, in_place, no_link
 from .manifests import DIGEST, children, closure, digest_of, needed_blobs, parse, walk
+
+
+LARGEST_MANIFEST = 16 * 1024 * 1024  # bytes; the registry takes 4 MiB
 
 
 class Storage:
@@ -26,7 +29,7 @@ class Storage:
         root = Path(root)
         if not root.is_dir():
             raise FileNotFoundError(f"{root} is not a directory")
-        self.top = root / "docker/registry/v2"
+        self.top = root.resolve() / "docker/registry/v2"
         # A manifest that several repositories or indexes share is read once.
         self.manifest = lru_cache(maxsize=4096)(self._manifest)
 
@@ -108,9 +111,12 @@ class Storage:
         """Return a manifest or index. Raises DamageError where it is not there, or not what its digest says."""
         try:
             with open(self.blob_path(digest), "rb", opener=no_link) as file:
-                return parse(file.read(), digest)
+                content = file.read(LARGEST_MANIFEST + 1)
         except OSError as error:
             raise DamageError(f"the manifest {digest} is not there ({error.strerror})") from None
+        if len(content) > LARGEST_MANIFEST:
+            raise DamageError(f"the manifest {digest} is larger than any can be")
+        return parse(content, digest)
 
     def _exists(self, digest: str) -> bool:
         return self.blob_path(digest).exists()
@@ -227,7 +233,7 @@ class Storage:
 def _link(path: Path) -> str:
     """Return the digest that a link file holds. Raises DamageError where there is none."""
     try:
-        with open(path, encoding="ascii", opener=no_link) as file:
+        with open(path, encoding="ascii", opener=in_place) as file:
             content = file.read().strip()
     except (OSError, UnicodeDecodeError):
         content = ""
@@ -249,6 +255,10 @@ def _linked(directory: Path) -> set[str]:
 def _names(directory: Path | str) -> list[str]:
     """Return the names in a directory, in order; none where it is not there."""
     try:
-        return sorted(os.listdir(directory))
+        descriptor = in_place(str(directory), os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return []
+    try:
+        return sorted(os.listdir(descriptor))
+    finally:
+        os.close(descriptor)

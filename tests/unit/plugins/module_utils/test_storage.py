@@ -86,6 +86,39 @@ def test_what_a_registry_that_was_broken_into_lays_there_is_not_followed_and_kee
     assert sum("its link holds no digest" in problem for problem in problems(registry, contents=True)) == 2
 
 
+def test_directories_that_are_links_are_not_followed(registry, tmp_path):
+    """They lead out of the storage, or round in circles."""
+    digest = registry.image("a", "1")
+    other = StoredRegistry(tmp_path / "other")
+    other.image("a", "2")
+    there, here = other.top / "repositories/a/_manifests", registry.top / "repositories"
+    (here / "a/_manifests/tags/3").symlink_to(there / "tags/2")
+    (here / "a/_manifests/tags/4").mkdir()
+    (here / "a/_manifests/tags/4/current").symlink_to(there / "tags/2/current")
+    (here / "b").mkdir()
+    (here / "b/_manifests").symlink_to(there)
+    (here / "c/_manifests").mkdir(parents=True)
+    (here / "c/_manifests/tags").symlink_to(there / "tags")
+    (here / "c/d").symlink_to(here)
+    read = storage.Storage(registry.root)
+    assert read.repositories() == ["a", "b", "c"]
+    assert read.all_tags() == {("a", "1"): digest}
+    assert read.tag_names("b") == read.tag_names("c") == []
+    assert read.revisions("b") == set()
+
+
+def test_storage_itself_may_be_behind_a_link(registry, tmp_path):
+    digest = registry.image("a", "1")
+    (tmp_path / "link").symlink_to(registry.root)
+    assert storage.Storage(tmp_path / "link").all_tags() == {("a", "1"): digest}
+
+
+def test_no_manifest_fills_the_memory(registry, monkeypatch):
+    digest = registry.image("a", "1")
+    monkeypatch.setattr(storage, "LARGEST_MANIFEST", 10)
+    assert problems(registry) == [f"a: the manifest {digest} is larger than any can be"]
+
+
 def test_short_blob_is_found(registry):
     registry.image("a", "1", b"long")
     storage.Storage(registry.root).blob_path(registry.blob(b"long")).write_bytes(b"lo")
