@@ -180,10 +180,15 @@ def decision(rules: Sequence[Mapping[str, Any]], number: int, name: str, role: s
 
 
 def readable(users: Sequence[Mapping[str, str]], rules: Sequence[Mapping[str, Any]], name: str) -> frozenset[int]:
-    """Return the numbers of the rules, 0 for none, of whose repositories a user may read; arguments as level_of()."""
+    """Return the numbers of the rules, 0 for none, of whose repositories a user may read; arguments as level_of().
+
+    Without any users everybody may.
+    """
+    numbers = range(len(rules) + 1)
+    if not users:
+        return frozenset(numbers)
     role = next((user["role"] for user in users if user["name"] == name), "")
-    numbers = range(len(rules) + 1) if role else ()
-    return frozenset(number for number in numbers if decision(rules, number, name, role)[0])
+    return frozenset(number for number in numbers if role and decision(rules, number, name, role)[0])
 
 
 def reading_class(users: Sequence[Mapping[str, str]], rules: Sequence[Mapping[str, Any]], name: str) -> str:

@@ -17,8 +17,7 @@ from .errors import DamageError
 from .files import acting_as_owner, in_place, no_link
 from .manifests import DIGEST, children, closure, digest_of, needed_blobs, parse, walk
 
-
-LARGEST_MANIFEST = 16 * 1024 * 1024  # bytes; the registry takes 4 MiB
+LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes; the registry takes none that is larger
 
 
 class Storage:
@@ -31,7 +30,7 @@ class Storage:
             raise FileNotFoundError(f"{root} is not a directory")
         self.top = root.resolve() / "docker/registry/v2"
         # A manifest that several repositories or indexes share is read once.
-        self.manifest = lru_cache(maxsize=4096)(self._manifest)
+        self.manifest = lru_cache(maxsize=4096)(self.read)
 
     def as_owner(self) -> AbstractContextManager[None]:
         """Return what lets root act as the registry's user, where something is changed after all."""
@@ -60,8 +59,12 @@ class Storage:
         found = {}
         for tag in self.tag_names(name):
             with suppress(DamageError):  # the registry does not serve it either; problems() names it
-                found[tag] = _link(self.tag_link(name, tag))
+                found[tag] = self.tag(name, tag)
         return found
+
+    def tag(self, name: str, tag: str) -> str:
+        """Return the digest that a tag leads to. Raises DamageError where its link holds none."""
+        return _link(self.tag_link(name, tag))
 
     def tag_names(self, name: str) -> list[str]:
         """Return the tags of a repository, in order, whether they lead somewhere or not."""
@@ -78,6 +81,10 @@ class Storage:
     def revision(self, name: str, digest: str) -> Path:
         """Return the directory that says that a repository has a manifest, whether it does or not."""
         return self.repository(name).joinpath("_manifests/revisions", *digest.split(":"))
+
+    def has_revision(self, name: str, digest: str) -> bool:
+        """Tell whether a repository has a manifest. Of one that was deleted the directory may stay."""
+        return os.path.lexists(self.revision(name, digest) / "link")
 
     def revisions(self, name: str) -> set[str]:
         """Return the digests of all manifests of a repository, with and without a tag."""
@@ -107,8 +114,11 @@ class Storage:
         algorithm, _, number = digest.partition(":")
         return self.top / "blobs" / algorithm / number[:2] / number / "data"
 
-    def _manifest(self, digest: str) -> dict[str, Any]:
-        """Return a manifest or index. Raises DamageError where it is not there, or not what its digest says."""
+    def read(self, digest: str) -> dict[str, Any]:
+        """Return a manifest, index or configuration, and do not keep it.
+
+        Raises DamageError where it is not there, or not what its digest says.
+        """
         try:
             with open(self.blob_path(digest), "rb", opener=no_link) as file:
                 content = file.read(LARGEST_MANIFEST + 1)

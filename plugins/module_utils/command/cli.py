@@ -32,6 +32,7 @@ SUBCOMMANDS = {
     "status": ("status", "say how the registry is, in about ten lines"),
     "log": ("log", "show refused logins, pushes and deletions: who, from where, what"),
     "access": ("access", "say who may do what in a repository, and why"),
+    "index": ("index", "bring the index of the registry's page up to date"),
     "collect-garbage": ("garbage", "delete what no image needs any more"),
     "apply-retention": ("retention", "delete old tags by rules, after a plan"),
     "back-up": ("backup", "make a snapshot of the registry"),

@@ -229,3 +229,4 @@ def test_a_class_is_stable_until_the_patterns_change() -> None:
 
 def test_without_rules_everybody_reads_everything() -> None:
     assert {access.reading_class(READERS, [], user["name"]) for user in READERS} == {"all"}
+    assert access.reading_class([], [], "") == "all"

@@ -1,0 +1,387 @@
+"""Keep the index of the registry's page up to date: the repositories, their tags, and which layers images share.
+
+It reads only what has changed since the last run, and writes a list for each group of users who may read the same. It
+waits for nobody who works on the registry, and changes nothing but the index.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..access import LONGEST, readable, reading_class, rule_of
+from ..errors import BusyError, DamageError, WharfError
+from ..files import Entry, read_entry, write_atomic
+from ..manifests import ATTACHED, DIGEST, blobs, children, subject
+from ..references import PATH, TAG
+from ..storage import Storage
+from ..text import pluralize
+from .cli import Task
+from .registry import Registry
+
+INDEX = Path("/var/lib/wharf/index")
+VERSION = 1  # of the state
+TABLES = """
+CREATE TABLE runs (basis TEXT, started INT);
+CREATE TABLE repositories (name TEXT PRIMARY KEY, rule INT, links TEXT, manifests TEXT, layers TEXT, facts TEXT);
+"""
+SETTLING = 2 * 10**9  # nanoseconds within which a file may change again and keep its time
+MOST_LAYERS = 1000  # of a manifest: no engine takes as many
+MOST_SHARERS = 20  # images that are named for a layer
+LARGEST_NUMBER = 2**53 - 1  # that JavaScript knows
+IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+NO_CONFIG = "application/vnd.oci.empty.v1+json"
+
+
+def run(task: Task) -> str:
+    """Bring the index up to date."""
+    registry = Registry()
+    with opened(INDEX / "state") as state:
+        changed = Index(registry, state).renew(Files(registry))
+    task.result.update(changed=bool(changed), repositories=sorted(changed))
+    return task.line(f"{pluralize(len(changed), 'repository')} changed") if changed else ""
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[sqlite3.Connection]:
+    """Open the state, which stays as it was if the block fails. Raises BusyError while another run has it."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / "state.db"
+    state = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        try:
+            state.execute("BEGIN EXCLUSIVE")
+            if state.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                raise sqlite3.DatabaseError
+        except sqlite3.DatabaseError as error:
+            if str(error) == "database is locked":
+                raise BusyError("another run brings the index up to date") from None
+            # It is new, of another version, or damaged.
+            state.close()
+            path.unlink(missing_ok=True)
+            shutil.rmtree(directory.parent / "tags", ignore_errors=True)
+            state = sqlite3.connect(path, timeout=0, isolation_level=None)
+            state.executescript(f"BEGIN EXCLUSIVE; PRAGMA user_version = {VERSION}; {TABLES}")
+        yield state
+        state.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise WharfError(f"{path}: {error}") from None
+    finally:
+        state.close()
+
+
+# What is stored ---------------------------------------------------------------------------------------------------
+
+
+class Files:
+    """The images of a registry whose storage is a file system."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Find the storage."""
+        self.storage = Storage(registry.path)
+        self.place = str(self.storage.top)
+        self.repositories = self.storage.repositories
+        self.digests = self.storage.revisions
+
+    def links(self, name: str, known: Mapping[str, Any], settled: int) -> dict[str, Any]:
+        """Return what is the same as long as a repository is.
+
+        Args:
+            name: the repository.
+            known: what this returned last.
+            settled: what was written before, in nanoseconds since 1970, was read as it is.
+
+        Returns:
+            tags: of each tag when it was pushed, and its digest.
+            manifests: when the repository last got a manifest.
+            untagged: those of the known ones that are still there.
+        """
+        tags, before, top = {}, known.get("tags", {}), f"{self.storage.repository(name)}/_manifests"
+        for tag in filter(re.compile(TAG).fullmatch, self.storage.tag_names(name)):
+            with suppress(OSError, DamageError):
+                when = os.lstat(f"{top}/tags/{tag}/current/link").st_mtime_ns
+                is_same = tag in before and before[tag][0] == when < settled
+                tags[tag] = before[tag] if is_same else [when, self.storage.tag(name, tag)]
+        try:
+            when = os.lstat(f"{top}/revisions/sha256").st_mtime_ns
+        except OSError:
+            when = 0
+        untagged = [digest for digest in known.get("untagged", ()) if self.storage.has_revision(name, digest)]
+        return {"tags": tags, "manifests": when, "untagged": untagged}
+
+    def manifest(self, _name: str, digest: str) -> tuple[dict[str, Any], int]:
+        """Return a manifest that the repository has, and its size. Raises DamageError or OSError."""
+        return self.storage.read(digest), self.storage.blob_path(digest).stat().st_size
+
+    def config(self, name: str, digest: str) -> dict[str, Any]:
+        """Return an image's configuration, which must be the repository's own. Raises DamageError."""
+        if not os.path.lexists(self.storage.layer_link(name, digest)):
+            raise DamageError(f"{name} does not have {digest}")
+        return self.storage.read(digest)
+
+
+def facts_of(source: Files, name: str, digest: str) -> dict[str, Any]:
+    """Return what is kept of a manifest; nothing where it cannot be read. They are of these types whatever it holds.
+
+    Returns:
+        own: the bytes of the manifest and of what is no layer.
+        layers: the layers' digests and sizes.
+        children: the manifests that an index names.
+        type: "index", "image" or "artifact".
+        platforms: what an image is for.
+        kind: the media type of what an artifact is.
+        subject: the manifest that it belongs to.
+    """
+    try:
+        manifest, own = source.manifest(name, digest)
+    except (DamageError, OSError):
+        return {}
+    config = _mapping(manifest.get("config"))
+    sizes = {blob["digest"]: _number(blob.get("size")) for blob in blobs(manifest)}
+    layers = dict(islice(((one, size) for one, size in sizes.items() if one != config.get("digest")), MOST_LAYERS))
+    is_image = config.get("mediaType") in IMAGE_CONFIGS and not manifest.get("artifactType")
+    first = next(iter(manifest["layers"]), None) if isinstance(manifest.get("layers"), list) else None
+    kinds = map(_text, (manifest.get("artifactType"), config.get("mediaType"), _mapping(first).get("mediaType")))
+    return {
+        "own": own + sum(sizes.values()) - sum(layers.values()),
+        "layers": layers,
+        "children": [child["digest"] for child in children(manifest)],
+        "type": "index" if "manifests" in manifest else "image" if is_image else "artifact",
+        "platforms": _platforms(source, name, config) if is_image else [],
+        "kind": next((kind for kind in kinds if kind not in ("", NO_CONFIG, *IMAGE_CONFIGS)), ""),
+        "subject": subject(manifest),
+    }
+
+
+def _platforms(source: Files, name: str, descriptor: dict[str, Any]) -> list[str]:
+    """Return the platform that an image's configuration names; none for what no system runs, such as a provenance."""
+    digest = _text(descriptor.get("digest"))
+    try:
+        config = source.config(name, digest) if DIGEST.fullmatch(digest) else {}
+    except (DamageError, OSError):
+        return []
+    parts = [_text(config.get(key)) for key in ("os", "architecture", "variant")]
+    return ["/".join(filter(None, parts))] if parts[0] not in ("", "unknown") else []
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value[:LONGEST] if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> int:
+    return value if type(value) is int and 0 <= value <= LARGEST_NUMBER else 0
+
+
+# What is shown ----------------------------------------------------------------------------------------------------
+
+
+class Contents:
+    """What is shown of a repository, from what its tags lead to and the facts of its manifests by digest.
+
+    Attributes:
+        tags: what the page's table has of each tag.
+        layers: the newest tags of the images that have a layer.
+        total: the number of tags that are not attached, the bytes, when it was last pushed to; None without tags.
+        untagged: the manifests without a tag that belong to others.
+    """
+
+    def __init__(self, tags: Mapping[str, tuple[int, str]], manifests: Mapping[str, dict[str, Any]]) -> None:
+        """Put it together."""
+        self.manifests = manifests
+        tagged = {digest for _, digest in tags.values()}
+        of = {tag: self._subject(tag, digest) for tag, (_, digest) in tags.items()}
+        self.untagged = sorted(one for one, facts in manifests.items() if facts.get("subject") and one not in tagged)
+        self.attached: dict[str, list[dict[str, str]]] = {}
+        for digest in self.untagged:
+            self._attach(manifests[digest]["subject"], digest)
+        for tag, (_, digest) in sorted(tags.items()):
+            # An index of all that belongs to a manifest, which clients keep where a registry has no such API, is none.
+            if of[tag] and (ATTACHED.fullmatch(tag) is None or "." in tag):
+                self._attach(of[tag], digest, tag=tag)
+        self.tags, self.layers = [], {}
+        whole: dict[str, dict[str, Any]] = {}
+        shown: set[str] = set()
+        for tag, (pushed, digest) in sorted(tags.items(), key=lambda item: -item[1][0]):
+            parts = self._closure(digest)
+            whole.update(parts)
+            self.tags.append(
+                {
+                    "name": tag,
+                    "digest": digest,
+                    "pushed": pushed // 10**9,
+                    "size": _size(parts),
+                    "platforms": sorted({platform for facts in parts.values() for platform in facts["platforms"]}),
+                    "type": manifests[digest]["type"] if parts else "damaged",
+                    "attached": [one | {"of": part} for part in parts for one in self.attached.get(part, ())],
+                }
+            )
+            if of[tag]:
+                self.tags[-1]["of"] = of[tag]
+            elif digest not in shown:
+                shown.add(digest)
+                for layer in dict.fromkeys(layer for facts in parts.values() for layer in facts["layers"]):
+                    self.layers.setdefault(layer, []).append(tag)
+        self.layers = {layer: found[:MOST_SHARERS] for layer, found in self.layers.items()}
+        count, newest = sum("of" not in tag for tag in self.tags), self.tags[0]["pushed"] if tags else 0
+        self.total = [count, _size(whole), newest] if tags else None
+
+    def _subject(self, tag: str, digest: str) -> str:
+        """Return what a tag's manifest belongs to, as it says itself, or the tag does."""
+        facts = self.manifests.get(digest) or {"subject": "", "type": ""}
+        return facts["subject"] or subject({"manifests": []} if facts["type"] == "index" else {}, tag)
+
+    def _attach(self, of: str, digest: str, **more: str) -> None:
+        facts = self.manifests.get(digest) or {"kind": "", "type": "damaged"}
+        kind = facts["kind"] or facts["type"]
+        self.attached.setdefault(of, []).append({"digest": digest, "type": kind, **more})
+
+    def _closure(self, digest: str) -> dict[str, dict[str, Any]]:
+        """Return the facts of a manifest and of all that it leads to, as far as the repository has them."""
+        found, waiting = {}, [digest]
+        while waiting:
+            digest = waiting.pop()
+            if digest not in found and (facts := self.manifests.get(digest)):
+                found[digest] = facts
+                waiting += facts["children"]
+        return found
+
+
+def _size(manifests: Mapping[str, dict[str, Any]]) -> int:
+    """Return the bytes of manifests and of their layers, each once."""
+    layers = {layer: size for facts in manifests.values() for layer, size in facts["layers"].items()}
+    return sum(facts["own"] for facts in manifests.values()) + sum(layers.values())
+
+
+# The index --------------------------------------------------------------------------------------------------------
+
+
+class Index:
+    """The files of the index, which the gateway serves, and the state."""
+
+    def __init__(self, registry: Registry, state: sqlite3.Connection) -> None:
+        """Take the registry that it is of."""
+        self.registry, self.state = registry, state
+        self.started = time.time_ns()
+
+    def renew(self, source: Files) -> set[str]:
+        """Read what has changed, and write what that changes. Return the names of the repositories that have."""
+        patterns = [rule["repositories"] for rule in self.registry.rules]
+        basis = json.dumps([self.registry.uid, source.place, patterns])
+        last = self.state.execute("SELECT basis, started FROM runs").fetchone() or ("", 0)
+        is_new = last[0] != basis  # other rules, another place or owner
+        settled = 0 if is_new else last[1] - SETTLING
+        rows = self.state.execute("SELECT name, rule, links FROM repositories")
+        known = {name: (rule, json.loads(links)) for name, rule, links in rows}
+        changed, rules = set(), set()
+        for name in source.repositories():
+            if len(name) > LONGEST or not re.fullmatch(PATH, name):
+                continue
+            rule, before = known.pop(name, (None, {}))
+            links = source.links(name, before, settled)
+            if links != before or links["manifests"] >= settled:
+                rule = rule_of(self.registry.rules, name) if rule is None or is_new else rule
+                if self._read(source, name, rule, links):
+                    changed.add(name)
+                    rules.add(rule)
+        for name, (rule, _) in known.items():
+            self.state.execute("DELETE FROM repositories WHERE name = ?", (name,))
+            self._remove(self._tags_file(name))
+            changed.add(name)
+            rules.add(rule)
+        self._write_lists(lambda numbers: is_new or not numbers.isdisjoint(rules))
+        self.state.execute("DELETE FROM runs")
+        self.state.execute("INSERT INTO runs VALUES (?, ?)", (basis, self.started))
+        return changed
+
+    def _read(self, source: Files, name: str, rule: int, links: dict[str, Any]) -> bool:
+        """Read a repository, write its tags, and tell whether anything is not as it was."""
+        query = "SELECT manifests, layers, facts FROM repositories WHERE name = ?"
+        before = self.state.execute(query, (name,)).fetchone() or ("{}", "", "")
+        known, tags = json.loads(before[0]), links["tags"]
+        manifests = {one: known.get(one) or facts_of(source, name, one) for one in source.digests(name)}
+        contents = Contents(tags, manifests)
+        links["untagged"] = contents.untagged
+        if not all(manifests.get(digest) for _, digest in tags.values()):
+            links["manifests"] = 0  # somebody may repair it
+        text = json.dumps({"tags": contents.tags})
+        layers, total = json.dumps(contents.layers), json.dumps(contents.total)
+        if tags:
+            self._write(self._tags_file(name), text)
+        else:
+            self._remove(self._tags_file(name))
+        row = (name, rule, json.dumps(links), json.dumps(manifests), layers, total)
+        self.state.execute("REPLACE INTO repositories VALUES (?, ?, ?, ?, ?, ?)", row)
+        return (layers, total) != before[1:]
+
+    def _write_lists(self, is_affected: Callable[[frozenset[int]], bool]) -> None:
+        """Write the lists of those who may read something that has changed; remove those of nobody."""
+        users, rules = self.registry.users, self.registry.rules
+        names = [user["name"] for user in users] or [""]
+        classes = {reading_class(users, rules, name): readable(users, rules, name) for name in names}
+        paths = {name: (INDEX / f"list-{name}.json", INDEX / f"shared-{name}.json") for name in classes}
+        stale = [name for name in classes if is_affected(classes[name]) or not all(map(Path.exists, paths[name]))]
+        rows = list(self._rows()) if stale else []
+        several = shared((name, layers) for name, _, _, layers in rows)  # few: each class is looked up in these
+        rows = [(*row[:3], {layer: row[3][layer] for layer in several.keys() & row[3]}) for row in rows]
+        for name in stale:
+            mine = [row for row in rows if row[1] in classes[name]]
+            listed = [[repository, *total] for repository, _, total, _ in mine]
+            images = shared((repository, layers) for repository, _, _, layers in mine)
+            contents = {"generated": self.started // 10**9, "repositories": listed}, images
+            for path, content in zip(paths[name], contents):
+                self._write(path, json.dumps(content, sort_keys=True))
+        for path in (*INDEX.glob("list-*.json"), *INDEX.glob("shared-*.json")):
+            if path.stem.partition("-")[2] not in classes:
+                path.unlink()
+
+    def _rows(self) -> Iterator[tuple[str, int, list[int], dict[str, list[str]]]]:
+        """Yield the repositories that have tags: name, rule, and of Contents total and layers."""
+        query = "SELECT name, rule, facts, layers FROM repositories WHERE facts != 'null' ORDER BY name"
+        for name, rule, total, layers in self.state.execute(query):
+            yield name, rule, json.loads(total), json.loads(layers)
+
+    def _tags_file(self, name: str) -> Path:
+        # No part of a repository's name is like this one: what is below team/app is not in the way of team/app itself.
+        return INDEX / "tags" / name / "_.json"
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write a file that the gateway may read."""
+        uid, gid = os.geteuid(), self.registry.uid
+        for place in reversed(path.parents):
+            if place.is_relative_to(INDEX):
+                place.mkdir(mode=0o750, exist_ok=True)
+                os.chown(place, uid, gid)
+                place.chmod(0o750)
+        entry = Entry(uid, gid, 0o640, text.encode())
+        if read_entry(str(path)) != entry:
+            write_atomic(str(path), text.encode(), entry.mode, uid, gid)
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # of others there is something in it
+            for place in path.parents:
+                if place.is_relative_to(INDEX / "tags"):
+                    place.rmdir()
+
+
+def shared(repositories: Iterable[tuple[str, dict[str, list[str]]]]) -> dict[str, list[list[str]]]:
+    """Return the images, as repository and tag, that have a layer in common; arguments are Contents.layers by name."""
+    images: dict[str, list[list[str]]] = {}
+    for name, layers in repositories:
+        for layer, tags in layers.items():
+            found = images.setdefault(layer, [])
+            found += [[name, tag] for tag in tags[: MOST_SHARERS - len(found)]]
+    return {layer: found for layer, found in images.items() if len(found) > 1}

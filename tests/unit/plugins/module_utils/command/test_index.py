@@ -1,0 +1,503 @@
+"""wharf index: what the page shows of a registry's storage, for each group of users, and only what has changed anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wharf.registry.plugins.module_utils import access
+from ansible_collections.wharf.registry.plugins.module_utils.command import cli, index, registry
+from tests.unit.stored_registry import StoredRegistry
+
+USERS = [
+    *({"name": name, "role": "reader"} for name in ("kiosk", "eve")),
+    {"name": "ann", "role": "writer"},
+    {"name": "root", "role": "admin"},
+]
+RULES = [{"repositories": "secret/**", "read": [], "write": ["ann"]}]
+CONFIG = "application/vnd.oci.image.config.v1+json"
+SIGNATURE = "application/vnd.dev.cosign.simplesigning.v1+json"
+
+
+class Page:
+    """A registry's storage, its users, and the files that are made of them."""
+
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.stored, self.index, self.users, self.rules = StoredRegistry(place / "data"), place / "index", USERS, RULES
+        self.settings, self.monkeypatch, self.capsys = place / "registry.json", monkeypatch, capsys
+        mount = {"Destination": "/var/lib/registry", "Source": str(self.stored.root)}
+        monkeypatch.setattr(registry, "SETTINGS", self.settings)
+        monkeypatch.setattr(registry.data, "container", lambda _: {"Mounts": [mount], "Config": {"Env": []}})
+        monkeypatch.setattr(index, "INDEX", self.index)
+
+    def run(self) -> list[str]:
+        """Run the command; return the repositories that have changed."""
+        self.settings.write_text(json.dumps({"uid": os.getegid(), "users": self.users, "rules": self.rules}))
+        self.monkeypatch.setattr(sys, "argv", ["wharf", "index", "--json"])
+        code = cli.main()
+        output, error = self.capsys.readouterr()
+        assert (code, error) == (0, "")
+        return json.loads(output)["repositories"]
+
+    def later(self, seconds: float = 10) -> None:
+        """Let time go by: what is stored is older."""
+        for path in self.stored.top.rglob("*"):
+            facts = path.lstat()
+            when = facts.st_mtime_ns - int(seconds * 10**9)
+            os.utime(path, ns=(when, when), follow_symlinks=False)
+
+    def image(self, name: str, tag: str | None, *layers: bytes, **more: Any) -> str:
+        """Store an image as a client pushes it; return its digest."""
+        config = {"os": "linux", "architecture": "amd64", "layers": [layer.decode() for layer in layers]}
+        descriptor = self.stored.layer(name, json.dumps(config).encode()) | {"mediaType": CONFIG}
+        manifest = {"config": descriptor, "layers": [self.stored.layer(name, layer) for layer in layers], **more}
+        return self.stored.manifest(name, tag, manifest)
+
+    def signature(self, name: str, tag: str | None, of: str = "") -> str:
+        subject = {"subject": {"digest": of}} if of else {}
+        layers = [self.stored.layer(name, f"signature {tag} {of}".encode()) | {"mediaType": SIGNATURE}]
+        config = self.stored.layer(name, b"{}") | {"mediaType": CONFIG}
+        return self.stored.manifest(name, tag, {"config": config, "layers": layers, **subject})
+
+    def read(self, kind: str, user: str) -> Any:
+        """Return the list, or what is shared, that a user may read."""
+        return json.loads(
+            (self.index / f"{kind}-{access.reading_class(self.users, self.rules, user)}.json").read_text()
+        )
+
+    def names(self, user: str) -> list[str]:
+        return [row[0] for row in self.read("list", user)["repositories"]]
+
+    def tags(self, name: str) -> dict[str, dict[str, Any]]:
+        return {tag["name"]: tag for tag in json.loads((self.index / "tags" / name / "_.json").read_text())["tags"]}
+
+    def files(self) -> dict[str, tuple[int, int, int]]:
+        """Return all files below the index and what changes when one is written."""
+        found = {path: path.stat() for path in self.index.rglob("*") if path.is_file() and path.suffix == ".json"}
+        return {str(p.relative_to(self.index)): (s.st_ino, s.st_mtime_ns, s.st_size) for p, s in found.items()}
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Page:
+    return Page(tmp_path, monkeypatch, capsys)
+
+
+def size(page: Page, *digests: str) -> int:
+    paths = (page.stored.top / "blobs/sha256" / one[7:9] / one[7:] / "data" for one in digests)
+    return sum(path.stat().st_size for path in paths)
+
+
+# Who reads what ---------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_repository_is_in_the_files_of_those_who_may_not_read_it(page: Page) -> None:
+    for name in ("open/app", "open/other", "secret/app", "secret/other"):
+        page.image(name, "1", b"everywhere", name.encode())
+    page.image("secret/app", "2", b"only in secret", b"x")
+    page.image("secret/other", "2", b"only in secret", b"y")
+    page.image("open/app", "3", b"once in the open")
+    page.image("secret/app", "3", b"once in the open")
+    page.run()
+    assert page.names("ann") == page.names("root") == ["open/app", "open/other", "secret/app", "secret/other"]
+    assert page.names("kiosk") == page.names("eve") == ["open/app", "open/other"]
+    everywhere, secret, once = map(page.stored.blob, (b"everywhere", b"only in secret", b"once in the open"))
+    assert {image[0] for image in page.read("shared", "root")[everywhere]} == set(page.names("root"))
+    assert page.read("shared", "root").keys() == {everywhere, secret, once}
+    # Not even that somebody else has the layer, too.
+    assert page.read("shared", "kiosk") == {everywhere: [["open/app", "1"], ["open/other", "1"]]}
+    kind = access.reading_class(USERS, RULES, "kiosk")
+    for path in (page.index / f"list-{kind}.json", page.index / f"shared-{kind}.json"):
+        assert "secret" not in path.read_text()
+
+
+def test_a_user_more_or_other_rules_make_other_lists(page: Page) -> None:
+    page.image("open/app", "1", b"x")
+    page.image("secret/app", "1", b"y")
+    page.run()
+    old = {path.name for path in page.index.glob("*.json")}
+    page.rules = [{"repositories": "open/**", "read": [], "write": []}]
+    page.run()
+    assert (page.names("kiosk"), page.names("root")) == (["secret/app"], ["open/app", "secret/app"])
+    # The lists of before are nobody's: under its number now stands another rule.
+    assert {path.name for path in page.index.glob("*.json")} & old == {"list-all.json", "shared-all.json"}
+    page.users = [*USERS, {"name": "bob", "role": "reader"}]
+    page.rules = [*page.rules, {"repositories": "secret/app", "read": ["bob"], "write": []}]
+    page.run()
+    assert (page.names("bob"), page.names("kiosk")) == (["secret/app"], [])
+
+
+def test_a_registry_that_is_open_to_everybody_has_one_list(page: Page) -> None:
+    page.users, page.rules = [], []
+    page.image("app", "1", b"x")
+    page.run()
+    assert {path.name for path in page.index.glob("*.json")} == {"list-all.json", "shared-all.json"}
+    assert page.names("anybody") == ["app"]
+
+
+def test_the_gateway_may_read_the_index_and_not_the_state(page: Page) -> None:
+    page.image("team/app", "1", b"x")
+    page.run()
+    modes = {str(path.relative_to(page.index)): path.stat() for path in (page.index, *page.index.rglob("*"))}
+    assert {path: oct(facts.st_mode & 0o777) for path, facts in modes.items() if path.startswith("state")}[
+        "state"
+    ] == "0o700"
+    for path, facts in modes.items():
+        if not path.startswith("state"):
+            assert oct(facts.st_mode & 0o777) == ("0o640" if path.endswith(".json") else "0o750"), path
+            assert (facts.st_uid, facts.st_gid) == (os.geteuid(), os.getegid())
+
+
+# What has changed -------------------------------------------------------------------------------------------------
+
+
+def test_what_has_not_changed_is_not_written(page: Page) -> None:
+    for name in ("a", "b", "secret/c"):
+        page.image(name, "1", name.encode())
+    page.later()
+    assert page.run() == ["a", "b", "secret/c"]
+    before = page.files()
+    assert page.run() == []
+    assert page.files() == before
+    page.image("secret/c", "2", b"new")
+    assert page.run() == ["secret/c"]
+    changed = {name for name, facts in page.files().items() if before.get(name) != facts}
+    # The lists of those who may not read it are as they were.
+    assert changed == {"tags/secret/c/_.json", "list-all.json"}
+
+
+def test_a_tag_that_is_overwritten_leads_to_the_new_image(page: Page) -> None:
+    first = page.image("app", "1", b"first")
+    page.later()
+    page.run()
+    second = page.image("app", "1", b"second")
+    assert page.run() == ["app"]
+    assert [page.tags("app")["1"]["digest"], first != second] == [second, True]
+    assert abs(page.tags("app")["1"]["pushed"] - time.time()) < 5
+    assert page.read("list", "root")["repositories"][0][1] == 1
+
+
+def test_two_pushes_at_the_same_moment_are_both_seen(page: Page) -> None:
+    """A file system's clock ticks every few milliseconds: the second one leaves the time as it was."""
+    page.image("app", "1", b"first")
+    link = page.stored.top / "repositories/app/_manifests/tags/1/current/link"
+    page.run()
+    before = link.stat()
+    second = page.image("app", "1", b"second")
+    os.utime(link, ns=(before.st_atime_ns, before.st_mtime_ns))
+    page.run()
+    assert page.tags("app")["1"]["digest"] == second
+
+
+def test_a_tag_and_a_repository_that_are_deleted_are_gone(page: Page) -> None:
+    for name in ("app", "app/part", "other"):
+        for tag in ("1", "2"):
+            page.image(name, tag, b"base", tag.encode())
+    page.later()
+    page.run()
+    top = page.stored.top / "repositories"
+    shutil.rmtree(top / "app/_manifests/tags/1")
+    assert page.run() == ["app"]
+    assert page.tags("app").keys() == {"2"}
+    shutil.rmtree(top / "other")
+    shutil.rmtree(top / "app/part/_manifests/tags")  # its layers are still there
+    assert page.run() == ["app/part", "other"]
+    assert page.names("root") == ["app"]
+    assert sorted(name for name in page.files() if name.startswith("tags/")) == ["tags/app/_.json"]
+    assert not (page.index / "tags/other").exists()
+    assert page.read("shared", "root") == {}
+    shutil.rmtree(top)
+    page.run()
+    assert page.names("root") == []
+
+
+def test_repositories_whose_names_look_like_files_do_not_get_in_the_way(page: Page) -> None:
+    names = ["a", "a.json", "a/b", "a/b.json/c", "b" * 255]
+    for name in names:
+        page.image(name, "1", name.encode())
+    page.run()
+    assert page.names("root") == names
+    assert [list(page.tags(name)) for name in names] == [["1"]] * 5
+
+
+@pytest.mark.parametrize("damage", ["gone", "damaged", "other version"])
+def test_without_a_state_all_is_read_again(page: Page, damage: str) -> None:
+    page.image("app", "1", b"x")
+    page.image("old", "1", b"x")
+    page.run()
+    state = page.index / "state/state.db"
+    if damage == "gone":
+        state.unlink()
+    elif damage == "damaged":
+        state.write_bytes(b"no database" * 1000)
+    else:
+        sqlite3.connect(state).execute("PRAGMA user_version = 99")
+    shutil.rmtree(page.stored.top / "repositories/old")
+    assert page.run() == ["app"]
+    assert (page.names("root"), (page.index / "tags/old").exists()) == (["app"], False)
+
+
+def test_a_run_that_is_cut_off_is_made_good_by_the_next(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.image("app", "1", b"x")
+    page.later()
+    page.run()
+    page.image("app", "2", b"y")
+    page.later()
+    with monkeypatch.context() as patch:
+        patch.setattr(index.Index, "_write_lists", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        patch.setattr(sys, "argv", ["wharf", "index"])
+        assert cli.main() == 1
+    page.capsys.readouterr()
+    assert page.read("list", "root")["repositories"][0][1] == 1
+    assert page.run() == ["app"]
+    assert page.read("list", "root")["repositories"][0][1] == 2
+
+
+def test_two_runs_do_not_get_in_each_other_s_way(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.image("app", "1", b"x")
+    page.run()
+    before = page.files()
+    monkeypatch.setattr(sys, "argv", ["wharf", "index"])
+    with index.opened(page.index / "state"):
+        assert cli.main() == 1
+    assert "another run brings the index up to date" in page.capsys.readouterr().err
+    assert page.files() == before
+
+
+# What is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_an_image_has_its_size_and_platform(page: Page) -> None:
+    digest = page.image("app", "1", b"layer", b"another")
+    page.image("app", "2", b"layer")
+    page.run()
+    one, two = (page.tags("app")[tag] for tag in "12")
+    assert one.pop("pushed") <= time.time()
+    manifest = json.loads((page.stored.top / "blobs/sha256" / digest[7:9] / digest[7:] / "data").read_text())
+    whole = [digest, manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+    described = {"name": "1", "digest": digest, "platforms": ["linux/amd64"], "type": "image", "attached": []}
+    assert one == described | {"size": size(page, *whole)}
+    # What both have counts once.
+    ((name, count, total, pushed),) = page.read("list", "root")["repositories"]
+    assert (name, count, total, pushed > 0) == ("app", 2, one["size"] + two["size"] - len(b"layer"), True)
+
+
+def test_an_index_has_the_platforms_and_the_size_of_its_images(page: Page) -> None:
+    parts = []
+    for platform in ({"architecture": "amd64"}, {"architecture": "arm", "variant": "v7"}):
+        config = page.stored.layer("app", json.dumps({"os": "linux", **platform}).encode()) | {"mediaType": CONFIG}
+        parts.append(
+            page.stored.manifest("app", None, {"config": config, "layers": [page.stored.layer("app", b"base")]})
+        )
+    config = page.stored.layer("app", b'{"os": "unknown", "architecture": "unknown"}') | {"mediaType": CONFIG}
+    parts.append(page.stored.manifest("app", None, {"config": config, "layers": []}))  # a provenance, of BuildKit's
+    page.stored.manifest("app", "1", {"manifests": [{"digest": part} for part in [*parts, "sha256:" + "0" * 64]]})
+    page.run()
+    tag = page.tags("app")["1"]
+    assert (tag["type"], tag["platforms"]) == ("index", ["linux/amd64", "linux/arm/v7"])
+    assert tag["size"] == sum(path.stat().st_size for path in page.stored.top.glob("blobs/*/*/*/data"))
+
+
+def test_what_belongs_to_an_image_is_shown_with_it(page: Page) -> None:
+    image = page.image("app", "1", b"x")
+    part = page.image("app", None, b"part")
+    page.stored.manifest("app", "all", {"manifests": [{"digest": part}]})
+    by_tag = page.signature("app", f"sha256-{image[7:]}.sig")
+    by_subject = page.signature("app", None, image)
+    of_part = page.signature("app", None, part)
+    sbom = {"artifactType": "application/spdx+json", "subject": {"digest": image}, "layers": []}
+    sbom["config"] = page.stored.layer("app", b"{}") | {"mediaType": index.NO_CONFIG}
+    by_type = page.stored.manifest("app", "sbom", sbom)
+    fallback = page.stored.manifest("app", f"sha256-{image[7:]}", {"manifests": [{"digest": by_subject}]})
+    page.run()
+    tags = page.tags("app")
+    assert sorted(tags["1"]["attached"], key=lambda one: one["digest"]) == sorted(
+        [
+            {"digest": by_tag, "type": SIGNATURE, "tag": f"sha256-{image[7:]}.sig", "of": image},
+            {"digest": by_subject, "type": SIGNATURE, "of": image},
+            {"digest": by_type, "type": "application/spdx+json", "tag": "sbom", "of": image},
+        ],
+        key=lambda one: one["digest"],
+    )
+    assert tags["all"]["attached"] == [{"digest": of_part, "type": SIGNATURE, "of": part}]
+    # They are no images: not counted, nor what shares a layer. The table can leave them out.
+    assert {tag: one["of"] for tag, one in tags.items() if "of" in one} == dict.fromkeys(
+        (f"sha256-{image[7:]}.sig", f"sha256-{image[7:]}", "sbom"), image
+    )
+    assert fallback == tags[f"sha256-{image[7:]}"]["digest"]
+    assert page.read("list", "root")["repositories"][0][1] == 2
+
+
+def test_a_signature_that_comes_and_goes_without_a_tag_is_seen(page: Page) -> None:
+    image = page.image("app", "1", b"x")
+    page.later()
+    page.run()
+    signature = page.signature("app", None, image)
+    page.run()
+    assert [one["digest"] for one in page.tags("app")["1"]["attached"]] == [signature]
+    page.later()
+    page.run()
+    # The registry deletes only the link; the directory stays.
+    (page.stored.top / "repositories/app/_manifests/revisions/sha256" / signature[7:] / "link").unlink()
+    page.run()
+    assert page.tags("app")["1"]["attached"] == []
+
+
+def test_images_that_share_a_layer_are_named_once_each_and_not_without_end(page: Page) -> None:
+    page.image("app", "1", b"base", b"x")
+    page.image("app", "latest", b"base", b"x")  # the same image
+    page.image("single", "1", b"alone")
+    page.image("single", "latest", b"alone")
+    page.run()
+    assert page.read("shared", "root") == {}
+    for number in range(30):
+        page.image("many", str(number), b"base", str(number).encode())
+    page.run()
+    (images,) = page.read("shared", "root").values()
+    assert len(images) == len({tuple(image) for image in images}) == 20
+
+
+# What must not be trusted -----------------------------------------------------------------------------------------
+
+DIGEST = "sha256:" + "a" * 64
+HOSTILE: list[Any] = [
+    {"config": None, "layers": None, "manifests": None, "subject": None},
+    {"config": [], "layers": {}, "manifests": "x", "subject": []},
+    {"config": {"digest": ["a"], "mediaType": CONFIG}, "layers": [1, "x", None, [], {}]},
+    {"config": {"digest": {}, "mediaType": {}}, "layers": [{"digest": {}}], "artifactType": ["x"]},
+    {"config": {"digest": "sha256:../../../../etc/passwd", "mediaType": CONFIG}, "layers": []},
+    {"config": {"digest": DIGEST, "size": 10**400, "mediaType": CONFIG}, "layers": [{"digest": DIGEST, "size": 2**60}]},
+    {"layers": [{"digest": DIGEST, "size": size} for size in (-5, 1.5, True, "7", None, [])]},
+    {"layers": [{"digest": "sha256:" + f"{n:064x}", "size": 1} for n in range(3000)]},
+    {"layers": [{"mediaType": "<script>" * 100_000}], "artifactType": "\ud800"},
+    {"manifests": [{"digest": DIGEST}, {"digest": "x"}, 7, None], "layers": "x"},
+    {"subject": {"digest": "sha256:<b>"}, "artifactType": "<img src=x onerror=alert(1)>"},
+]
+
+
+@pytest.mark.parametrize("manifest", HOSTILE, ids=range(len(HOSTILE)))
+def test_whatever_a_manifest_holds_the_others_are_shown(page: Page, manifest: dict[str, Any]) -> None:
+    page.image("app", "good", b"x")
+    page.stored.manifest("app", "hostile", manifest)
+    page.run()
+    good, hostile = (page.tags("app")[tag] for tag in ("good", "hostile"))
+    assert good["type"] == "image"
+    assert isinstance(hostile["size"], int) and 0 <= hostile["size"] <= 2 * 2**53
+    assert hostile["type"] in ("image", "index", "artifact") and hostile["platforms"] == []
+    assert len((page.index / "tags/app/_.json").read_bytes()) < 5000
+    assert (page.index / "list-all.json").read_bytes().isascii()
+
+
+def test_a_configuration_is_not_trusted(page: Page) -> None:
+    configs = [b"[]", b"no JSON", b'{"os": {}, "architecture": ["x"]}', b'{"os": "' + b"x" * 5000 + b'"}', b"[" * 10**6]
+    for number, content in enumerate(configs):
+        config = page.stored.layer("app", content) | {"mediaType": CONFIG}
+        page.stored.manifest("app", str(number), {"config": config, "layers": []})
+    page.run()
+    platforms = [tag["platforms"] for _, tag in sorted(page.tags("app").items())]
+    assert platforms == [[], [], [], ["x" * 255], []]
+
+
+def test_a_configuration_of_another_repository_is_not_read(page: Page) -> None:
+    """The registry does not take such a manifest; nor is what it would tell written for others to read."""
+    page.image("secret/app", "1", b"x")
+    config = {"digest": page.stored.blob(b'{"os": "secret"}'), "size": 1, "mediaType": CONFIG}
+    index_of_others = {"manifests": [{"digest": page.image("secret/app", "2", b"y")}]}
+    page.stored.manifest("app", "1", {"config": config, "layers": []})
+    page.stored.manifest("app", "2", index_of_others)
+    page.run()
+    assert page.tags("app")["1"]["platforms"] == page.tags("app")["2"]["platforms"] == []
+    assert page.tags("app")["2"]["size"] == len(json.dumps(index_of_others))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b'{"manifests": []}', b"[]"])
+def test_a_manifest_that_cannot_be_read_is_named_until_it_can(page: Page, content: bytes | None) -> None:
+    digest = page.image("app", "1", b"x")
+    page.image("app", "2", b"y")
+    path = page.stored.top / "blobs/sha256" / digest[7:9] / digest[7:] / "data"
+    good = path.read_bytes()
+    path.unlink() if content is None else path.write_bytes(content)
+    page.later()
+    page.run()
+    broken = page.tags("app")["1"]
+    assert (broken["type"], broken["size"], broken["attached"]) == ("damaged", 0, [])
+    assert page.tags("app")["2"]["type"] == "image"
+    assert page.read("list", "root")["repositories"][0][1] == 2
+    before = page.files()
+    assert page.run() == []
+    assert page.files() == before
+    path.write_bytes(good)
+    assert page.run() == ["app"]
+    assert page.tags("app")["1"]["type"] == "image"
+
+
+def test_a_tag_that_leads_nowhere_is_not_shown(page: Page) -> None:
+    page.image("app", "1", b"x")
+    link = page.stored.top / "repositories/app/_manifests/tags/{}/current/link"
+    for tag, content in (("empty", b""), ("words", b"../../etc/passwd"), ("-bad", b""), ("a b", DIGEST.encode())):
+        page.stored.write(Path(str(link).format(tag)), content)
+    page.stored.write(Path(str(link).format("without")), DIGEST.encode())
+    page.run()
+    assert {name: tag["type"] for name, tag in page.tags("app").items()} == {"1": "image", "without": "damaged"}
+
+
+def test_names_that_no_repository_has_are_not_shown(page: Page) -> None:
+    for name in ("App", "a b", "<script>", "a__/b", "-a", "x/" * 130 + "x"):
+        page.image(name, "1", name.encode())
+    page.image("app", "1", b"x")
+    page.run()
+    assert page.names("root") == ["app"]
+
+
+def test_links_that_a_registry_that_was_broken_into_lays_are_not_followed(page: Page, tmp_path: Path) -> None:
+    other = Page(tmp_path / "other", page.monkeypatch, page.capsys)
+    page = Page(tmp_path / "mine", page.monkeypatch, page.capsys)
+    digest = other.image("planted", "planted", b"planted")
+    page.image("app", "1", b"x")
+    there, here = other.stored.top / "repositories/planted/_manifests", page.stored.top / "repositories"
+    tags = here / "app/_manifests/tags"
+    (tags / "tag").symlink_to(there / "tags/planted")
+    for tag in ("current", "link", "pipe"):
+        (tags / tag).mkdir()
+    (tags / "current/current").symlink_to(there / "tags/planted/current")
+    (tags / "link/current").mkdir()
+    (tags / "link/current/link").symlink_to(there / "tags/planted/current/link")
+    (tags / "pipe/current").mkdir()
+    os.mkfifo(tags / "pipe/current/link")
+    (here / "whole").symlink_to(other.stored.top / "repositories/planted")
+    (here / "manifests").mkdir()
+    (here / "manifests/_manifests").symlink_to(there)
+    (here / "circle").symlink_to(here)
+    # A blob is what its digest says, or it is not read; and not through a link that stands in its place.
+    page.stored.link("app/_manifests/tags/blob/current", digest)
+    blob = page.stored.top / "blobs/sha256" / digest[7:9] / digest[7:]
+    blob.mkdir(parents=True)
+    (blob / "data").symlink_to(other.stored.top / "blobs/sha256" / digest[7:9] / digest[7:] / "data")
+    page.stored.link(f"app/_manifests/revisions/{digest.replace(':', '/')}", digest)
+    page.run()
+    assert page.names("root") == ["app"]
+    assert {name: tag["type"] for name, tag in page.tags("app").items()} == {"1": "image", "blob": "damaged"}
+    assert all("planted" not in path.read_text() for path in page.index.rglob("*.json"))
+
+
+# How long it takes ------------------------------------------------------------------------------------------------
+
+
+def test_a_push_into_many_repositories_reads_only_that_one(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        page.image(f"app{number}", "1", b"base", str(number).encode())
+    page.later()
+    page.run()
+    read: list[str] = []
+    facts_of = index.facts_of
+    monkeypatch.setattr(index, "facts_of", lambda source, name, one: read.append(one) or facts_of(source, name, one))
+    digest = page.image("app7", "2", b"new")
+    page.run()
+    assert read == [digest]
