@@ -65,6 +65,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
+from ansible_collections.wharf.registry.plugins.module_utils.parts import INDEX
 from ansible_collections.wharf.registry.plugins.module_utils.processes import search_path
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import KNOWN
 
@@ -117,6 +118,8 @@ class Programs:
         for name, found in paths.items():
             for path in found:
                 self.changes.put(path, None)
+            if name == "index":
+                self.changes.remove(INDEX)  # which nobody keeps up to date any more
             if found and (result := read_result(name)) and not result.good:
                 self.changes.remove(str(RESULTS / name))
         if units:
@@ -138,7 +141,13 @@ class Programs:
     def remove(self) -> None:
         """Remove the command, what starts it, and what its subcommands have noted."""
         self.stop(self.jobs)
-        for path in (COMMAND, RESULTS, KNOWN, *Path("/run").glob("wharf-repair-storage.*")):
+        for path in (
+            COMMAND,
+            RESULTS,
+            KNOWN,
+            *Path("/run").glob("wharf-repair-storage.*"),
+            *Path("/run").glob("wharf-index.*"),
+        ):
             self.changes.remove(str(path))
         self.changes.remove_empty(str(RESULTS.parent))
 

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from .. import parts
 from ..access import LONGEST, readable, reading_class, rule_of
 from ..errors import BusyError, DamageError, WharfError
 from ..files import Entry, read_entry, write_atomic
@@ -28,7 +29,7 @@ from ..text import pluralize
 from .cli import Task
 from .registry import Registry
 
-INDEX = Path("/var/lib/wharf/index")
+INDEX = Path(parts.INDEX)
 VERSION = 1  # of the state
 TABLES = """
 CREATE TABLE runs (basis TEXT, started INT);

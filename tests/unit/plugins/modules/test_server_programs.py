@@ -118,6 +118,21 @@ def test_a_failure_goes_with_what_could_have_made_good_for_it(host: Host, result
     assert (host.results / "a").exists() is stays
 
 
+def test_the_index_goes_with_what_keeps_it_up_to_date(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INDEX", str(tmp_path / "index"))
+    (tmp_path / "index/tags").mkdir(parents=True)
+    programs = host.programs()
+    job = programs.jobs[0] | {"name": "index"}
+    programs.jobs = [job | {"enabled": True}]
+    programs.install("command")
+    assert (tmp_path / "index/tags").exists()
+    programs.jobs = [job]
+    programs.install("command")
+    assert not (tmp_path / "index").exists()
+
+
 def test_cron_starts_the_jobs_where_systemd_does_not_run(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.install("a")
     host.systemd = False

@@ -32,6 +32,7 @@ class Page:
 
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.stored, self.index, self.users, self.rules = StoredRegistry(place / "data"), place / "index", USERS, RULES
+        self.gid = os.getegid()
         self.settings, self.monkeypatch, self.capsys = place / "registry.json", monkeypatch, capsys
         mount = {"Destination": "/var/lib/registry", "Source": str(self.stored.root)}
         monkeypatch.setattr(registry, "SETTINGS", self.settings)
@@ -40,7 +41,7 @@ class Page:
 
     def run(self) -> list[str]:
         """Run the command; return the repositories that have changed."""
-        self.settings.write_text(json.dumps({"uid": os.getegid(), "users": self.users, "rules": self.rules}))
+        self.settings.write_text(json.dumps({"uid": self.gid, "users": self.users, "rules": self.rules}))
         self.monkeypatch.setattr(sys, "argv", ["wharf", "index", "--json"])
         code = cli.main()
         output, error = self.capsys.readouterr()
@@ -132,6 +133,19 @@ def test_a_user_more_or_other_rules_make_other_lists(page: Page) -> None:
     page.rules = [*page.rules, {"repositories": "secret/app", "read": ["bob"], "write": []}]
     page.run()
     assert (page.names("bob"), page.names("kiosk")) == (["secret/app"], [])
+
+
+def test_of_another_gateway_all_files_are_written_anew(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.image("app", "1", b"x")
+    page.later()
+    page.run()
+    before = page.files()
+    for name in ("chown", "fchown"):  # tests need not be root's
+        monkeypatch.setattr(os, name, lambda *_: None)
+    page.gid += 1
+    page.run()
+    assert before.keys() == page.files().keys()
+    assert not before.items() & page.files().items()
 
 
 def test_a_registry_that_is_open_to_everybody_has_one_list(page: Page) -> None:
