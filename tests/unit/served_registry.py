@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if registry.login and self.headers.get("Authorization") != f"Basic {registry.login}":
             return self.error(401, "UNAUTHORIZED", "authentication required")
         path, _, query = self.path.removeprefix("/v2/").partition("?")
+        if path == "_catalog":
+            return self.listed("repositories", {name for name, _ in registry.manifests}, query)
+        if path.endswith("/tags/list"):
+            name = path.removesuffix("/tags/list")
+            return self.listed("tags", {tag for of, tag in registry.manifests if of == name and ":" not in tag}, query)
         for word in ("/manifests/", "/blobs/"):
             repository, found, rest = path.partition(word)
             if found:
@@ -92,6 +98,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if rest not in registry.blobs:
             return self.error(404, "BLOB_UNKNOWN", "blob unknown to registry")
         return self.answer(200, registry.blobs[rest])
+
+    def listed(self, key: str, names: set[str], query: str) -> None:
+        """Answer with a page of a list, of three names at most."""
+        if not names and key == "tags":
+            return self.error(404, "NAME_UNKNOWN", "repository name not known to registry")
+        last = urllib.parse.unquote(query.partition("last=")[2])
+        left = sorted(name for name in names if name > last)
+        more = {"Link": '<...>; rel="next"'} if len(left) > 3 else {}
+        return self.answer(200, json.dumps({key: left[:3]}).encode(), **more)
 
     def manifest(self, repository: str, reference: str, body: bytes) -> None:
         if self.command == "PUT":

@@ -17,14 +17,16 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from .. import parts
+from .. import containers, parts
 from ..access import LONGEST, readable, reading_class, rule_of
+from ..api import DigestError, StatusError
 from ..errors import BusyError, DamageError, WharfError
 from ..files import Entry, read_entry, write_atomic
-from ..manifests import ATTACHED, DIGEST, blobs, children, subject
+from ..manifests import ATTACHED, DIGEST, blobs, children, parse, subject
 from ..references import PATH, TAG
-from ..storage import Storage
+from ..storage import LARGEST_MANIFEST, Storage
 from ..text import pluralize
 from .cli import Task
 from .registry import Registry
@@ -36,6 +38,8 @@ CREATE TABLE runs (basis TEXT, started INT);
 CREATE TABLE repositories (name TEXT PRIMARY KEY, rule INT, links TEXT, manifests TEXT, layers TEXT, facts TEXT);
 """
 SETTLING = 2 * 10**9  # nanoseconds within which a file may change again and keep its time
+HOUR = 3600 * 10**9
+TOUCHED = re.compile(rf": (?:PUT|DELETE) /v2/({PATH})/manifests/\S+$", re.MULTILINE)  # of the gateway's log
 MOST_LAYERS = 1000  # of a manifest: no engine takes as many
 MOST_SHARERS = 20  # images that are named for a layer
 LARGEST_NUMBER = 2**53 - 1  # that JavaScript knows
@@ -47,7 +51,8 @@ def run(task: Task) -> str:
     """Bring the index up to date."""
     registry = Registry()
     with opened(INDEX / "state") as state:
-        changed = Index(registry, state).renew(Files(registry))
+        source = Files(registry) if registry.driver == "filesystem" else ObjectStore(registry)
+        changed = Index(registry, state).renew(source)
     task.result.update(changed=bool(changed), repositories=sorted(changed))
     return task.line(f"{pluralize(len(changed), 'repository')} changed") if changed else ""
 
@@ -90,8 +95,9 @@ class Files:
         """Find the storage."""
         self.storage = Storage(registry.path)
         self.place = str(self.storage.top)
-        self.repositories = self.storage.repositories
-        self.digests = self.storage.revisions
+
+    def repositories(self, _known: Iterable[str], _settled: int) -> Iterable[str]:
+        return self.storage.repositories()
 
     def links(self, name: str, known: Mapping[str, Any], settled: int) -> dict[str, Any]:
         """Return what is the same as long as a repository is.
@@ -102,7 +108,7 @@ class Files:
             settled: what was written before, in nanoseconds since 1970, was read as it is.
 
         Returns:
-            tags: of each tag when it was pushed, and its digest.
+            tags: of each tag when it was pushed, in nanoseconds since 1970, and its digest.
             manifests: when the repository last got a manifest.
             untagged: those of the known ones that are still there.
         """
@@ -119,18 +125,99 @@ class Files:
         untagged = [digest for digest in known.get("untagged", ()) if self.storage.has_revision(name, digest)]
         return {"tags": tags, "manifests": when, "untagged": untagged}
 
+    def digests(self, name: str, _tags: Iterable[str], _found: Iterable[dict[str, Any]]) -> Iterable[str]:
+        """Return the manifests of a repository, by those of its tags and the facts of what was read so far."""
+        return self.storage.revisions(name)
+
     def manifest(self, _name: str, digest: str) -> tuple[dict[str, Any], int]:
         """Return a manifest that the repository has, and its size. Raises DamageError or OSError."""
         return self.storage.read(digest), self.storage.blob_path(digest).stat().st_size
 
     def config(self, name: str, digest: str) -> dict[str, Any]:
-        """Return an image's configuration, which must be the repository's own. Raises DamageError."""
+        """Return an image's configuration, which must be the repository's own. Raises DamageError or OSError."""
         if not os.path.lexists(self.storage.layer_link(name, digest)):
             raise DamageError(f"{name} does not have {digest}")
         return self.storage.read(digest)
 
 
-def facts_of(source: Files, name: str, digest: str) -> dict[str, Any]:
+class ObjectStore:
+    """The images of a registry whose storage is an object store: what the registry itself tells.
+
+    Each tag is a request, and the store's answer takes its time. So all of them are asked for once an hour, and what
+    was pushed or deleted since the last run, by the gateway's log, each time.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        """Take the registry; nothing is asked yet."""
+        self.client, self.place = registry.client(), registry.driver
+        self.gateway = parts.container_names(registry.container)["gateway"]
+        self.touched: set[str] | None = None  # None for all
+
+    def repositories(self, known: Iterable[str], settled: int) -> Iterable[str]:
+        if settled // HOUR != time.time_ns() // HOUR:
+            return self._listed("/v2/_catalog", "repositories")
+        log = containers.docker("logs", "--since", str(settled // 10**9), self.gateway).stdout
+        self.touched = set(TOUCHED.findall(log))
+        return sorted({*known, *self.touched})
+
+    def links(self, name: str, known: Mapping[str, Any], settled: int) -> dict[str, Any]:
+        """Return as Files. The store does not tell when a tag was pushed: it is when that was seen, or 0."""
+        if known and self.touched is not None and name not in self.touched:
+            return dict(known)
+        tags, before = {}, known.get("tags", {})
+        for tag in self._listed(f"/v2/{name}/tags/list", "tags"):
+            with suppress(DamageError), _damage():
+                digest = self.client.digest(name, tag)
+                is_same = tag in before and before[tag][1] == digest
+                tags[tag] = before[tag] if is_same else [time.time_ns() if settled > 0 else 0, digest]
+        return {"tags": tags, "manifests": 0, "untagged": []}
+
+    def digests(self, _name: str, tags: Iterable[str], found: Iterable[dict[str, Any]]) -> Iterable[str]:
+        return {*tags, *(child for facts in found for child in facts.get("children", ()))}
+
+    def manifest(self, name: str, digest: str) -> tuple[dict[str, Any], int]:
+        with _damage():
+            manifest = self.client.manifest(name, digest)
+        return manifest.document, len(manifest.content)
+
+    def config(self, name: str, digest: str) -> dict[str, Any]:
+        content = b""
+        with _damage():
+            for part in self.client.blob(name, digest):
+                content += part
+                if len(content) > LARGEST_MANIFEST:
+                    self.client.close()
+                    raise DamageError(f"the configuration {digest} is larger than any can be")
+        return parse(content, digest)
+
+    def _listed(self, path: str, key: str) -> Iterator[str]:
+        """Yield what the registry lists, page by page; nothing where it does not know the repository."""
+        query = "n=1000"
+        while query:
+            response = self.client.request("GET", f"{path}?{query}")
+            if response.status == 404:
+                return
+            if response.status != 200:
+                raise WharfError(f"{self.client} answered {path} with HTTP status {response.status}")
+            names = response.document().get(key) or []
+            yield from names
+            query = f"n=1000&last={quote(names[-1])}" if names and "Link" in response.headers else ""
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Take an answer that will stay the same for damage; a blob may also lie where only clients go."""
+    try:
+        yield
+    except DigestError as error:
+        raise DamageError(str(error)) from None
+    except StatusError as error:
+        if error.status in (429, 502, 503, 504):
+            raise
+        raise DamageError(str(error)) from None
+
+
+def facts_of(source: Files | ObjectStore, name: str, digest: str) -> dict[str, Any]:
     """Return what is kept of a manifest; nothing where it cannot be read. They are of these types whatever it holds.
 
     Returns:
@@ -163,7 +250,7 @@ def facts_of(source: Files, name: str, digest: str) -> dict[str, Any]:
     }
 
 
-def _platforms(source: Files, name: str, descriptor: dict[str, Any]) -> list[str]:
+def _platforms(source: Files | ObjectStore, name: str, descriptor: dict[str, Any]) -> list[str]:
     """Return the platform that an image's configuration names; none for what no system runs, such as a provenance."""
     digest = _text(descriptor.get("digest"))
     try:
@@ -277,7 +364,7 @@ class Index:
         self.registry, self.state = registry, state
         self.started = time.time_ns()
 
-    def renew(self, source: Files) -> set[str]:
+    def renew(self, source: Files | ObjectStore) -> set[str]:
         """Read what has changed, and write what that changes. Return the names of the repositories that have."""
         patterns = [rule["repositories"] for rule in self.registry.rules]
         basis = json.dumps([self.registry.uid, source.place, patterns])
@@ -287,7 +374,7 @@ class Index:
         rows = self.state.execute("SELECT name, rule, links FROM repositories")
         known = {name: (rule, json.loads(links)) for name, rule, links in rows}
         changed, rules = set(), set()
-        for name in source.repositories():
+        for name in source.repositories(list(known), settled):
             if len(name) > LONGEST or not re.fullmatch(PATH, name):
                 continue
             rule, before = known.pop(name, (None, {}))
@@ -307,16 +394,19 @@ class Index:
         self.state.execute("INSERT INTO runs VALUES (?, ?)", (basis, self.started))
         return changed
 
-    def _read(self, source: Files, name: str, rule: int, links: dict[str, Any]) -> bool:
+    def _read(self, source: Files | ObjectStore, name: str, rule: int, links: dict[str, Any]) -> bool:
         """Read a repository, write its tags, and tell whether anything is not as it was."""
         query = "SELECT manifests, layers, facts FROM repositories WHERE name = ?"
         before = self.state.execute(query, (name,)).fetchone() or ("{}", "", "")
         known, tags = json.loads(before[0]), links["tags"]
-        manifests = {one: known.get(one) or facts_of(source, name, one) for one in source.digests(name)}
+        manifests: dict[str, dict[str, Any]] = {}
+        digests = [digest for _, digest in tags.values()]
+        while more := [one for one in source.digests(name, digests, manifests.values()) if one not in manifests]:
+            manifests.update((one, known.get(one) or facts_of(source, name, one)) for one in more)
         contents = Contents(tags, manifests)
         links["untagged"] = contents.untagged
         if not all(manifests.get(digest) for _, digest in tags.values()):
-            links["manifests"] = 0  # somebody may repair it
+            links["manifests"] = -1  # somebody may repair it
         text = json.dumps({"tags": contents.tags})
         layers, total = json.dumps(contents.layers), json.dumps(contents.total)
         if tags:

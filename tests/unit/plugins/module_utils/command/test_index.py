@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,8 +15,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import access
+from ansible_collections.wharf.registry.plugins.module_utils.api import Client
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, index, registry
+from ansible_collections.wharf.registry.plugins.module_utils.manifests import digest_of
 from tests.unit.stored_registry import StoredRegistry
+
+pytest_plugins = ["tests.unit.served_registry"]
 
 USERS = [
     *({"name": name, "role": "reader"} for name in ("kiosk", "eve")),
@@ -32,6 +37,8 @@ class Page:
 
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.stored, self.index, self.users, self.rules = StoredRegistry(place / "data"), place / "index", USERS, RULES
+        self.more: dict[str, Any] = {}
+        self.log = ""
         self.gid = os.getegid()
         self.settings, self.monkeypatch, self.capsys = place / "registry.json", monkeypatch, capsys
         mount = {"Destination": "/var/lib/registry", "Source": str(self.stored.root)}
@@ -41,7 +48,7 @@ class Page:
 
     def run(self) -> list[str]:
         """Run the command; return the repositories that have changed."""
-        self.settings.write_text(json.dumps({"uid": self.gid, "users": self.users, "rules": self.rules}))
+        self.settings.write_text(json.dumps({"uid": self.gid, "users": self.users, "rules": self.rules} | self.more))
         self.monkeypatch.setattr(sys, "argv", ["wharf", "index", "--json"])
         code = cli.main()
         output, error = self.capsys.readouterr()
@@ -499,6 +506,83 @@ def test_links_that_a_registry_that_was_broken_into_lays_are_not_followed(page: 
     assert page.names("root") == ["app"]
     assert {name: tag["type"] for name, tag in page.tags("app").items()} == {"1": "image", "blob": "damaged"}
     assert all("planted" not in path.read_text() for path in page.index.rglob("*.json"))
+
+
+# An object store ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(page: Page, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a registry whose images are in no file system, with the gateway's log as page.log: both are imitated."""
+    server = request.getfixturevalue("registry")
+    monkeypatch.setattr(registry.gateway, "direct", lambda _: Client("registry", server.port, address="127.0.0.1"))
+    monkeypatch.setattr(index.containers, "docker", lambda *_: subprocess.CompletedProcess([], 0, page.log))
+    page.more = {"driver": "s3", "root": "/"}
+    return server
+
+
+def push(served: Any, name: str, tag: str, content: bytes, **more: Any) -> str:
+    config, manifest = json.dumps({"os": "linux", "architecture": content.decode()}).encode(), {"layers": []}
+    served.blobs[digest_of(config)] = config
+    manifest |= {"config": {"digest": digest_of(config), "size": len(config), "mediaType": CONFIG}, **more}
+    text = json.dumps(manifest).encode()
+    served.manifests[name, tag] = served.manifests[name, digest_of(text)] = text
+    return digest_of(text)
+
+
+def test_what_an_object_store_holds_is_asked_of_the_registry(page: Page, served: Any) -> None:
+    for number in range(7):
+        push(served, f"app{number}", "1", b"amd64")
+        push(served, "many", str(number), str(number).encode())
+    part = push(served, "index", "part", b"arm64")
+    del served.manifests["index", "part"]
+    text = json.dumps({"manifests": [{"digest": part}]}).encode()
+    served.manifests["index", "all"] = served.manifests["index", digest_of(text)] = text
+    page.run()
+    assert page.names("root") == [*(f"app{number}" for number in range(7)), "index", "many"]
+    assert sorted(page.tags("many")) == [*"0123456"]
+    (one,) = page.tags("index").values()
+    assert (one["type"], one["platforms"], one["pushed"]) == ("index", ["linux/arm64"], 0)
+
+
+def test_within_the_hour_only_what_the_gateway_has_seen_is_asked_for(
+    page: Page, served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time_ns() // index.HOUR * index.HOUR + 10 * 10**9]
+    monkeypatch.setattr(index.time, "time_ns", lambda: now[0])
+    push(served, "app", "1", b"amd64")
+    push(served, "gone", "1", b"amd64")
+    push(served, "other", "1", b"amd64")
+    page.run()
+    now[0] += 60 * 10**9
+    served.requests.clear()
+    assert page.run() == []
+    assert served.requests == []
+    second = push(served, "app", "1", b"arm64")
+    push(served, "unseen", "1", b"arm64")
+    served.manifests = {key: value for key, value in served.manifests.items() if key[0] != "gone"}
+    page.log = (
+        '2026-11-28T10:00:00+00:00 pushed: user "ann" from 10.0.0.1: PUT /v2/app/manifests/1\n'
+        f'2026-11-28T10:00:00+00:00 deleted: user "root" from 10.0.0.1: DELETE /v2/gone/manifests/{DIGEST}\n'
+        '2026-11-28T10:00:00+00:00 denied: user "/v2/other/manifests/1" from 10.0.0.1: GET /v2/app/tags/list\n'
+    )
+    assert page.run() == ["app", "gone"]
+    assert {path.split("/")[2] for _, path, _ in served.requests} == {"app", "gone"}
+    assert (page.tags("app")["1"]["digest"], page.tags("app")["1"]["pushed"]) == (second, now[0] // 10**9)
+    assert page.names("root") == ["app", "other"]
+    now[0] += index.HOUR
+    assert page.run() == ["gone", "unseen"]
+
+
+def test_a_registry_that_does_not_answer_leaves_the_index_as_it_is(page: Page, served: Any) -> None:
+    push(served, "app", "1", b"amd64")
+    page.run()
+    before = page.files()
+    served.instead = lambda handler: handler.error(503, "UNAVAILABLE", "the store does not answer")
+    page.rules = []  # so that all is asked for
+    with pytest.raises(AssertionError, match="status 503"):
+        page.run()
+    assert page.files() == before
 
 
 # How long it takes ------------------------------------------------------------------------------------------------
