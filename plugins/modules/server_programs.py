@@ -10,6 +10,7 @@ short_description: Install the command wharf, and what starts its subcommands fr
 description:
   - Writes the command, and for each enabled job a service and a timer of systemd, or where systemd does not run a file
     for cron; removes those of the others. Reloads systemd once, and starts and stops timers.
+  - Without the job C(index) the index of the registry's page is removed.
   - One visit does what with other modules would take thirty. Installs no packages.
 options:
   state:
@@ -118,8 +119,10 @@ class Programs:
         for name, found in paths.items():
             for path in found:
                 self.changes.put(path, None)
-            if name == "index":
-                self.changes.remove(INDEX)  # which nobody keeps up to date any more
+            if name == "index":  # nobody keeps it up to date any more
+                if found:
+                    self.systemctl("stop", "wharf-index.service", check=False)
+                self.changes.remove(INDEX)
             if found and (result := read_result(name)) and not result.good:
                 self.changes.remove(str(RESULTS / name))
         if units:

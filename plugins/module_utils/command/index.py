@@ -12,7 +12,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -125,9 +125,9 @@ class Files:
         untagged = [digest for digest in known.get("untagged", ()) if self.storage.has_revision(name, digest)]
         return {"tags": tags, "manifests": when, "untagged": untagged}
 
-    def digests(self, name: str, _tags: Iterable[str], _found: Iterable[dict[str, Any]]) -> Iterable[str]:
-        """Return the manifests of a repository, by those of its tags and the facts of what was read so far."""
-        return self.storage.revisions(name)
+    def digests(self, name: str, _tags: Iterable[str], found: Collection[dict[str, Any]]) -> Iterable[str]:
+        """Return more manifests of a repository, from those of its tags and the facts of what was read so far."""
+        return () if found else self.storage.revisions(name)  # at once all
 
     def manifest(self, _name: str, digest: str) -> tuple[dict[str, Any], int]:
         """Return a manifest that the repository has, and its size. Raises DamageError or OSError."""
@@ -172,7 +172,7 @@ class ObjectStore:
                 tags[tag] = before[tag] if is_same else [time.time_ns() if settled > 0 else 0, digest]
         return {"tags": tags, "manifests": 0, "untagged": []}
 
-    def digests(self, _name: str, tags: Iterable[str], found: Iterable[dict[str, Any]]) -> Iterable[str]:
+    def digests(self, _name: str, tags: Iterable[str], found: Collection[dict[str, Any]]) -> Iterable[str]:
         return {*tags, *(child for facts in found for child in facts.get("children", ()))}
 
     def manifest(self, name: str, digest: str) -> tuple[dict[str, Any], int]:
