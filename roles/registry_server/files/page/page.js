@@ -1,0 +1,884 @@
+// The registry's images, to look at. Lists come from the index (/-/...), details live from the registry (/v2/...).
+// Names, labels and commands come from whoever pushes: they become text, never HTML, and nothing that they say is loaded.
+
+const TEXTS = {
+  en: {
+    all: "All repositories", also: "Also in {n} images", alsoMany: "Also in {n} images or more", alsoOne: "Also in 1 image",
+    alsoTagged: "Also tagged", annotations: "Annotations", architecture: "Platform", artifact: "artifact",
+    attached: "Attached to this image", attestation: "attestation", author: "Author", belongs: "Belongs to",
+    byDigest: "exactly this one, by digest", byTag: "by tag", certificate: "Certificate", certificateEnd: ["ends in 1 day", "ends in {n} days"],
+    certificateEnded: "has expired", certificateNone: "none: plain HTTP", clear: "Clear the search", command: "Command",
+    configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built",
+    digest: "Digest", directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment",
+    file: ["1 file", "{n} files"], files: "Files", filterTags: "Filter tags", found: ["1 repository matches", "{n} repositories match"],
+    free: "free", freed: "A garbage collection would then free {size}.", image: "image", index: "index", json: "Manifest as JSON",
+    labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …", more: "Show {n} more of {left}",
+    name: "Name", noCommand: "The command is not known.", noLayers: "This image has no layers.", noMatch: "No repository has “{text}” in its name.",
+    noTagMatch: "No tag has “{text}” in its name.", none: "none", noneYet: "No images here yet",
+    noneYetText: "There are none, or none that you may read. With Docker, this pushes the first one; use any image that “docker images” shows:",
+    noneYetAfter: "It appears here within a minute.", noTags: "This repository has no tags any more.",
+    now: "At work", ok: "ok", old: "This image has a format of before 2017, of which there is nothing to show. Push it again with a tool of today.",
+    failed: "failed", platform: "Platform", platforms: "Platforms", ports: "Ports", problems: "Needs attention", pull: "Pull this image",
+    pushed: "Pushed", pushedAgo: "last push {ago}", recent: "Pushed last", registry: "Registry", gateway: "Gateway",
+    repository: ["1 repository", "{n} repositories"], repositories: "Repositories", retention: "Retention would delete next",
+    retentionNone: "Nothing: the rules keep every tag.", result: "Result", run: "Task", runNone: "no run yet", sbom: "SBOM",
+    search: "Search repositories", showAll: ["Show all of it", "Show all {n} characters"], signature: "signature", signed: "signed",
+    size: "Size", skip: "Skip to the content", status: "How the registry is", stop: "Stop signal", storage: "Storage",
+    healthcheck: "Health check", tag: ["1 tag", "{n} tags"], tagName: "Tag", tags: "Tags", type: "Type", used: "used", userNow: "Signed in as {user}",
+    user: "User", userRoot: "root, as no user is set", volumes: "Volumes", waiting: "Pushes wait until it has ended.", well: "Everything is well.", when: "When",
+    "collect-garbage": "Garbage collection", "apply-retention": "Retention", "back-up": "Backup", "check-backup": "Check of the backup",
+    "repair-storage": "Storage repair", "renew-certificate": "Certificate renewal",
+    retry: "Try again",
+    e401: "You are not signed in", e401Text: "Reload the page and enter your user name and password.",
+    e403: "Not for you to see", e403Text: "Your user may not read this repository, or it does not exist. An administrator of the registry decides who may read what.",
+    e404: "Nothing here", e404Text: "There is no such repository or image. It may have been deleted, or pushed again under another digest.",
+    e429: "Too many connections", e429Text: "There are too many from your address just now. This page tries again by itself.",
+    e503: "The registry is not answering", e503Text: "Its gateway runs, the registry behind it does not answer. It may be restarting: this page tries again by itself.",
+    offline: "The server cannot be reached", offlineText: "Check your network or VPN. This page tries again by itself.",
+    index404: "The list is not there yet", index404Text: "The server writes it within a minute of its start. This page tries again by itself.",
+    elsewhere: "Stored elsewhere", elsewhereText: "The registry refers to an object store for this, and this page loads nothing from other servers.",
+    large: "Too large to show", largeText: "This is larger than such data ever is, so the page does not load it.",
+    unreadable: "Not readable", unreadableText: "The answer is not what a registry says. Reload the page; if that does not help, tell an administrator.",
+    other: "Something went wrong", otherText: "The server answered with status {status}.",
+  },
+  zh: {
+    all: "全部镜像库", also: "另有 {n} 个镜像也用到这一层", alsoMany: "另有 {n} 个以上的镜像也用到这一层", alsoOne: "另有 1 个镜像也用到这一层",
+    alsoTagged: "同一镜像的其他标签", annotations: "注解", architecture: "平台", artifact: "制品",
+    attached: "此镜像的附件", attestation: "证明", author: "作者", belongs: "属于",
+    byDigest: "按摘要(固定为这一个)", byTag: "按标签", certificate: "证书", certificateEnd: "还有 {n} 天到期",
+    certificateEnded: "已过期", certificateNone: "无(明文 HTTP)", clear: "清除搜索", command: "命令",
+    configuration: "配置", copied: "已复制", copy: "复制", copyThis: "复制 {what}", created: "构建时间",
+    digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量",
+    file: "{n} 个文件", files: "文件", filterTags: "筛选标签", found: "找到 {n} 个镜像库",
+    free: "可用", freed: "之后回收垃圾可释放 {size}。", image: "镜像", index: "索引", json: "清单(JSON)",
+    labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)",
+    name: "名称", noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。",
+    noTagMatch: "没有名称含“{text}”的标签。", none: "无", noneYet: "这里还没有镜像",
+    noneYetText: "还没有镜像,或者没有您可以读取的镜像。用 Docker 这样推送第一个;“docker images”列出的任何镜像都可以:",
+    noneYetAfter: "一分钟之内它就会出现在这里。", noTags: "此镜像库已没有标签。",
+    now: "正在进行", ok: "成功", old: "此镜像是 2017 年以前的格式,没有可显示的内容。请用现在的工具重新推送。",
+    failed: "失败", platform: "平台", platforms: "平台", ports: "端口", problems: "需要处理", pull: "拉取此镜像",
+    pushed: "推送时间", pushedAgo: "最近一次推送:{ago}", recent: "最近推送", registry: "镜像仓库", gateway: "网关",
+    repository: "{n} 个镜像库", repositories: "镜像库", retention: "保留规则接下来会删除",
+    retentionNone: "无:规则保留所有标签。", result: "结果", run: "任务", runNone: "尚未运行", sbom: "SBOM",
+    search: "搜索镜像库", showAll: "显示全部 {n} 个字符", signature: "签名", signed: "已签名",
+    size: "大小", skip: "跳到内容", status: "仓库状况", stop: "停止信号", storage: "存储",
+    healthcheck: "健康检查", tag: "{n} 个标签", tagName: "标签", tags: "标签", type: "类型", used: "已用", userNow: "当前用户:{user}",
+    user: "用户", userRoot: "root(未设置用户)", volumes: "卷", waiting: "推送需等它结束。", well: "一切正常。", when: "时间",
+    "collect-garbage": "垃圾回收", "apply-retention": "保留规则", "back-up": "备份", "check-backup": "备份检查",
+    "repair-storage": "存储修复", "renew-certificate": "证书续期",
+    retry: "重试",
+    e401: "您尚未登录", e401Text: "请重新加载页面,并输入用户名和密码。",
+    e403: "您无权查看", e403Text: "您的用户不能读取此镜像库,或者它不存在。谁可以读取什么,由仓库的管理员决定。",
+    e404: "这里什么也没有", e404Text: "没有这个镜像库或镜像。它可能已被删除,或已以另一个摘要重新推送。",
+    e429: "连接过多", e429Text: "来自您的地址的连接目前过多。此页面会自动重试。",
+    e503: "仓库没有响应", e503Text: "网关在运行,但它后面的仓库没有响应,可能正在重启。此页面会自动重试。",
+    offline: "无法连接服务器", offlineText: "请检查网络或 VPN。此页面会自动重试。",
+    index404: "列表还没有生成", index404Text: "服务器会在启动后一分钟内生成它。此页面会自动重试。",
+    elsewhere: "存储在别处", elsewhereText: "仓库把这部分指向了对象存储,而此页面不从其他服务器加载任何内容。",
+    large: "太大,无法显示", largeText: "它比这类数据应有的大小大得多,所以页面没有加载它。",
+    unreadable: "无法读取", unreadableText: "收到的回答不符合镜像仓库的格式。请重新加载页面;如果仍然如此,请告诉管理员。",
+    other: "出错了", otherText: "服务器的回答状态码是 {status}。",
+  },
+};
+
+const WANTED = (navigator.languages || [navigator.language || "en"]).find((tag) => /^(en|zh)\b/i.test(tag)) || "en";
+const LANGUAGE = WANTED.slice(0, 2).toLowerCase();
+const PLURAL = new Intl.PluralRules(WANTED);
+const NUMBER = new Intl.NumberFormat(WANTED, { maximumFractionDigits: 1 });
+const AGO = new Intl.RelativeTimeFormat(WANTED, { numeric: "auto" });
+const DATE = new Intl.DateTimeFormat(WANTED, { dateStyle: "long", timeStyle: "long" });
+const BY_NAME = new Intl.Collator("en", { numeric: true });
+
+const SLICE = 200; // so many rows at a time
+const OFTEN = 15000; // milliseconds for which a list is new enough
+const LARGEST = 8 * 1024 * 1024; // bytes of a manifest or a configuration; the registry takes manifests of 4 MiB
+const TEXT_SHOWN = 600; // characters of a label and the like
+const NAME = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
+const REFERENCE = /^(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|[a-z0-9+._-]+:[a-f0-9]+)$/;
+const ATTACHED_TAG = /^sha256-([a-f0-9]{64})(?:\..+)?$/; // cosign's
+const MANIFESTS = [
+  "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json",
+].join(", ");
+const IMAGE_CONFIGS = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+// What is shown as an escape, because a reader would not see that it is there, or would read another text because of it.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+const at = (id) => document.getElementById(id);
+const main = at("main");
+const state = { repositories: null, failure: null, loaded: 0, admin: false, user: "", shared: null, skew: 0, open: new Set() };
+
+// Text and elements -----------------------------------------------------------------------------------------------
+
+function t(key, values = {}) {
+  let text = TEXTS[LANGUAGE][key];
+  if (Array.isArray(text)) text = text[PLURAL.select(values.n) === "one" ? 0 : 1];
+  const put = (value) => (typeof value === "number" ? NUMBER.format(value) : String(value));
+  return text.replace(/\{(\w+)\}/g, (_, name) => put(values[name]));
+}
+
+// Make an element: functions are listeners, all else attributes; false and null are left out.
+function h(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(key, value);
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+function plain(value) {
+  const text = typeof value === "string" ? value : JSON.stringify(value) || "";
+  return text.replace(UNSEEN, (character) => "\\u" + character.charCodeAt(0).toString(16).padStart(4, "0"));
+}
+
+// A text of somebody's, in an element of its own; a long one is cut until one asks for all of it.
+function foreign(value, name = "span") {
+  const text = plain(value);
+  const element = h(name, { class: "foreign", translate: "no" }, text.slice(0, TEXT_SHOWN));
+  if (text.length <= TEXT_SHOWN) return element;
+  const all = () => element.replaceChildren(text);
+  element.append("… ", h("button", { type: "button", class: "quiet", click: all }, t("showAll", { n: text.length })));
+  return element;
+}
+
+const list = (value) => (Array.isArray(value) ? value : []);
+const dict = (value) => (value && typeof value === "object" && !Array.isArray(value) ? value : {});
+const number = (value) => (typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : 0);
+const now = () => (Date.now() + state.skew) / 1000;
+
+function size(bytes) {
+  let [value, unit] = [number(bytes), 0];
+  for (; value >= 1024 && unit < 4; unit++) value /= 1024;
+  return `${NUMBER.format(unit ? value : Math.round(value))} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+}
+
+function ago(seconds) {
+  const age = seconds - now();
+  const units = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+  const [unit, length] = units.find((pair) => Math.abs(age) >= pair[1]) || ["second", 1];
+  return AGO.format(Math.trunc(age / length), unit);
+}
+
+function when(seconds) {
+  const date = new Date(number(seconds) * 1000);
+  if (!number(seconds) || Number.isNaN(date.getTime())) return "–";
+  return h("time", { datetime: date.toISOString(), title: DATE.format(date) }, ago(seconds));
+}
+
+function whenText(text) {
+  const seconds = Date.parse(text) / 1000;
+  return seconds > 86400 * 366 ? when(seconds) : foreign(text); // builds that can be repeated say 1970
+}
+
+const short = (digest) => plain(digest).replace(/^(\w+:.{12}).+/, "$1");
+const encoded = (name) => name.split("/").map(encodeURIComponent).join("/");
+const route = (name, reference) => {
+  if (!reference) return `#/r/${encoded(name)}`;
+  const of = encodeURIComponent(reference).replace(/%3A/g, ":");
+  return `#/r/${encoded(name)}${reference.includes(":") ? "@" : ":"}${of}`;
+};
+const pair = (name, reference) => name + (reference.includes(":") ? "@" : ":") + reference;
+
+function say(text) {
+  at("live").textContent = "";
+  setTimeout(() => (at("live").textContent = text), 50);
+}
+
+async function copy(text, button) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = h("textarea", { class: "unseen", readonly: true }); // over plain HTTP
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
+  say(t("copied"));
+  button.classList.add("copied");
+  if (button.textContent) button.textContent = t("copied");
+  setTimeout(() => {
+    button.classList.remove("copied");
+    if (button.textContent) button.textContent = t("copy");
+  }, 2000);
+}
+
+function copyButton(text, words = "", what = text) {
+  const label = t("copyThis", { what: plain(what) });
+  const press = (event) => copy(text, event.currentTarget);
+  return h("button", { type: "button", class: words ? "copy" : "copy small", "aria-label": label, title: label, click: press }, words);
+}
+
+const commandLine = (text) => h("div", { class: "command" }, h("code", { translate: "no" }, text), copyButton(text, t("copy")));
+const digestOf = (digest) => h("span", { class: "digest" }, h("code", { title: plain(digest) }, short(digest)), copyButton(digest));
+
+function section(title, ...children) {
+  return h("section", {}, h("h2", {}, title), ...children);
+}
+
+// Rows of a list of terms; those without a value are left out.
+function terms(rows) {
+  const kept = rows.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);
+  return h("dl", {}, kept.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))));
+}
+
+function table(label, heads, rows) {
+  const head = h("tr", { role: "row" }, heads.map((text) => h("th", { scope: "col", role: "columnheader" }, text)));
+  return h("table", { role: "table", "aria-label": label }, h("thead", { role: "rowgroup" }, head), h("tbody", { role: "rowgroup" }, rows));
+}
+
+function row(first, ...cells) {
+  return h("tr", { role: "row" }, h("th", { scope: "row", role: "rowheader" }, first), cells.map((cell) => h("td", { role: "cell" }, cell)));
+}
+
+// Fill a list with the first rows, and return the button that adds more of them.
+function slices(holder, items, render) {
+  let done = 0;
+  const add = (byHand) => {
+    const rows = items.slice(done, done + SLICE).map(render);
+    holder.append(...rows);
+    done += rows.length;
+    const left = items.length - done;
+    button.textContent = t("more", { n: Math.min(SLICE, left), left });
+    button.hidden = left === 0;
+    if (byHand) rows[0].querySelector("a, summary").focus();
+  };
+  const button = h("button", { type: "button", class: "more", click: () => add(true) });
+  add(false);
+  return button;
+}
+
+// What the server says -------------------------------------------------------------------------------------------
+
+class Failure extends Error {
+  constructor(kind, status = 0) {
+    super(`${kind} ${status}`);
+    Object.assign(this, { kind, status });
+  }
+  // Whether it may be gone in a moment.
+  get passes() {
+    return ["offline", "index404", "e429", "e503"].includes(this.kind);
+  }
+}
+
+async function get(url, { accept = "application/json", cache = "no-cache", limit = 0 } = {}) {
+  let response;
+  try {
+    response = await fetch(url, { headers: { Accept: accept }, cache, redirect: "manual" });
+  } catch {
+    throw new Failure("offline");
+  }
+  if (response.type === "opaqueredirect") throw new Failure("elsewhere");
+  const date = Date.parse(response.headers.get("date"));
+  if (date && cache === "no-cache") state.skew = date - Date.now();
+  if (!response.ok) throw new Failure(`e${response.status}` in TEXTS.en ? `e${response.status}` : "other", response.status);
+  if (limit && Number(response.headers.get("content-length")) > limit) throw new Failure("large");
+  try {
+    return { data: await response.json(), headers: response.headers };
+  } catch {
+    throw new Failure("unreadable");
+  }
+}
+
+async function loadList() {
+  if (state.repositories && Date.now() - state.loaded < OFTEN) return;
+  const first = !state.repositories;
+  try {
+    const { data, headers } = await get("/-/list");
+    state.repositories = list(data.repositories).map(([name, tags, bytes, updated]) => ({ name, tags, bytes, updated }));
+    state.user = headers.get("wharf-user") || "";
+    state.admin = headers.get("wharf-level") === "3";
+    state.loaded = Date.now();
+    state.failure = null;
+    const text = JSON.stringify(data.repositories);
+    if (text !== state.text) drawNames();
+    state.text = text;
+  } catch (error) {
+    state.failure = error instanceof Failure ? error : new Failure("unreadable");
+    if (state.failure.status === 404) state.failure = new Failure("index404");
+    if (first) at("tree").replaceChildren(h("p", { class: "faint" }, t(state.failure.kind)));
+  }
+  at("user").textContent = state.user && t("userNow", { user: plain(state.user) });
+}
+
+async function loadTags(name) {
+  const { data } = await get(`/-/tags/${encoded(name)}`);
+  const tags = list(data.tags).filter((tag) => typeof dict(tag).name === "string" && typeof tag.digest === "string");
+  return tags.map((tag) => ({ ...tag, pushed: number(tag.pushed), size: number(tag.size), attached: list(tag.attached).map(dict) }));
+}
+
+const loadManifest = (name, reference) => get(`/v2/${name}/manifests/${reference}`, { accept: MANIFESTS, limit: LARGEST });
+
+async function loadBlob(name, descriptor) {
+  const { digest, size: bytes } = dict(descriptor);
+  if (!REFERENCE.test(digest)) throw new Failure("unreadable");
+  if (number(bytes) > LARGEST) throw new Failure("large");
+  return dict((await get(`/v2/${name}/blobs/${digest}`, { accept: "*/*", cache: "default", limit: LARGEST })).data);
+}
+
+function loadShared() {
+  state.shared = state.shared || get("/-/shared").then(({ data }) => new Map(Object.entries(dict(data))));
+  state.shared.catch(() => (state.shared = null));
+  return state.shared;
+}
+
+function failed(failure, again = null) {
+  const words = { status: failure.status };
+  return h("div", { class: "failure", role: "alert" },
+    h("h2", {}, t(failure.kind, words)),
+    h("p", {}, t(`${failure.kind}Text`, words)),
+    again && h("button", { type: "button", click: again }, t("retry")));
+}
+
+// What may fail without the rest of the page: its place is filled when it is there.
+function later(promise, render) {
+  const place = h("div", { class: "later", "aria-busy": "true" }, h("p", { class: "faint" }, t("loading")));
+  promise.then(render).catch((error) => {
+    if (!(error instanceof Failure)) console.error(error);
+    return failed(error instanceof Failure ? error : new Failure("unreadable"));
+  }).then((content) => {
+    place.removeAttribute("aria-busy");
+    place.replaceChildren(...[content].flat().filter(Boolean));
+  });
+  return place;
+}
+
+// Repositories ---------------------------------------------------------------------------------------------------
+
+function repositoryLink({ name, tags }, text = plain(name)) {
+  const count = h("span", { class: "count" }, NUMBER.format(number(tags)), h("span", { class: "unseen" }, ` ${t("tags")}`));
+  return h("a", { href: route(name), class: "repository", "data-name": name }, h("span", { translate: "no" }, text), " ", count);
+}
+
+// The tree: of each part of the names what lies below it.
+function grow(repositories) {
+  const root = { below: new Map(), count: 0 };
+  for (const repository of repositories) {
+    let node = root;
+    for (const part of repository.name.split("/")) {
+      if (!node.below.has(part)) node.below.set(part, { below: new Map(), count: 0 });
+      node = node.below.get(part);
+      node.count++;
+    }
+    node.repository = repository;
+  }
+  return root;
+}
+
+function branch(node, path = "", own = null) {
+  const rows = h("ul");
+  if (own) rows.append(h("li", {}, repositoryLink(own, plain(own.name.split("/").pop()))));
+  return [rows, slices(rows, [...node.below], ([label, below]) => {
+    while (!below.repository && below.below.size === 1) {
+      const [[part, next]] = below.below;
+      [label, below] = [`${label}/${part}`, next];
+    }
+    if (!below.below.size) return h("li", {}, repositoryLink(below.repository, plain(label)));
+    const place = `${path}${label}/`;
+    const count = h("span", { class: "count" }, NUMBER.format(below.count), h("span", { class: "unseen" }, ` ${t("repositories")}`));
+    const folder = h("details", { "data-path": place }, h("summary", {}, h("span", { translate: "no" }, `${plain(label)}/`), " ", count));
+    const fill = () => {
+      if (folder.open && folder.children.length === 1) folder.append(...branch(below, place, below.repository));
+      state.open[folder.open ? "add" : "delete"](place);
+    };
+    folder.addEventListener("toggle", fill);
+    if (state.open.has(place)) {
+      folder.open = true;
+      fill();
+    }
+    return h("li", {}, folder);
+  })];
+}
+
+function marked(name, words) {
+  const text = plain(name);
+  const pattern = new RegExp(`(${words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|")})`, "i");
+  return text.split(pattern).map((piece, index) => (index % 2 ? h("mark", {}, piece) : piece));
+}
+
+// The names beside the content: the tree, or what the search finds.
+function drawNames() {
+  const text = at("search").value.trim();
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const repositories = state.repositories || [];
+  if (!words.length) {
+    if (repositories.length <= 20) repositories.forEach(({ name }) => openTo(name));
+    const top = branch(grow(repositories));
+    at("tree").replaceChildren(...top);
+    at("found").textContent = "";
+  } else {
+    const found = repositories.filter(({ name }) => words.every((word) => name.includes(word)));
+    const rows = h("ul");
+    const more = slices(rows, found, (one) => h("li", {}, repositoryLink(one, marked(one.name, words))));
+    at("found").textContent = found.length ? t("found", { n: found.length }) : t("noMatch", { text });
+    at("tree").replaceChildren(rows, more);
+  }
+  markCurrent();
+}
+
+function openTo(name) {
+  const parts = name.split("/");
+  parts.slice(0, -1).forEach((_, index) => state.open.add(`${parts.slice(0, index + 1).join("/")}/`));
+}
+
+// Show where in the tree one is: open what lies above it.
+function markCurrent(reveal = false) {
+  const { name } = parse();
+  const find = () => [...at("tree").querySelectorAll("a")].find((link) => link.dataset.name === name);
+  at("tree").querySelectorAll("[aria-current]").forEach((link) => link.removeAttribute("aria-current"));
+  if (!name) return;
+  if (reveal && !find()) {
+    openTo(name);
+    for (const folder of at("tree").getElementsByTagName("details")) { // a live list: what opens adds to it
+      if (state.open.has(folder.dataset.path) && !folder.open) {
+        folder.open = true;
+        folder.dispatchEvent(new Event("toggle"));
+      }
+    }
+  }
+  const link = find();
+  if (!link) return;
+  link.setAttribute("aria-current", "page");
+  if (reveal) link.scrollIntoView({ block: "nearest" });
+}
+
+// Views: each returns what the page shows ------------------------------------------------------------------------
+
+function heading(...children) {
+  return h("h1", { tabindex: "-1" }, ...children);
+}
+
+function path(...steps) {
+  const all = [["#/", t("all")], ...steps];
+  return h("nav", { class: "path", "aria-label": t("all") }, h("ol", {}, all.map(([href, text]) => h("li", {}, h("a", { href }, text)))));
+}
+
+function home() {
+  const { repositories } = state;
+  if (!repositories) throw state.failure;
+  const status = state.admin && later(get("/-/status"), ({ data }) => statusPanel(dict(data)));
+  if (!repositories.length) return [heading(t("noneYet")), firstPush(), status];
+  const tags = repositories.reduce((sum, one) => sum + number(one.tags), 0);
+  const recent = [...repositories].sort((one, other) => number(other.updated) - number(one.updated)).slice(0, 10);
+  const summary = [t("repository", { n: repositories.length }), t("tag", { n: tags }), t("pushedAgo", { ago: ago(number(recent[0].updated)) })];
+  return [
+    heading(t("repositories")),
+    h("p", { class: "summary" }, summary.join(" · ")),
+    status,
+    section(t("recent"), table(t("recent"), [t("name"), t("pushed"), t("size")], recent.map((one) => row(
+      repositoryLink(one), when(one.updated), size(one.bytes))))),
+  ];
+}
+
+function firstPush() {
+  const image = `${location.host}/hello-world`;
+  const commands = [state.user && `docker login ${location.host}`, `docker tag hello-world ${image}`, `docker push ${image}`];
+  return h("div", { class: "first" }, h("p", {}, t("noneYetText")), commands.filter(Boolean).map(commandLine), h("p", {}, t("noneYetAfter")));
+}
+
+async function repository({ name }) {
+  const tags = await loadTags(name);
+  // What cosign keeps as tags is shown with the image it belongs to.
+  const attached = new Set(tags.flatMap((tag) => tag.attached.map((one) => one.tag)));
+  const shown = tags.filter((tag) => !attached.has(tag.name));
+  const known = (state.repositories || []).find((one) => one.name === name);
+  const parts = name.split("/");
+  const last = parts.pop();
+  const full = `${location.host}/${name}`;
+  return [
+    path(),
+    heading(h("span", { translate: "no" }, parts.map((part) => [h("span", { class: "faint" }, `${part}/`), h("wbr")]), last)),
+    h("p", { class: "summary" }, [t("tag", { n: shown.length }), known && size(known.bytes)].filter(Boolean).join(" · "), " ", copyButton(full)),
+    shown.length ? tagTable(name, shown) : h("p", { class: "empty" }, t("noTags")),
+  ];
+}
+
+function badges({ type, attached }) {
+  const kinds = new Set(attached.map(kindOf));
+  return [
+    type === "artifact" && h("span", { class: "badge" }, t("artifact")),
+    kinds.has("signature") && h("span", { class: "badge good" }, t("signed")),
+    ["attestation", "sbom"].map((kind) => kinds.has(kind) && h("span", { class: "badge" }, t(kind))),
+  ];
+}
+
+function tagRow(name, tag) {
+  const platforms = list(tag.platforms).map(plain);
+  const shown = platforms.length > 2 ? [...platforms.slice(0, 2), `+${platforms.length - 2}`] : platforms;
+  return row(
+    [h("a", { href: route(name, tag.name), translate: "no" }, plain(tag.name)), badges(tag)],
+    when(tag.pushed), size(tag.size), h("span", { title: platforms.join(", ") }, shown.join(", ")), digestOf(tag.digest));
+}
+
+function tagTable(name, tags) {
+  const by = {
+    name: (one, other) => BY_NAME.compare(one.name, other.name),
+    pushed: (one, other) => one.pushed - other.pushed || BY_NAME.compare(one.name, other.name),
+    size: (one, other) => one.size - other.size || BY_NAME.compare(one.name, other.name),
+  };
+  let [key, down] = ["pushed", true];
+  const heads = Object.keys(by).map((of) => {
+    const sort = () => {
+      [key, down] = [of, of === key ? !down : of !== "name"];
+      draw();
+    };
+    return h("th", { scope: "col", role: "columnheader", "data-key": of }, h("button", { type: "button", click: sort }, t(of === "name" ? "tagName" : of)));
+  });
+  heads.push(...["platforms", "digest"].map((of) => h("th", { scope: "col", role: "columnheader" }, t(of))));
+  const body = h("tbody", { role: "rowgroup" });
+  const foot = h("div");
+  const found = h("span", { role: "status", class: "faint" });
+  const filter = h("input", { type: "search", "aria-label": t("filterTags"), placeholder: t("filterTags"), autocapitalize: "none", input: () => draw() });
+  const draw = () => {
+    const text = filter.value.trim();
+    const kept = tags.filter((tag) => tag.name.toLowerCase().includes(text.toLowerCase()));
+    kept.sort((one, other) => (down ? -1 : 1) * by[key](one, other));
+    heads.forEach((head) => head.dataset.key && head.setAttribute("aria-sort", head.dataset.key !== key ? "none" : down ? "descending" : "ascending"));
+    body.replaceChildren();
+    foot.replaceChildren(slices(body, kept, (tag) => tagRow(name, tag)));
+    found.textContent = !text ? "" : kept.length ? t("tag", { n: kept.length }) : t("noTagMatch", { text });
+  };
+  draw();
+  return [
+    tags.length > 10 && h("p", { class: "filter" }, filter, " ", found),
+    h("table", { role: "table", class: "tags", "aria-label": t("tags") },
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads)), body),
+    foot,
+  ];
+}
+
+// An image, or what else has a manifest --------------------------------------------------------------------------
+
+function kindOf({ type, tag }) {
+  const text = `${type || ""} ${tag || ""}`;
+  if (/spdx|cyclonedx|sbom|syft/i.test(text)) return "sbom";
+  if (/in-toto|attestation|provenance|\.att\b/i.test(text)) return "attestation";
+  return /cosign|sigstore|signature|\.sig\b/i.test(text) ? "signature" : "artifact";
+}
+
+async function image({ name, reference }) {
+  const loaded = loadManifest(name, reference);
+  const tags = await loadTags(name).catch(() => []); // the image is shown without the index, too
+  const { data, headers } = await loaded;
+  const manifest = dict(data);
+  const digest = headers.get("docker-content-digest") || (reference.includes(":") ? reference : "");
+  const tag = tags.find((one) => one.name === reference) || tags.find((one) => one.digest === digest);
+  const others = tags.filter((one) => one.digest === digest && one.name !== reference && !ATTACHED_TAG.test(one.name));
+  const entries = list(manifest.manifests).map(dict);
+  const isIndex = Array.isArray(manifest.manifests);
+  const isImage = isIndex ? entries.some((entry) => platformOf(entry)) : IMAGE_CONFIGS.includes(dict(manifest.config).mediaType);
+  const belongs = dict(manifest.subject).digest || (ATTACHED_TAG.test(reference) && reference.replace(ATTACHED_TAG, "sha256:$1"));
+  const bytes = tag ? tag.size : list(manifest.layers).reduce((sum, layer) => sum + number(dict(layer).size), 0);
+  const context = { name, names: new Set([reference, ...others.map((one) => one.name)]) };
+  const type = manifest.artifactType || dict(manifest.config).mediaType || manifest.mediaType || "";
+  return [
+    path([route(name), plain(name)]),
+    heading(h("span", { translate: "no" }, h("span", { class: "faint" }, name.split("/").pop(), reference.includes(":") ? "@" : ":"), h("wbr"),
+      reference.includes(":") ? short(reference) : plain(reference)), tag && badges(tag)),
+    terms([
+      [t("digest"), digest && digestOf(digest)],
+      [t("size"), bytes > 0 && size(bytes)],
+      [t("pushed"), tag && tag.pushed > 0 && when(tag.pushed)],
+      [t("type"), !isImage && foreign(type)],
+      [t("belongs"), REFERENCE.test(belongs) && h("a", { href: route(name, belongs) }, short(belongs))],
+      [t("alsoTagged"), others.length > 0 && h("span", { class: "links" }, others.slice(0, 20).map((one) =>
+        h("a", { href: route(name, one.name), translate: "no" }, plain(one.name))))],
+    ]),
+    pullSection(name, reference, digest, isImage, dict(manifest.config).mediaType),
+    attachedSection(name, tag ? tag.attached : [], entries),
+    manifest.schemaVersion === 1 ? h("p", { class: "empty" }, t("old")) : isIndex ? indexSections(context, entries) : contents(context, manifest, isImage),
+    isIndex && annotationSection(manifest),
+    h("details", { class: "json" }, h("summary", {}, t("json")), foreign(JSON.stringify(data, null, 2), "pre")),
+  ];
+}
+
+function pullSection(name, reference, digest, isImage, config) {
+  const place = h("div");
+  const draw = (chosen) => {
+    const full = `${location.host}/${pair(name, chosen)}`;
+    const user = state.user ? `--user ${state.user} ` : "";
+    const commands = isImage
+      ? [`docker pull ${full}`, `podman pull ${full}`, `ctr images pull --hosts-dir /etc/containerd/certs.d ${user}${full}`]
+      : config === "application/vnd.cncf.helm.config.v1+json" && !chosen.includes(":")
+        ? [`helm pull oci://${location.host}/${name} --version ${chosen.replace(/_/g, "+")}`] : [`oras pull ${full}`];
+    place.replaceChildren(...commands.map(commandLine));
+  };
+  draw(reference);
+  const both = digest && !reference.includes(":") && choice(t("pull"), [[t("byTag"), reference], [t("byDigest"), digest]], draw);
+  return section(t("pull"), both, place);
+}
+
+// Buttons of which one is pressed.
+function choice(label, options, choose) {
+  const buttons = options.map(([text, value], index) => {
+    const press = () => {
+      buttons.forEach((button) => button.setAttribute("aria-pressed", String(button === buttons[index])));
+      choose(value);
+    };
+    return h("button", { type: "button", "aria-pressed": String(index === 0), click: press }, text);
+  });
+  return h("div", { class: "choice", role: "group", "aria-label": label }, buttons);
+}
+
+function attachedSection(name, attached, entries) {
+  // What buildx puts into the index itself.
+  const built = entries.filter((entry) => dict(entry.annotations)["vnd.docker.reference.type"]).map((entry) => {
+    const of = entries.find((other) => other.digest === dict(entry.annotations)["vnd.docker.reference.digest"]);
+    return { digest: entry.digest, type: dict(entry.annotations)["vnd.docker.reference.type"], of: of && platformOf(of) };
+  });
+  const rows = [...attached, ...built].filter(({ digest }) => REFERENCE.test(digest)).map((one) => row(
+    [h("a", { href: route(name, one.digest) }, t(kindOf(one))), one.of && ` (${plain(one.of)})`],
+    foreign(one.type || one.tag || ""), digestOf(one.digest)));
+  return rows.length > 0 && section(t("attached"), table(t("attached"), [t("name"), t("type"), t("digest")], rows));
+}
+
+function platformOf(entry) {
+  const platform = dict(entry.platform);
+  const parts = [platform.os, platform.architecture, platform.variant].filter((part) => typeof part === "string" && part);
+  return parts.length < 2 || parts[0] === "unknown" ? "" : plain(parts.join("/") + (platform["os.version"] ? ` ${platform["os.version"]}` : ""));
+}
+
+function indexSections(context, entries) {
+  const images = entries.filter((entry) => platformOf(entry) && REFERENCE.test(entry.digest));
+  if (!images.length) {
+    const rows = entries.filter((entry) => REFERENCE.test(entry.digest)).slice(0, SLICE).map((entry) => row(
+      h("a", { href: route(context.name, entry.digest) }, short(entry.digest)), foreign(entry.artifactType || entry.mediaType || ""), size(entry.size)));
+    return section(t("index"), rows.length ? table(t("index"), [t("digest"), t("type"), t("size")], rows) : h("p", {}, t("none")));
+  }
+  images.sort((one, other) => (platformOf(other) === "linux/amd64") - (platformOf(one) === "linux/amd64"));
+  const place = h("div");
+  const draw = (entry) => place.replaceChildren(
+    terms([[t("digest"), h("span", {}, digestOf(entry.digest), " ", h("a", { href: route(context.name, entry.digest) }, plain(platformOf(entry))))]]),
+    later(loadManifest(context.name, entry.digest), ({ data }) => contents(context, dict(data), true)));
+  draw(images[0]);
+  const buttons = choice(t("platforms"), images.slice(0, 50).map((entry) => [platformOf(entry), entry]), draw);
+  return [section(t("platforms"), buttons), place];
+}
+
+function contents(context, manifest, isImage) {
+  if (!isImage) return [filesSection(manifest), annotationSection(manifest)];
+  const loaded = loadBlob(context.name, manifest.config).then((config) => ({ config }), (failure) => ({ config: {}, failure }));
+  return later(loaded, ({ config, failure }) => [
+    layersSection(context, manifest, config), failure ? failed(failure) : configSection(config), annotationSection(manifest),
+  ]);
+}
+
+function filesSection(manifest) {
+  const files = list(manifest.layers).map(dict);
+  const title = (file) => dict(file.annotations)["org.opencontainers.image.title"] || short(file.digest);
+  const rows = files.slice(0, SLICE).map((file) => row(foreign(title(file)), foreign(file.mediaType || ""), size(file.size), digestOf(file.digest)));
+  return section(`${t("files")} (${files.length})`, table(t("files"), [t("name"), t("type"), t("size"), t("digest")], rows));
+}
+
+function annotationSection(manifest) {
+  const found = Object.entries(dict(manifest.annotations));
+  return found.length > 0 && section(t("annotations"), pairs(found));
+}
+
+function pairs(found) {
+  return h("dl", { class: "pairs" }, found.map(([key, value]) => h("div", {}, h("dt", {}, foreign(key)), h("dd", {}, value === "" ? "" : linked(value)))));
+}
+
+// A label that is an address may be followed, but only to a web page.
+function linked(value) {
+  const isLink = typeof value === "string" && value.length < 500 && /^https?:\/\/[\w.-]+(?::\d+)?(?:\/[\w.~%/?#=&+,:;@!-]*)?$/.test(value);
+  return isLink ? h("a", { href: value, rel: "noopener noreferrer nofollow", translate: "no" }, value) : foreign(value);
+}
+
+// Each step of the history with its layer, from the base image up.
+function steps(manifest, config) {
+  const layers = list(manifest.layers).map(dict);
+  const history = list(config.history).map(dict);
+  const waiting = [...layers];
+  if (history.filter((step) => !step.empty_layer).length !== layers.length) return [...layers.map((layer) => ({ layer })), ...history.map((step) => ({ step }))];
+  return history.map((step) => ({ step, layer: step.empty_layer ? null : waiting.shift() }));
+}
+
+function commandOf(step) {
+  const text = typeof step.created_by === "string" ? step.created_by : typeof step.comment === "string" ? step.comment : "";
+  return text.replace(/^\/bin\/sh -c #\(nop\)\s*/, "").replace(/^(?:RUN )?\/bin\/sh -c\s+/, "RUN ").replace(/\s*# buildkit$/, "").trim();
+}
+
+function layersSection({ name, names }, manifest, config) {
+  const all = steps(manifest, config);
+  const layers = all.filter((one) => one.layer).map((one) => one.layer);
+  const bytes = layers.reduce((sum, layer) => sum + number(layer.size), 0);
+  const places = [];
+  const rows = h("ol", { class: "layers" });
+  const more = slices(rows, all, ({ step, layer }) => {
+    const command = step ? commandOf(step) : "";
+    const bar = layer && h("span", { class: "bar", "aria-hidden": "true" }, h("span"));
+    if (layer) bar.firstChild.style.width = `${bytes ? (100 * number(layer.size)) / bytes : 0}%`;
+    const place = layer && h("div");
+    if (layer) places.push([layer, place]);
+    return h("li", { class: layer ? "" : "faint" },
+      command ? foreign(command, "code") : h("span", { class: "faint" }, t("noCommand")),
+      layer && h("div", { class: "facts" }, bar, h("span", { class: "size" }, size(layer.size)), digestOf(String(layer.digest))),
+      place);
+  });
+  loadShared().then((shared) => places.forEach(([layer, place]) => {
+    const images = list(shared.get(layer.digest)).filter((one) => Array.isArray(one) && !(one[0] === name && names.has(one[1])));
+    if (!images.length) return;
+    const links = images.map(([repository, tag]) => h("li", {}, h("a", { href: route(String(repository), String(tag)), translate: "no" }, plain(`${repository}:${tag}`))));
+    const text = images.length === 1 ? t("alsoOne") : t(images.length >= 19 ? "alsoMany" : "also", { n: images.length });
+    place.append(h("details", {}, h("summary", {}, text), h("ul", {}, links)));
+  })).catch(() => {}); // without it the page says less
+  const title = `${t("layer", { n: layers.length })} · ${size(bytes)}`;
+  return section(t("layers"), h("p", { class: "summary" }, layers.length ? title : t("noLayers")), rows, more);
+}
+
+function words(value) {
+  if (typeof value === "string") return foreign(value, "code");
+  const quoted = list(value).map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${String(word).replace(/'/g, "'\\''")}'`));
+  return quoted.length > 0 && foreign(quoted.join(" "), "code");
+}
+
+function configSection(config) {
+  const of = dict(config.config);
+  const environment = list(of.Env).map((line) => String(line).match(/^([^=]*)=?([^]*)$/).slice(1));
+  const labels = Object.entries(dict(of.Labels));
+  const keys = (value) => Object.keys(dict(value)).length > 0 && foreign(Object.keys(value).join(", "), "code");
+  return section(t("configuration"),
+    terms([
+      [t("architecture"), foreign(platformOf({ platform: config }) || "–")],
+      [t("created"), config.created && whenText(config.created)],
+      [t("author"), config.author && foreign(config.author)],
+      [t("entrypoint"), words(of.Entrypoint)],
+      [t("command"), words(of.Cmd)],
+      [t("user"), of.User ? foreign(of.User, "code") : t("userRoot")],
+      [t("directory"), of.WorkingDir && foreign(of.WorkingDir, "code")],
+      [t("ports"), keys(of.ExposedPorts)],
+      [t("volumes"), keys(of.Volumes)],
+      [t("healthcheck"), words(list(dict(of.Healthcheck).Test).slice(1))],
+      [t("stop"), of.StopSignal && foreign(of.StopSignal, "code")],
+    ]),
+    environment.length > 0 && [h("h3", {}, t("environment")), pairs(environment)],
+    labels.length > 0 && [h("h3", {}, t("labels")), pairs(labels)]);
+}
+
+// How the registry is, for admins --------------------------------------------------------------------------------
+
+function statusPanel(status) {
+  const problems = list(status.problems);
+  const english = (text) => h("span", { lang: "en" }, foreign(text));
+  const { storage, certificate, containers, results } = Object.fromEntries(
+    ["storage", "certificate", "containers", "results"].map((key) => [key, dict(status[key])]));
+  const whole = number(storage.used) + number(storage.free);
+  const bar = whole > 0 && h("span", { class: "bar wide", "aria-hidden": "true" }, h("span"));
+  if (bar) bar.firstChild.style.width = `${(100 * number(storage.used)) / whole}%`;
+  const days = certificate.days;
+  const runs = Object.entries(results).filter(([key]) => key in TEXTS.en).map(([key, last]) => row(t(key),
+    last ? h("span", { class: last.good ? "good" : "bad" }, t(last.good ? "ok" : "failed")) : h("span", { class: "faint" }, t("runNone")),
+    last ? when(last.time) : "", last ? english(last.message || "") : ""));
+  return h("section", { class: "status" },
+    h("h2", {}, t("status")),
+    problems.length
+      ? h("div", { class: "problems" }, h("h3", {}, t("problems")), h("ul", {}, problems.map((text) => h("li", {}, english(text)))))
+      : h("p", { class: "good" }, t("well")),
+    terms([
+      [t("storage"), whole > 0 && [`${size(storage.used)} ${t("used")} · ${size(storage.free)} ${t("free")}`, bar]],
+      [t("certificate"), !status.certificate ? t("certificateNone")
+        : h("span", { class: days < 14 ? "bad" : "" }, days < 0 ? t("certificateEnded") : t("certificateEnd", { n: number(days) }))],
+      ...["registry", "gateway"].map((part) => [t(part), containers[part] && foreign(
+        [containers[part].version, containers[part].state].filter(Boolean).join(", "))]),
+      [t("now"), status.lock && [english(dict(status.lock).name || ""), " ", status.pushes_wait && t("waiting")]],
+    ]),
+    table(t("status"), [t("run"), t("result"), t("when"), ""], runs),
+    status.retention && retentionPlan(dict(status.retention)));
+}
+
+function retentionPlan(plan) {
+  const rows = list(plan.tags).map(dict).slice(0, SLICE).map((one) => row(
+    h("a", { href: route(String(one.name), String(one.tag)), translate: "no" }, plain(`${one.name}:${one.tag}`)),
+    when(one.pushed), h("span", { lang: "en" }, foreign(one.reason || ""))));
+  if (!rows.length) return [h("h3", {}, t("retention")), h("p", {}, t("retentionNone"))];
+  const count = number(plan.count) || rows.length;
+  return h("details", {}, h("summary", {}, `${t("retention")}: ${t("tag", { n: count })}`),
+    plan.bytes > 0 && h("p", {}, t("freed", { size: size(plan.bytes) })),
+    table(t("retention"), [t("tagName"), t("pushed"), ""], rows));
+}
+
+// Where one is ---------------------------------------------------------------------------------------------------
+
+function parse() {
+  const match = /^#\/r\/([^:@]*)(?:[:@](.+))?$/.exec(location.hash);
+  if (!match) return { view: home };
+  try {
+    const [name, reference] = [decodeURIComponent(match[1]), decodeURIComponent(match[2] || "")];
+    // Nothing else is asked for: a link that somebody made shows no other data under a repository's name.
+    if (NAME.test(name) && (!reference || REFERENCE.test(reference))) return { view: reference ? image : repository, name, reference };
+  } catch {
+    // no text that was encoded
+  }
+  return { view: () => Promise.reject(new Failure("e404", 404)), wrong: true };
+}
+
+let turn = 0;
+
+async function show(isFirst = false, isRetry = false) {
+  const mine = ++turn;
+  const place = parse();
+  const slow = setTimeout(() => isRetry || main.replaceChildren(h("p", { class: "faint loading" }, t("loading"))), 300);
+  main.setAttribute("aria-busy", "true");
+  document.body.dataset.view = place.view === home ? "home" : "other";
+  let content;
+  let failure = null;
+  try {
+    const listed = loadList();
+    if (place.view === home) await listed;
+    content = await place.view(place);
+  } catch (error) {
+    if (!(error instanceof Failure)) console.error(error);
+    failure = error instanceof Failure ? error : new Failure("unreadable");
+    content = [place.view === home ? heading(t("repositories")) : path(), failed(failure, () => show())];
+  }
+  clearTimeout(slow);
+  if (mine !== turn) return;
+  if (failure && failure.passes) setTimeout(() => mine === turn && show(false, true), 5000);
+  main.removeAttribute("aria-busy");
+  const same = isRetry && failure && main.dataset.failure === failure.kind; // nothing is read aloud again and again
+  main.dataset.failure = failure ? failure.kind : "";
+  if (same) return;
+  main.replaceChildren(...[content].flat(9).filter(Boolean));
+  const title = place.name ? (place.reference ? pair(place.name, plain(place.reference)) : place.name) : "";
+  document.title = [title, location.host].filter(Boolean).join(" – ");
+  markCurrent(true);
+  if (isFirst || isRetry) return;
+  scrollTo(0, 0);
+  (main.querySelector("h1") || main).focus({ preventScroll: true });
+}
+
+function focusSearch() {
+  if (at("search").offsetParent === null) location.hash = "#/"; // a narrow window shows the names at home only
+  setTimeout(() => at("search").select());
+}
+
+document.documentElement.lang = LANGUAGE === "zh" ? "zh-CN" : "en";
+at("host").textContent = location.host;
+at("skip").textContent = t("skip");
+at("nav").setAttribute("aria-label", t("repositories"));
+at("search-label").textContent = t("search");
+at("search").placeholder = t("search");
+at("search").addEventListener("input", drawNames);
+at("search").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    at("search").value = "";
+    drawNames();
+  } else if (event.key === "Enter" && at("search").value.trim()) at("tree").querySelector("a")?.click();
+});
+at("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea")) return;
+  event.preventDefault();
+  focusSearch();
+});
+addEventListener("hashchange", () => show());
+show(true);
