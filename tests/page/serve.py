@@ -50,7 +50,7 @@ HOSTILE_LABELS = {
 HOSTILE_CONFIGS: list[Any] = [
     {"config": "none", "history": "none", "rootfs": 7},
     [1, 2],
-    {"config": {"Env": [1, None, HTML], "Cmd": {"a": 1}, "Labels": [HTML]}, "history": [None, {"created_by": 4}], "os": 1},
+    {"config": {"Env": [1, None, HTML], "Cmd": {"a": 1}, "Labels": [HTML]}, "history": [None, 3], "os": 1},
 ]  # fmt: skip
 PLATFORMS = [("linux", "amd64", ""), ("linux", "arm64", "v8"), ("linux", "arm", "v7"), ("windows", "amd64", "")]
 COMMANDS = [

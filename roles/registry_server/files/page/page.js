@@ -7,22 +7,22 @@ const TEXTS = {
     alsoTagged: "Also tagged", annotations: "Annotations", architecture: "Platform", artifact: "artifact",
     attached: "Attached to this image", attestation: "attestation", author: "Author", belongs: "Belongs to",
     byDigest: "exactly this one, by digest", byTag: "by tag", certificate: "Certificate", certificateEnd: ["ends in 1 day", "ends in {n} days"],
-    certificateEnded: "has expired", certificateNone: "none: plain HTTP", clear: "Clear the search", command: "Command",
+    certificateEnded: "has expired", certificateNone: "none: plain HTTP", command: "Command",
     configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built",
     digest: "Digest", directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment",
-    file: ["1 file", "{n} files"], files: "Files", filterTags: "Filter tags", found: ["1 repository matches", "{n} repositories match"],
-    free: "free", freed: "A garbage collection would then free {size}.", image: "image", index: "index", json: "Manifest as JSON",
+    files: "Files", filterTags: "Filter tags", found: ["1 repository matches", "{n} repositories match"],
+    free: "free", freed: "A garbage collection would then free {size}.", index: "index", json: "Manifest as JSON",
     labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …", more: "Show {n} more of {left}",
     name: "Name", noCommand: "The command is not known.", noLayers: "This image has no layers.", noMatch: "No repository has “{text}” in its name.",
     noTagMatch: "No tag has “{text}” in its name.", none: "none", noneYet: "No images here yet",
     noneYetText: "There are none, or none that you may read. With Docker, this pushes the first one; use any image that “docker images” shows:",
     noneYetAfter: "It appears here within a minute.", noTags: "This repository has no tags any more.",
     now: "At work", ok: "ok", old: "This image has a format of before 2017, of which there is nothing to show. Push it again with a tool of today.",
-    failed: "failed", platform: "Platform", platforms: "Platforms", ports: "Ports", problems: "Needs attention", pull: "Pull this image",
+    failed: "failed", platforms: "Platforms", ports: "Ports", problems: "Needs attention", pull: "Pull",
     pushed: "Pushed", pushedAgo: "last push {ago}", recent: "Pushed last", registry: "Registry", gateway: "Gateway",
     repository: ["1 repository", "{n} repositories"], repositories: "Repositories", retention: "Retention would delete next",
-    retentionNone: "Nothing: the rules keep every tag.", result: "Result", run: "Task", runNone: "no run yet", sbom: "SBOM",
-    search: "Search repositories", showAll: ["Show all of it", "Show all {n} characters"], signature: "signature", signed: "signed",
+    retentionNone: "Nothing: the rules keep every tag.", result: "Result", run: "Task", runs: "Regular tasks", reason: "Reason", message: "Message", runNone: "no run yet", sbom: "SBOM",
+    search: "Search repositories", showAll: ["Show all of it", "Show all {n} characters"], signature: "signature",
     size: "Size", skip: "Skip to the content", status: "How the registry is", stop: "Stop signal", storage: "Storage",
     healthcheck: "Health check", tag: ["1 tag", "{n} tags"], tagName: "Tag", tags: "Tags", type: "Type", used: "used", userNow: "Signed in as {user}",
     user: "User", userRoot: "root, as no user is set", volumes: "Volumes", waiting: "Pushes wait until it has ended.", well: "Everything is well.", when: "When",
@@ -46,22 +46,22 @@ const TEXTS = {
     alsoTagged: "同一镜像的其他标签", annotations: "注解", architecture: "平台", artifact: "制品",
     attached: "此镜像的附件", attestation: "证明", author: "作者", belongs: "属于",
     byDigest: "按摘要(固定为这一个)", byTag: "按标签", certificate: "证书", certificateEnd: "还有 {n} 天到期",
-    certificateEnded: "已过期", certificateNone: "无(明文 HTTP)", clear: "清除搜索", command: "命令",
+    certificateEnded: "已过期", certificateNone: "无(明文 HTTP)", command: "命令",
     configuration: "配置", copied: "已复制", copy: "复制", copyThis: "复制 {what}", created: "构建时间",
     digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量",
-    file: "{n} 个文件", files: "文件", filterTags: "筛选标签", found: "找到 {n} 个镜像库",
-    free: "可用", freed: "之后回收垃圾可释放 {size}。", image: "镜像", index: "索引", json: "清单(JSON)",
+    files: "文件", filterTags: "筛选标签", found: "找到 {n} 个镜像库",
+    free: "可用", freed: "之后回收垃圾可释放 {size}。", index: "索引", json: "清单(JSON)",
     labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)",
     name: "名称", noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。",
     noTagMatch: "没有名称含“{text}”的标签。", none: "无", noneYet: "这里还没有镜像",
     noneYetText: "还没有镜像,或者没有您可以读取的镜像。用 Docker 这样推送第一个;“docker images”列出的任何镜像都可以:",
     noneYetAfter: "一分钟之内它就会出现在这里。", noTags: "此镜像库已没有标签。",
     now: "正在进行", ok: "成功", old: "此镜像是 2017 年以前的格式,没有可显示的内容。请用现在的工具重新推送。",
-    failed: "失败", platform: "平台", platforms: "平台", ports: "端口", problems: "需要处理", pull: "拉取此镜像",
+    failed: "失败", platforms: "平台", ports: "端口", problems: "需要处理", pull: "拉取",
     pushed: "推送时间", pushedAgo: "最近一次推送:{ago}", recent: "最近推送", registry: "镜像仓库", gateway: "网关",
     repository: "{n} 个镜像库", repositories: "镜像库", retention: "保留规则接下来会删除",
-    retentionNone: "无:规则保留所有标签。", result: "结果", run: "任务", runNone: "尚未运行", sbom: "SBOM",
-    search: "搜索镜像库", showAll: "显示全部 {n} 个字符", signature: "签名", signed: "已签名",
+    retentionNone: "无:规则保留所有标签。", result: "结果", run: "任务", runs: "定期任务", reason: "原因", message: "信息", runNone: "尚未运行", sbom: "SBOM",
+    search: "搜索镜像库", showAll: "显示全部 {n} 个字符", signature: "签名",
     size: "大小", skip: "跳到内容", status: "仓库状况", stop: "停止信号", storage: "存储",
     healthcheck: "健康检查", tag: "{n} 个标签", tagName: "标签", tags: "标签", type: "类型", used: "已用", userNow: "当前用户:{user}",
     user: "用户", userRoot: "root(未设置用户)", volumes: "卷", waiting: "推送需等它结束。", well: "一切正常。", when: "时间",
@@ -96,6 +96,7 @@ const LARGEST = 8 * 1024 * 1024; // bytes of a manifest or a configuration; the 
 const TEXT_SHOWN = 600; // characters of a label and the like
 const NAME = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
 const REFERENCE = /^(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|[a-z0-9+._-]+:[a-f0-9]+)$/;
+const DIGEST = /^[a-z0-9+._-]+:[a-f0-9]+$/;
 const ATTACHED_TAG = /^sha256-([a-f0-9]{64})(?:\..+)?$/; // cosign's
 const MANIFESTS = [
   "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -215,7 +216,9 @@ function copyButton(text, words = "", what = text) {
 }
 
 const commandLine = (text) => h("div", { class: "command" }, h("code", { translate: "no" }, text), copyButton(text, t("copy")));
-const digestOf = (digest) => h("span", { class: "digest" }, h("code", { title: plain(digest) }, short(digest)), copyButton(digest));
+const digestOf = (digest, href = null) => !DIGEST.test(digest) ? foreign(digest) : h("span", { class: "digest" },
+  h(href ? "a" : "span", { href, title: plain(digest), translate: "no" }, short(digest)), copyButton(digest));
+const sizeOf = (bytes) => h("span", { class: "size" }, size(bytes));
 
 function section(title, ...children) {
   return h("section", {}, h("h2", {}, title), ...children);
@@ -246,7 +249,7 @@ function slices(holder, items, render) {
     const left = items.length - done;
     button.textContent = t("more", { n: Math.min(SLICE, left), left });
     button.hidden = left === 0;
-    if (byHand) rows[0].querySelector("a, summary").focus();
+    if (byHand) rows[0].querySelector("a, summary")?.focus();
   };
   const button = h("button", { type: "button", class: "more", click: () => add(true) });
   add(false);
@@ -293,17 +296,18 @@ async function loadList() {
     state.repositories = list(data.repositories).map(([name, tags, bytes, updated]) => ({ name, tags, bytes, updated }));
     state.user = headers.get("wharf-user") || "";
     state.admin = headers.get("wharf-level") === "3";
+    at("user").textContent = state.user && t("userNow", { user: plain(state.user) });
     state.loaded = Date.now();
     state.failure = null;
     const text = JSON.stringify(data.repositories);
-    if (text !== state.text) drawNames();
-    state.text = text;
+    if (text === state.text) return;
+    Object.assign(state, { text, shared: null });
+    drawNames();
   } catch (error) {
     state.failure = error instanceof Failure ? error : new Failure("unreadable");
     if (state.failure.status === 404) state.failure = new Failure("index404");
     if (first) at("tree").replaceChildren(h("p", { class: "faint" }, t(state.failure.kind)));
   }
-  at("user").textContent = state.user && t("userNow", { user: plain(state.user) });
 }
 
 async function loadTags(name) {
@@ -316,7 +320,7 @@ const loadManifest = (name, reference) => get(`/v2/${name}/manifests/${reference
 
 async function loadBlob(name, descriptor) {
   const { digest, size: bytes } = dict(descriptor);
-  if (!REFERENCE.test(digest)) throw new Failure("unreadable");
+  if (!DIGEST.test(digest)) throw new Failure("unreadable");
   if (number(bytes) > LARGEST) throw new Failure("large");
   return dict((await get(`/v2/${name}/blobs/${digest}`, { accept: "*/*", cache: "default", limit: LARGEST })).data);
 }
@@ -328,10 +332,10 @@ function loadShared() {
 }
 
 function failed(failure, again = null) {
-  const words = { status: failure.status };
+  const title = h(again ? "h1" : "h2", { tabindex: again ? "-1" : null }, t(failure.kind, { status: failure.status }));
   return h("div", { class: "failure", role: "alert" },
-    h("h2", {}, t(failure.kind, words)),
-    h("p", {}, t(`${failure.kind}Text`, words)),
+    title,
+    h("p", {}, t(`${failure.kind}Text`, { status: failure.status })),
     again && h("button", { type: "button", click: again }, t("retry")));
 }
 
@@ -471,7 +475,7 @@ function home() {
     h("p", { class: "summary" }, summary.join(" · ")),
     status,
     section(t("recent"), table(t("recent"), [t("name"), t("pushed"), t("size")], recent.map((one) => row(
-      repositoryLink(one), when(one.updated), size(one.bytes))))),
+      repositoryLink(one), when(one.updated), sizeOf(one.bytes))))),
   ];
 }
 
@@ -502,8 +506,7 @@ function badges({ type, attached }) {
   const kinds = new Set(attached.map(kindOf));
   return [
     type === "artifact" && h("span", { class: "badge" }, t("artifact")),
-    kinds.has("signature") && h("span", { class: "badge good" }, t("signed")),
-    ["attestation", "sbom"].map((kind) => kinds.has(kind) && h("span", { class: "badge" }, t(kind))),
+    ["signature", "attestation", "sbom"].map((kind) => kinds.has(kind) && h("span", { class: "badge" }, t(kind))),
   ];
 }
 
@@ -512,7 +515,7 @@ function tagRow(name, tag) {
   const shown = platforms.length > 2 ? [...platforms.slice(0, 2), `+${platforms.length - 2}`] : platforms;
   return row(
     [h("a", { href: route(name, tag.name), translate: "no" }, plain(tag.name)), badges(tag)],
-    when(tag.pushed), size(tag.size), h("span", { title: platforms.join(", ") }, shown.join(", ")), digestOf(tag.digest));
+    when(tag.pushed), sizeOf(tag.size), h("span", { class: "platforms", title: platforms.join(", ") }, shown.map((one) => [h("span", {}, one), " "])), digestOf(tag.digest));
 }
 
 function tagTable(name, tags) {
@@ -562,9 +565,8 @@ function kindOf({ type, tag }) {
 }
 
 async function image({ name, reference }) {
-  const loaded = loadManifest(name, reference);
-  const tags = await loadTags(name).catch(() => []); // the image is shown without the index, too
-  const { data, headers } = await loaded;
+  // The image is shown without the index, too.
+  const [{ data, headers }, tags] = await Promise.all([loadManifest(name, reference), loadTags(name).catch(() => [])]);
   const manifest = dict(data);
   const digest = headers.get("docker-content-digest") || (reference.includes(":") ? reference : "");
   const tag = tags.find((one) => one.name === reference) || tags.find((one) => one.digest === digest);
@@ -585,7 +587,7 @@ async function image({ name, reference }) {
       [t("size"), bytes > 0 && size(bytes)],
       [t("pushed"), tag && tag.pushed > 0 && when(tag.pushed)],
       [t("type"), !isImage && foreign(type)],
-      [t("belongs"), REFERENCE.test(belongs) && h("a", { href: route(name, belongs) }, short(belongs))],
+      [t("belongs"), DIGEST.test(belongs) && digestOf(belongs, route(name, belongs))],
       [t("alsoTagged"), others.length > 0 && h("span", { class: "links" }, others.slice(0, 20).map((one) =>
         h("a", { href: route(name, one.name), translate: "no" }, plain(one.name))))],
     ]),
@@ -627,11 +629,12 @@ function choice(label, options, choose) {
 
 function attachedSection(name, attached, entries) {
   // What buildx puts into the index itself.
-  const built = entries.filter((entry) => dict(entry.annotations)["vnd.docker.reference.type"]).map((entry) => {
-    const of = entries.find((other) => other.digest === dict(entry.annotations)["vnd.docker.reference.digest"]);
-    return { digest: entry.digest, type: dict(entry.annotations)["vnd.docker.reference.type"], of: of && platformOf(of) };
-  });
-  const rows = [...attached, ...built].filter(({ digest }) => REFERENCE.test(digest)).map((one) => row(
+  const platforms = new Map(entries.map((entry) => [entry.digest, platformOf(entry)]));
+  const built = entries.map(({ digest, annotations }) => {
+    const { "vnd.docker.reference.type": type, "vnd.docker.reference.digest": of } = dict(annotations);
+    return { digest, type, of: platforms.get(of) };
+  }).filter(({ type }) => type);
+  const rows = [...attached, ...built].filter(({ digest }) => DIGEST.test(digest)).slice(0, SLICE).map((one) => row(
     [h("a", { href: route(name, one.digest) }, t(kindOf(one))), one.of && ` (${plain(one.of)})`],
     foreign(one.type || one.tag || ""), digestOf(one.digest)));
   return rows.length > 0 && section(t("attached"), table(t("attached"), [t("name"), t("type"), t("digest")], rows));
@@ -644,16 +647,16 @@ function platformOf(entry) {
 }
 
 function indexSections(context, entries) {
-  const images = entries.filter((entry) => platformOf(entry) && REFERENCE.test(entry.digest));
+  const images = entries.filter((entry) => platformOf(entry) && DIGEST.test(entry.digest));
   if (!images.length) {
-    const rows = entries.filter((entry) => REFERENCE.test(entry.digest)).slice(0, SLICE).map((entry) => row(
-      h("a", { href: route(context.name, entry.digest) }, short(entry.digest)), foreign(entry.artifactType || entry.mediaType || ""), size(entry.size)));
+    const rows = entries.filter((entry) => DIGEST.test(entry.digest)).slice(0, SLICE).map((entry) => row(
+      digestOf(entry.digest, route(context.name, entry.digest)), foreign(entry.artifactType || entry.mediaType || ""), sizeOf(entry.size)));
     return section(t("index"), rows.length ? table(t("index"), [t("digest"), t("type"), t("size")], rows) : h("p", {}, t("none")));
   }
   images.sort((one, other) => (platformOf(other) === "linux/amd64") - (platformOf(one) === "linux/amd64"));
   const place = h("div");
   const draw = (entry) => place.replaceChildren(
-    terms([[t("digest"), h("span", {}, digestOf(entry.digest), " ", h("a", { href: route(context.name, entry.digest) }, plain(platformOf(entry))))]]),
+    terms([[t("digest"), digestOf(entry.digest, route(context.name, entry.digest))]]),
     later(loadManifest(context.name, entry.digest), ({ data }) => contents(context, dict(data), true)));
   draw(images[0]);
   const buttons = choice(t("platforms"), images.slice(0, 50).map((entry) => [platformOf(entry), entry]), draw);
@@ -671,7 +674,7 @@ function contents(context, manifest, isImage) {
 function filesSection(manifest) {
   const files = list(manifest.layers).map(dict);
   const title = (file) => dict(file.annotations)["org.opencontainers.image.title"] || short(file.digest);
-  const rows = files.slice(0, SLICE).map((file) => row(foreign(title(file)), foreign(file.mediaType || ""), size(file.size), digestOf(file.digest)));
+  const rows = files.slice(0, SLICE).map((file) => row(foreign(title(file)), foreign(file.mediaType || ""), sizeOf(file.size), digestOf(file.digest)));
   return section(`${t("files")} (${files.length})`, table(t("files"), [t("name"), t("type"), t("size"), t("digest")], rows));
 }
 
@@ -681,7 +684,8 @@ function annotationSection(manifest) {
 }
 
 function pairs(found) {
-  return h("dl", { class: "pairs" }, found.map(([key, value]) => h("div", {}, h("dt", {}, foreign(key)), h("dd", {}, value === "" ? "" : linked(value)))));
+  const rows = h("dl", { class: "pairs" });
+  return [rows, slices(rows, found, ([key, value]) => h("div", {}, h("dt", {}, foreign(key)), h("dd", {}, linked(value))))];
 }
 
 // A label that is an address may be followed, but only to a web page.
@@ -705,7 +709,7 @@ function commandOf(step) {
 }
 
 function layersSection({ name, names }, manifest, config) {
-  const all = steps(manifest, config);
+  const all = steps(manifest, config).filter(({ step, layer }) => layer || commandOf(step));
   const layers = all.filter((one) => one.layer).map((one) => one.layer);
   const bytes = layers.reduce((sum, layer) => sum + number(layer.size), 0);
   const places = [];
@@ -718,7 +722,7 @@ function layersSection({ name, names }, manifest, config) {
     if (layer) places.push([layer, place]);
     return h("li", { class: layer ? "" : "faint" },
       command ? foreign(command, "code") : h("span", { class: "faint" }, t("noCommand")),
-      layer && h("div", { class: "facts" }, bar, h("span", { class: "size" }, size(layer.size)), digestOf(String(layer.digest))),
+      layer && h("div", { class: "facts" }, bar, sizeOf(layer.size), digestOf(String(layer.digest))),
       place);
   });
   loadShared().then((shared) => places.forEach(([layer, place]) => {
@@ -786,9 +790,10 @@ function statusPanel(status) {
         : h("span", { class: days < 14 ? "bad" : "" }, days < 0 ? t("certificateEnded") : t("certificateEnd", { n: number(days) }))],
       ...["registry", "gateway"].map((part) => [t(part), containers[part] && foreign(
         [containers[part].version, containers[part].state].filter(Boolean).join(", "))]),
-      [t("now"), status.lock && [english(dict(status.lock).name || ""), " ", status.pushes_wait && t("waiting")]],
+      [t("now"), status.lock && [english(dict(status.lock).name || ""), status.pushes_wait && " · ", status.pushes_wait && t("waiting")]],
     ]),
-    table(t("status"), [t("run"), t("result"), t("when"), ""], runs),
+    h("details", { open: problems.length > 0 }, h("summary", {}, t("runs")),
+      table(t("runs"), [t("run"), t("result"), t("when"), t("message")], runs)),
     status.retention && retentionPlan(dict(status.retention)));
 }
 
@@ -800,7 +805,7 @@ function retentionPlan(plan) {
   const count = number(plan.count) || rows.length;
   return h("details", {}, h("summary", {}, `${t("retention")}: ${t("tag", { n: count })}`),
     plan.bytes > 0 && h("p", {}, t("freed", { size: size(plan.bytes) })),
-    table(t("retention"), [t("tagName"), t("pushed"), ""], rows));
+    table(t("retention"), [t("tagName"), t("pushed"), t("reason")], rows));
 }
 
 // Where one is ---------------------------------------------------------------------------------------------------
@@ -835,7 +840,7 @@ async function show(isFirst = false, isRetry = false) {
   } catch (error) {
     if (!(error instanceof Failure)) console.error(error);
     failure = error instanceof Failure ? error : new Failure("unreadable");
-    content = [place.view === home ? heading(t("repositories")) : path(), failed(failure, () => show())];
+    content = [place.view !== home && path(), failed(failure, () => show())];
   }
   clearTimeout(slow);
   if (mine !== turn) return;
