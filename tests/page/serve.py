@@ -93,9 +93,10 @@ class Registry:
             name = names[3] if number % 4 == 0 and len(names) > 3 else dice.choice(names)
             self.tags[name].append(f"{number // 100}.{number % 100}.{number % 7}")
         if names:
-            self.tags["hostile/labels"] += ["__proto__", "no-config", "no-object", "odd", "x" * 128]
+            self.tags["hostile/labels"] += ["cosign", "__proto__", "no-config", "no-object", "odd", "x" * 128]
             self.tags["n" * 200 + "/" + "m" * 54] = ["latest"]
             self.pushed["n" * 200 + "/" + "m" * 54] = NOW - 40
+        self.signatures: dict[str, dict[str, Any]] = {}
         self.stored: dict[str, tuple[str, bytes]] = {}
 
     def put(self, content: Any, media_type: str) -> dict[str, Any]:
@@ -170,7 +171,19 @@ class Registry:
         found["digest"] = made["digest"]
         found.setdefault("size", 20_000_000 + number * 9973)
         found["pushed"] = self.pushed[name] - number % 5000 * 60 if tag != "latest" else self.pushed[name]
-        if number % 2 == 0:
+        if tag == "cosign":
+            signature = self.attach(made, "application/vnd.dev.cosign.simplesigning.v1+json")
+            name_of_it = made["digest"].replace(":", "-") + ".sig"
+            found["attached"] = [{**signature, "tag": name_of_it}]
+            self.signatures[name] = {
+                **{key: found[key] for key in ("pushed", "size", "platforms")},
+                "name": name_of_it,
+                "digest": signature["digest"],
+                "type": "artifact",
+                "attached": [],
+                "of": made["digest"],
+            }
+        elif number % 2 == 0:
             found["attached"] = [self.attach(made, "application/vnd.dev.cosign.artifact.sig.v1+json"),
                                  self.attach(made, "application/spdx+json")]  # fmt: skip
         return found
@@ -180,7 +193,7 @@ class Registry:
         file = {**self.layer(kind), "annotations": {"org.opencontainers.image.title": f"{HTML}.json"}}
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind, "config": self.put({}, EMPTY)}
         made = self.put({**manifest, "layers": [file], "subject": subject}, MANIFEST)
-        return {"digest": made["digest"], "type": kind}
+        return {"digest": made["digest"], "type": kind, "of": subject["digest"]}
 
     def listing(self) -> dict[str, Any]:
         """Return the list of repositories, with a name that the index would never let through."""
@@ -261,10 +274,13 @@ class Handler(BaseHTTPRequestHandler):
         tags = self.registry.tags
         if (match := re.fullmatch(r"/-/tags/(.+)", path)) and match[1] in tags:
             found = [self.registry.tag(match[1], tag) for tag in tags[match[1]]]
+            found += filter(None, [self.registry.signatures.get(match[1])])
             return json.dumps({"tags": found}).encode(), "application/json"
         if match := re.fullmatch(r"/v2/(.+)/(?:manifests|blobs)/([^/]+)", path):
             reference = match[2].replace("%3A", ":")
-            if reference in tags.get(match[1], ()):
+            if (signature := self.registry.signatures.get(match[1], {})) and signature["name"] == reference:
+                reference = signature["digest"]
+            elif reference in tags.get(match[1], ()):
                 reference = self.registry.tag(match[1], reference)["digest"]
             if reference in self.registry.stored:
                 media_type, data = self.registry.stored[reference]

@@ -9,14 +9,15 @@ const TEXTS = {
     byDigest: "exactly this one, by digest", byTag: "by tag", certificate: "Certificate", certificateEnd: ["ends in 1 day", "ends in {n} days"],
     certificateEnded: "has expired", certificateNone: "none: plain HTTP", command: "Command",
     configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built",
-    digest: "Digest", directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment",
+    damaged: "damaged", digest: "Digest", directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment",
     files: "Files", filterTags: "Filter tags", found: ["1 repository matches", "{n} repositories match"],
     free: "free", freed: "A garbage collection would then free {size}.", index: "index", json: "Manifest as JSON",
     labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …", more: "Show {n} more of {left}",
     name: "Name", noCommand: "The command is not known.", noLayers: "This image has no layers.", noMatch: "No repository has “{text}” in its name.",
     noTagMatch: "No tag has “{text}” in its name.", none: "none", noneYet: "No images here yet",
     noneYetText: "There are none, or none that you may read. With Docker, this pushes the first one; use any image that “docker images” shows:",
-    noneYetAfter: "It appears here within a minute.", noTags: "This repository has no tags any more.",
+    noneYetAfter: "It appears here within a minute.", otherTags: ["1 tag of what belongs to images", "{n} tags of what belongs to images"],
+    noTags: "This repository has no tags any more.",
     now: "At work", ok: "ok", old: "This image has a format of before 2017, of which there is nothing to show. Push it again with a tool of today.",
     failed: "failed", platforms: "Platforms", ports: "Ports", problems: "Needs attention", pull: "Pull",
     pushed: "Pushed", pushedAgo: "last push {ago}", recent: "Pushed last", registry: "Registry", gateway: "Gateway",
@@ -48,14 +49,14 @@ const TEXTS = {
     byDigest: "按摘要(固定为这一个)", byTag: "按标签", certificate: "证书", certificateEnd: "还有 {n} 天到期",
     certificateEnded: "已过期", certificateNone: "无(明文 HTTP)", command: "命令",
     configuration: "配置", copied: "已复制", copy: "复制", copyThis: "复制 {what}", created: "构建时间",
-    digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量",
+    damaged: "已损坏", digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量",
     files: "文件", filterTags: "筛选标签", found: "找到 {n} 个镜像库",
     free: "可用", freed: "之后回收垃圾可释放 {size}。", index: "索引", json: "清单(JSON)",
     labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)",
     name: "名称", noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。",
     noTagMatch: "没有名称含“{text}”的标签。", none: "无", noneYet: "这里还没有镜像",
     noneYetText: "还没有镜像,或者没有您可以读取的镜像。用 Docker 这样推送第一个;“docker images”列出的任何镜像都可以:",
-    noneYetAfter: "一分钟之内它就会出现在这里。", noTags: "此镜像库已没有标签。",
+    noneYetAfter: "一分钟之内它就会出现在这里。", otherTags: "镜像附件的标签:{n} 个", noTags: "此镜像库已没有标签。",
     now: "正在进行", ok: "成功", old: "此镜像是 2017 年以前的格式,没有可显示的内容。请用现在的工具重新推送。",
     failed: "失败", platforms: "平台", ports: "端口", problems: "需要处理", pull: "拉取",
     pushed: "推送时间", pushedAgo: "最近一次推送:{ago}", recent: "最近推送", registry: "镜像仓库", gateway: "网关",
@@ -97,7 +98,7 @@ const TEXT_SHOWN = 600; // characters of a label and the like
 const NAME = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$/;
 const REFERENCE = /^(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|[a-z0-9+._-]+:[a-f0-9]+)$/;
 const DIGEST = /^[a-z0-9+._-]+:[a-f0-9]+$/;
-const ATTACHED_TAG = /^sha256-([a-f0-9]{64})(?:\..+)?$/; // cosign's
+const ATTACHED_TAG = /^(sha256|sha512)-([a-f0-9]+)(?:\..+)?$/; // cosign's
 const MANIFESTS = [
   "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json",
   "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json",
@@ -487,9 +488,8 @@ function firstPush() {
 
 async function repository({ name }) {
   const tags = await loadTags(name);
-  // What cosign keeps as tags is shown with the image it belongs to.
-  const attached = new Set(tags.flatMap((tag) => tag.attached.map((one) => one.tag)));
-  const shown = tags.filter((tag) => !attached.has(tag.name));
+  // What belongs to an image, such as a signature, is shown with it; here its tags would be in the way.
+  const [shown, others] = [tags.filter((tag) => !tag.of), tags.filter((tag) => tag.of)];
   const known = (state.repositories || []).find((one) => one.name === name);
   const parts = name.split("/");
   const last = parts.pop();
@@ -499,12 +499,14 @@ async function repository({ name }) {
     heading(h("span", { translate: "no" }, parts.map((part) => [h("span", { class: "faint" }, `${part}/`), h("wbr")]), last)),
     h("p", { class: "summary" }, [t("tag", { n: shown.length }), known && size(known.bytes)].filter(Boolean).join(" · "), " ", copyButton(full)),
     shown.length ? tagTable(name, shown) : h("p", { class: "empty" }, t("noTags")),
+    others.length > 0 && h("details", { class: "others" }, h("summary", {}, t("otherTags", { n: others.length })), tagTable(name, others)),
   ];
 }
 
 function badges({ type, attached }) {
   const kinds = new Set(attached.map(kindOf));
   return [
+    type === "damaged" && h("span", { class: "badge bad" }, t("damaged")),
     type === "artifact" && h("span", { class: "badge" }, t("artifact")),
     ["signature", "attestation", "sbom"].map((kind) => kinds.has(kind) && h("span", { class: "badge" }, t(kind))),
   ];
@@ -570,11 +572,12 @@ async function image({ name, reference }) {
   const manifest = dict(data);
   const digest = headers.get("docker-content-digest") || (reference.includes(":") ? reference : "");
   const tag = tags.find((one) => one.name === reference) || tags.find((one) => one.digest === digest);
-  const others = tags.filter((one) => one.digest === digest && one.name !== reference && !ATTACHED_TAG.test(one.name));
+  const others = tags.filter((one) => one.digest === digest && one.name !== reference);
+  const attached = tag ? tag.attached : tags.flatMap((one) => one.attached).filter(({ of }) => of === digest);
   const entries = list(manifest.manifests).map(dict);
   const isIndex = Array.isArray(manifest.manifests);
   const isImage = isIndex ? entries.some((entry) => platformOf(entry)) : IMAGE_CONFIGS.includes(dict(manifest.config).mediaType);
-  const belongs = dict(manifest.subject).digest || (ATTACHED_TAG.test(reference) && reference.replace(ATTACHED_TAG, "sha256:$1"));
+  const belongs = dict(manifest.subject).digest || (ATTACHED_TAG.test(reference) && reference.replace(ATTACHED_TAG, "$1:$2"));
   const bytes = tag ? tag.size : list(manifest.layers).reduce((sum, layer) => sum + number(dict(layer).size), 0);
   const context = { name, names: new Set([reference, ...others.map((one) => one.name)]) };
   const type = manifest.artifactType || dict(manifest.config).mediaType || manifest.mediaType || "";
@@ -592,7 +595,7 @@ async function image({ name, reference }) {
         h("a", { href: route(name, one.name), translate: "no" }, plain(one.name))))],
     ]),
     pullSection(name, reference, digest, isImage, dict(manifest.config).mediaType),
-    attachedSection(name, tag ? tag.attached : [], entries),
+    attachedSection(name, attached, entries),
     manifest.schemaVersion === 1 ? h("p", { class: "empty" }, t("old")) : isIndex ? indexSections(context, entries) : contents(context, manifest, isImage),
     isIndex && annotationSection(manifest),
     h("details", { class: "json" }, h("summary", {}, t("json")), foreign(JSON.stringify(data, null, 2), "pre")),
@@ -632,10 +635,11 @@ function attachedSection(name, attached, entries) {
   const platforms = new Map(entries.map((entry) => [entry.digest, platformOf(entry)]));
   const built = entries.map(({ digest, annotations }) => {
     const { "vnd.docker.reference.type": type, "vnd.docker.reference.digest": of } = dict(annotations);
-    return { digest, type, of: platforms.get(of) };
+    return { digest, type, of };
   }).filter(({ type }) => type);
-  const rows = [...attached, ...built].filter(({ digest }) => DIGEST.test(digest)).slice(0, SLICE).map((one) => row(
-    [h("a", { href: route(name, one.digest) }, t(kindOf(one))), one.of && ` (${plain(one.of)})`],
+  const all = new Map([...attached, ...built].filter(({ digest }) => DIGEST.test(digest)).map((one) => [one.digest, one]));
+  const rows = [...all.values()].slice(0, SLICE).map((one) => row(
+    [h("a", { href: route(name, one.digest) }, t(kindOf(one))), platforms.get(one.of) && ` (${platforms.get(one.of)})`],
     foreign(one.type || one.tag || ""), digestOf(one.digest)));
   return rows.length > 0 && section(t("attached"), table(t("attached"), [t("name"), t("type"), t("digest")], rows));
 }
