@@ -355,9 +355,12 @@ function later(promise, render) {
 
 // Repositories ---------------------------------------------------------------------------------------------------
 
+function countOf(key, n) {
+  return h("span", { class: "count" }, h("span", { "aria-hidden": "true" }, NUMBER.format(n)), h("span", { class: "unseen" }, t(key, { n })));
+}
+
 function repositoryLink({ name, tags }, text = plain(name)) {
-  const count = h("span", { class: "count" }, NUMBER.format(number(tags)), h("span", { class: "unseen" }, ` ${t("tags")}`));
-  return h("a", { href: route(name), class: "repository", "data-name": name }, h("span", { translate: "no" }, text), " ", count);
+  return h("a", { href: route(name), class: "repository", "data-name": name }, h("span", { translate: "no" }, text), " ", countOf("tag", number(tags)));
 }
 
 // The tree: of each part of the names what lies below it.
@@ -385,8 +388,7 @@ function branch(node, path = "", own = null) {
     }
     if (!below.below.size) return h("li", {}, repositoryLink(below.repository, plain(label)));
     const place = `${path}${label}/`;
-    const count = h("span", { class: "count" }, NUMBER.format(below.count), h("span", { class: "unseen" }, ` ${t("repositories")}`));
-    const folder = h("details", { "data-path": place }, h("summary", {}, h("span", { translate: "no" }, `${plain(label)}/`), " ", count));
+    const folder = h("details", { "data-path": place }, h("summary", {}, h("span", { translate: "no" }, `${plain(label)}/`), " ", countOf("repository", below.count)));
     const fill = () => {
       if (folder.open && folder.children.length === 1) folder.append(...branch(below, place, below.repository));
       state.open[folder.open ? "add" : "delete"](place);
@@ -423,7 +425,7 @@ function drawNames() {
     at("found").textContent = found.length ? t("found", { n: found.length }) : t("noMatch", { text });
     at("tree").replaceChildren(rows, more);
   }
-  markCurrent();
+  markCurrent(!words.length);
 }
 
 function openTo(name) {
@@ -864,7 +866,10 @@ async function show(isFirst = false, isRetry = false) {
 
 function focusSearch() {
   if (at("search").offsetParent === null) location.hash = "#/"; // a narrow window shows the names at home only
-  setTimeout(() => at("search").select());
+  setTimeout(() => {
+    at("search").focus();
+    at("search").select();
+  });
 }
 
 document.documentElement.lang = LANGUAGE === "zh" ? "zh-CN" : "en";
