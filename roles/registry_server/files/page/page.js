@@ -3,83 +3,74 @@
 
 const TEXTS = {
   en: {
-    all: "All repositories", also: "Also in {n} images", alsoMany: "Also in {n} images or more", alsoOne: "Also in 1 image",
-    alsoTagged: "Also tagged", annotations: "Annotations", architecture: "Platform", artifact: "artifact",
-    attached: "Attached to this image", attestation: "attestation", author: "Author", belongs: "Belongs to",
-    byDigest: "exactly this one, by digest", byTag: "by tag", certificate: "Certificate", certificateEnd: ["ends in 1 day", "ends in {n} days"],
-    certificateEnded: "has expired", certificateNone: "none: plain HTTP", command: "Command",
-    configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built",
-    damaged: "damaged", digest: "Digest", directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment",
-    files: "Files", filterTags: "Filter tags", found: ["1 repository matches", "{n} repositories match"],
-    free: "free", freed: "A garbage collection would then free {size}.", index: "index", json: "Manifest as JSON",
-    labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …", more: "Show {n} more of {left}",
-    name: "Name", noCommand: "The command is not known.", noLayers: "This image has no layers.", noMatch: "No repository has “{text}” in its name.",
-    noTagMatch: "No tag has “{text}” in its name.", none: "none", noneYet: "No images here yet",
+    all: "All repositories", also: ["Also in 1 image", "Also in {n} images"], alsoMany: "Also in {n} images or more", alsoTagged: "Also tagged",
+    annotations: "Annotations", architecture: "Platform", artifact: "artifact", attached: "Attached to this image", attestation: "attestation",
+    author: "Author", belongs: "Belongs to", byDigest: "exactly this one, by digest", byTag: "by tag", certificate: "Certificate",
+    certificateEnd: ["ends in 1 day", "ends in {n} days"], certificateEnded: "has expired", certificateNone: "none: plain HTTP", command: "Command",
+    configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built", damaged: "damaged", digest: "Digest",
+    directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment", files: "Files", filterTags: "Filter tags",
+    found: ["1 repository matches", "{n} repositories match"], free: "free", freed: "A garbage collection would then free {size}.", index: "index",
+    json: "Manifest as JSON", labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …",
+    more: "Show {n} more of {left}", name: "Name", noCommand: "The command is not known.", noLayers: "This image has no layers.",
+    noMatch: "No repository has “{text}” in its name.", noTagMatch: "No tag has “{text}” in its name.", none: "none", noneYet: "No images here yet",
     noneYetText: "There are none, or none that you may read. With Docker, this pushes the first one; use any image that “docker images” shows:",
     noneYetAfter: "It appears here within a minute.", otherTags: ["1 tag of what belongs to images", "{n} tags of what belongs to images"],
-    noTags: "This repository has no tags any more.",
-    now: "At work", ok: "ok", old: "This image has a format of before 2017, of which there is nothing to show. Push it again with a tool of today.",
-    failed: "failed", platforms: "Platforms", ports: "Ports", problems: "Needs attention", pull: "Pull",
-    pushed: "Pushed", pushedAgo: "last push {ago}", recent: "Pushed last", registry: "Registry", gateway: "Gateway",
-    repository: ["1 repository", "{n} repositories"], repositories: "Repositories", retention: "Retention would delete next",
-    retentionNone: "Nothing: the rules keep every tag.", result: "Result", run: "Task", runs: "Regular tasks", reason: "Reason", message: "Message", runNone: "no run yet", sbom: "SBOM",
-    search: "Search repositories", showAll: ["Show all of it", "Show all {n} characters"], signature: "signature",
-    size: "Size", skip: "Skip to the content", status: "How the registry is", stop: "Stop signal", storage: "Storage",
-    healthcheck: "Health check", tag: ["1 tag", "{n} tags"], tagName: "Tag", tags: "Tags", type: "Type", used: "used", userNow: "Signed in as {user}",
-    user: "User", userRoot: "root, as no user is set", volumes: "Volumes", waiting: "Pushes wait until it has ended.", well: "Everything is well.", when: "When",
-    "collect-garbage": "Garbage collection", "apply-retention": "Retention", "back-up": "Backup", "check-backup": "Check of the backup",
-    "repair-storage": "Storage repair", "renew-certificate": "Certificate renewal",
-    retry: "Try again",
-    e401: "You are not signed in", e401Text: "Reload the page and enter your user name and password.",
-    e403: "Not for you to see", e403Text: "Your user may not read this repository, or it does not exist. An administrator of the registry decides who may read what.",
+    noTags: "This repository has no tags any more.", now: "At work", ok: "ok",
+    old: "This image has a format of before 2017, of which there is nothing to show. Push it again with a tool of today.", failed: "failed",
+    platforms: "Platforms", ports: "Ports", problems: "Needs attention", pull: "Pull", pushed: "Pushed", pushedAgo: "last push {ago}",
+    recent: "Pushed last", registry: "Registry", gateway: "Gateway", repository: ["1 repository", "{n} repositories"], repositories: "Repositories",
+    retention: "Retention would delete next", retentionNone: "Nothing: the rules keep every tag.", result: "Result", run: "Task",
+    runs: "Regular tasks", reason: "Reason", message: "Message", runNone: "no run yet", sbom: "SBOM", search: "Search repositories",
+    showAll: ["Show all of it", "Show all {n} characters"], signature: "signature", size: "Size", skip: "Skip to the content",
+    status: "How the registry is", stop: "Stop signal", storage: "Storage", healthcheck: "Health check", tag: ["1 tag", "{n} tags"], tagName: "Tag",
+    tags: "Tags", type: "Type", used: "used", userNow: "Signed in as {user}", user: "User", userRoot: "root, as no user is set", volumes: "Volumes",
+    waiting: "Pushes wait until it has ended.", well: "Everything is well.", when: "When", "collect-garbage": "Garbage collection",
+    "apply-retention": "Retention", "back-up": "Backup", "check-backup": "Check of the backup", "repair-storage": "Storage repair",
+    "renew-certificate": "Certificate renewal", retry: "Try again", e401: "You are not signed in",
+    e401Text: "Reload the page and enter your user name and password.", e403: "Not for you to see",
+    e403Text: "Your user may not read this repository, or it does not exist. An administrator of the registry decides who may read what.",
     e404: "Nothing here", e404Text: "There is no such repository or image. It may have been deleted, or pushed again under another digest.",
     e429: "Too many connections", e429Text: "There are too many from your address just now. This page tries again by itself.",
-    e503: "The registry is not answering", e503Text: "Its gateway runs, the registry behind it does not answer. It may be restarting: this page tries again by itself.",
+    e503: "The registry is not answering",
+    e503Text: "Its gateway runs, the registry behind it does not answer. It may be restarting: this page tries again by itself.",
     offline: "The server cannot be reached", offlineText: "Check your network or VPN. This page tries again by itself.",
     index404: "The list is not there yet", index404Text: "The server writes it within a minute of its start. This page tries again by itself.",
     elsewhere: "Stored elsewhere", elsewhereText: "The registry refers to an object store for this, and this page loads nothing from other servers.",
-    large: "Too large to show", largeText: "This is larger than such data ever is, so the page does not load it.",
-    unreadable: "Not readable", unreadableText: "The answer is not what a registry says. Reload the page; if that does not help, tell an administrator.",
+    large: "Too large to show", largeText: "This is larger than such data ever is, so the page does not load it.", unreadable: "Not readable",
+    unreadableText: "The answer is not what a registry says. Reload the page; if that does not help, tell an administrator.",
     other: "Something went wrong", otherText: "The server answered with status {status}.",
   },
   zh: {
-    all: "全部镜像库", also: "另有 {n} 个镜像也用到这一层", alsoMany: "另有 {n} 个以上的镜像也用到这一层", alsoOne: "另有 1 个镜像也用到这一层",
-    alsoTagged: "同一镜像的其他标签", annotations: "注解", architecture: "平台", artifact: "制品",
-    attached: "此镜像的附件", attestation: "证明", author: "作者", belongs: "属于",
-    byDigest: "按摘要(固定为这一个)", byTag: "按标签", certificate: "证书", certificateEnd: "还有 {n} 天到期",
-    certificateEnded: "已过期", certificateNone: "无(明文 HTTP)", command: "命令",
-    configuration: "配置", copied: "已复制", copy: "复制", copyThis: "复制 {what}", created: "构建时间",
-    damaged: "已损坏", digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量",
-    files: "文件", filterTags: "筛选标签", found: "找到 {n} 个镜像库",
-    free: "可用", freed: "之后回收垃圾可释放 {size}。", index: "索引", json: "清单(JSON)",
-    labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)",
-    name: "名称", noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。",
-    noTagMatch: "没有名称含“{text}”的标签。", none: "无", noneYet: "这里还没有镜像",
+    all: "全部镜像库", also: "另有 {n} 个镜像也用到这一层", alsoMany: "另有 {n} 个以上的镜像也用到这一层", alsoTagged: "同一镜像的其他标签",
+    annotations: "注解", architecture: "平台", artifact: "制品", attached: "此镜像的附件", attestation: "证明", author: "作者", belongs: "属于",
+    byDigest: "按摘要(固定为这一个)", byTag: "按标签", certificate: "证书", certificateEnd: "还有 {n} 天到期", certificateEnded: "已过期",
+    certificateNone: "无(明文 HTTP)", command: "命令", configuration: "配置", copied: "已复制", copy: "复制", copyThis: "复制 {what}",
+    created: "构建时间", damaged: "已损坏", digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量", files: "文件",
+    filterTags: "筛选标签", found: "找到 {n} 个镜像库", free: "可用", freed: "之后回收垃圾可释放 {size}。", index: "索引", json: "清单(JSON)",
+    labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)", name: "名称",
+    noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。", noTagMatch: "没有名称含“{text}”的标签。",
+    none: "无", noneYet: "这里还没有镜像",
     noneYetText: "还没有镜像,或者没有您可以读取的镜像。用 Docker 这样推送第一个;“docker images”列出的任何镜像都可以:",
-    noneYetAfter: "一分钟之内它就会出现在这里。", otherTags: "镜像附件的标签:{n} 个", noTags: "此镜像库已没有标签。",
-    now: "正在进行", ok: "成功", old: "此镜像是 2017 年以前的格式,没有可显示的内容。请用现在的工具重新推送。",
-    failed: "失败", platforms: "平台", ports: "端口", problems: "需要处理", pull: "拉取",
-    pushed: "推送时间", pushedAgo: "最近一次推送:{ago}", recent: "最近推送", registry: "镜像仓库", gateway: "网关",
-    repository: "{n} 个镜像库", repositories: "镜像库", retention: "保留规则接下来会删除",
-    retentionNone: "无:规则保留所有标签。", result: "结果", run: "任务", runs: "定期任务", reason: "原因", message: "信息", runNone: "尚未运行", sbom: "SBOM",
-    search: "搜索镜像库", showAll: "显示全部 {n} 个字符", signature: "签名",
-    size: "大小", skip: "跳到内容", status: "仓库状况", stop: "停止信号", storage: "存储",
-    healthcheck: "健康检查", tag: "{n} 个标签", tagName: "标签", tags: "标签", type: "类型", used: "已用", userNow: "当前用户:{user}",
-    user: "用户", userRoot: "root(未设置用户)", volumes: "卷", waiting: "推送需等它结束。", well: "一切正常。", when: "时间",
-    "collect-garbage": "垃圾回收", "apply-retention": "保留规则", "back-up": "备份", "check-backup": "备份检查",
-    "repair-storage": "存储修复", "renew-certificate": "证书续期",
-    retry: "重试",
-    e401: "您尚未登录", e401Text: "请重新加载页面,并输入用户名和密码。",
-    e403: "您无权查看", e403Text: "您的用户不能读取此镜像库,或者它不存在。谁可以读取什么,由仓库的管理员决定。",
-    e404: "这里什么也没有", e404Text: "没有这个镜像库或镜像。它可能已被删除,或已以另一个摘要重新推送。",
-    e429: "连接过多", e429Text: "来自您的地址的连接目前过多。此页面会自动重试。",
-    e503: "仓库没有响应", e503Text: "网关在运行,但它后面的仓库没有响应,可能正在重启。此页面会自动重试。",
-    offline: "无法连接服务器", offlineText: "请检查网络或 VPN。此页面会自动重试。",
-    index404: "列表还没有生成", index404Text: "服务器会在启动后一分钟内生成它。此页面会自动重试。",
-    elsewhere: "存储在别处", elsewhereText: "仓库把这部分指向了对象存储,而此页面不从其他服务器加载任何内容。",
-    large: "太大,无法显示", largeText: "它比这类数据应有的大小大得多,所以页面没有加载它。",
-    unreadable: "无法读取", unreadableText: "收到的回答不符合镜像仓库的格式。请重新加载页面;如果仍然如此,请告诉管理员。",
-    other: "出错了", otherText: "服务器的回答状态码是 {status}。",
+    noneYetAfter: "一分钟之内它就会出现在这里。", otherTags: "镜像附件的标签:{n} 个", noTags: "此镜像库已没有标签。", now: "正在进行", ok: "成功",
+    old: "此镜像是 2017 年以前的格式,没有可显示的内容。请用现在的工具重新推送。", failed: "失败", platforms: "平台", ports: "端口",
+    problems: "需要处理", pull: "拉取", pushed: "推送时间", pushedAgo: "最近一次推送:{ago}", recent: "最近推送", registry: "镜像仓库",
+    gateway: "网关", repository: "{n} 个镜像库", repositories: "镜像库", retention: "保留规则接下来会删除", retentionNone: "无:规则保留所有标签。",
+    result: "结果", run: "任务", runs: "定期任务", reason: "原因", message: "信息", runNone: "尚未运行", sbom: "SBOM", search: "搜索镜像库",
+    showAll: "显示全部 {n} 个字符", signature: "签名", size: "大小", skip: "跳到内容", status: "仓库状况", stop: "停止信号", storage: "存储",
+    healthcheck: "健康检查", tag: "{n} 个标签", tagName: "标签", tags: "标签", type: "类型", used: "已用", userNow: "当前用户:{user}", user: "用户",
+    userRoot: "root(未设置用户)", volumes: "卷", waiting: "推送需等它结束。", well: "一切正常。", when: "时间", "collect-garbage": "垃圾回收",
+    "apply-retention": "保留规则", "back-up": "备份", "check-backup": "备份检查", "repair-storage": "存储修复", "renew-certificate": "证书续期",
+    retry: "重试", e401: "您尚未登录", e401Text: "请重新加载页面,并输入用户名和密码。", e403: "您无权查看",
+    e403Text: "您的用户不能读取此镜像库,或者它不存在。谁可以读取什么,由仓库的管理员决定。", e404: "这里什么也没有",
+    e404Text: "没有这个镜像库或镜像。它可能已被删除,或已以另一个摘要重新推送。", e429: "连接过多",
+    e429Text: "来自您的地址的连接目前过多。此页面会自动重试。", e503: "仓库没有响应",
+    e503Text: "网关在运行,但它后面的仓库没有响应,可能正在重启。此页面会自动重试。", offline: "无法连接服务器",
+    offlineText: "请检查网络或 VPN。此页面会自动重试。", index404: "列表还没有生成",
+    index404Text: "服务器会在启动后一分钟内生成它。此页面会自动重试。", elsewhere: "存储在别处",
+    elsewhereText: "仓库把这部分指向了对象存储,而此页面不从其他服务器加载任何内容。", large: "太大,无法显示",
+    largeText: "它比这类数据应有的大小大得多,所以页面没有加载它。", unreadable: "无法读取",
+    unreadableText: "收到的回答不符合镜像仓库的格式。请重新加载页面;如果仍然如此,请告诉管理员。", other: "出错了",
+    otherText: "服务器的回答状态码是 {status}。",
   },
 };
 
@@ -210,16 +201,26 @@ async function copy(text, button) {
   }, 2000);
 }
 
-function copyButton(text, words = "", what = text) {
-  const label = t("copyThis", { what: plain(what) });
-  const press = (event) => copy(text, event.currentTarget);
-  return h("button", { type: "button", class: words ? "copy" : "copy small", "aria-label": label, title: label, click: press }, words);
+function copyButton(text, words = "") {
+  const label = t("copyThis", { what: plain(text) });
+  const click = (event) => copy(text, event.currentTarget);
+  return h("button", { type: "button", class: words ? "copy" : "copy small", "aria-label": label, title: label, click }, words);
 }
 
 const commandLine = (text) => h("div", { class: "command" }, h("code", { translate: "no" }, text), copyButton(text, t("copy")));
 const digestOf = (digest, href = null) => !DIGEST.test(digest) ? foreign(digest) : h("span", { class: "digest" },
   h(href ? "a" : "span", { href, title: plain(digest), translate: "no" }, short(digest)), copyButton(digest));
 const sizeOf = (bytes) => h("span", { class: "size" }, size(bytes));
+
+const link = (href, text) => h("a", { href, translate: "no" }, text);
+const verbatim = (...text) => h("span", { translate: "no" }, ...text);
+const column = (content, more = {}) => h("th", { scope: "col", role: "columnheader", ...more }, content);
+
+function bar(part, whole, wide = "") {
+  const inside = h("span");
+  inside.style.width = `${whole > 0 ? (100 * number(part)) / whole : 0}%`;
+  return h("span", { class: `bar ${wide}`, "aria-hidden": "true" }, inside);
+}
 
 function section(title, ...children) {
   return h("section", {}, h("h2", {}, title), ...children);
@@ -232,12 +233,14 @@ function terms(rows) {
 }
 
 function table(label, heads, rows) {
-  const head = h("tr", { role: "row" }, heads.map((text) => h("th", { scope: "col", role: "columnheader" }, text)));
-  return h("table", { role: "table", "aria-label": label }, h("thead", { role: "rowgroup" }, head), h("tbody", { role: "rowgroup" }, rows));
+  return h("table", { role: "table", "aria-label": label },
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map((head) => (typeof head === "string" ? column(head) : head)))),
+    h("tbody", { role: "rowgroup" }, rows));
 }
 
 function row(first, ...cells) {
-  return h("tr", { role: "row" }, h("th", { scope: "row", role: "rowheader" }, first), cells.map((cell) => h("td", { role: "cell" }, cell)));
+  const rest = cells.map((cell) => h("td", { role: "cell" }, cell));
+  return h("tr", { role: "row" }, h("th", { scope: "row", role: "rowheader" }, first), rest);
 }
 
 // Fill a list with the first rows, and return the button that adds more of them.
@@ -270,6 +273,13 @@ class Failure extends Error {
   }
 }
 
+// Anything else than a failure is data of another form than a registry's, or a fault of this page.
+function known(error) {
+  if (error instanceof Failure) return error;
+  console.error(error);
+  return new Failure("unreadable");
+}
+
 async function get(url, { accept = "application/json", cache = "no-cache", limit = 0 } = {}) {
   let response;
   try {
@@ -282,11 +292,9 @@ async function get(url, { accept = "application/json", cache = "no-cache", limit
   if (date && cache === "no-cache") state.skew = date - Date.now();
   if (!response.ok) throw new Failure(`e${response.status}` in TEXTS.en ? `e${response.status}` : "other", response.status);
   if (limit && Number(response.headers.get("content-length")) > limit) throw new Failure("large");
-  try {
-    return { data: await response.json(), headers: response.headers };
-  } catch {
-    throw new Failure("unreadable");
-  }
+  const data = await response.json().catch(() => null);
+  if (!data || typeof data !== "object") throw new Failure("unreadable");
+  return { data, headers: response.headers };
 }
 
 async function loadList() {
@@ -305,7 +313,7 @@ async function loadList() {
     Object.assign(state, { text, shared: null });
     drawNames();
   } catch (error) {
-    state.failure = error instanceof Failure ? error : new Failure("unreadable");
+    state.failure = known(error);
     if (state.failure.status === 404) state.failure = new Failure("index404");
     if (first) at("tree").replaceChildren(h("p", { class: "faint" }, t(state.failure.kind)));
   }
@@ -314,7 +322,8 @@ async function loadList() {
 async function loadTags(name) {
   const { data } = await get(`/-/tags/${encoded(name)}`);
   const tags = list(data.tags).filter((tag) => typeof dict(tag).name === "string" && typeof tag.digest === "string");
-  return tags.map((tag) => ({ ...tag, pushed: number(tag.pushed), size: number(tag.size), attached: list(tag.attached).map(dict) }));
+  const attached = (tag) => list(tag.attached).map(dict);
+  return tags.map((tag) => ({ ...tag, pushed: number(tag.pushed), size: number(tag.size), attached: attached(tag) }));
 }
 
 const loadManifest = (name, reference) => get(`/v2/${name}/manifests/${reference}`, { accept: MANIFESTS, limit: LARGEST });
@@ -343,10 +352,7 @@ function failed(failure, again = null) {
 // What may fail without the rest of the page: its place is filled when it is there.
 function later(promise, render) {
   const place = h("div", { class: "later", "aria-busy": "true" }, h("p", { class: "faint" }, t("loading")));
-  promise.then(render).catch((error) => {
-    if (!(error instanceof Failure)) console.error(error);
-    return failed(error instanceof Failure ? error : new Failure("unreadable"));
-  }).then((content) => {
+  promise.then(render).catch((error) => failed(known(error))).then((content) => {
     place.removeAttribute("aria-busy");
     place.replaceChildren(...[content].flat().filter(Boolean));
   });
@@ -356,11 +362,13 @@ function later(promise, render) {
 // Repositories ---------------------------------------------------------------------------------------------------
 
 function countOf(key, n) {
-  return h("span", { class: "count" }, h("span", { "aria-hidden": "true" }, NUMBER.format(n)), h("span", { class: "unseen" }, t(key, { n })));
+  const [seen, heard] = [h("span", { "aria-hidden": "true" }, NUMBER.format(n)), h("span", { class: "unseen" }, t(key, { n }))];
+  return h("span", { class: "count" }, seen, heard);
 }
 
 function repositoryLink({ name, tags }, text = plain(name)) {
-  return h("a", { href: route(name), class: "repository", "data-name": name }, h("span", { translate: "no" }, text), " ", countOf("tag", number(tags)));
+  const attributes = { href: route(name), class: "repository", "data-name": name };
+  return h("a", attributes, verbatim(text), " ", countOf("tag", number(tags)));
 }
 
 // The tree: of each part of the names what lies below it.
@@ -388,7 +396,8 @@ function branch(node, path = "", own = null) {
     }
     if (!below.below.size) return h("li", {}, repositoryLink(below.repository, plain(label)));
     const place = `${path}${label}/`;
-    const folder = h("details", { "data-path": place }, h("summary", {}, h("span", { translate: "no" }, `${plain(label)}/`), " ", countOf("repository", below.count)));
+    const title = h("summary", {}, verbatim(`${plain(label)}/`), " ", countOf("repository", below.count));
+    const folder = h("details", { "data-path": place }, title);
     const fill = () => {
       if (folder.open && folder.children.length === 1) folder.append(...branch(below, place, below.repository));
       state.open[folder.open ? "add" : "delete"](place);
@@ -448,10 +457,10 @@ function markCurrent(reveal = false) {
       }
     }
   }
-  const link = find();
-  if (!link) return;
-  link.setAttribute("aria-current", "page");
-  if (reveal) link.scrollIntoView({ block: "nearest" });
+  const current = find();
+  if (!current) return;
+  current.setAttribute("aria-current", "page");
+  if (reveal) current.scrollIntoView({ block: "nearest" });
 }
 
 // Views: each returns what the page shows ------------------------------------------------------------------------
@@ -461,8 +470,8 @@ function heading(...children) {
 }
 
 function path(...steps) {
-  const all = [["#/", t("all")], ...steps];
-  return h("nav", { class: "path", "aria-label": t("all") }, h("ol", {}, all.map(([href, text]) => h("li", {}, h("a", { href }, text)))));
+  const links = [["#/", t("all")], ...steps].map(([href, text]) => h("li", {}, h("a", { href }, text)));
+  return h("nav", { class: "path", "aria-label": t("all") }, h("ol", {}, links));
 }
 
 function home() {
@@ -472,10 +481,10 @@ function home() {
   if (!repositories.length) return [heading(t("noneYet")), firstPush(), status];
   const tags = repositories.reduce((sum, one) => sum + number(one.tags), 0);
   const recent = [...repositories].sort((one, other) => number(other.updated) - number(one.updated)).slice(0, 10);
-  const summary = [t("repository", { n: repositories.length }), t("tag", { n: tags }), t("pushedAgo", { ago: ago(number(recent[0].updated)) })];
+  const last = t("pushedAgo", { ago: ago(number(recent[0].updated)) });
   return [
     heading(t("repositories")),
-    h("p", { class: "summary" }, summary.join(" · ")),
+    h("p", { class: "summary" }, [t("repository", { n: repositories.length }), t("tag", { n: tags }), last].join(" · ")),
     status,
     section(t("recent"), table(t("recent"), [t("name"), t("pushed"), t("size")], recent.map((one) => row(
       repositoryLink(one), when(one.updated), sizeOf(one.bytes))))),
@@ -485,7 +494,8 @@ function home() {
 function firstPush() {
   const image = `${location.host}/hello-world`;
   const commands = [state.user && `docker login ${location.host}`, `docker tag hello-world ${image}`, `docker push ${image}`];
-  return h("div", { class: "first" }, h("p", {}, t("noneYetText")), commands.filter(Boolean).map(commandLine), h("p", {}, t("noneYetAfter")));
+  const lines = commands.filter(Boolean).map(commandLine);
+  return h("div", { class: "first" }, h("p", {}, t("noneYetText")), lines, h("p", {}, t("noneYetAfter")));
 }
 
 async function repository({ name }) {
@@ -498,10 +508,11 @@ async function repository({ name }) {
   const full = `${location.host}/${name}`;
   return [
     path(),
-    heading(h("span", { translate: "no" }, parts.map((part) => [h("span", { class: "faint" }, `${part}/`), h("wbr")]), last)),
-    h("p", { class: "summary" }, [t("tag", { n: shown.length }), known && size(known.bytes)].filter(Boolean).join(" · "), " ", copyButton(full)),
+    heading(verbatim(parts.map((part) => [h("span", { class: "faint" }, `${part}/`), h("wbr")]), last)),
+    h("p", { class: "summary" }, t("tag", { n: shown.length }), known && ` · ${size(known.bytes)}`, " ", copyButton(full)),
     shown.length ? tagTable(name, shown) : h("p", { class: "empty" }, t("noTags")),
-    others.length > 0 && h("details", { class: "others" }, h("summary", {}, t("otherTags", { n: others.length })), tagTable(name, others)),
+    others.length > 0 && h("details", { class: "others" },
+      h("summary", {}, t("otherTags", { n: others.length })), tagTable(name, others)),
   ];
 }
 
@@ -518,8 +529,9 @@ function tagRow(name, tag) {
   const platforms = list(tag.platforms).map(plain);
   const shown = platforms.length > 2 ? [...platforms.slice(0, 2), `+${platforms.length - 2}`] : platforms;
   return row(
-    [h("a", { href: route(name, tag.name), translate: "no" }, plain(tag.name)), badges(tag)],
-    when(tag.pushed), sizeOf(tag.size), h("span", { class: "platforms", title: platforms.join(", ") }, shown.map((one) => [h("span", {}, one), " "])), digestOf(tag.digest));
+    [link(route(name, tag.name), plain(tag.name)), badges(tag)], when(tag.pushed), sizeOf(tag.size),
+    h("span", { class: "platforms", title: platforms.join(", ") }, shown.map((one) => [h("span", {}, one), " "])),
+    digestOf(tag.digest));
 }
 
 function tagTable(name, tags) {
@@ -534,18 +546,21 @@ function tagTable(name, tags) {
       [key, down] = [of, of === key ? !down : of !== "name"];
       draw();
     };
-    return h("th", { scope: "col", role: "columnheader", "data-key": of }, h("button", { type: "button", click: sort }, t(of === "name" ? "tagName" : of)));
+    return column(h("button", { type: "button", click: sort }, t(of === "name" ? "tagName" : of)), { "data-key": of });
   });
-  heads.push(...["platforms", "digest"].map((of) => h("th", { scope: "col", role: "columnheader" }, t(of))));
-  const body = h("tbody", { role: "rowgroup" });
+  const whole = table(t("tags"), [...heads, t("platforms"), t("digest")], []);
+  const body = whole.lastChild;
+  whole.className = "tags";
   const foot = h("div");
   const found = h("span", { role: "status", class: "faint" });
-  const filter = h("input", { type: "search", "aria-label": t("filterTags"), placeholder: t("filterTags"), autocapitalize: "none", input: () => draw() });
+  const words = { "aria-label": t("filterTags"), placeholder: t("filterTags") };
+  const filter = h("input", { type: "search", autocapitalize: "none", ...words, input: () => draw() });
   const draw = () => {
     const text = filter.value.trim();
     const kept = tags.filter((tag) => tag.name.toLowerCase().includes(text.toLowerCase()));
     kept.sort((one, other) => (down ? -1 : 1) * by[key](one, other));
-    heads.forEach((head) => head.dataset.key && head.setAttribute("aria-sort", head.dataset.key !== key ? "none" : down ? "descending" : "ascending"));
+    const order = down ? "descending" : "ascending";
+    heads.forEach((head) => head.setAttribute("aria-sort", head.dataset.key === key ? order : "none"));
     body.replaceChildren();
     foot.replaceChildren(slices(body, kept, (tag) => tagRow(name, tag)));
     found.textContent = !text ? "" : kept.length ? t("tag", { n: kept.length }) : t("noTagMatch", { text });
@@ -553,8 +568,7 @@ function tagTable(name, tags) {
   draw();
   return [
     tags.length > 10 && h("p", { class: "filter" }, filter, " ", found),
-    h("table", { role: "table", class: "tags", "aria-label": t("tags") },
-      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads)), body),
+    whole,
     foot,
   ];
 }
@@ -572,7 +586,8 @@ async function image({ name, reference }) {
   // The image is shown without the index, too.
   const [{ data, headers }, tags] = await Promise.all([loadManifest(name, reference), loadTags(name).catch(() => [])]);
   const manifest = dict(data);
-  const digest = headers.get("docker-content-digest") || (reference.includes(":") ? reference : "");
+  const byDigest = reference.includes(":");
+  const digest = headers.get("docker-content-digest") || (byDigest ? reference : "");
   const tag = tags.find((one) => one.name === reference) || tags.find((one) => one.digest === digest);
   const others = tags.filter((one) => one.digest === digest && one.name !== reference);
   const attached = tag ? tag.attached : tags.flatMap((one) => one.attached).filter(({ of }) => of === digest);
@@ -585,20 +600,21 @@ async function image({ name, reference }) {
   const type = manifest.artifactType || dict(manifest.config).mediaType || manifest.mediaType || "";
   return [
     path([route(name), plain(name)]),
-    heading(h("span", { translate: "no" }, h("span", { class: "faint" }, name.split("/").pop(), reference.includes(":") ? "@" : ":"), h("wbr"),
-      reference.includes(":") ? short(reference) : plain(reference)), tag && badges(tag)),
+    heading(verbatim(h("span", { class: "faint" }, name.split("/").pop(), byDigest ? "@" : ":"), h("wbr"),
+      byDigest ? short(reference) : reference), tag && badges(tag)),
     terms([
       [t("digest"), digest && digestOf(digest)],
       [t("size"), bytes > 0 && size(bytes)],
       [t("pushed"), tag && tag.pushed > 0 && when(tag.pushed)],
-      [t("type"), !isImage && foreign(type)],
+      [t("type"), !isImage && type && foreign(type)],
       [t("belongs"), DIGEST.test(belongs) && digestOf(belongs, route(name, belongs))],
       [t("alsoTagged"), others.length > 0 && h("span", { class: "links" }, others.slice(0, 20).map((one) =>
-        h("a", { href: route(name, one.name), translate: "no" }, plain(one.name))))],
+        link(route(name, one.name), plain(one.name))))],
     ]),
     pullSection(name, reference, digest, isImage, dict(manifest.config).mediaType),
     attachedSection(name, attached, entries),
-    manifest.schemaVersion === 1 ? h("p", { class: "empty" }, t("old")) : isIndex ? indexSections(context, entries) : contents(context, manifest, isImage),
+    manifest.schemaVersion === 1 ? h("p", { class: "empty" }, t("old"))
+      : isIndex ? indexSections(context, entries) : contents(context, manifest, isImage),
     isIndex && annotationSection(manifest),
     h("details", { class: "json" }, h("summary", {}, t("json")), foreign(JSON.stringify(data, null, 2), "pre")),
   ];
@@ -649,15 +665,17 @@ function attachedSection(name, attached, entries) {
 function platformOf(entry) {
   const platform = dict(entry.platform);
   const parts = [platform.os, platform.architecture, platform.variant].filter((part) => typeof part === "string" && part);
-  return parts.length < 2 || parts[0] === "unknown" ? "" : plain(parts.join("/") + (platform["os.version"] ? ` ${platform["os.version"]}` : ""));
+  const version = platform["os.version"] ? ` ${platform["os.version"]}` : ""; // Windows
+  return parts.length < 2 || parts[0] === "unknown" ? "" : plain(parts.join("/") + version);
 }
 
 function indexSections(context, entries) {
   const images = entries.filter((entry) => platformOf(entry) && DIGEST.test(entry.digest));
   if (!images.length) {
-    const rows = entries.filter((entry) => DIGEST.test(entry.digest)).slice(0, SLICE).map((entry) => row(
-      digestOf(entry.digest, route(context.name, entry.digest)), foreign(entry.artifactType || entry.mediaType || ""), sizeOf(entry.size)));
-    return section(t("index"), rows.length ? table(t("index"), [t("digest"), t("type"), t("size")], rows) : h("p", {}, t("none")));
+    const rows = entries.filter((one) => DIGEST.test(one.digest)).slice(0, SLICE).map((one) => row(
+      digestOf(one.digest, route(context.name, one.digest)), foreign(one.artifactType || one.mediaType || ""), sizeOf(one.size)));
+    const heads = [t("digest"), t("type"), t("size")];
+    return section(t("index"), rows.length ? table(t("index"), heads, rows) : h("p", {}, t("none")));
   }
   images.sort((one, other) => (platformOf(other) === "linux/amd64") - (platformOf(one) === "linux/amd64"));
   const place = h("div");
@@ -680,7 +698,8 @@ function contents(context, manifest, isImage) {
 function filesSection(manifest) {
   const files = list(manifest.layers).map(dict);
   const title = (file) => dict(file.annotations)["org.opencontainers.image.title"] || short(file.digest);
-  const rows = files.slice(0, SLICE).map((file) => row(foreign(title(file)), foreign(file.mediaType || ""), sizeOf(file.size), digestOf(file.digest)));
+  const rows = files.slice(0, SLICE).map((file) =>
+    row(foreign(title(file)), foreign(file.mediaType || ""), sizeOf(file.size), digestOf(file.digest)));
   return section(`${t("files")} (${files.length})`, table(t("files"), [t("name"), t("type"), t("size"), t("digest")], rows));
 }
 
@@ -696,8 +715,8 @@ function pairs(found) {
 
 // A label that is an address may be followed, but only to a web page.
 function linked(value) {
-  const isLink = typeof value === "string" && value.length < 500 && /^https?:\/\/[\w.-]+(?::\d+)?(?:\/[\w.~%/?#=&+,:;@!-]*)?$/.test(value);
-  return isLink ? h("a", { href: value, rel: "noopener noreferrer nofollow", translate: "no" }, value) : foreign(value);
+  const isLink = /^https?:\/\/[\w.-]+(?::\d+)?(?:\/[\w.~%/?#=&+,:;@!-]{0,400})?$/.test(value);
+  return typeof value === "string" && isLink ? h("a", { href: value, rel: "noopener noreferrer nofollow", translate: "no" }, value) : foreign(value);
 }
 
 // Each step of the history with its layer, from the base image up.
@@ -705,13 +724,15 @@ function steps(manifest, config) {
   const layers = list(manifest.layers).map(dict);
   const history = list(config.history).map(dict);
   const waiting = [...layers];
-  if (history.filter((step) => !step.empty_layer).length !== layers.length) return [...layers.map((layer) => ({ layer })), ...history.map((step) => ({ step }))];
+  const isWhole = history.filter((step) => !step.empty_layer).length === layers.length;
+  if (!isWhole) return [...layers.map((layer) => ({ layer })), ...history.map((step) => ({ step }))];
   return history.map((step) => ({ step, layer: step.empty_layer ? null : waiting.shift() }));
 }
 
 function commandOf(step) {
   const text = typeof step.created_by === "string" ? step.created_by : typeof step.comment === "string" ? step.comment : "";
-  return text.replace(/^\/bin\/sh -c #\(nop\)\s*/, "").replace(/^(?:RUN )?\/bin\/sh -c\s+/, "RUN ").replace(/\s*# buildkit$/, "").trim();
+  const command = text.replace(/^\/bin\/sh -c #\(nop\)\s*/, "").replace(/^(?:RUN )?\/bin\/sh -c\s+/, "RUN ");
+  return command.replace(/ # buildkit$/, "").trim();
 }
 
 function layersSection({ name, names }, manifest, config) {
@@ -722,20 +743,18 @@ function layersSection({ name, names }, manifest, config) {
   const rows = h("ol", { class: "layers" });
   const more = slices(rows, all, ({ step, layer }) => {
     const command = step ? commandOf(step) : "";
-    const bar = layer && h("span", { class: "bar", "aria-hidden": "true" }, h("span"));
-    if (layer) bar.firstChild.style.width = `${bytes ? (100 * number(layer.size)) / bytes : 0}%`;
     const place = layer && h("div");
     if (layer) places.push([layer, place]);
     return h("li", { class: layer ? "" : "faint" },
       command ? foreign(command, "code") : h("span", { class: "faint" }, t("noCommand")),
-      layer && h("div", { class: "facts" }, bar, sizeOf(layer.size), digestOf(String(layer.digest))),
+      layer && h("div", { class: "facts" }, bar(layer.size, bytes), sizeOf(layer.size), digestOf(String(layer.digest))),
       place);
   });
   loadShared().then((shared) => places.forEach(([layer, place]) => {
     const images = list(shared.get(layer.digest)).filter((one) => Array.isArray(one) && !(one[0] === name && names.has(one[1])));
     if (!images.length) return;
-    const links = images.map(([repository, tag]) => h("li", {}, h("a", { href: route(String(repository), String(tag)), translate: "no" }, plain(`${repository}:${tag}`))));
-    const text = images.length === 1 ? t("alsoOne") : t(images.length >= 19 ? "alsoMany" : "also", { n: images.length });
+    const links = images.map(([repository, tag]) => h("li", {}, link(route(String(repository), String(tag)), plain(`${repository}:${tag}`))));
+    const text = t(images.length >= 19 ? "alsoMany" : "also", { n: images.length });
     place.append(h("details", {}, h("summary", {}, text), h("ul", {}, links)));
   })).catch(() => {}); // without it the page says less
   const title = `${t("layer", { n: layers.length })} · ${size(bytes)}`;
@@ -779,8 +798,6 @@ function statusPanel(status) {
   const { storage, certificate, containers, results } = Object.fromEntries(
     ["storage", "certificate", "containers", "results"].map((key) => [key, dict(status[key])]));
   const whole = number(storage.used) + number(storage.free);
-  const bar = whole > 0 && h("span", { class: "bar wide", "aria-hidden": "true" }, h("span"));
-  if (bar) bar.firstChild.style.width = `${(100 * number(storage.used)) / whole}%`;
   const days = certificate.days;
   const runs = Object.entries(results).filter(([key]) => key in TEXTS.en).map(([key, last]) => row(t(key),
     last ? h("span", { class: last.good ? "good" : "bad" }, t(last.good ? "ok" : "failed")) : h("span", { class: "faint" }, t("runNone")),
@@ -791,12 +808,12 @@ function statusPanel(status) {
       ? h("div", { class: "problems" }, h("h3", {}, t("problems")), h("ul", {}, problems.map((text) => h("li", {}, english(text)))))
       : h("p", { class: "good" }, t("well")),
     terms([
-      [t("storage"), whole > 0 && [`${size(storage.used)} ${t("used")} · ${size(storage.free)} ${t("free")}`, bar]],
+      [t("storage"), whole > 0 && [`${size(storage.used)} ${t("used")} · ${size(storage.free)} ${t("free")}`, bar(storage.used, whole, "wide")]],
       [t("certificate"), !status.certificate ? t("certificateNone")
         : h("span", { class: days < 14 ? "bad" : "" }, days < 0 ? t("certificateEnded") : t("certificateEnd", { n: number(days) }))],
       ...["registry", "gateway"].map((part) => [t(part), containers[part] && foreign(
         [containers[part].version, containers[part].state].filter(Boolean).join(", "))]),
-      [t("now"), status.lock && [english(dict(status.lock).name || ""), status.pushes_wait && " · ", status.pushes_wait && t("waiting")]],
+      [t("now"), status.lock && [english(dict(status.lock).name || ""), status.pushes_wait && ` · ${t("waiting")}`]],
     ]),
     h("details", { open: problems.length > 0 }, h("summary", {}, t("runs")),
       table(t("runs"), [t("run"), t("result"), t("when"), t("message")], runs)),
@@ -805,7 +822,7 @@ function statusPanel(status) {
 
 function retentionPlan(plan) {
   const rows = list(plan.tags).map(dict).slice(0, SLICE).map((one) => row(
-    h("a", { href: route(String(one.name), String(one.tag)), translate: "no" }, plain(`${one.name}:${one.tag}`)),
+    link(route(String(one.name), String(one.tag)), plain(`${one.name}:${one.tag}`)),
     when(one.pushed), h("span", { lang: "en" }, foreign(one.reason || ""))));
   if (!rows.length) return [h("h3", {}, t("retention")), h("p", {}, t("retentionNone"))];
   const count = number(plan.count) || rows.length;
@@ -822,7 +839,8 @@ function parse() {
   try {
     const [name, reference] = [decodeURIComponent(match[1]), decodeURIComponent(match[2] || "")];
     // Nothing else is asked for: a link that somebody made shows no other data under a repository's name.
-    if (NAME.test(name) && (!reference || REFERENCE.test(reference))) return { view: reference ? image : repository, name, reference };
+    const isName = NAME.test(name) && (!reference || REFERENCE.test(reference));
+    if (isName) return { view: reference ? image : repository, name, reference };
   } catch {
     // no text that was encoded
   }
@@ -844,8 +862,7 @@ async function show(isFirst = false, isRetry = false) {
     if (place.view === home) await listed;
     content = await place.view(place);
   } catch (error) {
-    if (!(error instanceof Failure)) console.error(error);
-    failure = error instanceof Failure ? error : new Failure("unreadable");
+    failure = known(error);
     content = [place.view !== home && path(), failed(failure, () => show())];
   }
   clearTimeout(slow);
