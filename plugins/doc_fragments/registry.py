@@ -47,6 +47,7 @@ options:
       gateway_image: {description: The image that its gateway runs., type: str, required: true}
       config: {description: The text of config.yml., type: str, required: true}
       gateway_config: {description: The text of nginx.conf., type: str, required: true}
+      page: {description: Whether the gateway serves the registry's page., type: bool, required: true}
       has_network:
         description: Whether the registry's own container has a network, as to reach an object store.
         type: bool

@@ -14,7 +14,11 @@ SOCKETS = "/var/lib/wharf/sockets"  # of the registry's containers
 SOCKETS_INSIDE = "/wharf/sockets"
 SLOTS = ("a", "b")  # the sockets that the registry has by turns: a new container of it starts beside the old one
 STAND_INS = ("reads", "writes", "collect-garbage")  # containers beside the registry's during a collection
-INDEX = "/var/lib/wharf/index"  # what `wharf index` writes and the gateway serves
+# What the gateway serves besides the registry: its page, which `wharf index` writes, and figures, by `wharf metrics`.
+INDEX = "/var/lib/wharf/index"
+INDEX_INSIDE = "/wharf/index"
+METRICS = "/var/lib/wharf/metrics"
+METRICS_INSIDE = "/wharf/metrics"
 PORT = 5000  # within the containers
 # What the gateway says by itself, by which it can be told from the registry.
 DENIED = "this user may not do that here"

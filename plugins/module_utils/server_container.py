@@ -8,7 +8,17 @@ from typing import Any
 
 from .containers import SECURITY
 from .files import read_text
-from .parts import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, address
+from .parts import (
+    INDEX,
+    INDEX_INSIDE,
+    METRICS,
+    METRICS_INSIDE,
+    PORT,
+    SLOTS,
+    SOCKETS,
+    SOCKETS_INSIDE,
+    address,
+)
 
 # What the modules registry_info and registry_container are told of the registry.
 REGISTRY_SPEC: dict[str, Any] = {
@@ -27,6 +37,7 @@ REGISTRY_SPEC: dict[str, Any] = {
     "gateway_image": {"type": "str", "required": True},
     "config": {"type": "str", "required": True, "no_log": True},
     "gateway_config": {"type": "str", "required": True},
+    "page": {"type": "bool", "required": True},
     "has_network": {"type": "bool", "required": True},
     "users": {"type": "str", "required": True, "no_log": True},
     "bcrypt_cost": {"type": "int", "required": True},
@@ -149,6 +160,8 @@ def _gateway(registry: dict[str, Any], network: str) -> dict[str, Any]:
         f"{directory}:/wharf/gateway:ro",
         f"{SOCKETS}:{SOCKETS_INSIDE}:ro",
         *tls,
+        f"{METRICS}:{METRICS_INSIDE}:ro",
+        *([f"{INDEX}:{INDEX_INSIDE}:ro"] if registry["page"] else []),
         _data_bind(registry["data"], "ro"),
     ]
     host = {

@@ -11,7 +11,7 @@ from typing import Any
 from .files import Changes, Entry, read_entry, read_text
 from .gateway import listen
 from .htpasswd import htpasswd, users_of
-from .parts import SOCKETS
+from .parts import INDEX, METRICS, SOCKETS
 from .server_container import secret_file
 from .server_data import DATA_ID, STATE_FILE, Data
 from .server_rollback import SETTINGS, give_away
@@ -41,6 +41,8 @@ def pending_files(registry: dict[str, Any], path: str, data: Data) -> Files:
         # Before the container, which does not start without the ID: where it is missing, the data's disk is not there.
         "data_id": (f"{path}/{DATA_ID}", Entry(0, 0, 0o644, data_id.encode())),
         "sockets": (SOCKETS, Entry(uid, uid, 0o700, None)),
+        "metrics": (METRICS, Entry(0, uid, 0o750, None)),
+        **({"index": (INDEX, Entry(0, uid, 0o750, None))} if registry["page"] else {}),
         "directory": (directory, Entry(0, uid, 0o750, None)),
         "secret": (secret, Entry(0, 0, 0o600, (read_text(secret) or secrets.token_hex(32)).encode())),
         "config": (f"{directory}/config.yml", Entry(0, uid, 0o640, registry["config"].encode())),
@@ -72,7 +74,8 @@ def paths_of(registry: dict[str, Any], path: str) -> list[str]:
     directory, gateway = (os.path.realpath(registry[name]) for name in ("directory", "gateway_directory"))
     files = [directory + name for name in ("", "/http-secret", "/config.yml", f"/{STATE_FILE}")]
     files += [gateway + name for name in ("", *(f"/{name}" for name in GATEWAY_FILES))]
-    return [path, f"{path}/{DATA_ID}", SOCKETS, *files, SETTINGS]
+    served = [METRICS, *([INDEX] if registry["page"] else [])]
+    return [path, f"{path}/{DATA_ID}", SOCKETS, *served, *files, SETTINGS]
 
 
 def diff_of(files: Files) -> list[dict[str, str]]:

@@ -49,10 +49,10 @@ EXAMPLES = r"""
 RETURN = r"""
 actions:
   description: >-
-    What was written and done, or would be, of data, data_id, sockets, directory, secret, config, gateway_directory,
-    network, listen, users, gateway_config and settings; create, replace or start, and of the network and the gateway
-    the same with their names behind it, as create_gateway, restart_gateway or reload_gateway; switch, firewall and
-    rollback.
+    What was written and done, or would be, of data, data_id, sockets, metrics, index, directory, secret, config,
+    gateway_directory, network, listen, users, gateway_config and settings; create, replace or start, and of the
+    network and the gateway the same with their names behind it, as create_gateway, restart_gateway or reload_gateway;
+    switch, firewall and rollback.
   type: list
   elements: str
   returned: always

@@ -26,6 +26,7 @@ REGISTRY: dict[str, Any] = {
     "has_network": False,
     "image": "registry:2.8.3",
     "gateway_image": "nginx:1.28",
+    "page": True,
     "config": "version: 0.1\n",
 }
 IMAGE = "sha256:aa"
@@ -72,6 +73,7 @@ def test_containers_that_are_as_they_should_be_have_no_differences(
         ({"memory_limit": 512 << 20}, ["Env", "Memory"], [], []),
         ({"uid": 59501}, ["User"], ["Tmpfs", "User"], ["Tmpfs", "User"]),
         ({"tls": False}, [], [], ["Binds"]),
+        ({"page": False}, [], [], ["Binds"]),
         ({"tls_directory": "/srv/tls"}, [], [], ["Binds"]),
         ({"data": "/srv/other"}, ["Binds", "Mounts"], [], ["Binds"]),
         ({"data": "images"}, ["Binds", "Mounts"], [], ["Binds"]),

@@ -13,8 +13,8 @@ from ansible_collections.wharf.registry.plugins.module_utils import server_files
 from ansible_collections.wharf.registry.plugins.module_utils.server_data import read
 
 CONFIG = "# Ansible managed\nversion: 0.1\nhttp:\n  secret: hidden\n"
-ALL = ["data", "data_id", "sockets", "directory", "secret", "config", "gateway_directory", "network", "listen", "users"]
-ALL += ["gateway_config", "settings"]
+ALL = ["data", "data_id", "sockets", "metrics", "index", "directory", "secret", "config", "gateway_directory"]
+ALL += ["network", "listen", "users", "gateway_config", "settings"]
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,8 @@ def _owners(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for place in (module, files):
         monkeypatch.setattr(place, "read_entry", read)
     monkeypatch.setattr(module, "SETTINGS", str(tmp_path / "wharf/registry.json"))
-    monkeypatch.setattr(module, "SOCKETS", str(tmp_path / "sockets"))
+    for name in ("SOCKETS", "METRICS", "INDEX"):
+        monkeypatch.setattr(module, name, str(tmp_path / name.lower()))
 
 
 class Registry:
@@ -55,6 +56,7 @@ class Registry:
             "directory": f"{directory}/registry",
             "gateway_directory": f"{directory}/gateway",
             "gateway_config": "http { }\n",
+            "page": True,
             "tls": True,
         }
         self.registry |= {"data": f"{directory}/data", "config": CONFIG, "users": "ci:kD8-xQ2_vLm4Rt7Zp1Wc\n"}
@@ -88,7 +90,7 @@ def test_nobody_but_root_and_the_registry_reads_what_is_secret_and_only_root_wri
     assert {name: (entry.uid, entry.gid, entry.mode) for name, entry in found.items() if entry} == {
         **dict.fromkeys(("data",), (59500, 59500, 0o750)),
         **dict.fromkeys(("sockets",), (59500, 59500, 0o700)),
-        **dict.fromkeys(("directory", "gateway_directory"), (0, 59500, 0o750)),
+        **dict.fromkeys(("directory", "gateway_directory", "metrics", "index"), (0, 59500, 0o750)),
         **dict.fromkeys(("config", "network", "listen", "users", "gateway_config"), (0, 59500, 0o640)),
         **dict.fromkeys(("secret", "settings"), (0, 0, 0o600)),
         "data_id": (0, 0, 0o644),
@@ -121,6 +123,7 @@ def test_the_secret_stays_and_what_is_written_can_be_taken_back(tmp_path: Path) 
         ({"name": "new.test"}, ["data_id"]),
         ({"gateway_config": "events { }\n"}, ["gateway_config"]),
         ({"tls": False}, ["listen"]),
+        ({"page": False}, []),
         (
             {"uid": 59501},
             [name for name in ALL if name not in ("data_id", "secret", "settings")],

@@ -79,6 +79,7 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "gateway_image": "nginx:1.30.5",
         "config": "version: 0.1\n",
         "gateway_config": "http { }\n",
+        "page": True,
         "users": "",
         "bcrypt_cost": 4,
         "settings": "{}\n",
@@ -121,9 +122,9 @@ def test_a_bare_host_has_everything_pending(monkeypatch: pytest.MonkeyPatch, par
     info, problems = module.inspect(parameters)
     assert problems == []
     assert (info["image"], info["container"]) == ("", "")
-    files = ["data", "data_id", "sockets", "directory", "secret", "config", "gateway_directory", "network", "listen"]
+    files = ["data", "data_id", "sockets", "metrics", "index", "directory", "secret", "config", "gateway_directory"]
     assert info["pending"] == [
-        *("image", *files, "users", "gateway_config", "settings"),
+        *("image", *files, "network", "listen", "users", "gateway_config", "settings"),
         *("create", "create_network", "create_gateway", "state_file"),
     ]
 
