@@ -13,8 +13,13 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ROLES = {"reader": 1, "writer": 2, "admin": 3}  # with the level of each where no rule says otherwise
-GROUPS = {"@readers": ("reader",), "@writers": ("writer",), "@admins": ("admin",), "@all": tuple(ROLES)}
+ROLES = {"monitor": 0, "reader": 1, "writer": 2, "admin": 3}  # with the level of each where no rule says otherwise
+GROUPS = {
+    "@readers": ("reader",),
+    "@writers": ("writer",),
+    "@admins": ("admin",),
+    "@all": ("reader", "writer", "admin"),
+}
 LEVELS = ("nothing", "pull", "pull and push", "pull, push and delete")
 LONGEST = 255  # characters that a repository's name may have
 
@@ -166,6 +171,8 @@ def decision(rules: Sequence[Mapping[str, Any]], number: int, name: str, role: s
     has_role = f"{name} is {'an' if role == 'admin' else 'a'} {role}"
     if role == "admin":
         return ROLES[role], has_role
+    if role == "monitor":
+        return 0, f"{has_role}, who reads figures and no repository"
     if not number:
         return ROLES[role], f"no rule is for it, and {has_role}"
     rule = rules[number - 1]
@@ -209,7 +216,8 @@ def gateway_tables(users: Sequence[Mapping[str, str]], rules: Sequence[Mapping[s
     Returns:
         rules: lists of a regular expression for a repository's whole name and the number of its rule, in an order in
             which the first that matches decides; a repository that none matches has the rule 0.
-        levels: lists of RULE:NAME and what that user may do then, for all who may do anything.
+        levels: lists of RULE:NAME and what that user may do then, for all who may do anything; of monitors, who may
+            read the registry's figures, one with ``monitor``.
     """
     patterns = [rule["repositories"] for rule in rules]
     inner = [sum(within(other, pattern) for other in patterns) for pattern in patterns]
@@ -219,6 +227,7 @@ def gateway_tables(users: Sequence[Mapping[str, str]], rules: Sequence[Mapping[s
         for number in range(len(rules) + 1)
         for user in users
     ]
+    levels += [[f"0:{user['name']}", "monitor"] for user in users if user["role"] == "monitor"]
     return {
         "rules": [[pattern_regex(patterns[index]), index + 1] for index in order],
         "levels": [entry for entry in levels if entry[1]],

@@ -78,7 +78,7 @@ def rule_problems(
         ]
     if rules and not users:
         return [f"{variable}: rules are given, but {others}users is empty: add the users, or remove the rules"]
-    names = [user.get("name") for user in users or []]
+    roles = {user.get("name"): user.get("role") for user in users or []}
     problems, good = [], {}
     for number, rule in enumerate(rules or [], start=1):
         pattern = rule.get("repositories")
@@ -88,7 +88,7 @@ def rule_problems(
         else:
             problems += [f"{variable}: {who} {fault}" for fault in _beside(pattern, good)]
             good[number] = pattern
-        problems += [f"{variable}: {who} {fault}" for fault in _name_faults(rule, names, f"{others}users")]
+        problems += [f"{variable}: {who} {fault}" for fault in _name_faults(rule, roles, f"{others}users")]
     return problems
 
 
@@ -100,8 +100,8 @@ def push_problems(users: Users | None, rules: Rules | None, prefix: str) -> list
     number = rule_of(known_rules, SMOKE_TEST)
     if not number:
         return [
-            f"{prefix}users: all of them are readers, so that nobody could push an image, not even the smoke test: make"
-            " one a writer or an admin"
+            f"{prefix}users: none of them is a writer or an admin, so that nobody could push an image, not even the"
+            " smoke test: make one a writer or an admin"
         ]
     return [
         f"{prefix}rules: rule {number} ({quoted(known_rules[number - 1]['repositories'], 60)}) lets nobody push to"
@@ -201,7 +201,7 @@ def _beside(pattern: str, earlier: Mapping[int, str]) -> Iterator[str]:
                 )
 
 
-def _name_faults(rule: Mapping[str, Any], names: Sequence[object], users: str) -> Iterator[str]:
+def _name_faults(rule: Mapping[str, Any], roles: Mapping[object, object], users: str) -> Iterator[str]:
     """Yield what is wrong with those whom a rule lists."""
     if not rule.get("read") and not rule.get("write"):
         yield 'lists nobody under read or write: list some, or say read: ["@admins"] where it is for admins alone'
@@ -210,8 +210,10 @@ def _name_faults(rule: Mapping[str, Any], names: Sequence[object], users: str) -
         for entry in rule.get(key) or []:
             if entry in seen:
                 yield f"lists {shown(entry)} twice under {key}: use each once"
-            elif entry not in names and entry not in GROUPS:
-                known = {str(one).lower(): one for one in (*names, *GROUPS)}
+            elif roles.get(entry) == "monitor":
+                yield f"lists {shown(entry)} under {key}, a monitor, who reads no repository: give it another role"
+            elif entry not in roles and entry not in GROUPS:
+                known = {str(one).lower(): one for one in (*roles, *GROUPS)}
                 meant = known.get(near(str(entry).lower(), known, 0.7))
                 use = f"use {meant}" if meant else f"use its users, or {listed([*GROUPS], 'or')}"
                 yield f"lists {shown(entry)} under {key}, whom {users} does not have: {use}"

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables, reading_class
-from ansible_collections.wharf.registry.plugins.module_utils.parts import DENIED, NO_REGISTRY, PLAIN_HTTP
+from ansible_collections.wharf.registry.plugins.module_utils.parts import (
+    DENIED,
+    INDEX_INSIDE,
+    METRICS_INSIDE,
+    NO_REGISTRY,
+    PLAIN_HTTP,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.references import PART, PATH
 
 _REFERENCE = "[A-Za-z0-9_.:=+-]+"  # a tag or a digest; the registry itself says which are none
@@ -35,7 +41,14 @@ ERRORS = (
 
 
 def gateway_plan(
-    *, tls: bool, blobs: str, users: Sequence[Mapping[str, Any]], rules: Sequence[Mapping[str, Any]], log_pulls: bool
+    *,
+    tls: bool,
+    blobs: str,
+    users: Sequence[Mapping[str, Any]],
+    rules: Sequence[Mapping[str, Any]],
+    log_pulls: bool,
+    page: bool,
+    metrics_addresses: Sequence[str],
 ) -> dict[str, Any]:
     """Return what the template is filled with.
 
@@ -45,6 +58,8 @@ def gateway_plan(
         users: the registry's users, with their roles; none for a registry that is open to everybody.
         rules: who may do what where; see module_utils/access.py.
         log_pulls: whether pulls are logged, too.
+        page: whether the registry's page is served.
+        metrics_addresses: addresses and networks from which figures are read without a password.
     """
     tables = gateway_tables(users, rules)
     levels = [[_quoted(key), level] for key, level in tables["levels"]]
@@ -52,6 +67,10 @@ def gateway_plan(
         "tls": tls,
         "blobs": blobs,
         "log_pulls": log_pulls,
+        "page": page,
+        "index": INDEX_INSIDE,
+        "metrics": METRICS_INSIDE,
+        "metrics_addresses": sorted(set(metrics_addresses)),
         "users": bool(users),
         "rules": tables["rules"],
         "levels": levels,

@@ -105,6 +105,27 @@ def listen_problems(addresses: Sequence[object], variable: str) -> list[str]:
     return problems
 
 
+def network_problems(networks: Sequence[object], variable: str) -> list[str]:
+    """Judge addresses and networks, such as those from which something may be read."""
+    problems = []
+    for number, network in enumerate(networks or [], 1):
+        who = f"{variable}: item {number}, {shown(network)},"
+        try:
+            found = ipaddress.ip_network(str(network), strict=False)
+        except ValueError:
+            problems.append(
+                f"{who} is neither an IP address nor a network: use one such as 192.0.2.10, 192.0.2.0/24 or"
+                " 2001:db8::/32"
+            )
+            continue
+        plain = str(found) if "/" in str(network) else str(found.network_address)
+        if "%" in str(network):
+            problems.append(f"{who} has a zone, which only its own host knows: use an address without")
+        elif plain != str(network):
+            problems.append(f"{who} has another usual form: use {shown(plain)}")
+    return problems
+
+
 def address_fault(address: object) -> str:
     """Return why nothing is reached at an address, for which :: and 0.0.0.0 stand for all; empty where it may be."""
     found = ipaddress.ip_address(str(address))

@@ -24,12 +24,14 @@ def storage_driver(config: Mapping[str, Any] | None) -> str:
 def command_archive(role_path: str) -> str:
     """Return the command wharf as one file that Python runs: a zip archive behind a line #!, as text in base64.
 
-    It holds the files as they lie in plugins/module_utils, so that modules and the command share them.
+    It holds the files as they lie in plugins/module_utils, so that modules and the command share them, and those of
+    the registry's page.
 
     Args:
         role_path: the directory of any role of this collection.
     """
-    package = Path(role_path).parents[1] / "plugins/module_utils"
+    collection = Path(role_path).parents[1]
+    package, page = collection / "plugins/module_utils", collection / "roles/server_programs/files/page"
     start = "import sys\n\nfrom wharf.command.cli import main\n\nsys.exit(main())\n"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # neither packed nor dated: the same bytes wherever it is made
@@ -37,6 +39,8 @@ def command_archive(role_path: str) -> str:
         archive.writestr(zipfile.ZipInfo("wharf/__init__.py"), "")
         for name, text in command_files(package).items():
             archive.writestr(zipfile.ZipInfo(f"wharf/{name}"), text)
+        for file in sorted(page.iterdir()):
+            archive.writestr(zipfile.ZipInfo(f"wharf/page/{file.name}"), file.read_bytes())
     return "base64:" + base64.b64encode(b"#!/usr/bin/python3 -IB\n" + buffer.getvalue()).decode()
 
 

@@ -25,6 +25,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import (
     listen_problems,
     name_problems,
+    network_problems,
     port_problems,
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
@@ -74,6 +75,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         ),
         *cost_problems(settings["bcrypt_cost"], "registry_server_bcrypt_cost"),
         *data_problems(settings["data"], "registry_server_data"),
+        *network_problems(settings["metrics_addresses"], "registry_server_metrics_addresses"),
         *memory_problems(settings["memory_limit"]),
         *image_faults,
         *config_problems(keys, version),
@@ -116,6 +118,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "delete_untagged": boolean(settings["delete_untagged"]),
         "users": known_users,
         "rules": rules,
+        "retention": settings["retention"],
         "caches": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
     return {
@@ -131,9 +134,12 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             users=known_users,
             rules=rules,
             log_pulls=boolean(settings["log_pulls"]),
+            page=boolean(settings["page"]),
+            metrics_addresses=settings["metrics_addresses"],
         ),
         "registry": {
             **{key: settings[key] for key in REGISTRY_SPEC if key in settings and key != "config"},
+            "page": boolean(settings["page"]),
             "image": images["registry"]["name"],
             "gateway_image": images["gateway"]["name"],
             "memory_limit": human_to_bytes(settings["memory_limit"] or 0),

@@ -274,6 +274,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (names.name_problems, "registry_name"),
     (names.port_problems, "registry_port"),
     (names.listen_problems, "registry_listen"),
+    (names.network_problems, "metrics_addresses"),
     (
         _certificate_problems,
         "registry_certificate registry_key registry_ca registry_trust registry_name registry_aliases",

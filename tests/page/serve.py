@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "roles/registry_server/files/page"
+PAGE = Path(__file__).parents[2] / "roles/server_programs/files/page"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/-/page.js": ("page.js", "text/javascript; charset=utf-8"),

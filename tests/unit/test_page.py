@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 from page import serve
 
-PAGE = ROOT / "roles/registry_server/files/page"
+PAGE = ROOT / "roles/server_programs/files/page"
 HTML, SCRIPT, STYLE = (PAGE.joinpath(name).read_text("utf-8") for name in ("index.html", "page.js", "page.css"))
 KEY = re.compile(r'(?:^ {4}|, )"?([\w-]+)"?: (?=["\[])', re.MULTILINE)
 

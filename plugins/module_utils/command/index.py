@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from pkgutil import get_data
 from typing import Any
 from urllib.parse import quote
 
@@ -23,15 +24,20 @@ from .. import containers, parts
 from ..access import LONGEST, readable, reading_class, rule_of
 from ..api import DigestError, StatusError
 from ..errors import BusyError, DamageError, WharfError
-from ..files import Entry, read_entry, write_atomic
+from ..files import Entry, read_entry, read_text, write_atomic
 from ..manifests import ATTACHED, DIGEST, blobs, children, parse, subject
 from ..references import PATH, TAG
 from ..storage import LARGEST_MANIFEST, Storage
 from ..text import pluralize
 from .cli import Task
 from .registry import Registry
+from .retention import find_candidates, freed, read_rule
+from .status import look
 
 INDEX = Path(parts.INDEX)
+PAGE = ("index.html", "page.js", "page.css", "icon.svg")
+LOOK_EVERY = 3600  # seconds
+MOST_CANDIDATES = 200  # tags of the plan that are shown
 VERSION = 1  # of the state
 TABLES = """
 CREATE TABLE runs (basis TEXT, started INT);
@@ -53,6 +59,8 @@ def run(task: Task) -> str:
     with opened(INDEX / "state") as state:
         source = Files(registry) if registry.driver == "filesystem" else ObjectStore(registry)
         changed = Index(registry, state).renew(source)
+    write_page(registry)
+    write_status(registry)
     task.result.update(changed=bool(changed), repositories=sorted(changed))
     return task.line(f"{pluralize(len(changed), 'repository')} changed") if changed else ""
 
@@ -83,6 +91,54 @@ def opened(directory: Path) -> Iterator[sqlite3.Connection]:
         raise WharfError(f"{path}: {error}") from None
     finally:
         state.close()
+
+
+def write_page(registry: Registry) -> None:
+    """Write the files of the page itself, which come with this program."""
+    for name in PAGE:
+        write(registry, INDEX / "page" / name, get_data(__package__.rpartition(".")[0], f"page/{name}") or b"")
+
+
+def write_status(registry: Registry) -> None:
+    """Write what the page shows admins: what `wharf status` says, and what retention would delete next.
+
+    The images' size and the plan are found out once an hour: all blobs and manifests are looked at for them.
+    """
+    path, now = INDEX / "status.json", time.time()
+    before = json.loads(read_text(path) or "{}")
+    is_fresh = before.get("basis") == registry.retention and 0 <= now - before.get("looked", 0) < LOOK_EVERY
+    result: dict[str, Any] = {}
+    look(registry, result, before.get("storage", {}).get("used") if is_fresh else None)
+    result["retention"] = before.get("retention") if is_fresh else retention_of(registry, now)
+    result |= {"basis": registry.retention, "looked": before["looked"] if is_fresh else int(now)}
+    write(registry, path, json.dumps(result).encode())
+
+
+def retention_of(registry: Registry, now: float) -> dict[str, Any] | None:
+    """Return what the rules of the last deployment would delete now; None without rules, or where nobody can tell."""
+    if not registry.retention or registry.driver != "filesystem":
+        return None
+    storage = registry.storage
+    try:
+        candidates = find_candidates(storage, [read_rule(rule) for rule in registry.retention], now)
+        blobs, size = freed(storage, candidates)
+    except (WharfError, OSError):  # `wharf verify-storage` names what is damaged
+        return None
+    tags = [one._asdict() for one in candidates[:MOST_CANDIDATES]]
+    return {"tags": tags, "count": len(candidates), "blobs": blobs, "bytes": size}
+
+
+def write(registry: Registry, path: Path, content: bytes) -> None:
+    """Write a file that the gateway may read, unless it is so already."""
+    uid, gid = os.geteuid(), registry.uid
+    for place in reversed(path.parents):
+        if place.is_relative_to(INDEX):
+            place.mkdir(mode=0o750, exist_ok=True)
+            os.chown(place, uid, gid)
+            place.chmod(0o750)
+    entry = Entry(uid, gid, 0o640, content)
+    if read_entry(str(path)) != entry:
+        write_atomic(str(path), content, entry.mode, uid, gid)
 
 
 # What is stored ---------------------------------------------------------------------------------------------------
@@ -410,7 +466,7 @@ class Index:
         text = json.dumps({"tags": contents.tags})
         layers, total = json.dumps(contents.layers), json.dumps(contents.total)
         if tags:
-            self._write(self._tags_file(name), text)
+            write(self.registry, self._tags_file(name), text.encode())
         else:
             self._remove(self._tags_file(name))
         row = (name, rule, json.dumps(links), json.dumps(manifests), layers, total)
@@ -433,7 +489,7 @@ class Index:
             images = shared((repository, layers) for repository, _, _, layers in mine)
             contents = {"generated": self.started // 10**9, "repositories": listed}, images
             for path, content in zip(paths[name], contents):
-                self._write(path, json.dumps(content, sort_keys=True))
+                write(self.registry, path, json.dumps(content, sort_keys=True).encode())
         for path in (*INDEX.glob("list-*.json"), *INDEX.glob("shared-*.json")):
             if path.stem.partition("-")[2] not in classes:
                 path.unlink()
@@ -447,18 +503,6 @@ class Index:
     def _tags_file(self, name: str) -> Path:
         # No part of a repository's name is like this one: what is below team/app is not in the way of team/app itself.
         return INDEX / "tags" / name / "_.json"
-
-    def _write(self, path: Path, text: str) -> None:
-        """Write a file that the gateway may read."""
-        uid, gid = os.geteuid(), self.registry.uid
-        for place in reversed(path.parents):
-            if place.is_relative_to(INDEX):
-                place.mkdir(mode=0o750, exist_ok=True)
-                os.chown(place, uid, gid)
-                place.chmod(0o750)
-        entry = Entry(uid, gid, 0o640, text.encode())
-        if read_entry(str(path)) != entry:
-            write_atomic(str(path), text.encode(), entry.mode, uid, gid)
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)

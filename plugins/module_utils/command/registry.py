@@ -44,6 +44,7 @@ class Registry:
     caches: bool = False
     users: Sequence[dict[str, str]] = ()
     rules: Sequence[dict[str, Any]] = ()
+    retention: Sequence[dict[str, Any]] = ()
 
     def __init__(self, must_exist: bool = True) -> None:
         """Read the settings, and ask the engine for the container. Raises WharfError where nothing was deployed."""

@@ -18,7 +18,7 @@ from ..errors import WharfError
 from ..files import free_bytes
 from ..lock import Result, local_time, lock_holder, read_result
 from ..openssl import openssl
-from ..parts import STAND_INS, container_names
+from ..parts import INDEX, STAND_INS, container_names
 from ..server_versions import gateway_version
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
@@ -28,6 +28,8 @@ from .registry import Registry
 from .repair import STATE as REPAIR_STATE
 
 DAY = 86400
+STATE = "state/state.db"  # of the index
+INDEX_LATE = 600  # seconds: it is brought up to date every minute
 RUNS = {
     "collect-garbage": "garbage collection",
     "apply-retention": "retention",
@@ -40,12 +42,25 @@ RUNS = {
 
 def run(task: Task) -> str:
     """Print the status."""
-    registry, now, result = Registry(), time.time(), task.result
+    for line in table(look(Registry(), task.result)):
+        task.line(line)
+    return "; ".join(task.result["problems"])
+
+
+def look(registry: Registry, result: dict[str, Any], used: int | None = None) -> list[tuple[str, str]]:
+    """Find out how the registry is; return lines about it.
+
+    Args:
+        registry: the registry.
+        result: gets what --json prints.
+        used: what its images take in bytes, where that was counted shortly before: it is what takes the time.
+    """
+    now = time.time()
     result["registry"], result["problems"] = f"{registry.name}:{registry.port}", []
     rows = [
         *container_rows(registry, result),
         ("certificate", certificate_line(registry.ca, now, result)),
-        ("storage", storage_line(registry, result)),
+        ("storage", storage_line(registry, result, used)),
     ]
     result["results"] = {}
     for name, purpose in RUNS.items():
@@ -55,10 +70,24 @@ def run(task: Task) -> str:
             result["problems"].append(f"{name} failed")
         if result["certificate"] or name != "renew-certificate":
             rows.append((purpose, run_line(name, last, now)))
+    rows += index_rows(now, result)
     rows.append(("at work", work_line(registry, result)))
-    for line in table(rows):
-        task.line(line)
-    return "; ".join(result["problems"])
+    return rows
+
+
+def index_rows(now: float, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Find out whether what the page shows is up to date; return a line about it where there is a page."""
+    result["index"] = None
+    if not Path(INDEX).is_dir():
+        return []
+    try:
+        last = Path(INDEX, STATE).stat().st_mtime  # each run that ends well writes it
+    except OSError:
+        return [("page", "no index yet")]
+    result["index"] = {"time": last}
+    if now - last > INDEX_LATE:
+        result["problems"].append(f"what the page shows is {age(now - last)} old: see `wharf index`")
+    return [("page", f"up to date {age(now - last)} ago")]
 
 
 def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -144,14 +173,15 @@ def certificate_line(ca: str, now: float, result: dict[str, Any]) -> str:
     return f"has expired, {when}"
 
 
-def storage_line(registry: Registry, result: dict[str, Any]) -> str:
+def storage_line(registry: Registry, result: dict[str, Any], used: int | None) -> str:
     """Find out where the storage lies; in a file system also what the images take, and what is free."""
     path, driver = registry.mounted, registry.driver
     result["storage"] = {"driver": driver, "path": str(path or "")}
     if driver != "filesystem" or path is None or not path.is_dir():
         return f"driver {driver} {path or ''}".strip()
     root, free = registry.storage_in(path), free_bytes(path)
-    used = sum(file.stat().st_size for file in Storage(root).top.glob("blobs/*/*/*/data")) if root.is_dir() else 0
+    if used is None:
+        used = sum(file.stat().st_size for file in Storage(root).top.glob("blobs/*/*/*/data")) if root.is_dir() else 0
     result["storage"].update(used=used, free=free)
     return f"{human_bytes(used)} used, {human_bytes(free)} free in {path}"
 

@@ -210,8 +210,8 @@ def test_somebody_can_push_what_the_smoke_test_moves(users: list, rules: list) -
             USERS[:1],
             [],
             (
-                "x_users: all of them are readers, so that nobody could push an image, not even the smoke test: make"
-                " one a writer or an admin"
+                "x_users: none of them is a writer or an admin, so that nobody could push an image, not even the"
+                " smoke test: make one a writer or an admin"
             ),
         ),
         (

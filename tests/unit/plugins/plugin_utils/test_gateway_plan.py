@@ -36,6 +36,9 @@ RULES = [
 ]
 
 
+SERVED: dict[str, Any] = {"page": True, "metrics_addresses": []}
+
+
 def words_of(text: str) -> list[tuple[str, bool]]:
     """Return a configuration's words with whether each was quoted, as ngx_conf_read_token() reads them."""
     found: list[tuple[str, bool]] = []
@@ -92,6 +95,7 @@ def blocks_of(text: str) -> Any:
 def rendered(**changes: Any) -> str:
     """Return the text for a plan, as Ansible renders it."""
     given: dict[str, Any] = {"tls": True, "blobs": "/var/lib/registry/docker/registry/v2", "log_pulls": False}
+    given |= SERVED
     given |= {"users": [{"name": name, "role": "writer"} for name in NAMES], "rules": RULES, **changes}
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["regex_replace"] = regex_replace
@@ -154,7 +158,7 @@ def test_roles_and_rules_decide_by_the_numbers_of_the_map() -> None:
 @pytest.mark.parametrize(("rules", "needed"), [([], "1"), ([{"repositories": "a/*", "read": [], "write": []}], "3")])
 def test_the_catalogue_is_for_everybody_until_there_are_rules(rules: list[Any], needed: str) -> None:
     users = [{"name": "root", "role": "admin"}]
-    assert maps(rendered(users=users, rules=rules))["needed"]["~^(GET|HEAD) catalog$"] == needed
+    assert maps(rendered(users=users, rules=rules))["needed"]["~^(GET|HEAD) catalog "] == needed
 
 
 PATHS = [
@@ -171,7 +175,15 @@ PATHS = [
     ("/v2/app/referrers/sha256:" + "a" * 64, "referrers", "app"),
     ("/v2/" + "a" * 255 + "/blobs/uploads/" + "a" * 150, "upload", "a" * 255),
     ("/v2/" + "a/" * 300 + "a/tags/list", "unknown", ""),
-    *((path, "unknown", "") for path in ("/", "/v2", "/v2/App/tags/list", "/v2/app/tags/list/", "/v2/a//b/tags/list")),
+    ("/", "page", ""),
+    ("/-/page.js", "page", ""),
+    ("/-/list", "page", ""),
+    ("/-/status", "page_status", ""),
+    ("/-/tags/team/app", "page_tags", "team/app"),
+    ("/metrics", "metrics", ""),
+    *((path, "unknown", "") for path in ("/-/", "/-/tags/", "/-/tags/a/../b", "/-/state", "/-/page.txt", "/metrics/")),
+    *((path, "unknown", "") for path in ("/index.html", "/-/list/", "/-/tags/A", "/-/list-all.json", "/METRICS")),
+    *((path, "unknown", "") for path in ("/v2", "/v2/App/tags/list", "/v2/app/tags/list/", "/v2/a//b/tags/list")),
     *((path, "unknown", "") for path in ("/v2/../health", "/v2/app/blobs/", "/v2/_catalog/", "/v2/app/manifests/a b")),
     *(
         (path, "unknown", "")
@@ -189,6 +201,43 @@ def look_up(entries: dict[str, str], value: str) -> str:
     return entries["default"]
 
 
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        ("/", "page/index.html"),
+        ("/-/page.js", "page/page.js"),
+        ("/-/list", "list-$class.json"),
+        ("/-/shared", "shared-$class.json"),
+        ("/-/tags/team/app", "tags/team/app/_.json"),
+        ("/-/status", "status.json"),
+        ("/v2/", ""),
+    ],
+)
+def test_the_page_s_files_are_found(path: str, file: str) -> None:
+    found = maps(rendered())
+    patterns = {
+        key[1:].replace("(?<", "(?P<").replace(r"\z", r"\Z"): found["page_file"][key] for key in found["page_file"]
+    }
+    result = next((patterns[pattern] for pattern in patterns if re.search(pattern, path)), "")
+    captured = re.sub(r"\$(static|list)", lambda _: path.removeprefix("/-/"), result)
+    assert captured.replace("$repository", look_up(found["repository"], path)) == file
+
+
+def test_without_the_page_nothing_of_it_is_there() -> None:
+    text = rendered(page=False)
+    assert look_up(maps(text)["kind"], "/") == look_up(maps(text)["kind"], "/-/list") == "unknown"
+    assert "/wharf/index" not in text
+
+
+def test_figures_are_open_to_the_addresses_that_are_given_and_to_no_other() -> None:
+    text = rendered(metrics_addresses=["192.0.2.0/24", "2001:db8::1"])
+    geo = {words[0]: words[1] for words, _ in next(block for words, block in http(text) if words[0] == "geo")}
+    assert geo == {"default": "metrics", "192.0.2.0/24": "health", "2001:db8::1": "health"}
+    assert maps(text)["metrics_realm"] == {"default": "registry", "health": "off"}
+    assert maps(text)["kind"][r"~^/metrics\z"] == "$metrics_kind"
+    assert "geo" not in {words[0] for words, _ in http(rendered())}
+
+
 @pytest.mark.parametrize(("path", "kind", "repository"), PATHS)
 def test_each_path_is_of_one_kind(path: str, kind: str, repository: str) -> None:
     found = maps(rendered())
@@ -202,10 +251,20 @@ def test_each_path_is_of_one_kind(path: str, kind: str, repository: str) -> None
         *(("PATCH upload", "2"), ("GET upload", "2"), ("DELETE upload", "2"), ("DELETE manifest", "3")),
         *(("DELETE blob", "3"), ("GET unknown", "unknown"), ("POST manifest", "method"), ("DELETE tags", "method")),
         *(("PUT blob", "method"), ("TRACE base", "method"), ("GET uploads", "method"), ("POST health", "method")),
+        *(("GET page", "0"), ("GET page_tags", "1"), ("HEAD page_status", "3"), ("POST page", "method")),
+        *(("GET metrics", "figures"), ("PUT metrics", "method")),
     ],
 )
-def test_each_request_needs_a_level(request_: str, needed: str) -> None:
-    assert look_up(maps(rendered())["needed"], request_) == needed
+@pytest.mark.parametrize("site", ["", "same-origin", "none", "GET unknown "])
+def test_each_request_needs_a_level(request_: str, needed: str, site: str) -> None:
+    assert look_up(maps(rendered())["needed"], f"{request_} {site}") == needed
+
+
+def test_another_site_changes_nothing_through_a_browser() -> None:
+    needed = maps(rendered())["needed"]
+    assert look_up(needed, "POST uploads cross-site") == "nobody"
+    assert look_up(needed, "GET manifest cross-site") == "1"
+    assert look_up(maps(rendered())["decision"], "nobody:3") == "denied"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +272,8 @@ def test_each_request_needs_a_level(request_: str, needed: str) -> None:
     [
         *(("0:0", "allowed"), ("1:0", "denied"), ("1:1", "allowed"), ("2:1", "denied"), ("2:2", "allowed")),
         *(("3:2", "denied"), ("3:3", "allowed"), ("1:3", "allowed"), ("unknown:3", "unknown"), ("method:3", "method")),
-        *((":3", "denied"), ("4:3", "denied"), ("0:", "denied")),
+        *((":3", "denied"), ("4:3", "denied"), ("0:", "denied"), ("0:monitor", "allowed"), ("1:monitor", "denied")),
+        *(("figures:3", "allowed"), ("figures:monitor", "allowed"), ("figures:2", "denied"), ("figures:0", "denied")),
     ],
 )
 def test_a_level_is_enough_or_not(needed_and_level: str, decision: str) -> None:
@@ -240,7 +300,7 @@ def test_pulls_are_logged_where_that_is_asked_for(pulls: bool) -> None:
 def test_the_tables_grow_with_the_users_and_not_with_each_of_them() -> None:
     def size(count: int) -> int:
         users = [{"name": f"user{number}", "role": "reader"} for number in range(count)]
-        return module.gateway_plan(tls=True, blobs="", users=users, rules=[], log_pulls=False)["hash_size"]
+        return module.gateway_plan(tls=True, blobs="", users=users, rules=[], log_pulls=False, **SERVED)["hash_size"]
 
     assert (size(1), size(500), size(511)) == (2048, 2048, 2048)
     assert size(2000) == 8192
@@ -249,9 +309,9 @@ def test_the_tables_grow_with_the_users_and_not_with_each_of_them() -> None:
 
 def test_each_user_has_a_class_of_readers() -> None:
     users = [{"name": name, "role": "reader"} for name in NAMES] + [{"name": "root", "role": "admin"}]
-    plan = module.gateway_plan(tls=True, blobs="", users=users, rules=RULES, log_pulls=False)
+    plan = module.gateway_plan(tls=True, blobs="", users=users, rules=RULES, log_pulls=False, **SERVED)
     classes = {words_of(f"{key};")[0]: value for key, value in plan["classes"]}
     assert classes.keys() == {(f":{user['name']}", True) for user in users}
     assert classes[":root", True] == classes[':quo"te', True] == "all"
     assert classes[":~x", True] == classes[":default", True] != "all"
-    assert module.gateway_plan(tls=True, blobs="", users=[], rules=[], log_pulls=False)["classes"] == []
+    assert module.gateway_plan(tls=True, blobs="", users=[], rules=[], log_pulls=False, **SERVED)["classes"] == []

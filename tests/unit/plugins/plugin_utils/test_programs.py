@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from ansible_collections.wharf.registry.plugins.module_utils.command import index
 from ansible_collections.wharf.registry.plugins.module_utils.command.cli import SUBCOMMANDS
 from ansible_collections.wharf.registry.plugins.plugin_utils import programs
 
@@ -39,6 +41,13 @@ def test_the_command_is_a_program_and_the_same_bytes_each_time(command: Path) ->
     assert command.read_bytes().startswith(b"#!/usr/bin/python3 -IB\n")
     again = programs.command_archive(str(ROOT / "roles/registry_server"))
     assert base64.b64decode(again.removeprefix("base64:")) == command.read_bytes()
+
+
+def test_it_brings_the_files_of_the_page(command: Path) -> None:
+    page = ROOT / "roles/server_programs/files/page"
+    with zipfile.ZipFile(command) as archive:
+        found = {name: archive.read(name) for name in archive.namelist() if name.startswith("wharf/page/")}
+    assert found == {f"wharf/page/{name}": (page / name).read_bytes() for name in index.PAGE}
 
 
 def test_it_holds_what_it_imports_and_no_more() -> None:

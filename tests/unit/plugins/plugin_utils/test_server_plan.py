@@ -37,6 +37,9 @@ SETTINGS: dict[str, Any] = {
     "memory_limit": "",
     "directory": "/etc/wharf/registry",
     "gateway_directory": "/etc/wharf/gateway",
+    "page": True,
+    "metrics_addresses": [],
+    "retention": [],
     "log_pulls": False,
     "uid": 59500,
     "container": "registry",
@@ -106,6 +109,7 @@ def test_the_user_s_configuration_comes_last() -> None:
 def test_the_command_on_the_server_is_told_of_the_registry() -> None:
     assert json.loads(plan()["registry"]["settings"]) == {
         "container": "registry",
+        "retention": [],
         "name": "reg.test",
         "port": 5000,
         "ca": "/etc/wharf/tls/ca.crt",

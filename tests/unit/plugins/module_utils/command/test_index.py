@@ -45,6 +45,14 @@ class Page:
         monkeypatch.setattr(registry, "SETTINGS", self.settings)
         monkeypatch.setattr(registry.data, "container", lambda _: {"Mounts": [mount], "Config": {"Env": []}})
         monkeypatch.setattr(index, "INDEX", self.index)
+        monkeypatch.setattr(index, "get_data", lambda package, name: f"{package} {name}".encode())
+        monkeypatch.setattr(index, "look", self.look)
+        self.counted: list[int | None] = []
+
+    def look(self, _registry: Any, result: dict[str, Any], used: int | None) -> None:
+        """Say how the registry is, as `wharf status`, of which there are tests of its own."""
+        self.counted.append(used)
+        result |= {"problems": [], "storage": {"used": 5 if used is None else used}}
 
     def run(self) -> list[str]:
         """Run the command; return the repositories that have changed."""
@@ -130,12 +138,12 @@ def test_a_user_more_or_other_rules_make_other_lists(page: Page) -> None:
     page.image("open/app", "1", b"x")
     page.image("secret/app", "1", b"y")
     page.run()
-    old = {path.name for path in page.index.glob("*.json")}
+    old = {path.name for path in page.index.glob("*-*.json")}
     page.rules = [{"repositories": "open/**", "read": [], "write": []}]
     page.run()
     assert (page.names("kiosk"), page.names("root")) == (["secret/app"], ["open/app", "secret/app"])
     # The lists of before are nobody's: under its number now stands another rule.
-    assert {path.name for path in page.index.glob("*.json")} & old == {"list-all.json", "shared-all.json"}
+    assert {path.name for path in page.index.glob("*-*.json")} & old == {"list-all.json", "shared-all.json"}
     page.users = [*USERS, {"name": "bob", "role": "reader"}]
     page.rules = [*page.rules, {"repositories": "secret/app", "read": ["bob"], "write": []}]
     page.run()
@@ -159,7 +167,7 @@ def test_a_registry_that_is_open_to_everybody_has_one_list(page: Page) -> None:
     page.users, page.rules = [], []
     page.image("app", "1", b"x")
     page.run()
-    assert {path.name for path in page.index.glob("*.json")} == {"list-all.json", "shared-all.json"}
+    assert {path.name for path in page.index.glob("*-*.json")} == {"list-all.json", "shared-all.json"}
     assert page.names("anybody") == ["app"]
 
 
@@ -172,7 +180,7 @@ def test_the_gateway_may_read_the_index_and_not_the_state(page: Page) -> None:
     ] == "0o700"
     for path, facts in modes.items():
         if not path.startswith("state"):
-            assert oct(facts.st_mode & 0o777) == ("0o640" if path.endswith(".json") else "0o750"), path
+            assert oct(facts.st_mode & 0o777) == ("0o750" if (page.index / path).is_dir() else "0o640"), path
             assert (facts.st_uid, facts.st_gid) == (os.geteuid(), os.getegid())
 
 
@@ -599,3 +607,48 @@ def test_a_push_into_many_repositories_reads_only_that_one(page: Page, monkeypat
     digest = page.image("app7", "2", b"new")
     page.run()
     assert read == [digest]
+
+
+def test_the_page_s_own_files_are_written(page: Page) -> None:
+    page.run()
+    for name in index.PAGE:
+        path = page.index / "page" / name
+        assert path.read_text().endswith(f" page/{name}")
+        assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_admins_see_what_retention_would_delete_and_what_takes_long_is_found_out_once_an_hour(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def status() -> Any:
+        page.run()
+        return json.loads((page.index / "status.json").read_text())
+
+    for number in range(3):
+        page.stored.image("app", f"1.{number}", b"%d" % number)
+    page.later(86400 * 40)
+    assert status()["retention"] is None
+    page.more["retention"] = [{"repositories": "app", "keep_newest": "1", "older_than": None}]
+    found = status()["retention"]
+    assert (found["count"], len(found["tags"]), {one["name"] for one in found["tags"]}) == (2, 2, {"app"})
+    assert found["bytes"] > 0
+    assert page.counted == [None, None]
+    page.stored.image("app", "2.0")
+    assert status()["retention"] == found
+    assert page.counted[2:] == [5]
+    monkeypatch.setattr(index, "LOOK_EVERY", 0)
+    assert status()["retention"]["count"] == 3
+    assert page.counted[3:] == [None]
+
+
+def test_a_registry_that_does_not_say_how_it_is_has_its_lists_all_the_same(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: Any) -> None:
+        raise index.WharfError("no engine")
+
+    page.stored.image("app", "1")
+    monkeypatch.setattr(index, "look", look)
+    with pytest.raises(AssertionError, match="no engine"):
+        page.run()
+    assert json.loads((page.index / "list-all.json").read_text())["repositories"][0][0] == "app"

@@ -62,6 +62,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
     monkeypatch.setattr(registry.data, "container", containers.get)
     monkeypatch.setattr(status, "container", containers.get)
+    monkeypatch.setattr(status, "INDEX", str(tmp_path / "index"))
     monkeypatch.setattr(status.gateway, "problem_of", lambda _slot: facts["direct"])
     versions = {
         "registry": "registry github.com/distribution/distribution 2.8.3+ds1",
@@ -203,3 +204,19 @@ def test_whoever_is_at_work_is_named(server, capsys) -> None:
 )
 def test_age(seconds: float, text: str) -> None:
     assert status.age(seconds) == text
+
+
+def test_a_page_whose_index_is_stuck_is_a_problem(server, capsys, tmp_path: Path) -> None:
+    code, output = show(server, capsys)
+    assert (code, "page  " in output) == (0, False)
+    index = tmp_path / "index"
+    index.mkdir()
+    assert "page                 no index yet" in show(server, capsys)[1]
+    (index / "state").mkdir()
+    (index / "state/state.db").touch()
+    code, output = show(server, capsys)
+    assert (code, "up to date 0 seconds ago" in output) == (0, True)
+    os.utime(index / "state/state.db", (time.time() - 7200,) * 2)
+    code, output = show(server, capsys, as_json=True)
+    assert code == 3
+    assert json.loads(output)["problems"] == ["what the page shows is 2 hours old: see `wharf index`"]
