@@ -87,7 +87,7 @@ def index_rows(now: float, result: dict[str, Any]) -> list[tuple[str, str]]:
     result["index"] = {"time": last}
     if now - last > INDEX_LATE:
         result["problems"].append(f"what the page shows is {age(now - last)} old: see `wharf index`")
-    return [("page", f"up to date {age(now - last)} ago")]
+    return [("page", f"its index was brought up to date {age(now - last)} ago")]
 
 
 def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str, str]]:
