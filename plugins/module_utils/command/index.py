@@ -24,19 +24,19 @@ from .. import containers, parts
 from ..access import LONGEST, readable, reading_class, rule_of
 from ..api import DigestError, StatusError
 from ..errors import BusyError, DamageError, WharfError
-from ..files import Entry, read_entry, read_text, write_atomic
+from ..files import Entry, read_entry, read_json, write_atomic
+from ..lock import read_result
 from ..manifests import ATTACHED, DIGEST, blobs, children, parse, subject
 from ..references import PATH, TAG
 from ..storage import LARGEST_MANIFEST, Storage
 from ..text import pluralize
 from .cli import Task
 from .registry import Registry
-from .retention import find_candidates, freed, read_rule
+from .retention import find_candidates, read_rule
 from .status import look
 
 INDEX = Path(parts.INDEX)
 PAGE = ("index.html", "page.js", "page.css", "icon.svg")
-LOOK_EVERY = 3600  # seconds
 MOST_CANDIDATES = 200  # tags of the plan that are shown
 VERSION = 1  # of the state
 TABLES = """
@@ -44,7 +44,7 @@ CREATE TABLE runs (basis TEXT, started INT);
 CREATE TABLE repositories (name TEXT PRIMARY KEY, rule INT, links TEXT, manifests TEXT, layers TEXT, facts TEXT);
 """
 SETTLING = 2 * 10**9  # nanoseconds within which a file may change again and keep its time
-HOUR = 3600 * 10**9
+HOUR, DAY = 3600, 86400  # seconds
 TOUCHED = re.compile(rf": (?:PUT|DELETE) /v2/({PATH})/manifests/\S+$", re.MULTILINE)  # of the gateway's log
 MOST_LAYERS = 1000  # of a manifest: no engine takes as many
 MOST_SHARERS = 20  # images that are named for a layer
@@ -102,15 +102,23 @@ def write_page(registry: Registry) -> None:
 def write_status(registry: Registry) -> None:
     """Write what the page shows admins: what `wharf status` says, and what retention would delete next.
 
-    The images' size and the plan are found out once an hour: all blobs and manifests are looked at for them.
+    The images' size is found out once an hour, and the plan once a day, or when it is another one: all blobs, or all
+    manifests, are looked at for them.
     """
     path, now = INDEX / "status.json", time.time()
-    before = json.loads(read_text(path) or "{}")
-    is_fresh = before.get("basis") == registry.retention and 0 <= now - before.get("looked", 0) < LOOK_EVERY
+    before = read_json(path)
+    last = read_result("apply-retention")
+    basis = [registry.retention, last.time if last else 0]
+    is_counted = 0 <= now - before.get("counted", 0) < HOUR
+    is_planned = before.get("basis") == basis and 0 <= now - before.get("planned", 0) < DAY
     result: dict[str, Any] = {}
-    look(registry, result, before.get("storage", {}).get("used") if is_fresh else None)
-    result["retention"] = before.get("retention") if is_fresh else retention_of(registry, now)
-    result |= {"basis": registry.retention, "looked": before["looked"] if is_fresh else int(now)}
+    look(registry, result, before.get("storage", {}).get("used") if is_counted else None)
+    result |= {
+        "counted": before["counted"] if is_counted else int(now),
+        "basis": basis,
+        "planned": before["planned"] if is_planned else int(now),
+        "retention": before.get("retention") if is_planned else retention_of(registry, now),
+    }
     write(registry, path, json.dumps(result).encode())
 
 
@@ -118,14 +126,11 @@ def retention_of(registry: Registry, now: float) -> dict[str, Any] | None:
     """Return what the rules of the last deployment would delete now; None without rules, or where nobody can tell."""
     if not registry.retention or registry.driver != "filesystem":
         return None
-    storage = registry.storage
     try:
-        candidates = find_candidates(storage, [read_rule(rule) for rule in registry.retention], now)
-        blobs, size = freed(storage, candidates)
+        candidates = find_candidates(registry.storage, [read_rule(rule) for rule in registry.retention], now)
     except (WharfError, OSError):  # `wharf verify-storage` names what is damaged
         return None
-    tags = [one._asdict() for one in candidates[:MOST_CANDIDATES]]
-    return {"tags": tags, "count": len(candidates), "blobs": blobs, "bytes": size}
+    return {"tags": [one._asdict() for one in candidates[:MOST_CANDIDATES]], "count": len(candidates)}
 
 
 def write(registry: Registry, path: Path, content: bytes) -> None:
@@ -210,7 +215,7 @@ class ObjectStore:
         self.touched: set[str] | None = None  # None for all
 
     def repositories(self, known: Iterable[str], settled: int) -> Iterable[str]:
-        if settled // HOUR != time.time_ns() // HOUR:
+        if settled // 10**9 // HOUR != time.time_ns() // 10**9 // HOUR:
             return self._listed("/v2/_catalog", "repositories")
         log = containers.docker("logs", "--since", str(settled // 10**9), self.gateway).stdout
         self.touched = set(TOUCHED.findall(log))
