@@ -53,11 +53,12 @@ def idle(client) -> str:
 
 
 @pytest.fixture(scope="module")
-def kept(client) -> Kept:
-    """Push a secret image, and ones that more may see."""
+def kept(client, server) -> Kept:
+    """Push a secret image, and ones that more may see; the index of the page has them."""
     manifest = client.push("ann", "team-a/secret", SECRET, "1", TAG)
     open_manifest = client.push("ci", "lib/open", "open to all", "1")
     client.push("ann", "team-a/public/app", "for readers", "1")
+    server.check_output("wharf index")
     return Kept(manifest, digest_of(SECRET), open_manifest, digest_of("open to all"))
 
 
@@ -163,6 +164,35 @@ def test_login_comes_before_all_else_and_a_guess_takes_its_time(client, kept):
             assert not answer.header("WWW-Authenticate"), case
 
 
+def test_the_page_lists_to_each_only_what_they_may_read(client, kept):
+    """Fails with one list for all, or a map that knows the classes by the users' names alone."""
+    for user in ROLES:
+        found = [client.ask(user, f"GET /-/{name}") for name in ("list", "shared")]
+        assert [answer.status for answer in found] == [200, 200]
+        told = "".join(answer.all for answer in found)
+        assert ('"team-a/secret"' in told) == (user in ("ann", "boss")), user
+        assert '"team-a/public/app"' in told or user == "ci"
+        assert '"lib/open"' in told
+        assert found[0].header("Wharf-User") == [user]
+    for user in (WRONG, ""):
+        assert {client.ask(user, f"GET /{path}").status for path in ("", "-/list", "-/page.js", "metrics")} == {401}
+
+
+def test_nothing_is_written_because_another_site_says_so(client, kept):
+    """Fails where the gateway does not look at who has made the browser ask."""
+    for request in (
+        "POST /v2/lib/open/blobs/uploads/",
+        "PUT /v2/lib/open/manifests/2",
+        "DELETE /v2/lib/open/manifests/1",
+    ):
+        answer = client.send([client.request("boss", f"{request} HTTP/1.1", "Sec-Fetch-Site: cross-site")])[0]
+        assert (answer.status, answer.code) == (403, "DENIED")
+    answer = client.send(
+        [client.request("boss", "GET /v2/lib/open/manifests/1 HTTP/1.1", "Sec-Fetch-Site: cross-site")]
+    )[0]
+    assert answer.status == 200
+
+
 def test_reads_of_what_is_not_theirs_however_it_is_spelled(client, kept):
     """Fails with a map on $request_uri for the rules, which sees only one spelling."""
     secret, other = "team-a/secret", "team-a%2Fsecret"
@@ -194,6 +224,8 @@ def test_reads_of_what_is_not_theirs_however_it_is_spelled(client, kept):
         f"http://{REGISTRY}/v2/{secret}/manifests/1",
         f"HTTPS://{REGISTRY}/v2/{secret}/tags/list",
         f"http://lib/v2/{secret}/tags/list",
+        *(f"/-/{name}" for name in (f"tags/{secret}", f"tags/{other}", f"tags/lib/../{secret}", f"./tags//{secret}")),
+        *(f"/{start}/tags/{secret}?x" for start in ("%2d", "v2/../-", "-/list/..")),
     ]
     # The same means something else to a registry, or nothing.
     others = [
@@ -220,6 +252,14 @@ def test_reads_of_what_is_not_theirs_however_it_is_spelled(client, kept):
         f"/v2/lib/open/blobs/{kept.manifest}",
         f"/v2/lib/open/referrers/{kept.manifest}",
         f"/v2/{secret}/referrers/{kept.manifest}",
+        # The page's, and what lies beside.
+        *(f"/-/{name}" for name in ("status", "state/state.db", "list-all.json", "shared-all.json", "list/../status")),
+        *(
+            f"/-/tags/{secret}{end}"
+            for end in ("/_.json", "/", "%00", "%0a", "/../../status", "/blobs/sha256:" + 64 * "0")
+        ),
+        *(f"/.page/{name}" for name in ("list-all.json", f"tags/{secret}/_.json", "status.json", "../metrics/metrics")),
+        *("/metrics", "/metrics/", "/METRICS", "/%6detrics", "/-/../metrics", "/.page/", "/-/tags/", "/wharf/index/"),
     ]
     reads = client.send(client.request("ann", f"GET {target}") for target in targets)
     wrong = [target for target, answer in zip(targets, reads, strict=True) if answer.status != 200]
