@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import socket
+import subprocess
 import time
 from datetime import datetime
 from typing import Any
@@ -198,6 +199,12 @@ def running_engine() -> Engine | None:
             if argv != [""]:  # a zombie has none
                 return Engine(int(process.name), argv[1:], "")
     return None
+
+
+def engine_runs() -> bool:
+    """Tell whether the engine runs. One that does not must not be asked: its socket would start it."""
+    is_active = ["systemctl", "--quiet", "is-active", "docker"]
+    return os.path.exists(PID_FILE) or (is_systemd() and subprocess.run(is_active).returncode == 0)
 
 
 def is_systemd() -> bool:

@@ -18,6 +18,7 @@ from .text import one_line
 RELOAD_SECONDS = 20
 SETTLE = 1.5  # seconds
 _OWN = "/tmp/own.sock"  # within its container; the port it may share with another gateway
+_FIGURES = "/tmp/figures.sock"  # beside it: what nginx counts
 _CONNECTED = re.compile(r"^\S+:(?: +\S+){4} +03 +\S+ (\S+)$", re.MULTILINE)  # of /proc/net/unix: SS_CONNECTED
 
 
@@ -100,6 +101,15 @@ def own_problem(name: str) -> str:
         return "the gateway does not run"
     client = Client("gateway", 80, address=f"/proc/{pid}/root{_OWN}", timeout=5)
     return _problem(client, client.health)
+
+
+def figures(pid: int) -> str:
+    """Return what nginx counts, as its stub_status tells it, of the gateway with a process ID. Raises WharfError."""
+    with Client("gateway", 80, address=f"/proc/{pid}/root{_FIGURES}", timeout=5) as client:
+        response = client.request("GET", "/")
+    if response.status != 200:
+        raise WharfError(f"the gateway tells no figures: HTTP status {response.status}")
+    return response.body.decode("ascii", "replace")
 
 
 def reload(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -39,16 +40,20 @@ class Result(NamedTuple):
     good: bool
     time: float  # seconds since 1970
     message: str
+    seconds: float | None = None  # how long it took
+    bytes: int | None = None  # of what it was about, where it says so
+    succeeded: float | None = None  # when one last ended well, in seconds since 1970
 
 
 @contextlib.contextmanager
-def lock(name: str, wait: float = 0, check_mode: bool = False) -> Iterator[None]:
+def lock(name: str, wait: float = 0, check_mode: bool = False, path: Path | None = None) -> Iterator[None]:
     """Hold the registry's data and container still: nobody else who asks for the lock changes them.
 
     Args:
         name: who holds it, as others will read it.
         wait: how long to wait for it, in seconds.
         check_mode: only find out whether it is free: not even its file is made.
+        path: of another lock than the registry's.
 
     Raises:
         BusyError: it is held; the message says by whom and since when.
@@ -61,7 +66,7 @@ def lock(name: str, wait: float = 0, check_mode: bool = False) -> Iterator[None]
             time.sleep(0.2)
         yield
         return
-    file = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = os.open(path or LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + wait
         while not _acquire(file):
@@ -105,10 +110,20 @@ def _holder(file: int) -> Holder:
     return Holder(name or "something", float(since) if since.isdigit() else None)
 
 
-def write_result(name: str, good: bool, message: str) -> None:
-    """Keep a line for `wharf status` and playbooks/diagnose-registry.yml: how the last run of a subcommand ended."""
+def write_result(name: str, good: bool, message: str, seconds: float = 0, size: int | None = None) -> None:
+    """Keep how the last run of a subcommand ended: a line for people, and one for `wharf metrics`.
+
+    Args:
+        name: of the subcommand.
+        good: whether it ended well.
+        message: how it ended.
+        seconds: how long it took.
+        size: the bytes of what it was about.
+    """
     RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
-    line = f"{'ok' if good else 'failed'} {int(time.time())} {' '.join(message.split())}\n"
+    now, before = int(time.time()), read_result(name)
+    facts = {"seconds": round(seconds, 3), "bytes": size, "succeeded": now if good else before and before.succeeded}
+    line = f"{'ok' if good else 'failed'} {now} {' '.join(message.split())}\n{json.dumps(facts)}\n"
     write_atomic(str(RESULTS / name), line.encode(), uid=os.geteuid(), gid=os.getegid())
     if good and Path("/run/systemd/system").is_dir():
         # The service of an earlier failure, when a person has put it right.
@@ -118,9 +133,10 @@ def write_result(name: str, good: bool, message: str) -> None:
 def read_result(name: str) -> Result | None:
     """Return how the last run of a subcommand ended; None when there was none, or its line is damaged."""
     try:
-        word, seconds, message = (RESULTS / name).read_text("utf-8").strip().split(" ", 2)
-        return Result(word == "ok", float(seconds), message)
-    except (OSError, ValueError):
+        line, _, facts = (RESULTS / name).read_text("utf-8").partition("\n")
+        word, seconds, message = line.split(" ", 2)
+        return Result(word == "ok", float(seconds), message, **json.loads(facts or "{}"))
+    except (OSError, ValueError, TypeError):
         return None
 
 

@@ -56,6 +56,11 @@ def openssl(*arguments: str | Path) -> str:
     return result.stdout
 
 
+def end_of(path: Path) -> float:
+    """Return until when the first certificate in a file holds, in seconds since 1970. Raises WharfError."""
+    return ssl.cert_time_to_seconds(openssl("x509", "-noout", "-enddate", "-in", path).strip().partition("=")[2])
+
+
 def utc(seconds: float, form: str = "%Y-%m-%d %H:%M UTC") -> str:
     """Return a time for people, in UTC."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime(form)

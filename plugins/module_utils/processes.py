@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import WharfError
 from .text import one_line
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT = 60  # seconds
+CLONE_NEWNET = 0x40000000  # of setns(2)
 
 
 def search_path() -> str:
@@ -41,6 +43,27 @@ def processes_of(program: str) -> Iterator[Path]:
                 continue
             if all(os.path.samefile(process / one, f"/proc/self/{one}") for one in ("ns/pid", "ns/user")):
                 yield process
+
+
+@contextlib.contextmanager
+def network_of(pid: int) -> Iterator[None]:
+    """Let sockets that are made meanwhile be in the network of another process. For processes of one thread.
+
+    Raises:
+        OSError: it has ended.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)  # Python has setns() from 3.12 on
+
+    def enter(file: IO[str]) -> None:
+        if libc.setns(file.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    with open("/proc/self/ns/net") as own, open(f"/proc/{pid}/ns/net") as other:
+        enter(other)
+        try:
+            yield
+        finally:
+            enter(own)
 
 
 def run(

@@ -66,7 +66,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
-from ansible_collections.wharf.registry.plugins.module_utils.parts import INDEX
+from ansible_collections.wharf.registry.plugins.module_utils.parts import INDEX, METRICS
 from ansible_collections.wharf.registry.plugins.module_utils.processes import search_path
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import KNOWN
 
@@ -123,7 +123,7 @@ class Programs:
                 if found:
                     self.systemctl("stop", "wharf-index.service", check=False)
                 self.changes.remove(INDEX)
-            if found and (result := read_result(name)) and not result.good:
+            if found and (result := read_result(name)) and (name == "index" or not result.good):
                 self.changes.remove(str(RESULTS / name))
         if units:
             self.systemctl("daemon-reload")
@@ -150,6 +150,8 @@ class Programs:
             KNOWN,
             *Path("/run").glob("wharf-repair-storage.*"),
             *Path("/run").glob("wharf-index.*"),
+            *Path("/run").glob("wharf-metrics.*"),
+            METRICS,
         ):
             self.changes.remove(str(path))
         self.changes.remove_empty(str(RESULTS.parent))

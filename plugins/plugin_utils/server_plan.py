@@ -119,6 +119,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "users": known_users,
         "rules": rules,
         "retention": settings["retention"],
+        "read_only": bool(((config["storage"].get("maintenance") or {}).get("readonly") or {}).get("enabled")),
         "caches": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
     return {

@@ -64,7 +64,6 @@ _SCHEMA: dict[str, Any] = {
         "host": _ADDRESS,
         "http2": _DISABLED,
         "h2c": _ENABLED,
-        "debug": dict,
     },
     "notifications": {"events": dict, "endpoints": list},
     "health": {"storagedriver": dict, "file": list, "http": list, "tcp": list},
@@ -154,6 +153,8 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     for key in ("addr", "net", "prefix", "relativeurls", "secret"):
         if http.get(key) is not None:
             yield f"holds http.{key}, which the gateway needs as the deployment sets it: leave it out"
+    if http.get("debug") is not None:
+        yield "holds http.debug, where the registry tells its figures: leave it out, and read /metrics of the gateway"
     if http.get("tls"):
         yield "holds http.tls, which is the gateway's: leave it out, and set wharf_registry_trust"
     for name, value in _mapping(http, "headers").items():

@@ -70,6 +70,7 @@ def back_up(task: Task, restic: Restic, registry: Registry, exists: bool) -> str
         changed=True, snapshot=snapshot, new=new, total=total, tags=len(tags), seconds=took, problems=problems,
         warnings=warnings,
     )  # fmt: skip
+    task.bytes = total
     damage = f"; but the registry is damaged: {'; '.join(problems[:20])}" if problems else ""
     for warning in warnings[:20]:
         task.line(f"warning: {warning}")

@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -33,6 +34,7 @@ SUBCOMMANDS = {
     "log": ("log", "show refused logins, pushes and deletions: who, from where, what"),
     "access": ("access", "say who may do what in a repository, and why"),
     "index": ("index", "bring the index of the registry's page up to date"),
+    "metrics": ("metrics", "write the figures that Prometheus reads"),
     "collect-garbage": ("garbage", "delete what no image needs any more"),
     "apply-retention": ("retention", "delete old tags by rules, after a plan"),
     "back-up": ("backup", "make a snapshot of the registry"),
@@ -93,6 +95,7 @@ class Task:
         options: the command line.
         result: what --json prints. "problems" that are not empty are those of the registry: the exit code is 3.
         record: whether how it ends is kept for `wharf status` and the diagnosis.
+        bytes: of what it was about, kept as well.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -100,6 +103,8 @@ class Task:
         self.options = options
         self.result: dict[str, Any] = {"changed": False, "lines": []}
         self.record = False
+        self.bytes: int | None = None
+        self.start = time.monotonic()
 
     def line(self, text: str) -> str:
         """Print a line, or keep it for the result; return it."""
@@ -136,7 +141,8 @@ class Task:
 
     def _keep(self, good: bool, message: str) -> None:
         if self.record:
-            write_result(self.options.subcommand, good, message)
+            took = time.monotonic() - self.start
+            write_result(self.options.subcommand, good, message, took, self.bytes if good else None)
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:

@@ -74,6 +74,7 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
     if not candidates:
         show_begun(task, begun)
         task.line("nothing to collect: the registry was left alone")
+        task.bytes = 0
         return f"nothing to collect{also}"
     with changing(registry, task, damage):
         # What was pushed since has changed what is unreferenced.
@@ -87,7 +88,8 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
             task.result["changed"] = bool(gone)
             show(task, gone, "deleted")
             show_begun(task, begun)
-    return f"deleted {pluralize(len(candidates), 'blob')}, {human_bytes(sum(candidates.values()))}{also}"
+    task.bytes = sum(candidates.values())
+    return f"deleted {pluralize(len(candidates), 'blob')}, {human_bytes(task.bytes)}{also}"
 
 
 def find_garbage(registry: Registry, delete_untagged: bool) -> tuple[dict[str, int], set[Path]]:

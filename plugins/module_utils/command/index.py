@@ -55,7 +55,7 @@ NO_CONFIG = "application/vnd.oci.empty.v1+json"
 
 def run(task: Task) -> str:
     """Bring the index up to date."""
-    registry = Registry()
+    registry, task.record = Registry(), True
     with opened(INDEX / "state") as state:
         source = Files(registry) if registry.driver == "filesystem" else ObjectStore(registry)
         changed = Index(registry, state).renew(source)

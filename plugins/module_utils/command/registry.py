@@ -42,11 +42,12 @@ class Registry:
     root: str = data.MOUNT  # of the storage, as the container sees it
     delete_untagged: bool = False
     caches: bool = False
+    read_only: bool = False  # by its configuration
     users: Sequence[dict[str, str]] = ()
     rules: Sequence[dict[str, Any]] = ()
     retention: Sequence[dict[str, Any]] = ()
 
-    def __init__(self, must_exist: bool = True) -> None:
+    def __init__(self, must_exist: bool = True, ask: bool = True) -> None:
         """Read the settings, and ask the engine for the container. Raises WharfError where nothing was deployed."""
         text = read_text(SETTINGS)
         if must_exist and not text:
@@ -55,7 +56,7 @@ class Registry:
         self.stand_ins = {slot: f"{self.container}-{slot}" for slot in ("reads", "writes")}
         self.collector = f"{self.container}-collect-garbage"
         self.dry_run_collector = f"{self.collector}-dry-run"
-        self.inspected = data.container(self.container)
+        self.inspected = data.container(self.container) if ask else None
         self.mounted = data.mounted_at(self.inspected)
         self.slot = slot_of(self.inspected)
         directory = data.mounted_at(self.inspected, "/wharf/config") or CONFIGURATION

@@ -32,6 +32,7 @@ from typing import Any
 
 from .. import containers, data, gateway, server_rollback
 from ..containers import cli
+from ..engine import engine_runs
 from ..errors import BusyError, DamageError, WharfError
 from ..files import free_bytes, no_link, read_text, write_atomic
 from ..lock import lock_holder, read_result
@@ -46,7 +47,6 @@ from .read_only import ASIDE, clean_up
 from .registry import SPARE, Registry
 
 STATE = Path("/run/wharf-repair-storage.json")  # how it was at the last run; gone after a reboot, as it should be
-ENGINE = Path("/run/docker.pid")
 # Who may hold the lock for hours and leaves the gateway and its network alone.
 WITHOUT_GATEWAY = ("back-up", "move-data", "export-images")
 SETTLED = 3  # seconds after which an empty file is none that is just being written
@@ -241,11 +241,6 @@ def is_needed(registry: Registry, before: dict[str, Any], now: dict[str, Any]) -
     if before["full"] or now["full"] or writes_failed(registry.inspected["LogPath"], before["log"], now["log"]):
         return True
     return any(is_whole(registry.storage, name, tag) for name, tag in LOST.findall(last_failure(before)))
-
-
-def engine_runs() -> bool:
-    """Tell whether the engine runs."""
-    return ENGINE.exists() or subprocess.run(["systemctl", "--quiet", "is-active", "docker"]).returncode == 0
 
 
 def writes_failed(log: str, before: list[int], now: list[int]) -> bool:

@@ -6,7 +6,6 @@ run that has failed.
 
 from __future__ import annotations
 
-import ssl
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from ..data import container
 from ..errors import WharfError
 from ..files import free_bytes
 from ..lock import Result, local_time, lock_holder, read_result
-from ..openssl import openssl
+from ..openssl import end_of
 from ..parts import INDEX, STAND_INS, container_names
 from ..server_versions import gateway_version
 from ..storage import Storage
@@ -156,15 +155,14 @@ def work_line(registry: Registry, result: dict[str, Any]) -> str:
 
 def certificate_line(ca: str, now: float, result: dict[str, Any]) -> str:
     """Find out when the certificate beside the CA's file ends, where there is one that can be read."""
-    path = Path(ca).parent / "registry.crt"
     result["certificate"] = None
-    try:
-        text = openssl("x509", "-noout", "-enddate", "-in", path) if ca else ""
-    except WharfError:
-        text = ""
-    if not text:
+    if not ca:
         return "none"
-    end = ssl.cert_time_to_seconds(text.strip().partition("=")[2])
+    path = Path(ca).parent / "registry.crt"
+    try:
+        end = end_of(path)
+    except WharfError:
+        return "none"
     days, when = int((end - now) // DAY), local_time(end)
     result["certificate"] = {"path": str(path), "end": end, "days": days}
     if days >= 0:

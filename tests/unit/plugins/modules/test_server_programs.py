@@ -25,6 +25,8 @@ class Host:
             path.mkdir(parents=True)
         for name, value in {"COMMAND": self.command, "UNITS": self.units, "CRON": self.cron}.items():
             monkeypatch.setattr(module, name, str(value))
+        for name in ("INDEX", "METRICS"):
+            monkeypatch.setattr(module, name, str(root / "wharf" / name.lower()))
         monkeypatch.setattr(module, "RESULTS", self.results)
         monkeypatch.setattr(lock, "RESULTS", self.results)
         monkeypatch.setattr(module.subprocess, "run", self.systemctl)

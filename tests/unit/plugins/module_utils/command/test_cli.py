@@ -18,7 +18,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyE
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool, str]]:
     """Return the results that are kept for `wharf status`."""
     results: list[tuple[str, bool, str]] = []
-    monkeypatch.setattr(cli, "write_result", lambda *result: results.append(result))
+    monkeypatch.setattr(cli, "write_result", lambda *result: results.append(result[:3]))
     return results
 
 

@@ -65,7 +65,7 @@ def server(tmp_path, monkeypatch) -> Server:
     monkeypatch.setattr(openssl, "WORK", str(tmp_path))
     monkeypatch.setattr(renew, "SETTINGS", tmp_path / "settings")
     monkeypatch.setattr(cli, "lock", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(cli, "write_result", lambda _name, good, text: server.results.append((good, text)))
+    monkeypatch.setattr(cli, "write_result", lambda _name, good, text, *_: server.results.append((good, text)))
 
     def served(_renewal: renew.Renewal, _patience: float) -> bytes:
         return server.certificate.der if server.served is None else server.served

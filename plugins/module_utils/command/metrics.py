@@ -1,0 +1,372 @@
+"""Write the figures that Prometheus reads at the gateway's /metrics: of the registry, of nginx, and of this server.
+
+The file is /var/lib/wharf/metrics/metrics. What cannot be had is left out of it, and said here; all else is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .. import gateway, parts
+from ..api import Client, StatusError
+from ..data import container
+from ..engine import engine_runs
+from ..errors import WharfError, message_of
+from ..exposition import Exposition
+from ..files import read_json, read_text, write_atomic
+from ..lock import Result, lock, read_result
+from ..openssl import end_of
+from ..processes import network_of
+from ..server_versions import gateway_version
+from ..version import VERSION
+from .cli import Task
+from .read_only import client_of
+from .registry import Registry
+from .repair import STATE as REPAIR_STATE
+
+METRICS = Path(parts.METRICS)
+LOCK = Path("/run/wharf-metrics.lock")
+SCHEDULES = ("/etc/systemd/system/wharf-{}.timer", "/etc/cron.d/wharf-{}")
+SECONDS = 10  # for each source
+PORT = 5001  # of the registry's figures, in the network of its container
+INTERVALS = {"minutely": 60, "daily": 86400, "weekly": 7 * 86400, "monthly": 31 * 86400}
+TASKS = {
+    "backup": "back-up",
+    "backup_check": "check-backup",
+    "collection": "collect-garbage",
+    "index": "index",
+    "renewal": "renew-certificate",
+    "repair": "repair-storage",
+    "retention": "apply-retention",
+}
+# The gateway's words for what it logs.
+EVENTS = {
+    "login refused": "login_refused",
+    "denied": "denied",
+    "the registry does not answer": "unavailable",
+    "too many connections": "too_many_connections",
+    "pushed": "pushed",
+    "deleted": "deleted",
+}
+# Our own figures, and nginx's by the names that nginx-prometheus-exporter has given them.
+FIGURES = {
+    "wharf_up": ("gauge", "Whether the registry or its gateway answers."),
+    "wharf_build_info": ("gauge", "The versions of Wharf, of the registry and of nginx; always 1."),
+    "wharf_metrics_written_timestamp_seconds": ("gauge", "When these figures were written."),
+    "wharf_read_only": ("gauge", "Whether the registry takes no push just now."),
+    "wharf_certificate_expiry_timestamp_seconds": ("gauge", "When the registry's certificate ends."),
+    "wharf_ca_expiry_timestamp_seconds": ("gauge", "When the last of the CAs ends that clients trust."),
+    "wharf_task_last_run_timestamp_seconds": ("gauge", "When a task ended last."),
+    "wharf_task_last_run_success": ("gauge", "Whether a task's last run ended well."),
+    "wharf_task_last_run_duration_seconds": ("gauge", "How long a task's last run took."),
+    "wharf_task_last_run_bytes": ("gauge", "What a collection has freed, or the size of the last snapshot."),
+    "wharf_task_last_success_timestamp_seconds": ("gauge", "When a task last ended well."),
+    "wharf_task_interval_seconds": ("gauge", "How often a task runs by itself."),
+    "wharf_task_schedule_created_timestamp_seconds": ("gauge", "Since when a task has its schedule."),
+    "wharf_storage_size_bytes": ("gauge", "The size of the file system with the images."),
+    "wharf_storage_free_bytes": ("gauge", "What is free for the registry in the file system with the images."),
+    "wharf_storage_inodes": ("gauge", "The inodes of the file system with the images."),
+    "wharf_storage_inodes_free": ("gauge", "The inodes that are free in the file system with the images."),
+    "wharf_repositories": ("gauge", "How many repositories there are."),
+    "wharf_tags": ("gauge", "How many tags there are."),
+    "wharf_gateway_events_total": ("counter", "What the gateway has logged since it was first counted."),
+    "registry_up": ("gauge", "Whether the registry told its figures."),
+    "nginx_up": ("gauge", "Whether nginx told its figures."),
+    "nginx_connections_accepted": ("untyped", "Accepted client connections."),
+    "nginx_connections_active": ("gauge", "Active client connections."),
+    "nginx_connections_handled": ("untyped", "Handled client connections."),
+    "nginx_connections_reading": ("gauge", "Connections where nginx is reading the request header."),
+    "nginx_connections_waiting": ("gauge", "Idle client connections."),
+    "nginx_connections_writing": ("gauge", "Connections where nginx is writing the response back to the client."),
+    "nginx_http_requests_total": ("counter", "Total http requests."),
+}
+STUB_STATUS = re.compile(
+    r"Active connections: (?P<connections_active>\d+) \n"
+    r"server accepts handled requests\n"
+    r" (?P<connections_accepted>\d+) (?P<connections_handled>\d+) (?P<http_requests_total>\d+) \n"
+    r"Reading: (?P<connections_reading>\d+) Writing: (?P<connections_writing>\d+)"
+    r" Waiting: (?P<connections_waiting>\d+) \n"
+)
+_SCHEDULE = re.compile(
+    rf"\(({'|'.join(INTERVALS)})\)$", re.MULTILINE
+)  # of the description of a timer, or in cron's file
+# A line of the gateway's, as the engine keeps it.
+_EVENT = re.compile(rb'^\{"log":"\d{4}-\d\d-\d\dT\S+ ([a-z ]+): user ', re.MULTILINE)
+
+
+def run(task: Task) -> str:
+    """Write the figures."""
+    with lock("metrics", path=LOCK):
+        server = Server()
+        METRICS.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for problem in server.collect():
+            task.line(problem)
+        text, uid = server.figures.text(), server.registry.uid
+        write_atomic(str(METRICS / "metrics"), text.encode(), 0o640, 0, uid)
+    return ""
+
+
+class TooSlow(Exception):
+    """A source has not told its figures in time."""
+
+
+class Server:
+    """The figures of this server, which the methods add, and what they are from.
+
+    Attributes:
+        registry: the registry.
+        gateways: its gateway, and one that was just replaced and ends what it has begun; none where the engine does not
+            tell.
+        is_held: whether a collection holds pushes back.
+        figures: what was collected so far.
+    """
+
+    def __init__(self) -> None:
+        """Ask the engine for the containers, if it runs."""
+        try:
+            with time_limit(SECONDS):
+                self._ask(engine_runs())
+        except TooSlow:
+            self._ask(False)
+        self.is_held = gateway.is_held(self.registry.gateway_directory)
+        self.figures = Exposition()
+        self.figures.types = {name: kind for name, (kind, _) in FIGURES.items()}
+        self.figures.help = {name: text for name, (_, text) in FIGURES.items()}
+
+    def _ask(self, engine: bool) -> None:
+        self.registry = Registry(ask=engine)
+        name = parts.container_names(self.registry.container)["gateway"]
+        self.gateways = list(filter(None, map(container, (name, f"{name}-before")))) if engine else []
+
+    def collect(self) -> Iterator[str]:
+        """Collect the figures; yield why some of them could not be had."""
+        sources: dict[str, Callable[[], None]] = {
+            "registry": self.registry_up,
+            "gateway": self.gateway_up,
+            "versions": self.versions,
+            "certificates": self.certificates,
+            "tasks": self.tasks,
+            "events": self.events,
+            "nginx": self.nginx,
+            "the registry's own": self.registrys_own,
+            "storage": self.storage,
+            "contents": self.contents,
+        }
+        for name, source in sources.items():
+            try:
+                with time_limit(SECONDS):
+                    source()
+            except (WharfError, OSError, ValueError, LookupError, TooSlow, sqlite3.Error) as error:
+                yield f"{name}: {message_of(error)}"
+        self.figures.add("wharf_metrics_written_timestamp_seconds", int(time.time()))
+
+    @contextmanager
+    def telling(self, name: str, **labels: str) -> Iterator[None]:
+        """Tell whether something is up: it is not if the block fails."""
+        try:
+            yield
+        except Exception:
+            self.figures.add(name, 0, **labels)
+            raise
+        self.figures.add(name, 1, **labels)
+
+    def registry_up(self) -> None:
+        """Ask the registry itself, past the gateway; during a collection what stands in for it."""
+        self.figures.add("wharf_read_only", int(self.is_held or self.registry.read_only))
+        with self.telling("wharf_up", component="registry"):
+            if problem := gateway.problem_of(parts.STAND_INS[0] if self.is_held else self.registry.slot):
+                raise WharfError(problem)
+
+    def gateway_up(self) -> None:
+        """Ask the gateway as its clients do. Whether the registry behind it answers does not count."""
+        with self.telling("wharf_up", component="gateway"), client_of(self.registry) as client, suppress(StatusError):
+            client.ping()  # and no look at /health, which the gateway logs where the registry does not answer
+
+    def versions(self) -> None:
+        """Tell the versions."""
+        self.figures.add(
+            "wharf_build_info",
+            1,
+            version=VERSION,
+            registry_version=self.registry.version(),
+            gateway_version=gateway_version(next(iter(self.gateways), None)),
+        )
+
+    def certificates(self) -> None:
+        """Tell when the certificate ends, and when its CA."""
+        if not self.registry.ca:
+            return
+        ca = Path(self.registry.ca)
+        self.figures.add("wharf_certificate_expiry_timestamp_seconds", int(end_of(ca.parent / "registry.crt")))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(ca)
+        ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in context.get_ca_certs()]
+        self.figures.add("wharf_ca_expiry_timestamp_seconds", max(ends))
+
+    def tasks(self) -> None:
+        """Tell how each task ended last, and how often it is to run."""
+        for task, subcommand in TASKS.items():
+            files = [path for path in (Path(one.format(subcommand)) for one in SCHEDULES) if path.exists()]
+            facts = last_run(subcommand)
+            if files and (match := _SCHEDULE.search(read_text(files[0]))):
+                facts["wharf_task_interval_seconds"] = INTERVALS[match[1]]
+                facts["wharf_task_schedule_created_timestamp_seconds"] = int(files[0].stat().st_mtime)
+            for name, value in facts.items():
+                if value is not None:
+                    self.figures.add(name, value, task=task)
+
+    def events(self) -> None:
+        """Count what the gateway has logged since the last run; the first run only notes where its log ends."""
+        path = METRICS / "state.json"
+        state, logs = read_json(path), {}
+        known, counts = state.get("logs", {}), dict.fromkeys(EVENTS.values(), 0) | state.get("events", {})
+        for found in self.gateways:
+            text, logs[found["Id"]] = new_lines(found.get("LogPath", ""), known.get(found["Id"]))
+            for word in _EVENT.findall(text) if state else ():
+                if event := EVENTS.get(word.decode()):
+                    counts[event] += 1
+        for event, count in counts.items():
+            self.figures.add("wharf_gateway_events_total", count, event=event)
+        now = {"events": counts, "logs": logs or known}
+        if now != state:
+            write_atomic(str(path), json.dumps(now).encode(), 0o600)
+
+    def nginx(self) -> None:
+        """Tell what nginx counts."""
+        with self.telling("nginx_up"):
+            text = gateway.figures(running_pid(next(iter(self.gateways), None)))
+            match = STUB_STATUS.fullmatch(text)
+            if match is None:
+                raise WharfError(f"this is not what nginx counts: {text[:100]!r}")
+        for name, value in match.groupdict().items():
+            self.figures.add(f"nginx_{name}", int(value))
+
+    def registrys_own(self) -> None:
+        """Tell what the registry itself counts. While a collection has frozen it, nothing: it will go on counting."""
+        found = self.registry.inspected
+        if self.is_held and found and found["State"]["Paused"]:
+            return
+        with self.telling("registry_up"), Inside("registry", PORT, running_pid(found)) as client:
+            response = client.request("GET", "/metrics")
+            if response.status != 200:
+                raise WharfError(f"it tells no figures: HTTP status {response.status}")
+            self.figures.read(response.body.decode("utf-8", "replace"), "registry_")
+
+    def storage(self) -> None:
+        """Tell how much room there is for images that are files."""
+        if self.registry.driver != "filesystem":
+            return
+        facts = os.statvfs(self.registry.path)
+        self.figures.add("wharf_storage_size_bytes", facts.f_blocks * facts.f_frsize)
+        self.figures.add("wharf_storage_free_bytes", facts.f_bavail * facts.f_frsize)
+        if facts.f_files:
+            self.figures.add("wharf_storage_inodes", facts.f_files)
+            self.figures.add("wharf_storage_inodes_free", facts.f_favail)
+
+    def contents(self) -> None:
+        """Count repositories and tags; where they are in an object store, those that the page's index has."""
+        if self.registry.driver == "filesystem":
+            storage = self.registry.storage
+            tags = [len(storage.tag_names(name)) for name in storage.repositories()]
+        elif (index := Path(parts.INDEX, "state/state.db")).exists():
+            with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as state:
+                tags = [len(json.loads(links)["tags"]) for (links,) in state.execute("SELECT links FROM repositories")]
+        else:
+            return
+        self.figures.add("wharf_repositories", len(tags))
+        self.figures.add("wharf_tags", sum(tags))
+
+
+class Inside(Client):
+    """A client of what a container serves on its own loopback address."""
+
+    def __init__(self, name: str, port: int, pid: int) -> None:
+        """Take the container's process."""
+        super().__init__(name, port, timeout=5)
+        self.pid = pid
+
+    def open_socket(self) -> socket.socket:
+        """Return a socket that is connected."""
+        with network_of(self.pid):
+            inside = socket.socket()
+        inside.settimeout(self.timeout)
+        inside.connect(("127.0.0.1", self.port))
+        return inside
+
+
+def running_pid(found: dict[str, Any] | None) -> int:
+    """Return the process of a container that runs. Raises WharfError where it does not."""
+    if not found or found["State"]["Status"] != "running":
+        raise WharfError("the container does not run")
+    return int(found["State"]["Pid"])
+
+
+def last_run(subcommand: str) -> dict[str, float | None]:
+    """Return the figures of the last run of a subcommand; nothing where there was none."""
+    last = read_result(subcommand)
+    looked = REPAIR_STATE.stat().st_mtime if subcommand == "repair-storage" and REPAIR_STATE.exists() else 0
+    if looked and (last is None or last.time < looked):  # it notes only what it has repaired, or could not
+        last = (last or Result(True, 0, ""))._replace(time=looked, seconds=None)
+        last = last._replace(succeeded=looked) if last.good else last
+    if last is None:
+        return {}
+    return {
+        "wharf_task_last_run_timestamp_seconds": int(last.time),
+        "wharf_task_last_run_success": int(last.good),
+        "wharf_task_last_run_duration_seconds": last.seconds,
+        "wharf_task_last_run_bytes": last.bytes,
+        "wharf_task_last_success_timestamp_seconds": last.succeeded and int(last.succeeded),
+    }
+
+
+def new_lines(log: str, before: list[int] | None) -> tuple[bytes, list[int] | None]:
+    """Return the lines that a container has logged since, and where its log ends: the inode and the bytes of its file.
+
+    Args:
+        log: the path of the file; the engine renames one that is full to LOG.1, and the one before to LOG.2.
+        before: where it ended; None where nothing of it was read yet.
+    """
+    texts: list[bytes] = []
+    end, seen = before, set()
+    for path in (log, f"{log}.1", f"{log}.2"):
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            facts = os.fstat(file.fileno())
+            if facts.st_ino in seen:  # it was renamed just now
+                continue
+            start = before[1] if before and before[0] == facts.st_ino and before[1] <= facts.st_size else 0
+            file.seek(start)
+            text = file.read()
+            text = text[: text.rfind(b"\n") + 1]  # the rest of a line is still to come
+            texts.insert(0, text)
+            end = end if seen else [facts.st_ino, start + len(text)]
+            seen.add(facts.st_ino)
+            if before and before[0] == facts.st_ino:
+                break
+    return b"".join(texts), end
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TooSlow where the block takes longer."""
+
+    def stop(*_: object) -> None:
+        raise TooSlow(f"nothing was told within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

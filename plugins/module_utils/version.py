@@ -1,0 +1,3 @@
+"""The version of this collection, as galaxy.yml has it."""
+
+VERSION = "1.0.0"
