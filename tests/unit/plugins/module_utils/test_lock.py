@@ -49,13 +49,30 @@ def test_a_holder_that_has_written_nothing_is_something() -> None:
         assert str(lock.lock_holder()).startswith("something is at work on ")
 
 
-def test_a_result_is_one_line_and_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_is_a_line_for_people_and_one_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock.subprocess, "run", lambda *_, **__: None)
+    monkeypatch.setattr(lock.time, "time", lambda: 1000.9)
     assert lock.read_result("back-up") is None
-    lock.write_result("back-up", False, "no\nroom")
-    assert lock.read_result("back-up")[::2] == (False, "no room")
+    lock.write_result("back-up", False, "no\nroom", 1.5)
+    assert lock.read_result("back-up") == (False, 1000, "no room", 1.5, None, None)
     assert (lock.RESULTS / "back-up").stat().st_mode & 0o7777 == 0o644
-    lock.write_result("back-up", True, "done")
-    assert lock.read_result("back-up")[::2] == (True, "done")
-    (lock.RESULTS / "back-up").write_text("damaged")
+    lock.write_result("back-up", True, "", 2.25, 77)
+    assert lock.read_result("back-up") == (True, 1000, "", 2.25, 77, 1000)
+    monkeypatch.setattr(lock.time, "time", lambda: 2000)
+    lock.write_result("back-up", False, "no room", 0.5)  # when one ended well stays known
+    assert lock.read_result("back-up") == (False, 2000, "no room", 0.5, None, 1000)
+    assert (lock.RESULTS / "back-up").read_text().splitlines()[0] == "failed 2000 no room"
+
+
+@pytest.mark.parametrize("text", ["damaged", "ok one done\n", "ok 1 done\n{", 'ok 1 done\n{"other": 1}\n'])
+def test_a_result_that_is_damaged_is_none(text: str) -> None:
+    lock.RESULTS.mkdir()
+    (lock.RESULTS / "back-up").write_text(text)
     assert lock.read_result("back-up") is None
+
+
+def test_another_lock_keeps_nobody_from_the_registry(tmp_path: Path) -> None:
+    with lock.lock("metrics", path=tmp_path / "other"):
+        assert lock.lock_holder() is None
+        with lock.lock("back-up"), pytest.raises(BusyError), lock.lock("metrics", path=tmp_path / "other"):
+            pass

@@ -118,6 +118,7 @@ def test_the_command_on_the_server_is_told_of_the_registry() -> None:
         "driver": "filesystem",
         "root": "/var/lib/registry",
         "delete_untagged": False,
+        "read_only": False,
         "caches": False,
         "users": [{"name": "ci", "role": "writer"}],
         "rules": [],
