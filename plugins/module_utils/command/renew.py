@@ -3,7 +3,7 @@
 Does nothing while more than a third of the certificate's life is left, unless --now is given. Names, key and key usage
 stay as they are; the days come from /etc/wharf/certificate.json. The gateway is told to load it only when it serves
 another certificate than the file's, so also when an earlier run was cut off between the two; no connection is lost.
-Where it does not serve the new one, the one that it served before is put back.
+Where it does not serve the new one, the one before is put back.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ def run(task: Task) -> str:
     if now or renewal.is_pending(leaf) or renewal.served_instead(leaf):
         with task.lock():
             leaf = renewal.leaf()  # whoever had the lock may have renewed it
+            before = b""
             if now or renewal.is_pending(leaf):
                 task.result["old_end"] = utc(leaf.end)
-                leaf = renewal.renew(leaf)
+                before, leaf = leaf.der, renewal.renew(leaf)
                 done.append(f"renewed until {utc(leaf.end)}")
-            if before := renewal.served_instead(leaf):
-                task.result["served_after"] = took = f"{renewal.serve(leaf, before):.1f} s"
+            if served := renewal.served_instead(leaf):
+                # Just after a reload, a worker of before may still serve an older one than was in the file.
+                task.result["served_after"] = took = f"{renewal.serve(leaf, before or served):.1f} s"
                 done.append(f"the registry serves it, after {took}")
             elif done and renewal.endpoint:
                 done.append("the registry does not answer; it serves it when it starts")
@@ -131,7 +133,7 @@ class Renewal:
         """Let the registry serve the certificate. Returns the seconds until it did.
 
         Raises:
-            WharfError: it does not; the one that it served before is back, unless the message says otherwise.
+            WharfError: it does not; the one before, DER, is back, unless the message says otherwise.
         """
         try:
             return self.restart(leaf)
@@ -140,7 +142,7 @@ class Renewal:
             raise WharfError(f"the new certificate is not served: {reason}. {self.go_back(before)}") from None
 
     def go_back(self, before: bytes) -> str:
-        """Put a certificate back that the registry served, DER, and let it serve that. Returns how all is then."""
+        """Put the certificate of before back, DER, and let the registry serve it. Returns how all is then."""
         path = str(self.directory / "registry.crt")
         try:
             with all_or_nothing(path):
@@ -148,8 +150,11 @@ class Renewal:
                 leaf = self.leaf()
                 if leaf.public_key != public_key(self.directory / "registry.key"):
                     raise WharfError("it belongs to another key")
-            if self.served(0) != before:
-                self.restart(leaf)
+            try:
+                self.restart(leaf)  # although it may serve that: what failed may have told it of the new one
+            except WharfError:
+                if self.served(0) != before:
+                    raise
         except (WharfError, OSError) as error:
             return f"The one before could not be put back either: {message_of(error)}"
         return f"All is as it was before: the registry serves the one that holds until {utc(leaf.end)}"

@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import re
+import ssl
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ansible_collections.wharf.registry.plugins.module_utils import openssl, private_ca
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, renew
@@ -174,6 +176,44 @@ def test_a_certificate_that_is_not_served_makes_room_for_the_one_that_was(server
     said = server.results[0][1]
     assert re.match("the new certificate is not served: `false` fails: .*[^.]. All is as it was before: ", said), said
     assert (server.root / "tls/registry.crt").read_text() == before
+
+
+def older_than(server: Server) -> bytes:
+    """Return another certificate for the server's key: what was served before the one that it has."""
+    key = load_pem_private_key((server.root / "tls/registry.key").read_bytes(), None)
+    return ssl.PEM_cert_to_DER_cert(Issued("registry", CA, sans=SANS, start=-20, end=377, key=key).pem)
+
+
+def test_what_goes_back_lay_in_the_file_whatever_a_worker_of_before_still_serves(server, monkeypatch):
+    """An nginx that has just been reloaded may answer once more with what it served before that."""
+    before, answers = server.certificate, [older_than(server)]
+    refuse_restarts(server)
+    monkeypatch.setattr(renew.Renewal, "served", lambda *_: answers.pop() if answers else before.der)
+    assert server.run(now=True) == 1
+    assert server.certificate.der == before.der
+    served_again = f"the registry serves the one that holds until {openssl.utc(before.end)}"
+    assert f"All is as it was before: {served_again}" in server.results[0][1]
+
+
+def test_a_certificate_that_another_has_replaced_makes_room_for_the_one_that_is_served(server):
+    """Who gives the registry a certificate of another CA lets this program load it."""
+    refuse_restarts(server)
+    server.served = older_than(server)
+    assert server.run() == 1
+    assert "All is as it was before: " in server.results[0][1]
+    assert server.certificate.der == server.served
+
+
+def test_on_the_way_back_the_registry_is_told_although_a_worker_still_serves_the_one_before(server, monkeypatch):
+    """What has failed may have told it all the same."""
+    before, log = server.certificate, server.root / "restarts"
+    settings = server.root / "settings"
+    command = f"sh -c 'echo >>{log}; [ $(wc -l <{log}) = 2 ]'"
+    settings.write_text(settings.read_text().replace('"true"', json.dumps(command)))
+    monkeypatch.setattr(renew.Renewal, "served", lambda *_: before.der)
+    assert server.run(now=True) == 1
+    assert "All is as it was before: " in server.results[0][1]
+    assert log.read_text() == "\n\n"
 
 
 def test_a_certificate_that_was_served_for_another_key_is_not_put_back(server):
