@@ -10,16 +10,16 @@ import contextlib
 import hashlib
 import http.client
 import json
+import os
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import WharfError
-from .files import acting_as_owner
+from .files import place
 from .manifests import DIGEST, MEDIA_TYPES, blobs, digest_of, media_type, walk
 from .parts import NO_REGISTRY
 from .text import one_line
@@ -224,9 +224,10 @@ class Client(http.client.HTTPConnection):
         if self.address.startswith("/"):
             unix = socket.socket(socket.AF_UNIX)
             unix.settimeout(self.timeout)
-            # A link in the place of the socket must not lead root to another one.
-            with acting_as_owner(Path(self.address).parent):
-                unix.connect(self.address)
+            # Whoever has broken into a container may lay a link there, or in its directory's place, to another socket.
+            directory, name = os.path.split(self.address)
+            with place(directory, os.O_DIRECTORY) as above, place(name, dir_fd=above) as found:
+                unix.connect(f"/proc/self/fd/{found}")
             return unix
         return socket.create_connection((self.address or self.host, self.port), timeout=self.timeout)
 

@@ -79,6 +79,16 @@ def _allow_reading() -> None:
         libc.capset(header, sets)
 
 
+@contextlib.contextmanager
+def place(path: str, flags: int = 0, dir_fd: int | None = None) -> Iterator[int]:
+    """Give a descriptor of what is at a path, without opening it: it leads nowhere else, also where it is a link."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | flags, dir_fd=dir_fd)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def no_pipe(path: str, flags: int) -> int:
     """Open a file, for open(..., opener=no_pipe), that others may have put there: a pipe keeps its reader waiting.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import os
 import socket
 import ssl
 import threading
@@ -64,6 +66,24 @@ def test_connects_to_an_address_and_verifies_the_name(secure, certificates):
         assert x509.load_der_x509_certificate(client.certificate()).subject.rfc4514_string() == "CN=localhost"
     assert secure.requests[0] == ("SNI", NAME, {})
     assert secure.requests[1][2]["Host"] == f"{NAME}:{secure.port}"
+
+
+@pytest.mark.parametrize(("path", "reached"), [("there/a.sock", True), ("there/b.sock", False), ("link/a.sock", False)])
+def test_no_link_leads_to_another_socket(tmp_path, path, reached):
+    """Whoever is in a container may write where its socket lies."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    (tmp_path / "there/b.sock").symlink_to("a.sock")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "there/a.sock"))
+        server.listen()
+        server.settimeout(0)
+        before = os.listdir("/proc/self/fd")
+        with api.Client(NAME, 80, address=f"{tmp_path}/{path}") as client, contextlib.suppress(OSError):
+            client.connect()
+        assert os.listdir("/proc/self/fd") == before
+        with contextlib.nullcontext() if reached else pytest.raises(BlockingIOError):
+            server.accept()[0].close()
 
 
 def test_several_files_and_text_serve(secure, certificates):
