@@ -16,7 +16,7 @@ from .parts import PORT, SLOTS, SOCKETS, SOCKETS_INSIDE, STAND_INS, container_na
 from .text import one_line
 
 RELOAD_SECONDS = 20
-SETTLE = 1.5  # seconds
+SETTLE = 1.5  # seconds: whom the gateway had let in before a reload, and who has not asked yet, asks as it was before
 _OWN = "/tmp/own.sock"  # within its container; the port it may share with another gateway
 _FIGURES = "/tmp/figures.sock"  # beside it: what nginx counts
 _CONNECTED = re.compile(r"^\S+:(?: +\S+){4} +03 +\S+ (\S+)$", re.MULTILINE)  # of /proc/net/unix: SS_CONNECTED
@@ -126,6 +126,8 @@ def reload(name: str) -> None:
 def switch(container: str, directory: str, uid: int, reads: str, writes: str = "") -> None:
     """Let the gateway of a registry, if it runs, pass requests to other slots; arguments as for upstreams().
 
+    Whom it had let in before has had time to ask when this is done.
+
     Raises:
         WharfError: it does not.
     """
@@ -136,6 +138,7 @@ def switch(container: str, directory: str, uid: int, reads: str, writes: str = "
     found = containers.container(gateway)
     if found and found["State"]["Running"]:
         reload(gateway)
+        time.sleep(SETTLE)
 
 
 def connections(found: dict[str, Any], slot: str) -> int:
@@ -146,8 +149,7 @@ def connections(found: dict[str, Any], slot: str) -> int:
 
 
 def drain(name: str, slot: str, seconds: float) -> bool:
-    """Wait until a registry has no connection any more, and tell whether that is so."""
-    time.sleep(SETTLE)  # whom the gateway had let in before it was reloaded, and who has not asked yet, asks this one
+    """Wait until a registry, from which the gateway was switched away, has no connection any more; tell whether so."""
     deadline = time.monotonic() + seconds
     while (found := containers.container(name)) and found["State"]["Running"] and connections(found, slot):
         if time.monotonic() > deadline:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import os
+import time
 from typing import Any
 
 from . import containers, gateway
@@ -179,6 +180,7 @@ def _retire(name: str) -> None:
     found = containers.container(name)
     slot = _slot(found) if found else ""
     if slot and not gateway.problem_of(slot):
+        time.sleep(gateway.SETTLE)  # the gateway was reloaded just now
         gateway.drain(name, slot, DRAIN_SECONDS)
         containers.act(name, "stop")
     elif not slot and gateway.workers(name):

@@ -131,7 +131,7 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
 
 
 def release_pushes(registry: Registry) -> None:
-    """Let the gateway ask the registry itself again, and the pushes that wait go on."""
+    """Let the registry, and the pushes that wait, go on."""
     ignore_signals()  # the worst moment to be interrupted
     deadline, writes = time.monotonic() + 60, registry.stand_ins["writes"]
     while True:  # the engine may be about to start again
@@ -149,14 +149,14 @@ def release_pushes(registry: Registry) -> None:
         time.sleep(0.5)
     with registry.client() as client:
         client.wait(60, pause=0.05)
+
+
+def remove_stand_ins(registry: Registry) -> None:
+    """Let the gateway ask the registry itself again, and remove what stood in for it when its clients are done."""
     # What has waited goes on, and ends where it has begun: when the gateway is reloaded, it closes connections on which
     # nothing is asked just then, and between two requests of a push some clients do not bear that.
     time.sleep(gateway.SETTLE)
     registry.pass_requests_to(registry.slot)
-
-
-def remove_stand_ins(registry: Registry) -> None:
-    """Remove what stood in for the registry, when the clients that have it are done."""
     for slot, name in registry.stand_ins.items():
         gateway.drain(name, slot, DRAIN_SECONDS)
         cli("rm", "--force", name, check=False)

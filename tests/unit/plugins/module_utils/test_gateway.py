@@ -176,6 +176,19 @@ def test_the_workers_are_the_children_of_the_container_s_process(monkeypatch: py
     assert module.workers("gateway") == set()
 
 
+def test_who_was_let_in_before_a_switch_is_waited_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(module.containers, "container", lambda _name: {"State": {"Running": True}})
+    monkeypatch.setattr(module, "connections", lambda *_: 0)
+    monkeypatch.setattr(module, "write_atomic", lambda *_: None)
+    monkeypatch.setattr(module, "reload", lambda _name: slept.append(0))
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    module.switch("reg", str(tmp_path), 59500, "b")
+    assert module.drain("reg-reads", "reads", 5)
+    assert module.drain("reg-writes", "writes", 5)
+    assert slept == [0, module.SETTLE]
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_a_switch_writes_the_file_and_reloads_a_gateway_that_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, running: bool
@@ -188,6 +201,7 @@ def test_a_switch_writes_the_file_and_reloads_a_gateway_that_runs(
 
     monkeypatch.setattr(module.containers, "container", container)
     monkeypatch.setattr(module, "reload", reloaded.append)
+    monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
     monkeypatch.setattr(module, "write_atomic", lambda *words: written.append(words))
     module.switch("reg", str(tmp_path), 59500, "b")
     assert written == [(f"{tmp_path}/upstreams.conf", module.upstreams("b").encode(), 0o640, 0, 59500)]
