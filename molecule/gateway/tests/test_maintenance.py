@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 from attacks import CA
@@ -276,20 +276,28 @@ def test_collection(hosts, server, passwords, unnoticed, garbage):
     assert changed(before, running(server)) == set()
 
 
+@contextmanager
+def repaired_by_hand(server: Host) -> Iterator[None]:
+    """Let what runs every minute wait until it is run by hand: it could come between two steps of the test."""
+    timer = "wharf-repair-storage.timer"
+    assert server.check_output(f"systemctl is-active {timer}") == "active"
+    with broken(server, f"systemctl stop {timer}", f"systemctl start {timer}"):
+        wait_until(server, "! systemctl is-active wharf-repair-storage.service | grep -x activating", 30)
+        yield
+
+
 def test_collection_that_is_killed_lets_pushes_go_on_within_a_minute(
     hosts, server, passwords, unnoticed, garbage, number
 ):
-    """What runs every minute is run by hand here."""
     before, held = running(server), pushes(hosts, passwords, "held")
     kill = '"start --attach registry-collect-garbage") kill -9 $PPID; exit 1 ;;'
-    with docker_that(server, kill), unnoticed("killed collection", pushes_wait=True):
+    with repaired_by_hand(server), docker_that(server, kill), unnoticed("killed collection", pushes_wait=True):
         assert server.run("wharf collect-garbage").rc != 0
         begin(held, "held")
         time.sleep(2)
         assert not server.run("docker inspect registry-writes").rc
         for name, (host, _) in held.items():
             assert not host.file(f"/tmp/held.{name}").exists, name
-        assert server.check_output("systemctl is-active wharf-repair-storage.timer") == "active"
         start = time.monotonic()
         server.check_output("systemctl start wharf-repair-storage.service")
         number("killed collection, healed in", time.monotonic() - start, "s")
@@ -323,13 +331,8 @@ def test_restart_of_an_engine_that_takes_its_containers_along(server, number):
 
 @pytest.mark.parametrize("holder", ["nobody", "back-up"])
 def test_restart_of_the_network_by_hand(server, number, holder):
-    """The gateway is cut off; what runs every minute is run by hand here. A backup may have the lock for hours."""
-    timer = "wharf-repair-storage.timer"
-    with ExitStack() as stack:
-        stack.enter_context(broken(server, f"systemctl stop {timer}", f"systemctl start {timer}"))
-        wait_until(server, "! systemctl is-active wharf-repair-storage.service | grep -x activating", 30)
-        if holder != "nobody":
-            stack.enter_context(lock_held(server, name=holder))
+    """The gateway is cut off. A backup may have the lock for hours."""
+    with repaired_by_hand(server), nullcontext() if holder == "nobody" else lock_held(server, name=holder):
         server.check_output("docker restart --time 1 registry-network")
         assert server.run(HEALTHY).rc != 0
         start = time.monotonic()
