@@ -64,6 +64,7 @@ def test_the_tarball_has_what_users_need_and_nothing_else(place: Path) -> None:
         "docs",
         "inventories",
         "meta",
+        "monitoring",
         "playbooks",
         "plugins",
         "requirements.yml",
