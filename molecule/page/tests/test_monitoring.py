@@ -115,6 +115,10 @@ def test_configuration_and_rules_are_right(watched: Watched) -> None:
         write(watched.desk, f"/run/{name}", (MONITORING / name).read_text("utf-8"))
     result = watched.desk.run("promtool test rules /run/rules_test.yml")
     assert result.rc == 0, result.stdout + result.stderr
+    page = (PROJECT / "docs/monitoring.md").read_text("utf-8")
+    (alertmanager,) = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.S) if "receivers:" in text]
+    write(watched.desk, "/run/alertmanager.yml", alertmanager)
+    watched.desk.check_output("amtool check-config /run/alertmanager.yml")
 
 
 def test_the_figures_are_as_prometheus_wants_them(watched: Watched) -> None:
