@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Makes the images that stand for hosts: a minimal Debian or Ubuntu with systemd, Python and SSH, nothing else.
 #
-#   lab/images.sh SUITE[-docker | -tools | -containerd | -hardened]...
+#   lab/images.sh SUITE[-docker | -tools | -containerd | -browser | -hardened]...
 #
 # SUITE is bookworm, trixie or forky, or Ubuntu's jammy, noble or resolute, which have only -docker besides.
 # SUITE-docker holds the engine already, for tests that are not about installing it; SUITE-tools the engine and the
-# other client tools; SUITE-containerd only containerd; SUITE-hardened is as strict as harden.sh makes it. Needs root,
-# mmdebstrap and an engine; no image registry. The root file systems are kept in .cache, so that a removed image comes
-# back in seconds.
+# other client tools; SUITE-containerd only containerd; SUITE-browser the engine, and what shows and watches a registry:
+# Chromium, Prometheus and Alertmanager; SUITE-hardened is as strict as harden.sh makes it. Needs root, mmdebstrap and an
+# engine; no image registry. The root file systems are kept in .cache, so that a removed image comes back in seconds.
 # WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default, WHARF_UBUNTU_MIRROR another one for Ubuntu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,12 +19,21 @@ engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl
 # uidmap, passt and fuse-overlayfs are what podman and buildah need to work for a user without root.
 tools=podman,buildah,skopeo,uidmap,passt,fuse-overlayfs,curl
 
+# Small fonts: a Latin one, and one for Chinese.
+browser=chromium,chromium-driver,fonts-liberation,fonts-wqy-microhei,prometheus,prometheus-alertmanager
+
 build() {
     local name=$1 suite=${1%%-*} include=$base options=() recipe tar lock mirror=${WHARF_DEBIAN_MIRROR:-}
     case $name in
         *-docker) include+=,$engine ;;
         *-tools) include+=,$engine,$tools ;;
         *-containerd) include+=,containerd,curl ;;
+        *-browser)
+            include+=,$engine,$browser
+            # A tenth of it is what nobody reads here. Who wants the services starts them.
+            options+=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*')
+            options+=(--customize-hook='chroot "$1" systemctl disable --quiet prometheus prometheus-alertmanager')
+            ;;
         *-hardened) include+=,libnss-extrausers,restic,skopeo,strace options+=(--customize-hook='chroot "$1" sh -s <lab/harden.sh') ;;
     esac
     case $suite in
