@@ -19,8 +19,8 @@ engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl
 # uidmap, passt and fuse-overlayfs are what podman and buildah need to work for a user without root.
 tools=podman,buildah,skopeo,uidmap,passt,fuse-overlayfs,curl
 
-# Small fonts: a Latin one, and one for Chinese.
-browser=chromium,chromium-driver,fonts-liberation,fonts-wqy-microhei,prometheus,prometheus-alertmanager
+# Small fonts: Latin ones, and one for Chinese.
+browser=chromium,chromium-driver,fonts-dejavu-core,fonts-open-sans,fonts-droid-fallback,prometheus,prometheus-alertmanager
 
 build() {
     local name=$1 suite=${1%%-*} include=$base options=() recipe tar lock mirror=${WHARF_DEBIAN_MIRROR:-}
@@ -33,6 +33,8 @@ build() {
             # A tenth of it is what nobody reads here. Who wants the services starts them.
             options+=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*')
             options+=(--customize-hook='chroot "$1" systemctl disable --quiet prometheus prometheus-alertmanager')
+            # Not DejaVu, which is there for its fixed width.
+            options+=(--customize-hook='echo "<fontconfig><alias binding=\"strong\"><family>sans-serif</family><prefer><family>Open Sans</family></prefer></alias></fontconfig>" >"$1/etc/fonts/local.conf"')
             ;;
         *-hardened) include+=,libnss-extrausers,restic,skopeo,strace options+=(--customize-hook='chroot "$1" sh -s <lab/harden.sh') ;;
     esac
