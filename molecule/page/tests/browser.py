@@ -91,8 +91,9 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", **({"performance": "ALL"} if log else {})})
         self.origin, self.driver = origin, webdriver.Remote(driver, options=options)
         self.driver.set_script_timeout(60)
-        self.events: list[dict[str, Any]] = []
-        self.console: list[str] = []
+        self.logs, self.console = log, list[str]()
+        self.requests: dict[str, str] = {}  # all addresses that it has asked for anything, or wanted to, by their numbers
+        self.received: dict[str, str] = {}  # what was answered, headers too, by the address
         self.resize(1280)
         self.command("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
 
@@ -116,6 +117,7 @@ class Browser:
 
     def open(self, place: str = "#/") -> None:
         """Go to a place of the page, and wait until all is there."""
+        self.log()  # the browser forgets what it has received when it goes elsewhere
         self.driver.get("about:blank")
         self.driver.get(f"{self.origin}/{place}")
         self.wait()
@@ -153,7 +155,7 @@ class Browser:
     def term(self, name: str) -> str:
         """Return what a list of terms says of one."""
         code = "return [...document.querySelectorAll('dt')].find((one) => one.textContent === arguments[0])"
-        return " ".join(self.script(f"{code}?.nextSibling.innerText", name).split())
+        return " ".join((self.script(f"{code}?.nextSibling.innerText", name) or "").split())
 
     def focused(self) -> WebElement:
         """Return the element that has the focus."""
@@ -174,26 +176,20 @@ class Browser:
 
     def log(self) -> None:
         """Take what has been logged since the last time."""
-        for entry in self.driver.execute("getLog", {"type": "browser"})["value"]:
-            self.console.append(entry["message"])
+        self.console += [entry["message"] for entry in self.driver.execute("getLog", {"type": "browser"})["value"]]
+        if not self.logs:
+            return
+        answers = {}
         for entry in self.driver.execute("getLog", {"type": "performance"})["value"]:
-            self.events.append(json.loads(entry["message"])["message"])
-
-    def requests(self) -> list[str]:
-        """Return all addresses that it has asked for anything, or wanted to."""
-        self.log()
-        return [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
-
-    def received(self) -> dict[str, str]:
-        """Return what the server has answered, headers too, by the address."""
-        self.log()
-        found = {}
-        for event in self.events:
-            if event["method"] == "Network.responseReceived":
-                response = event["params"]["response"]
-                body = self.command("Network.getResponseBody", requestId=event["params"]["requestId"])["body"]
-                found[response["url"]] = json.dumps(response["headers"]) + body
-        return found
+            event = json.loads(entry["message"])["message"]
+            of, what = event["params"].get("requestId"), event["method"]
+            if what == "Network.requestWillBeSent":
+                self.requests[of] = event["params"]["request"]["url"]
+            elif what == "Network.responseReceived":
+                answers[of] = event["params"]["response"]["headers"]
+            elif what == "Network.loadingFinished" and of in answers:
+                body = self.command("Network.getResponseBody", requestId=of)["body"]
+                self.received[self.requests[of]] = json.dumps(answers[of]) + body
 
     def picture(self, file: Path, height: int = 0) -> None:
         """Save a picture of the window, or of all that the page shows, up to a height."""

@@ -51,7 +51,9 @@ def pushed(hosts, passwords, number) -> dict[str, str]:
     command = program(desk, "push-images.py", REGISTRY, CA, "boss")
     digests = json.loads(desk.check_output(f"echo {shlex.quote(passwords['boss'])} | {command}"))
     # The plan of the retention is made anew, too, which it is once an hour.
-    server.check_output("rm -f /var/lib/wharf/index/status.json; wharf index")
+    units = "wharf-index.timer wharf-index.service"
+    server.check_output(f"systemctl stop {units}; rm -f /var/lib/wharf/index/status.json; wharf index")
+    server.check_output("systemctl start wharf-index.timer")
     return digests
 
 
@@ -79,10 +81,12 @@ def test_nothing_is_shown_without_the_right_password(browse, passwords):
     for who in ("", "ann:wrong@", "nobody:wrong@"):
         stranger.driver.get(f"https://{who}{REGISTRY}/")
         assert stranger.text() == ""
-    assert all("shop" not in text for text in stranger.received().values())
+        stranger.log()
+        assert set(stranger.requests.values()) == {f"{ORIGIN}/"}
+    assert stranger.received == {}
     stranger.driver.get(f"https://ann:{passwords['ann']}@{REGISTRY}/")
     stranger.wait()
-    assert stranger.find("h1").text == "Repositories"
+    assert stranger.text("h1") == "Repositories"
     assert stranger.text("#user") == "Signed in as ann"
     assert "shop/" in stranger.text("#tree")
 
@@ -96,7 +100,8 @@ def test_a_reader_learns_nothing_of_what_others_have(browse):
             browser.open(place)
             if place == IMAGE:
                 browser.until(lambda browser=browser: browser.all(".layers details"))
-        seen[user] = browser.received()
+        browser.log()
+        seen[user] = browser.received
         assert {"/-/list", "/-/shared", "/-/tags/shop/web", "/-/tags/secret/payroll"} <= {
             address.removeprefix(ORIGIN) for address in seen[user]
         }
@@ -120,7 +125,8 @@ def test_only_an_admin_sees_how_the_registry_is(browse):
     ann.open()
     boss.open()
     assert ann.all(".status") == []
-    assert [address for address in ann.requests() if "status" in address] == []
+    ann.log()
+    assert [address for address in ann.requests.values() if "status" in address] == []
     assert "used" in boss.term("Storage") and "free" in boss.term("Storage")
     assert boss.term("Certificate").startswith("expires in ")
     assert boss.term("Registry").endswith(", running")
@@ -162,7 +168,7 @@ def test_tags_are_sorted(browse):
     ann.open("#/r/shop/web")
 
     def order() -> list[str]:
-        return [one.text for one in ann.all(".tags tbody th a")]
+        return [one.text for one in ann.all("main > .tags tbody th a")]
 
     assert set(order()) == {"latest", "2.4.0", "2.3.1", "2.3.0"}
     ann.find(".tags th button", "Tag").click()
@@ -175,7 +181,7 @@ def test_tags_are_sorted(browse):
     assert "linux/amd64" in row and "linux/arm64/v8" in row
     assert "ago" in row and "MiB" in row
     # What belongs to an image is no tag among the others.
-    assert ".sig" not in ann.text(".tags")
+    assert ".sig" not in ann.text("main > .tags")
     assert ann.text(".others summary") == "2 tags of signatures and other attachments"
 
 
@@ -262,11 +268,13 @@ def test_what_is_in_an_image_is_text_and_nothing_more(browse):
             summary.click()
     text = ann.text("main")
     hostile = "<script>document.title='owned'</script>"
-    assert text.count(hostile) > 12  # label, annotation, history, and others, each as it is
+    assert text.count(hostile) >= 12  # label, annotation, history, and others, each as it is
     assert "invoice\\u202efdp.exe" in text
     assert ann.driver.title == f"lib/hostile:latest – {REGISTRY}"
     assert ann.all("main script, main style, main svg, main img, main a[href^=javascript]") == []
-    assert {address.split("/")[2] for address in ann.requests() if "://" in address} == {REGISTRY}
+    ann.log()
+    hosts = {address.split("/")[2].split("@")[-1] for address in ann.requests.values() if "://" in address}
+    assert hosts == {REGISTRY}
     assert ann.console == []
     # It would be in the log; and nothing would come of it.
     ann.script("document.querySelector('main').innerHTML = arguments[0]", "<img src=//evil.example/ onerror=alert(1)>")
@@ -313,35 +321,35 @@ def test_each_view_can_be_read_by_everyone_in_light_and_dark_and_on_a_phone(brow
 
 
 def test_the_keyboard_is_enough(browse):
-    ann = browse("ann")
-    ann.open()
+    boss = browse("boss")  # among many repositories the tree is closed
+    boss.open()
 
     def tab_to(selector: str, text: str = "") -> None:
         for _ in range(40):
-            ann.focused().send_keys(Keys.TAB)
-            if ann.script("return document.activeElement.matches(arguments[0])", selector) and text in ann.focused().text:
-                assert ann.script("return getComputedStyle(document.activeElement).outlineStyle") != "none"
+            boss.focused().send_keys(Keys.TAB)
+            if boss.script("return document.activeElement.matches(arguments[0])", selector) and text in boss.focused().text:
+                assert boss.script("return getComputedStyle(document.activeElement).outlineStyle") != "none"
                 return
         raise AssertionError(f"{selector} {text} is not reached")
 
-    ann.find("body").send_keys(Keys.TAB)
-    assert ann.focused().text == "Skip to the content"
+    boss.find("body").send_keys(Keys.TAB)
+    assert boss.focused().text == "Skip to the content"
     tab_to("#search")
     tab_to("#tree summary", "shop")
-    ann.focused().send_keys(Keys.ENTER)
+    boss.focused().send_keys(Keys.ENTER)
     tab_to("#tree a", "web")
-    ann.focused().send_keys(Keys.ENTER)
-    ann.until(lambda: ann.text("h1") == "shop/web")
-    ann.until(lambda: ann.focused().tag_name == "h1")  # a screen reader reads it aloud
+    boss.focused().send_keys(Keys.ENTER)
+    boss.until(lambda: boss.text("h1") == "shop/web")
+    boss.until(lambda: boss.focused().tag_name == "h1")  # a screen reader reads it aloud
     tab_to(".tags th button", "Tag")
-    ann.focused().send_keys(Keys.ENTER)
+    boss.focused().send_keys(Keys.ENTER)
     tab_to(".tags a", "2.4.0")
-    ann.focused().send_keys(Keys.ENTER)
-    ann.until(lambda: ann.text("h1").startswith("web:2.4.0"))
+    boss.focused().send_keys(Keys.ENTER)
+    boss.until(lambda: boss.text("h1").startswith("web:2.4.0"))
     tab_to(".command button")
-    ann.focused().send_keys(Keys.SPACE)
-    ann.until(lambda: ann.clipboard() == f"docker pull {REGISTRY}/shop/web:2.4.0")
-    assert ann.until(lambda: ann.script("return document.getElementById('live').textContent")) == "Copied"
+    boss.focused().send_keys(Keys.SPACE)
+    boss.until(lambda: boss.clipboard() == f"docker pull {REGISTRY}/shop/web:2.4.0")
+    assert boss.until(lambda: boss.script("return document.getElementById('live').textContent")) == "Copied"
 
 
 # Much of it ----------------------------------------------------------------------------------------
