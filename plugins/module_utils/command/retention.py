@@ -112,7 +112,8 @@ class Repository:
     """A repository, its tags, and the rule that decides about them: the first one that matches its name.
 
     Attributes:
-        attached: the tags of what belongs to a manifest, such as its signatures, and that manifest's digest.
+        attached: the tags of what belongs to a manifest, such as its signatures, and that manifest's digest; without a
+            rule nobody asks.
         deletable: the tags that the rule does not keep by their names; none without a rule.
     """
 
@@ -122,7 +123,8 @@ class Repository:
         self.tags, self.revisions = storage.tags(name), storage.revisions(name)
         number = next((n for n, rule in enumerate(rules) if re.fullmatch(rule["repositories"], name)), None)
         self.rule, self.which = ({}, "") if number is None else (rules[number], f"rule {number + 1}")
-        subjects = {tag: subject(storage.readable(digest), tag) for tag, digest in self.tags.items()}
+        ruled = self.tags if self.which else {}  # of the others no manifest is read
+        subjects = {tag: subject(storage.readable(digest), tag) for tag, digest in ruled.items()}
         self.attached = {
             tag: of for tag, of in subjects.items() if of in stored or (of and SURELY_ATTACHED.fullmatch(tag))
         }
@@ -175,7 +177,8 @@ def find_candidates(storage: Storage, rules: list[dict[str, Any]], now: float) -
     for name in storage.repositories():
         for digest in storage.revisions(name):
             where.setdefault(digest, set()).add(name)
-    repositories = [Repository(storage, name, rules, set(where)) for name in storage.repositories()]
+    stored = set(where)
+    repositories = [Repository(storage, name, rules, stored) for name in storage.repositories()]
     candidates = [candidate for repository in repositories for candidate in repository.candidates(now)]
     found = candidates
     while found:  # what belongs to them, and what belongs to that
@@ -247,7 +250,7 @@ def freed(storage: Storage, candidates: list[Candidate]) -> tuple[int, int]:
     blobs: set[str] = set()
     for name, digests in unreferenced.items():
         blobs |= closures(storage, name, digests, damaged=True)
-    for name in storage.repositories():
+    for name in storage.repositories() if blobs else []:
         blobs -= closures(storage, name, storage.revisions(name) - unreferenced.get(name, set()), damaged=True)
     sizes = [path.stat().st_size for path in map(storage.blob_path, blobs) if path.is_file()]
     return len(sizes), sum(sizes)
