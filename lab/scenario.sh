@@ -8,6 +8,11 @@ cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
 name=$1 log=.cache/molecule/$1.log start=$SECONDS
 mkdir -p .cache/molecule
+if ((EUID == 0)); then
+    LAB_DOCKER=$(command -v docker) LAB_NOTES=$(mktemp -d)
+    export LAB_DOCKER LAB_NOTES PATH=$PWD/lab/bin:$PATH
+    trap 'rm -r "$LAB_NOTES"' EXIT
+fi
 
 printf 'scenario %-12s started\n' "$name"
 if molecule test --no-command-borders --scenario-name "$name" >"$log" 2>&1; then
