@@ -70,7 +70,7 @@ def test_a_registry_that_is_stopped_takes_only_its_own_figures_along(server, fig
     with broken(server, "docker stop registry", "docker start registry"):
         figures()
         after = figures()
-    wait_until(server, f"wharf metrics && grep -q '^{re.escape(UPS[0])} 1$' {FILE}", every=0.5)
+    wait_until(server, f"wharf metrics && grep -qxF '{UPS[0]} 1' {FILE}", every=0.5)
     assert [after[name] for name in UPS] == [0, 1, 0, 1]
     gone = {name for name in before if name not in after}
     assert gone == {name for name in before if name.startswith("registry_") and name != "registry_up"} != set()
