@@ -51,6 +51,7 @@ def test_a_push_is_counted_by_the_registry_by_nginx_and_from_the_log(client, fig
     assert grown[PUTS] == grown[EVENT.format("pushed")] == grown["wharf_tags"] == 2
     assert grown["wharf_repositories"] == 1
     assert 4 <= grown["nginx_http_requests_total"] <= 10  # four of the push's, and those of the look itself
+    assert min(grown[f"wharf_network_{way}_bytes_total"] for way in ("receive", "transmit")) > 1000
     assert grown["wharf_storage_size_bytes"] == 0 < after["wharf_storage_free_bytes"]
 
 

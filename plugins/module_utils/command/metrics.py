@@ -38,6 +38,7 @@ from .repair import STATE as REPAIR_STATE
 METRICS = Path(parts.METRICS)
 LOCK = Path("/run/wharf-metrics.lock")
 SCHEDULES = ("/etc/systemd/system/wharf-{}.timer", "/etc/cron.d/wharf-{}")
+NETWORK = "/proc/{}/net/dev"  # proc_net(5)
 SECONDS = 10  # for each source
 PORT = 5001  # of the registry's figures, in the network of its container
 INTERVALS = {"minutely": 60, "daily": 86400, "weekly": 7 * 86400, "monthly": 31 * 86400}
@@ -81,6 +82,8 @@ FIGURES = {
     "wharf_repositories": ("gauge", "How many repositories there are."),
     "wharf_tags": ("gauge", "How many tags there are."),
     "wharf_gateway_events_total": ("counter", "What the gateway has logged since it was first counted."),
+    "wharf_network_receive_bytes_total": ("counter", "What has come from clients, as bytes on the network."),
+    "wharf_network_transmit_bytes_total": ("counter", "What has gone to clients, as bytes on the network."),
     "registry_up": ("gauge", "Whether the registry told its figures."),
     "nginx_up": ("gauge", "Whether nginx told its figures."),
     "nginx_connections_accepted": ("untyped", "Accepted client connections."),
@@ -158,6 +161,7 @@ class Server:
             "certificates": self.certificates,
             "tasks": self.tasks,
             "events": self.events,
+            "network": self.network,
             "nginx": self.nginx,
             "the registry's own": self.registrys_own,
             "storage": self.storage,
@@ -241,6 +245,15 @@ class Server:
         now = {"events": counts, "logs": logs or known}
         if now != state:
             write_atomic(str(path), json.dumps(now).encode(), 0o600)
+
+    def network(self) -> None:
+        """Tell what has come and gone over the gateway's network, which is its own and its clients' only."""
+        devices = read_text(NETWORK.format(running_pid(next(iter(self.gateways), None)))).splitlines()[2:]
+        bytes_of = [
+            numbers.split() for name, _, numbers in (one.partition(":") for one in devices) if name.strip() != "lo"
+        ]
+        self.figures.add("wharf_network_receive_bytes_total", sum(int(numbers[0]) for numbers in bytes_of))
+        self.figures.add("wharf_network_transmit_bytes_total", sum(int(numbers[8]) for numbers in bytes_of))
 
     def nginx(self) -> None:
         """Tell what nginx counts."""

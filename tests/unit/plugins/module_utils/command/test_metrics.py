@@ -22,6 +22,13 @@ from tests.unit.stored_registry import StoredRegistry
 
 ROOT = Path(__file__).parents[5]
 STUB_STATUS = "Active connections: 2 \nserver accepts handled requests\n 30 29 50 \nReading: 0 Writing: 1 Waiting: 1 \n"
+DEVICES = """\
+Inter-| Receive | Transmit
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo: 7000 7 0 0 0 0 0 0 7000 7 0 0 0 0 0 0
+  eth0: 1917834 1452 0 0 0 0 0 0 3604882 1217 0 0 0 0 0 0
+  eth1:166 2 0 0 0 0 0 0 118 1 0 0 0 0 0 0
+"""
 LINE = '2026-11-29T03:00:00+00:00 {event}: user "x" from 192.0.2.1: GET /v2/denied: user /manifests/1\\n'
 
 
@@ -64,6 +71,8 @@ class Server:
         }
         self.problem, self.ping, self.nginx, self.told = "", lambda: None, STUB_STATUS, TOLD
         self.engine, self.owners = True, []
+        (place / "1.dev").write_text(DEVICES)
+        monkeypatch.setattr(metrics, "NETWORK", f"{place}/{{}}.dev")
         for name in ("METRICS", "LOCK", "REPAIR_STATE"):
             monkeypatch.setattr(metrics, name, place / name.lower())
         monkeypatch.setattr(metrics.parts, "INDEX", str(place / "index"))
@@ -118,6 +127,8 @@ def test_all_figures_are_written_for_the_gateway(server: Server) -> None:
     assert (found["wharf_repositories"], found["wharf_tags"], found["wharf_read_only"]) == (2, 2, 0)
     assert found["nginx_connections_handled"] == 29
     assert found["nginx_http_requests_total"] == 50
+    assert found["wharf_network_receive_bytes_total"] == 1918000
+    assert found["wharf_network_transmit_bytes_total"] == 3605000
     assert found['registry_http_requests_total{code="404",handler="tags",method="get"}'] == 1e6
     assert 0 < found["wharf_storage_free_bytes"] <= found["wharf_storage_size_bytes"]
     assert time.time() - 10 < found["wharf_metrics_written_timestamp_seconds"] <= time.time()
