@@ -20,7 +20,7 @@ from machines import PROJECT, Hosts, broken, in_background, program, put_back, w
 from testinfra.host import Host
 
 MONITORING = PROJECT / "monitoring"
-BACKUP = "/srv/backup"  # as in molecule.yml
+USER, BACKUP = "watcher", "/srv/backup"  # as in molecule.yml
 PLACES = ("/etc/prometheus", "/etc/default/prometheus-alertmanager")
 SERVICES = "prometheus prometheus-alertmanager"
 RECEIVED = "/run/alerts"
@@ -65,7 +65,9 @@ def configuration() -> str:
     """Return monitoring/prometheus.yml as an operator fills it, but for the times."""
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    config["scrape_configs"][0]["static_configs"] = [{"targets": [REGISTRY]}]
+    (job,) = config["scrape_configs"]
+    job["basic_auth"]["username"] = USER
+    job["static_configs"] = [{"targets": [REGISTRY]}]
     return yaml.safe_dump(config)
 
 
@@ -87,7 +89,7 @@ def watched(hosts: Hosts, password: str, passwords: dict[str, str]) -> Iterator[
     with put_back(
         desk, *PLACES, then=f"systemctl stop {SERVICES}; docker logout {REGISTRY}; pkill -f '[r]eceive-alerts'"
     ):
-        write(desk, "/etc/prometheus/wharf-password", passwords["prometheus"], "0640")
+        write(desk, "/etc/prometheus/wharf-password", passwords[USER], "0640")
         desk.check_output("chown root:prometheus /etc/prometheus/wharf-password")
         write(desk, "/etc/prometheus/wharf-ca.crt", server.check_output("cat /etc/wharf/tls/ca.crt"))
         write(desk, "/etc/prometheus/wharf-rules.yml", rules())
@@ -122,7 +124,7 @@ def test_configuration_and_rules_are_right(watched: Watched) -> None:
 
 
 def test_the_figures_are_as_prometheus_wants_them(watched: Watched) -> None:
-    get = program(watched.desk, "get-figures.py", f"https://{REGISTRY}/metrics", "prometheus")
+    get = program(watched.desk, "get-figures.py", f"https://{REGISTRY}/metrics", USER)
     result = watched.desk.run(f"{get} | promtool check metrics")
     assert result.rc == 0 and result.stdout + result.stderr == ""
 
