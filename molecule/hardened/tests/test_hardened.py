@@ -72,6 +72,16 @@ def test_what_everybody_must_read_is_readable(hosts, name):
     hosts[name].check_output(f"runuser -u nobody -- test -r {TRUST}")
 
 
+def test_the_page_and_the_figures_are_there(hosts):
+    ask = f"""import base64, ssl, sys, urllib.request
+login = base64.b64encode(b"ci:not-a-secret-0123456789").decode()
+request = urllib.request.Request("https://{REGISTRY}/-/list", headers={{"Authorization": "Basic " + login}})
+print(urllib.request.urlopen(request, context=ssl.create_default_context(cafile="{TRUST}")).read().decode())"""
+    hosts["server"].check_output("systemctl start wharf-index wharf-metrics")
+    assert "test/client1" in hosts["client1"].check_output(f"python3 -c '{ask}'")
+    assert "wharf_repositories " in hosts["server"].file("/var/lib/wharf/metrics/metrics").content_string
+
+
 # What is refused ----------------------------------------------------------------------------------
 
 
@@ -125,6 +135,8 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
         "verify-storage",
         "back-up",
         "check-backup",
+        "index",
+        "metrics",
     ):
         server.check_output(f"traced wharf {command}")
     plan = json.loads(server.check_output(f"echo '{rules}' | wharf apply-retention --json"))["plan"]

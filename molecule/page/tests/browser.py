@@ -65,7 +65,9 @@ def driver_on(host: Host, authority: str) -> Iterator[str]:
     It trusts it as on a managed computer, by policy. Yields the driver's address.
     """
     lines = host.check_output(f"cat {authority}").splitlines()
-    write(host, "/var/tmp/ca.json", json.dumps({"CACertificates": ["".join(line for line in lines if "-" not in line)]}))
+    write(
+        host, "/var/tmp/ca.json", json.dumps({"CACertificates": ["".join(line for line in lines if "-" not in line)]})
+    )
     host.check_output(
         "install -D -m 0644 /var/tmp/ca.json /etc/chromium/policies/managed/ca.json"
         " && { id visitor >/dev/null 2>&1 || useradd --create-home visitor; }"
@@ -92,7 +94,9 @@ class Browser:
         self.origin, self.driver = origin, webdriver.Remote(driver, options=options)
         self.driver.set_script_timeout(60)
         self.logs, self.console = log, list[str]()
-        self.requests: dict[str, str] = {}  # all addresses that it has asked for anything, or wanted to, by their numbers
+        self.requests: dict[
+            str, str
+        ] = {}  # all addresses that it has asked for anything, or wanted to, by their numbers
         self.received: dict[str, str] = {}  # what was answered, headers too, by the address
         self.resize(1280)
         self.command("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
@@ -196,7 +200,9 @@ class Browser:
         clip = {}
         if height:
             whole = self.command("Page.getLayoutMetrics")["cssContentSize"]
-            clip = {"clip": {"x": 0, "y": 0, "width": whole["width"], "height": min(whole["height"], height), "scale": 1}}
+            clip = {
+                "clip": {"x": 0, "y": 0, "width": whole["width"], "height": min(whole["height"], height), "scale": 1}
+            }
         data = self.command("Page.captureScreenshot", captureBeyondViewport=bool(height), **clip)["data"]
         file.write_bytes(base64.b64decode(data))
 

@@ -287,7 +287,11 @@ def test_what_is_in_an_image_is_text_and_nothing_more(browse):
 
 @pytest.mark.parametrize(
     ("language", "code", "title", "ago"),
-    [("en-GB", "en", "Repositories", "ago"), ("fr-FR", "en", "Repositories", "ago"), ("zh-CN", "zh-CN", "镜像库", "前")],
+    [
+        ("en-GB", "en", "Repositories", "ago"),
+        ("fr-FR", "en", "Repositories", "ago"),
+        ("zh-CN", "zh-CN", "镜像库", "前"),
+    ],
 )
 def test_the_page_speaks_the_browsers_language(browse, language, code, title, ago):
     ann = browse("ann", language=language)
@@ -327,7 +331,10 @@ def test_the_keyboard_is_enough(browse):
     def tab_to(selector: str, text: str = "") -> None:
         for _ in range(40):
             boss.focused().send_keys(Keys.TAB)
-            if boss.script("return document.activeElement.matches(arguments[0])", selector) and text in boss.focused().text:
+            if (
+                boss.script("return document.activeElement.matches(arguments[0])", selector)
+                and text in boss.focused().text
+            ):
                 assert boss.script("return getComputedStyle(document.activeElement).outlineStyle") != "none"
                 return
         raise AssertionError(f"{selector} {text} is not reached")

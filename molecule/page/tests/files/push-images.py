@@ -37,7 +37,7 @@ PYTHON = [
     *DEBIAN,
     ("RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates tzdata", 1_900_000),
     ("ENV PYTHON_VERSION=3.13.9", 0),
-    ("RUN set -eux; savedAptMark=\"$(apt-mark showmanual)\"; make -j \"$(nproc)\" && make install", 3_300_000),
+    ('RUN set -eux; savedAptMark="$(apt-mark showmanual)"; make -j "$(nproc)" && make install', 3_300_000),
 ]
 pushed, known = {}, {}
 
@@ -152,7 +152,9 @@ for program, versions in {"api": ("1.8.0", "1.8.1"), "web": ("2.3.0", "2.3.1", "
             entry = {**sbom, "artifactType": "application/spdx+json"}
             manifest("shop/web", made["digest"].replace(":", "-"), INDEX, {"manifests": [entry]})
             pushed.update(signature=sign["digest"], sbom=sbom["digest"])
-chart = {"config": blob("charts/shop", b'{"name":"shop","version":"0.9.0"}', "application/vnd.cncf.helm.config.v1+json")}
+chart = {
+    "config": blob("charts/shop", b'{"name":"shop","version":"0.9.0"}', "application/vnd.cncf.helm.config.v1+json")
+}
 chart["layers"] = [blob("charts/shop", layer("chart", 9000)[0], "application/vnd.cncf.helm.chart.content.v1.tar+gzip")]
 manifest("charts/shop", "0.9.0", MANIFEST, chart)
 # Its layers are those of others, who may not learn of it.
