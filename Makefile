@@ -5,13 +5,14 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CI,WHARF_DEBIAN_MIRROR,ANSIBLE_FORCE_COLOR)
-# So many scenarios at a time, in `make test` and `make test-rest`: much of a scenario is waiting. Three on two cores.
+# So many at a time of the linters, the unit tests and the scenarios. Three on two cores: much of a scenario is waiting.
 LANES ?= 3
 # The main job: bare hosts, TLS, users, several clients, a sudo password, and what must fail.
-MAIN := default provided ssh
+MAIN := default ssh provided
 # The longest first, so that none of them is left alone at the end.
-LONG := history systems docker_ce upgrade backup
+LONG := upgrade history systems garbage docker_ce backup
 REST := $(LONG) $(filter-out $(MAIN) $(LONG),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+IN_LANES = --no-print-directory --jobs=$(LANES)
 
 .PHONY: help lab lab-down test test-rest test-all lint unit bench docs clean
 
@@ -27,14 +28,15 @@ lab-down: ## Remove the lab: hosts, network, volumes, images
 
 test: ## Set everything up; run the linters, the unit tests and the main scenarios
 	@bash lab/setup.sh requirements-dev.txt
-	@$(MAKE) --no-print-directory lint unit
-	@$(MAKE) --no-print-directory --jobs=$(LANES) $(addprefix molecule-,$(MAIN))
+	@$(MAKE) $(IN_LANES) $(addprefix molecule-,$(MAIN)) logged-lint logged-unit
 
 test-rest: ## Run the scenarios that `make test` does not
 	@bash lab/setup.sh requirements-dev.txt
-	@$(MAKE) --no-print-directory --jobs=$(LANES) $(addprefix molecule-,$(REST))
+	@$(MAKE) $(IN_LANES) $(addprefix molecule-,$(REST))
 
-test-all: test test-rest ## Run every test
+test-all: ## Run every test
+	@bash lab/setup.sh requirements-dev.txt
+	@$(MAKE) $(IN_LANES) logged-lint logged-unit $(addprefix molecule-,default $(LONG) $(filter-out default,$(MAIN)) $(filter-out $(LONG),$(REST)))
 
 lint: ## Run the linters
 	yamllint --strict .
@@ -44,6 +46,13 @@ lint: ## Run the linters
 
 unit: ## Run the unit tests
 	pytest tests/unit
+
+# What runs beside others tells how it has ended, and what it said only where it failed.
+logged-%:
+	@mkdir -p .cache
+	@start=$$SECONDS; if $(MAKE) --no-print-directory $* >.cache/$*.log 2>&1; \
+	then printf '%-21s passed in %d s: %s\n' $* $$((SECONDS - start)) "$$(tail -n 1 .cache/$*.log)"; \
+	else cat .cache/$*.log; printf '%-21s FAILED; above is .cache/%s.log\n' $* $*; exit 1; fi
 
 molecule-%: ## Run one scenario, molecule-NAME; its log is .cache/molecule/NAME.log
 	@$(AS_ROOT) bash lab/scenario.sh $*
