@@ -7,12 +7,13 @@
 # SUITE-docker holds the engine already, for tests that are not about installing it; SUITE-tools the engine and the
 # other client tools; SUITE-containerd only containerd; SUITE-browser the engine, and what shows and watches a registry:
 # Chromium, Prometheus and Alertmanager; SUITE-hardened is as strict as harden.sh makes it. Needs root, mmdebstrap and an
-# engine; no image registry. The root file systems are kept in .cache, so that a removed image comes back in seconds.
+# engine; no image registry. What all images of a suite hold is installed once. The root file systems are kept in .cache,
+# so that a removed image comes back in seconds.
 # WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default, WHARF_UBUNTU_MIRROR another one for Ubuntu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-base=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,iptables,ca-certificates,sudo,procps,openssh-server
+minimal=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,iptables,ca-certificates,sudo,procps,openssh-server
 # All that the roles would install, so that a host without any network needs nothing more.
 engine=docker.io,docker-cli,apparmor,pigz,xz-utils,openssl
 
@@ -22,21 +23,31 @@ tools=podman,buildah,skopeo,uidmap,passt,fuse-overlayfs,curl
 # Small fonts: Latin ones, and one for Chinese.
 browser=chromium,chromium-driver,fonts-dejavu-core,fonts-open-sans,fonts-droid-fallback,prometheus,prometheus-alertmanager
 
-build() {
-    local name=$1 suite=${1%%-*} include=$base options=() recipe tar lock mirror=${WHARF_DEBIAN_MIRROR:-}
+# Sets, for the image NAME: $make, the command that makes its root file system, $recipe, which is another one where that
+# differs, and $tar, the file that is made.
+plan() {
+    local name=$1 suite=${1%%-*} include=$minimal options=(--variant=minbase) inputs=(lab/lab-host.service)
+    mirror=${WHARF_DEBIAN_MIRROR:-}
+    if [[ $name != "$suite" ]]; then
+        plan "$suite"  # the rest is added to it
+        options=(--variant=custom --setup-hook="tar --extract --directory \"\$1\" --file $tar")
+    fi
     case $name in
-        *-docker) include+=,$engine ;;
-        *-tools) include+=,$engine,$tools ;;
-        *-containerd) include+=,containerd,curl ;;
+        *-docker) include=$engine ;;
+        *-tools) include=$engine,$tools ;;
+        *-containerd) include=containerd,curl ;;
         *-browser)
-            include+=,$engine,$browser
+            include=$engine,$browser
             # A tenth of it is what nobody reads here. Who wants the services starts them.
             options+=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*')
             options+=(--customize-hook='chroot "$1" systemctl disable --quiet prometheus prometheus-alertmanager')
             # Not DejaVu, which is there for its fixed width.
             options+=(--customize-hook='echo "<fontconfig><alias binding=\"strong\"><family>sans-serif</family><prefer><family>Open Sans</family></prefer></alias></fontconfig>" >"$1/etc/fonts/local.conf"')
             ;;
-        *-hardened) include+=,libnss-extrausers,restic,skopeo,strace options+=(--customize-hook='chroot "$1" sh -s <lab/harden.sh') ;;
+        *-hardened)
+            include=libnss-extrausers,restic,skopeo,strace
+            options+=(--customize-hook='chroot "$1" sh -s <lab/harden.sh') inputs+=(lab/harden.sh)
+            ;;
     esac
     case $suite in
         # Debian 12 has the command line client inside docker.io, and no passt.
@@ -52,7 +63,7 @@ build() {
         jammy | noble | resolute)
             include=${include/docker-cli,/},apt,ubuntu-keyring  # docker-cli is inside docker.io
             # Debian has no package of Ubuntu's keys.
-            options=(
+            options+=(
                 --components=main,universe --keyring=lab/ubuntu-archive.asc
                 # Another user than root cannot read the keys in a home that is closed; only here, not in the host.
                 --aptopt='APT::Sandbox::User "root"' --customize-hook='rm "$1/etc/apt/apt.conf.d/99mmdebstrap"'
@@ -60,8 +71,8 @@ build() {
             mirror=${WHARF_UBUNTU_MIRROR:-}
             ;;
     esac
-    local make=(
-        mmdebstrap --quiet --variant=minbase --include="$include" "${options[@]}"
+    make=(
+        mmdebstrap --quiet --include="$include" "${options[@]}"
         # systemd-modules-load has no modules to load in a container and would fail on Debian 13.
         --customize-hook='ln -sf /dev/null "$1/etc/systemd/system/systemd-modules-load.service"'
         --customize-hook='upload lab/lab-host.service /etc/systemd/system/lab-host.service'
@@ -69,14 +80,22 @@ build() {
         --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*; : >"$1/etc/machine-id"'
         "$suite"
     )
-    recipe=$({ echo "${make[*]}"; cat lab/lab-host.service; [[ $name != *-hardened ]] || cat lab/harden.sh; } | sha256sum | cut -c1-16)
+    recipe=$({ echo "${make[*]}"; cat "${inputs[@]}"; } | sha256sum | cut -c1-16)
     tar=.cache/host-$name-$recipe.tar
+}
+
+build() (
+    name=$1 suite=${1%%-*}
+    plan "$name"
     # Whoever else wants the same image waits for it.
     mkdir -p .cache
     exec {lock}>".cache/host-$name.lock"
     flock "$lock"
-    [[ $(docker image inspect --format '{{ index .Config.Labels "wharf.recipe" }}' "wharf-host:$name" 2>/dev/null) == "$recipe" ]] && return
+    # The suite's own root file system is needed for the others as well.
+    [[ $(docker image inspect --format '{{ index .Config.Labels "wharf.recipe" }}' "wharf-host:$name" 2>/dev/null) == "$recipe" &&
+        ($name != "$suite" || -s $tar) ]] && return
     if [[ ! -s $tar ]]; then
+        [[ $name == "$suite" ]] || build "$suite" || return
         rm -f ".cache/host-$name"-????????????????.tar  # the recipes before; not those of "$name-docker"
         "${make[@]}" "${tar%.tar}.part.tar" ${mirror:+"$mirror"} >".cache/host-$name.log" 2>&1 ||
             { cat ".cache/host-$name.log" >&2; echo "images: $name could not be made, see .cache/host-$name.log" >&2; return 1; }
@@ -84,7 +103,7 @@ build() {
     fi
     docker import --change "LABEL wharf.recipe=$recipe" --change 'CMD ["/sbin/init"]' "$tar" "wharf-host:$name" >/dev/null
     echo "images: wharf-host:$name is ready"
-}
+)
 
 # Two at a time: the machine may be small.
 status=0
