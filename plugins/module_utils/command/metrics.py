@@ -189,8 +189,11 @@ class Server:
         """Ask the registry itself, past the gateway; during a collection what stands in for it."""
         self.figures.add("wharf_read_only", int(self.is_held or self.registry.read_only))
         with self.telling("wharf_up", component="registry"):
-            if problem := gateway.problem_of(parts.STAND_INS[0] if self.is_held else self.registry.slot):
-                raise WharfError(problem)
+            # Where the engine tells nothing, it may run all the same (live-restore), in one slot or the other.
+            own = [self.registry.slot] if self.registry.inspected else parts.SLOTS
+            problems = [gateway.problem_of(slot) for slot in (parts.STAND_INS[:1] if self.is_held else own)]
+            if all(problems):
+                raise WharfError(problems[0])
 
     def gateway_up(self) -> None:
         """Ask the gateway as its clients do. Whether the registry behind it answers does not count."""

@@ -187,6 +187,15 @@ def test_an_engine_that_does_not_run_is_not_asked(server: Server, monkeypatch: p
     assert found['wharf_gateway_events_total{event="pushed"}'] == 1
 
 
+def test_a_registry_that_goes_on_without_the_engine_is_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.engine = False
+    for slot in metrics.parts.SLOTS:
+        monkeypatch.setattr(
+            metrics.gateway, "problem_of", lambda asked, slot=slot: "" if asked == slot else "no answer"
+        )
+        assert server.write()['wharf_up{component="registry"}'] == 1
+
+
 def test_figures_of_a_frozen_registry_are_left_out(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics.gateway, "is_held", lambda _: True)
     server.containers["registry"]["State"] |= {"Status": "paused", "Paused": True}
