@@ -48,3 +48,10 @@ def test_program_that_must_not_fail() -> None:
     assert processes.must_run(["cat"], "x", given="in") == "in"
     with pytest.raises(WharfError, match="^/etc/x: it is refused: no such host$"):
         processes.must_run(["sh", "-c", "echo no such host >&2; exit 3"], "/etc/x: it is refused")
+
+
+def test_the_network_of_a_process_that_has_ended_cannot_be_entered() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with pytest.raises(OSError, match="No such file"), processes.network_of(ended.pid):
+        pytest.fail("entered")
