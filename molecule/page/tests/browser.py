@@ -180,7 +180,9 @@ class Browser:
 
     def log(self) -> None:
         """Take what has been logged since the last time."""
-        self.console += [entry["message"] for entry in self.driver.execute("getLog", {"type": "browser"})["value"]]
+        for entry in self.driver.execute("getLog", {"type": "browser"})["value"]:
+            if "/favicon.ico" not in entry["message"]:  # of /v2/, where one logs in
+                self.console.append(entry["message"])
         if not self.logs:
             return
         answers = {}
@@ -191,7 +193,7 @@ class Browser:
                 self.requests[of] = event["params"]["request"]["url"]
             elif what == "Network.responseReceived":
                 answers[of] = event["params"]["response"]["headers"]
-            elif what == "Network.loadingFinished" and of in answers:
+            elif what == "Network.loadingFinished" and of in answers and of in self.requests:  # not the browser's own
                 body = self.command("Network.getResponseBody", requestId=of)["body"]
                 self.received[self.requests[of]] = json.dumps(answers[of]) + body
 

@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from browser import Browser, driver_on
@@ -82,8 +83,8 @@ def test_nothing_is_shown_without_the_right_password(browse, passwords):
         stranger.driver.get(f"https://{who}{REGISTRY}/")
         assert stranger.text() == ""
         stranger.log()
-        assert set(stranger.requests.values()) == {f"{ORIGIN}/"}
-    assert stranger.received == {}
+        assert all(urlsplit(address).path == "/" for address in stranger.requests.values())
+    assert [answer for answer in stranger.received.values() if "shop" in answer] == []
     stranger.driver.get(f"https://ann:{passwords['ann']}@{REGISTRY}/")
     stranger.wait()
     assert stranger.text("h1") == "Repositories"
@@ -232,9 +233,10 @@ def test_an_image_shows_its_layers_its_configuration_and_what_belongs_to_it(brow
         ann.open(IMAGE)
         ann.find("table th a", kind).click()
         ann.until(lambda kind=kind: pushed[kind.lower()].startswith(ann.term("Digest") or "-"))
-        assert pushed["shop/web:2.4.0"].startswith(ann.term("Belongs to"))
-        ann.find("dd a", ann.term("Belongs to")).click()
-        ann.until(lambda: ann.term("Also tagged"))
+        owner = ann.term("Belongs to")
+        assert len(owner) == 19 and pushed["shop/web:2.4.0"].startswith(owner)
+        ann.find("dd a", owner).click()
+        ann.until(lambda: ann.term("Also tagged") in ("2.4.0 latest", "latest 2.4.0"))
 
 
 def test_the_command_that_is_copied_pulls_the_image(browse, hosts, passwords, pushed):
@@ -273,8 +275,8 @@ def test_what_is_in_an_image_is_text_and_nothing_more(browse):
     assert ann.driver.title == f"lib/hostile:latest – {REGISTRY}"
     assert ann.all("main script, main style, main svg, main img, main a[href^=javascript]") == []
     ann.log()
-    hosts = {address.split("/")[2].split("@")[-1] for address in ann.requests.values() if "://" in address}
-    assert hosts == {REGISTRY}
+    asked = {urlsplit(address) for address in ann.requests.values()} - {urlsplit("about:blank")}
+    assert {f"{address.hostname}:{address.port}" for address in asked} == {REGISTRY}
     assert ann.console == []
     # It would be in the log; and nothing would come of it.
     ann.script("document.querySelector('main').innerHTML = arguments[0]", "<img src=//evil.example/ onerror=alert(1)>")

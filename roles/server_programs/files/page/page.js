@@ -9,7 +9,7 @@ const TEXTS = {
     certificateEnd: ["expires in 1 day", "expires in {n} days"], certificateEnded: "has expired", certificateNone: "none: plain HTTP", command: "Command",
     configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built", damaged: "damaged", digest: "Digest",
     directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment", files: "Files", filterTags: "Filter tags",
-    found: ["1 repository matches", "{n} repositories match"], free: "free", freed: "A garbage collection would then free {size}.", index: "index",
+    found: ["1 repository matches", "{n} repositories match"], free: "free", index: "index",
     json: "Manifest as JSON", labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …",
     more: "Show {n} more of {left}", name: "Name", noCommand: "The command is not known.", noLayers: "This image has no layers.",
     noMatch: "No repository has “{text}” in its name.", noTagMatch: "No tag has “{text}” in its name.", none: "none", noneYet: "No images here yet",
@@ -46,7 +46,7 @@ const TEXTS = {
     byDigest: "按摘要(始终是这个镜像)", byTag: "按标签", certificate: "证书", certificateEnd: "还有 {n} 天到期", certificateEnded: "已过期",
     certificateNone: "无(明文 HTTP)", command: "命令", configuration: "配置", copied: "已复制", copy: "复制", copyThis: "复制 {what}",
     created: "构建时间", damaged: "已损坏", digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量", files: "文件",
-    filterTags: "筛选标签", found: "找到 {n} 个镜像库", free: "可用", freed: "之后回收垃圾可释放 {size}。", index: "索引", json: "清单(JSON)",
+    filterTags: "筛选标签", found: "找到 {n} 个镜像库", free: "可用", index: "索引", json: "清单(JSON)",
     labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)", name: "名称",
     noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。", noTagMatch: "没有名称含“{text}”的标签。",
     none: "无", noneYet: "这里还没有镜像",
@@ -283,7 +283,8 @@ function known(error) {
 async function get(url, { accept = "application/json", cache = "no-cache", limit = 0 } = {}) {
   let response;
   try {
-    response = await fetch(url, { headers: { Accept: accept }, cache, redirect: "manual" });
+    // The origin has no password in it, which the address may have, and then nothing would be asked for.
+    response = await fetch(location.origin + url, { headers: { Accept: accept }, cache, redirect: "manual" });
   } catch {
     throw new Failure("offline");
   }
@@ -594,7 +595,8 @@ async function image({ name, reference }) {
   const entries = list(manifest.manifests).map(dict);
   const isIndex = Array.isArray(manifest.manifests);
   const isImage = isIndex ? entries.some((entry) => platformOf(entry)) : IMAGE_CONFIGS.includes(dict(manifest.config).mediaType);
-  const belongs = dict(manifest.subject).digest || (ATTACHED_TAG.test(reference) && reference.replace(ATTACHED_TAG, "$1:$2"));
+  const owner = [...tags, ...tags.flatMap((one) => one.attached)].find((one) => one.of && one.digest === digest);
+  const belongs = dict(manifest.subject).digest || (owner && owner.of) || (ATTACHED_TAG.test(reference) && reference.replace(ATTACHED_TAG, "$1:$2"));
   const bytes = tag ? tag.size : list(manifest.layers).reduce((sum, layer) => sum + number(dict(layer).size), 0);
   const context = { name, names: new Set([reference, ...others.map((one) => one.name)]) };
   const type = manifest.artifactType || dict(manifest.config).mediaType || manifest.mediaType || "";
@@ -827,7 +829,6 @@ function retentionPlan(plan) {
   if (!rows.length) return [h("h3", {}, t("retention")), h("p", {}, t("retentionNone"))];
   const count = number(plan.count) || rows.length;
   return h("details", {}, h("summary", {}, `${t("retention")}: ${t("tag", { n: count })}`),
-    plan.bytes > 0 && h("p", {}, t("freed", { size: size(plan.bytes) })),
     table(t("retention"), [t("tagName"), t("pushed"), t("reason")], rows));
 }
 
