@@ -135,7 +135,10 @@ def read_result(name: str) -> Result | None:
     try:
         line, _, facts = (RESULTS / name).read_text("utf-8").partition("\n")
         word, seconds, message = line.split(" ", 2)
-        return Result(word == "ok", float(seconds), message, **json.loads(facts or "{}"))
+        known = (
+            json.loads(facts) if facts else {"succeeded": float(seconds) if word == "ok" else None}
+        )  # none before 1.0
+        return Result(word == "ok", float(seconds), message, **known)
     except (OSError, ValueError, TypeError):
         return None
 

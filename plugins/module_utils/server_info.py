@@ -86,6 +86,8 @@ def pending_actions(
         action = "create" if container is None else "replace" if different else ""
         if part == "gateway" and container and result["network"][0] in ("create", "replace"):
             action = "replace"
+        if part == "gateway" and not action and {"index", "metrics"}.intersection(files):
+            action = "replace"  # it would go on with the directories that were there before
         if not action and not container["State"]["Running"]:
             action = "start"
         if part == "gateway" and not action and result["network"][0] == "start":

@@ -185,8 +185,9 @@ def test_nothing_is_written_because_another_site_says_so(client, kept):
         "PUT /v2/lib/open/manifests/2",
         "DELETE /v2/lib/open/manifests/1",
     ):
-        answer = client.send([client.request("boss", f"{request} HTTP/1.1", "Sec-Fetch-Site: cross-site")])[0]
-        assert (answer.status, answer.code) == (403, "DENIED")
+        for header in ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Origin: https://wiki.wharf.test"):
+            answer = client.send([client.request("boss", f"{request} HTTP/1.1", header)])[0]
+            assert (answer.status, answer.code) == (403, "DENIED")
     answer = client.send(
         [client.request("boss", "GET /v2/lib/open/manifests/1 HTTP/1.1", "Sec-Fetch-Site: cross-site")]
     )[0]

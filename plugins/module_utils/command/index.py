@@ -23,6 +23,7 @@ from urllib.parse import quote
 from .. import containers, parts
 from ..access import LONGEST, readable, reading_class, rule_of
 from ..api import DigestError, StatusError
+from ..engine import engine_runs
 from ..errors import BusyError, DamageError, WharfError
 from ..files import Entry, read_entry, read_json, write_atomic
 from ..lock import read_result
@@ -55,7 +56,11 @@ NO_CONFIG = "application/vnd.oci.empty.v1+json"
 
 def run(task: Task) -> str:
     """Bring the index up to date."""
+    if not engine_runs():  # nobody is served a page, and to ask the engine would start it
+        return ""
     registry, task.record = Registry(), True
+    if not INDEX.is_dir():  # the gateway has this directory mounted, and would not see another one
+        raise WharfError(f"there is no {INDEX}: the page is switched off, or playbooks/deploy-registry.yml makes it")
     with opened(INDEX / "state") as state:
         source = Files(registry) if registry.driver == "filesystem" else ObjectStore(registry)
         changed = Index(registry, state).renew(source)
@@ -153,7 +158,8 @@ class Files:
     """The images of a registry whose storage is a file system."""
 
     def __init__(self, registry: Registry) -> None:
-        """Find the storage."""
+        """Find the storage. Raises WharfError."""
+        registry.require_data()
         self.storage = Storage(registry.path)
         self.place = str(self.storage.top)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import gateway, parts
-from ..api import Client, StatusError
+from ..api import Client
 from ..data import container
 from ..engine import engine_runs
 from ..errors import WharfError, message_of
@@ -112,7 +112,8 @@ def run(task: Task) -> str:
     """Write the figures."""
     with lock("metrics", path=LOCK):
         server = Server()
-        METRICS.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not METRICS.is_dir():  # the gateway has it mounted, and would not see another one
+            raise WharfError(f"there is no {METRICS}: playbooks/deploy-registry.yml makes it")
         for problem in server.collect():
             task.line(problem)
         text, uid = server.figures.text(), server.registry.uid
@@ -197,8 +198,10 @@ class Server:
 
     def gateway_up(self) -> None:
         """Ask the gateway as its clients do. Whether the registry behind it answers does not count."""
-        with self.telling("wharf_up", component="gateway"), client_of(self.registry) as client, suppress(StatusError):
-            client.ping()  # and no look at /health, which the gateway logs where the registry does not answer
+        with self.telling("wharf_up", component="gateway"), client_of(self.registry) as client:
+            # The gateway answers that itself: it logs nothing, and does not ask the registry.
+            if not client.request("HEAD", "/-").is_registry():
+                raise WharfError(f"what answers as {client} is no registry")
 
     def versions(self) -> None:
         """Tell the versions."""
@@ -219,13 +222,16 @@ class Server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(ca)
         ends = [ssl.cert_time_to_seconds(str(one["notAfter"])) for one in context.get_ca_certs()]
-        self.figures.add("wharf_ca_expiry_timestamp_seconds", max(ends))
+        if ends:  # none where the certificate is its own anchor, and no CA
+            self.figures.add("wharf_ca_expiry_timestamp_seconds", max(ends))
 
     def tasks(self) -> None:
         """Tell how each task ended last, and how often it is to run."""
         for task, subcommand in TASKS.items():
             files = [path for path in (Path(one.format(subcommand)) for one in SCHEDULES) if path.exists()]
             facts = last_run(subcommand)
+            if task == "repair" and self.registry.driver != "filesystem":
+                files = []  # there is nothing that it could look at
             if files and (match := _SCHEDULE.search(read_text(files[0]))):
                 facts["wharf_task_interval_seconds"] = INTERVALS[match[1]]
                 facts["wharf_task_schedule_created_timestamp_seconds"] = int(files[0].stat().st_mtime)
@@ -283,6 +289,7 @@ class Server:
         """Tell how much room there is for images that are files."""
         if self.registry.driver != "filesystem":
             return
+        self.registry.require_data()
         facts = os.statvfs(self.registry.path)
         self.figures.add("wharf_storage_size_bytes", facts.f_blocks * facts.f_frsize)
         self.figures.add("wharf_storage_free_bytes", facts.f_bavail * facts.f_frsize)
@@ -293,6 +300,7 @@ class Server:
     def contents(self) -> None:
         """Count repositories and tags; where they are in an object store, those that the page's index has."""
         if self.registry.driver == "filesystem":
+            self.registry.require_data()
             storage = self.registry.storage
             tags = [len(storage.tag_names(name)) for name in storage.repositories()]
         elif (index := Path(parts.INDEX, "state/state.db")).exists():
@@ -353,6 +361,8 @@ def new_lines(log: str, before: list[int] | None) -> tuple[bytes, list[int] | No
         log: the path of the file; the engine renames one that is full to LOG.1, and the one before to LOG.2.
         before: where it ended; None where nothing of it was read yet.
     """
+    if not log:
+        return b"", before
     texts: list[bytes] = []
     end, seen = before, set()
     for path in (log, f"{log}.1", f"{log}.2"):

@@ -10,8 +10,9 @@ from typing import Any
 from .. import containers, data, gateway, server_rollback
 from ..api import Client
 from ..errors import WharfError
-from ..files import free_bytes, read_text
+from ..files import free_bytes, no_link, read_text
 from ..parts import slot_of
+from ..server_data import DATA_ID
 from ..server_versions import running_version
 from ..storage import Storage
 from ..text import human_bytes
@@ -56,6 +57,7 @@ class Registry:
         self.stand_ins = {slot: f"{self.container}-{slot}" for slot in ("reads", "writes")}
         self.collector = f"{self.container}-collect-garbage"
         self.dry_run_collector = f"{self.collector}-dry-run"
+        self.asks = ask
         self.inspected = data.container(self.container) if ask else None
         self.mounted = data.mounted_at(self.inspected)
         self.slot = slot_of(self.inspected)
@@ -84,10 +86,19 @@ class Registry:
     @property
     def path(self) -> Path:
         """Return the root directory of the storage. Raises WharfError where it is not."""
-        path = self.mounted or (data.directory(self.place) if self.place else None)
+        path = self.mounted or (data.directory(self.place) if self.place and self.may_ask() else None)
         if not path or not path.is_dir():
             raise WharfError(f"there is no registry here: neither the container {self.container} nor its data")
         return self.storage_in(path)
+
+    def may_ask(self) -> bool:
+        """Tell whether the engine, where it must not be asked, need not be: it alone knows where a volume lies."""
+        return self.asks or self.place.startswith("/")
+
+    def require_data(self) -> None:
+        """Raise a WharfError where a disk is not mounted: what lies in its place would be taken for all there is."""
+        if self.place.startswith("/") and read_text(f"{self.place}/{DATA_ID}", no_link).split(" ")[0] != self.data_id:
+            raise WharfError(f"the registry's data is not in {self.place}: is its disk mounted?")
 
     @property
     def storage(self) -> Storage:

@@ -14,7 +14,7 @@ from .. import gateway
 from ..api import StatusError
 from ..data import container
 from ..errors import WharfError
-from ..files import free_bytes
+from ..files import free_bytes, read_text
 from ..lock import Result, local_time, lock_holder, read_result
 from ..openssl import end_of
 from ..parts import INDEX, STAND_INS, container_names
@@ -84,7 +84,7 @@ def index_rows(now: float, result: dict[str, Any]) -> list[tuple[str, str]]:
     except OSError:
         return [("page", "no index yet")]
     result["index"] = {"time": last}
-    if now - last > INDEX_LATE:
+    if now - last > INDEX_LATE and float(read_text("/proc/uptime").split()[0]) > INDEX_LATE:  # not just after a boot
         result["problems"].append(f"what the page shows is {age(now - last)} old: see `wharf index`")
     return [("page", f"its index was brought up to date {age(now - last)} ago")]
 

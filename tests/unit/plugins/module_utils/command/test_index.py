@@ -46,6 +46,10 @@ class Page:
         monkeypatch.setattr(registry, "SETTINGS", self.settings)
         monkeypatch.setattr(registry.data, "container", lambda _: {"Mounts": [mount], "Config": {"Env": []}})
         monkeypatch.setattr(index, "INDEX", self.index)
+        monkeypatch.setattr(index, "engine_runs", lambda: self.engine)
+        monkeypatch.setattr(registry, "CONFIGURATION", place / "registry")
+        self.index.mkdir(mode=0o750)
+        self.engine = True
         monkeypatch.setattr(index, "get_data", lambda package, name: f"{package} {name}".encode())
         monkeypatch.setattr(index, "look", self.look)
         monkeypatch.setattr(index, "read_result", lambda _: None)
@@ -56,13 +60,19 @@ class Page:
         self.counted.append(used)
         result |= {"problems": [], "storage": {"used": 5 if used is None else used}}
 
+    def failure(self) -> str:
+        """Run the command, which fails; return why."""
+        with pytest.raises(AssertionError):
+            self.run()
+        return self.error
+
     def run(self) -> list[str]:
         """Run the command; return the repositories that have changed."""
         self.settings.write_text(json.dumps({"uid": self.gid, "users": self.users, "rules": self.rules} | self.more))
         self.monkeypatch.setattr(sys, "argv", ["wharf", "index", "--json"])
         code = cli.main()
-        output, error = self.capsys.readouterr()
-        assert (code, error) == (0, "")
+        output, self.error = self.capsys.readouterr()
+        assert (code, self.error) == (0, "")
         return json.loads(output)["repositories"]
 
     def later(self, seconds: float = 10) -> None:
@@ -655,6 +665,33 @@ def test_a_registry_that_does_not_say_how_it_is_has_its_lists_all_the_same(
 
     page.stored.image("app", "1")
     monkeypatch.setattr(index, "look", look)
-    with pytest.raises(AssertionError, match="no engine"):
-        page.run()
+    assert "no engine" in page.failure()
     assert json.loads((page.index / "list-all.json").read_text())["repositories"][0][0] == "app"
+
+
+def test_an_engine_that_does_not_run_is_not_asked(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket would start it, in the middle of what it was stopped for."""
+    asked: list[str] = []
+    monkeypatch.setattr(registry.data, "container", asked.append)
+    page.engine = False
+    page.settings.write_text("{}")
+    page.monkeypatch.setattr(sys, "argv", ["wharf", "index"])
+    assert (cli.main(), asked, list(page.index.iterdir())) == (0, [], [])
+
+
+def test_where_the_page_is_switched_off_nothing_is_made(page: Page) -> None:
+    page.index.rmdir()
+    assert "the page is switched off" in page.failure()
+    assert not page.index.exists()
+
+
+def test_a_disk_that_is_not_mounted_is_no_empty_registry(page: Page, tmp_path: Path) -> None:
+    page.image("app", "1", b"x")
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry/data").write_text(f"0123 {page.stored.root}\n")
+    (page.stored.root / ".wharf").write_text("0123 reg.test\n")
+    assert page.run() == ["app"]
+    page.stored.root.rename(tmp_path / "elsewhere")
+    page.stored.root.mkdir()
+    assert "is its disk mounted?" in page.failure()
+    assert page.names("root") == ["app"]

@@ -69,10 +69,13 @@ class Server:
             "registry": self.container("registry", Mounts=data),
             "registry-gateway": self.container("a", LogPath=str(self.log.path)),
         }
-        self.problem, self.ping, self.nginx, self.told = "", lambda: None, STUB_STATUS, TOLD
+        self.problem, self.nginx, self.told = "", STUB_STATUS, TOLD
+        self.ping = lambda: Response(401, {"Docker-Distribution-Api-Version": "registry/2.0"}, b"")
         self.engine, self.owners = True, []
         (place / "1.dev").write_text(DEVICES)
         monkeypatch.setattr(metrics, "NETWORK", f"{place}/{{}}.dev")
+        (place / "metrics").mkdir(mode=0o750)
+        monkeypatch.setattr(registry, "CONFIGURATION", place / "registry")
         for name in ("METRICS", "LOCK", "REPAIR_STATE"):
             monkeypatch.setattr(metrics, name, place / name.lower())
         monkeypatch.setattr(metrics.parts, "INDEX", str(place / "index"))
@@ -88,7 +91,7 @@ class Server:
         monkeypatch.setattr(metrics.Registry, "version", lambda _: "2.8.3")
         monkeypatch.setattr(metrics, "gateway_version", lambda found: "1.26.3" if found else "")
         monkeypatch.setattr(metrics, "client_of", lambda _: metrics.Client("reg.test", 5000))
-        monkeypatch.setattr(metrics.Client, "ping", lambda _: self.ping())
+        monkeypatch.setattr(metrics.Client, "request", lambda *_: self.ping())
         monkeypatch.setattr(metrics.Inside, "request", lambda *_: Response(200, {}, self.told.encode()))
 
     @staticmethod
