@@ -22,6 +22,8 @@ from testinfra.host import Host
 MONITORING = PROJECT / "monitoring"
 USER, BACKUP = "watcher", "/srv/backup"  # as in molecule.yml
 PLACES = ("/etc/prometheus", "/etc/default/prometheus-alertmanager")
+JOB = "wharf-metrics"
+BACK_UP = "wharf back-up --wait 60"
 SERVICES = "prometheus prometheus-alertmanager"
 RECEIVED = "/run/alerts"
 IMAGE = f"{REGISTRY}/test/figures:1"
@@ -37,9 +39,9 @@ class Watched(NamedTuple):
 
     def read_figures(self) -> None:
         """Write the figures anew, and wait until Prometheus has them."""
-        self.server.check_output("wharf metrics")
-        written = f"wharf_metrics_written_timestamp_seconds >= {float(self.server.check_output('date +%s')) - 1}"
-        deadline = time.monotonic() + 20
+        begin = self.server.check_output("date +%s; wharf metrics").split()[0]
+        written = f"wharf_metrics_written_timestamp_seconds >= {begin}"
+        deadline = time.monotonic() + 60
         while not self.ask(written)[0]:
             assert time.monotonic() < deadline, "Prometheus does not get the figures"
             time.sleep(0.2)
@@ -51,7 +53,7 @@ class Watched(NamedTuple):
 
     def arrives(self, name: str, status: str) -> dict[str, Any]:
         """Wait until an alert has arrived at the receiver with a status, as its last one; return it."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             alerts = map(json.loads, self.desk.check_output(f"cat {RECEIVED}").splitlines())
             last = {alert["labels"]["alertname"]: alert for alert in alerts}
@@ -85,10 +87,10 @@ def watched(hosts: Hosts, password: str, passwords: dict[str, str]) -> Iterator[
     log_in(desk, password)
     make_image(desk, IMAGE)
     pull(desk, IMAGE, push(desk, IMAGE))
-    server.check_output("wharf back-up")
-    with put_back(
-        desk, *PLACES, then=f"systemctl stop {SERVICES}; docker logout {REGISTRY}; pkill -f '[r]eceive-alerts'"
-    ):
+    server.check_output(BACK_UP)
+    by_hand = broken(server, f"systemctl stop {JOB}.timer {JOB}.service", f"systemctl start {JOB}.timer")
+    end = f"systemctl stop {SERVICES}; docker logout {REGISTRY}; pkill -f '[r]eceive-alerts'"
+    with by_hand, put_back(desk, *PLACES, then=end):
         write(desk, "/etc/prometheus/wharf-password", passwords[USER], "0640")
         desk.check_output("chown root:prometheus /etc/prometheus/wharf-password")
         write(desk, "/etc/prometheus/wharf-ca.crt", server.check_output("cat /etc/wharf/tls/ca.crt"))
@@ -151,8 +153,8 @@ def test_a_stopped_registry_alerts_and_its_return_as_well(watched: Watched) -> N
         alert = watched.arrives("WharfRegistryDown", "firing")
     assert_readable(alert)
     assert alert["labels"]["severity"] == "critical"
-    wait_until(watched.server, "wharf status")
-    watched.read_figures()
+    up = "grep -q '^wharf_up{component=\"registry\"} 1$' /var/lib/wharf/metrics/metrics"
+    wait_until(watched.server, f"wharf metrics && {up}", 60, every=0.5)
     watched.arrives("WharfRegistryDown", "resolved")
 
 
@@ -164,10 +166,10 @@ def test_a_gateway_that_is_gone_alerts(watched: Watched) -> None:
 
 def test_a_backup_that_fails_alerts_and_the_next_good_one_as_well(watched: Watched) -> None:
     with broken(watched.server, f"mv {BACKUP} {BACKUP}.away", f"rm -rf {BACKUP}; mv {BACKUP}.away {BACKUP}"):
-        assert watched.server.run("wharf back-up").rc == 1
+        assert watched.server.run(BACK_UP).rc == 1
         watched.read_figures()
         assert_readable(watched.arrives("WharfBackupFailed", "firing"))
-    watched.server.check_output("wharf back-up")
+    watched.server.check_output(BACK_UP)
     watched.read_figures()
     watched.arrives("WharfBackupFailed", "resolved")
 
