@@ -96,7 +96,7 @@ const MANIFESTS = [
 ].join(", ");
 const IMAGE_CONFIGS = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 // What is shown as an escape, because a reader would not see that it is there, or would read another text because of it.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
 const at = (id) => document.getElementById(id);
 const main = at("main");
@@ -293,9 +293,20 @@ async function get(url, { accept = "application/json", cache = "no-cache", limit
   if (date && cache === "no-cache") state.skew = date - Date.now();
   if (!response.ok) throw new Failure(`e${response.status}` in TEXTS.en ? `e${response.status}` : "other", response.status);
   if (limit && Number(response.headers.get("content-length")) > limit) throw new Failure("large");
-  const data = await response.json().catch(() => null);
+  let text, data;
+  try {
+    text = await response.text();
+    data = JSON.parse(text);
+  } catch {
+    data = null;
+  }
   if (!data || typeof data !== "object") throw new Failure("unreadable");
-  return { data, headers: response.headers };
+  return { data, text, headers: response.headers };
+}
+
+// A header is read byte by byte, and nginx writes a name in UTF-8.
+function utf8(header) {
+  return new TextDecoder().decode(Uint8Array.from(header, (character) => character.charCodeAt(0)));
 }
 
 async function loadList() {
@@ -304,7 +315,7 @@ async function loadList() {
   try {
     const { data, headers } = await get("/-/list");
     state.repositories = list(data.repositories).map(([name, tags, bytes, updated]) => ({ name, tags, bytes, updated }));
-    state.user = headers.get("wharf-user") || "";
+    state.user = utf8(headers.get("wharf-user") || "");
     state.admin = headers.get("wharf-level") === "3";
     at("user").textContent = state.user && t("userNow", { user: plain(state.user) });
     state.loaded = Date.now();
@@ -585,7 +596,7 @@ function kindOf({ type, tag }) {
 
 async function image({ name, reference }) {
   // The image is shown without the index, too.
-  const [{ data, headers }, tags] = await Promise.all([loadManifest(name, reference), loadTags(name).catch(() => [])]);
+  const [{ data, text, headers }, tags] = await Promise.all([loadManifest(name, reference), loadTags(name).catch(() => [])]);
   const manifest = dict(data);
   const byDigest = reference.includes(":");
   const digest = headers.get("docker-content-digest") || (byDigest ? reference : "");
@@ -618,7 +629,7 @@ async function image({ name, reference }) {
     manifest.schemaVersion === 1 ? h("p", { class: "empty" }, t("old"))
       : isIndex ? indexSections(context, entries) : contents(context, manifest, isImage),
     isIndex && annotationSection(manifest),
-    h("details", { class: "json" }, h("summary", {}, t("json")), foreign(JSON.stringify(data, null, 2), "pre")),
+    h("details", { class: "json" }, h("summary", {}, t("json")), foreign(text, "pre")),
   ];
 }
 
@@ -765,13 +776,13 @@ function layersSection({ name, names }, manifest, config) {
 
 function words(value) {
   if (typeof value === "string") return foreign(value, "code");
-  const quoted = list(value).map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${String(word).replace(/'/g, "'\\''")}'`));
+  const quoted = list(value).map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${plain(word).replace(/'/g, "'\\''")}'`));
   return quoted.length > 0 && foreign(quoted.join(" "), "code");
 }
 
 function configSection(config) {
   const of = dict(config.config);
-  const environment = list(of.Env).map((line) => String(line).match(/^([^=]*)=?([^]*)$/).slice(1));
+  const environment = list(of.Env).map((line) => plain(line).match(/^([^=]*)=?([^]*)$/).slice(1));
   const labels = Object.entries(dict(of.Labels));
   const keys = (value) => Object.keys(dict(value)).length > 0 && foreign(Object.keys(value).join(", "), "code");
   return section(t("configuration"),
