@@ -29,7 +29,8 @@ READY = (
 )
 SERIOUS = """
 const done = arguments[arguments.length - 1];
-const say = ({ id, impact, nodes }) => `${impact}: ${id}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(" ")}`;
+const some = (nodes) => nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(" ");
+const say = ({ id, impact, nodes }) => `${impact}: ${id}: ${some(nodes)}`;
 axe.run(document, { resultTypes: ["violations", "incomplete"] }).then(({ violations, incomplete, passes }) => done([
   ...violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).map(say),
   ...incomplete.filter(({ id }) => id === "color-contrast").map((one) => `undecided: ${say(one)}`),
@@ -171,7 +172,8 @@ class Browser:
 
     def serious(self) -> list[str]:
         """Return what axe-core finds that keeps people from using what is shown, or could not decide on contrast."""
-        self.script(axe())
+        if self.script("return typeof axe") == "undefined":
+            self.script(axe())
         return self.driver.execute_async_script(SERIOUS)
 
     def sideways(self) -> list[Any]:
@@ -197,16 +199,9 @@ class Browser:
                 body = self.command("Network.getResponseBody", requestId=of)["body"]
                 self.received[self.requests[of]] = json.dumps(answers[of]) + body
 
-    def picture(self, file: Path, height: int = 0) -> None:
-        """Save a picture of the window, or of all that the page shows, up to a height."""
-        clip = {}
-        if height:
-            whole = self.command("Page.getLayoutMetrics")["cssContentSize"]
-            clip = {
-                "clip": {"x": 0, "y": 0, "width": whole["width"], "height": min(whole["height"], height), "scale": 1}
-            }
-        data = self.command("Page.captureScreenshot", captureBeyondViewport=bool(height), **clip)["data"]
-        file.write_bytes(base64.b64decode(data))
+    def picture(self, file: Path) -> None:
+        """Save a picture of the window."""
+        file.write_bytes(base64.b64decode(self.command("Page.captureScreenshot")["data"]))
 
     def quit(self) -> None:
         """End it."""

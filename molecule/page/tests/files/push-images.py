@@ -158,9 +158,9 @@ chart = {
 chart["layers"] = [blob("charts/shop", layer("chart", 9000)[0], "application/vnd.cncf.helm.chart.content.v1.tar+gzip")]
 manifest("charts/shop", "0.9.0", MANIFEST, chart)
 # Its layers are those of others, who may not learn of it.
-image("secret/payroll", "unlisted-tag", application("payroll", "payroll"), **running("payroll", "unlisted-tag"))
+image("hr/payroll", "unlisted-tag", application("payroll", "payroll"), **running("payroll", "unlisted-tag"))
 image(
-    "lib/hostile", "latest", [(f"RUN {HOSTILE}", 20), (HOSTILE, 0)], annotations={HOSTILE: HOSTILE, "title": HOSTILE},
+    "tools/labels", "latest", [(f"RUN {HOSTILE}", 20), (HOSTILE, 0)], annotations={HOSTILE: HOSTILE, "title": HOSTILE},
     Labels={HOSTILE: HOSTILE, "address": "javascript:document.title='owned'", "backwards": "invoice\u202efdp.exe"},
     Env=[f"{HOSTILE}={HOSTILE}"], Cmd=[HOSTILE], User=HOSTILE, WorkingDir=HOSTILE, ExposedPorts={HOSTILE: {}},
 )  # fmt: skip
