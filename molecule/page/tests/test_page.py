@@ -142,6 +142,7 @@ def test_who_may_only_read_figures_sees_no_repository(browse):
     watcher.open()
     assert watcher.text("h1") == "No images here yet"
     assert watcher.text("#tree") == ""
+    assert watcher.all(".command") == []  # nor how to push one
 
 
 # From the search to the command --------------------------------------------------------------------

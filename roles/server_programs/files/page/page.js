@@ -13,8 +13,8 @@ const TEXTS = {
     json: "Manifest as JSON", labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …",
     more: "Show {n} more of {left}", name: "Name", noCommand: "The command is not known.", noLayers: "This image has no layers.",
     noMatch: "No repository has “{text}” in its name.", noTagMatch: "No tag has “{text}” in its name.", none: "none", noneYet: "No images here yet",
-    noneYetText: "There are none, or none that you may read. With Docker, this pushes the first one; use any image that “docker images” shows:",
-    noneYetAfter: "It appears here within a minute.", otherTags: ["1 tag of a signature or another attachment", "{n} tags of signatures and other attachments"],
+    noneYetText: "There are none, or none that you may read.",
+    push: "With Docker, this pushes the first one; use any image that “docker images” shows:", pushAfter: "It appears here within a minute.", otherTags: ["1 tag of a signature or another attachment", "{n} tags of signatures and other attachments"],
     noTags: "This repository has no tags any more.", now: "Running now", ok: "ok",
     old: "This image has a format from before 2017, which this page cannot show. Push it again with a current tool.", failed: "failed",
     platforms: "Platforms", ports: "Ports", problems: "Needs attention", pull: "Pull", pushed: "Pushed", pushedAgo: "last push {ago}",
@@ -50,8 +50,8 @@ const TEXTS = {
     labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)", name: "名称",
     noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。", noTagMatch: "没有名称含“{text}”的标签。",
     none: "无", noneYet: "这里还没有镜像",
-    noneYetText: "还没有镜像,或者没有您可以读取的镜像。用 Docker 这样推送第一个;“docker images”列出的任何镜像都可以:",
-    noneYetAfter: "一分钟之内它就会出现在这里。", otherTags: "镜像附件的标签:{n} 个", noTags: "此镜像库已没有标签。", now: "正在进行", ok: "成功",
+    noneYetText: "还没有镜像,或者没有您可以读取的镜像。", push: "用 Docker 这样推送第一个;“docker images”列出的任何镜像都可以:",
+    pushAfter: "一分钟之内它就会出现在这里。", otherTags: "镜像附件的标签:{n} 个", noTags: "此镜像库已没有标签。", now: "正在进行", ok: "成功",
     old: "此镜像是 2017 年以前的格式,没有可显示的内容。请用现在的工具重新推送。", failed: "失败", platforms: "平台", ports: "端口",
     problems: "需要处理", pull: "拉取", pushed: "推送时间", pushedAgo: "最近一次推送:{ago}", recent: "最近推送", registry: "镜像仓库",
     gateway: "网关", repository: "{n} 个镜像库", repositories: "镜像库", retention: "保留规则接下来会删除", retentionNone: "无:规则保留所有标签。",
@@ -100,7 +100,7 @@ const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b
 
 const at = (id) => document.getElementById(id);
 const main = at("main");
-const state = { repositories: null, failure: null, loaded: 0, admin: false, user: "", shared: null, skew: 0, open: new Set() };
+const state = { repositories: null, failure: null, loaded: 0, level: "", user: "", shared: null, skew: 0, open: new Set() };
 
 // Text and elements -----------------------------------------------------------------------------------------------
 
@@ -316,7 +316,7 @@ async function loadList() {
     const { data, headers } = await get("/-/list");
     state.repositories = list(data.repositories).map(([name, tags, bytes, updated]) => ({ name, tags, bytes, updated }));
     state.user = utf8(headers.get("wharf-user") || "");
-    state.admin = headers.get("wharf-level") === "3";
+    state.level = headers.get("wharf-level"); // 1 reads, 2 pushes, 3 may do all
     at("user").textContent = state.user && t("userNow", { user: plain(state.user) });
     state.loaded = Date.now();
     state.failure = null;
@@ -489,8 +489,8 @@ function path(...steps) {
 function home() {
   const { repositories } = state;
   if (!repositories) throw state.failure;
-  const status = state.admin && later(get("/-/status"), ({ data }) => statusPanel(dict(data)));
-  if (!repositories.length) return [heading(t("noneYet")), firstPush(), status];
+  const status = state.level === "3" && later(get("/-/status"), ({ data }) => statusPanel(dict(data)));
+  if (!repositories.length) return [heading(t("noneYet")), h("p", {}, t("noneYetText")), /[23]/.test(state.level) && firstPush(), status];
   const tags = repositories.reduce((sum, one) => sum + number(one.tags), 0);
   const recent = [...repositories].sort((one, other) => number(other.updated) - number(one.updated)).slice(0, 10);
   const last = t("pushedAgo", { ago: ago(number(recent[0].updated)) });
@@ -507,7 +507,7 @@ function firstPush() {
   const image = `${location.host}/hello-world`;
   const commands = [state.user && `docker login ${location.host}`, `docker tag hello-world ${image}`, `docker push ${image}`];
   const lines = commands.filter(Boolean).map(commandLine);
-  return h("div", { class: "first" }, h("p", {}, t("noneYetText")), lines, h("p", {}, t("noneYetAfter")));
+  return h("div", { class: "first" }, h("p", {}, t("push")), lines, h("p", {}, t("pushAfter")));
 }
 
 async function repository({ name }) {
