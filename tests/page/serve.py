@@ -214,6 +214,19 @@ class Registry:
         return {digest: images[:20] for digest, images in found.items() if len(images) > 1}
 
 
+def in_parts(tags: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a repository's tags as the index keeps them: what several have is there once."""
+    found: dict[str, Any] = {"tags": [], "manifests": [], "attached": {}}
+    for tag in tags:
+        for one in tag["attached"]:
+            found["attached"].setdefault(one["of"], {})[one["digest"]] = {key: one[key] for key in one if key != "of"}
+        manifest = {key: tag[key] for key in ("digest", "size", "platforms", "type")}
+        found["manifests"].append({**manifest, "parts": sorted({one["of"] for one in tag["attached"]})})
+        more = {"of": tag["of"]} if "of" in tag else {}
+        found["tags"].append({key: tag[key] for key in ("name", "pushed")} | {"manifest": len(found["tags"])} | more)
+    return found | {"attached": {digest: list(one.values()) for digest, one in found["attached"].items()}}
+
+
 STATUS = {
     "registry": "registry.example.org:5000",
     "problems": ["check-backup failed", "the certificate has expired"],
@@ -275,7 +288,7 @@ class Handler(BaseHTTPRequestHandler):
         if (match := re.fullmatch(r"/-/tags/(.+)", path)) and match[1] in tags:
             found = [self.registry.tag(match[1], tag) for tag in tags[match[1]]]
             found += filter(None, [self.registry.signatures.get(match[1])])
-            return json.dumps({"tags": found}).encode(), "application/json"
+            return json.dumps(in_parts(found)).encode(), "application/json"
         if match := re.fullmatch(r"/v2/(.+)/(?:manifests|blobs)/([^/]+)", path):
             reference = match[2].replace("%3A", ":")
             if (signature := self.registry.signatures.get(match[1], {})) and signature["name"] == reference:

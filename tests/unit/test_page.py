@@ -97,11 +97,13 @@ def test_the_stand_in_has_every_image_that_it_lists(stand_in: str) -> None:
         tags, _ = ask(f"{stand_in}/-/tags/{name}")
         for tag in tags["tags"]:
             manifest, digest = ask(f"{stand_in}/v2/{name}/manifests/{tag['name']}")
-            assert digest == tag["digest"]
-            if tag["type"] == "image":
+            found = tags["manifests"][tag["manifest"]]
+            assert digest == found["digest"]
+            if found["type"] == "image":
                 ask(f"{stand_in}/v2/{name}/blobs/{manifest['config']['digest']}")
-            for one in tag["attached"]:
-                assert ask(f"{stand_in}/v2/{name}/manifests/{one['digest']}")[0]["subject"]["digest"] == one["of"]
+            for of in found["parts"]:
+                for one in tags["attached"][of]:
+                    assert ask(f"{stand_in}/v2/{name}/manifests/{one['digest']}")[0]["subject"]["digest"] == of
 
 
 def test_the_stand_in_does_not_have_what_it_does_not_list(stand_in: str) -> None:

@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from pkgutil import get_data
 from typing import Any
@@ -49,6 +49,7 @@ HOUR, DAY = 3600, 86400  # seconds
 TOUCHED = re.compile(rf": (?:PUT|DELETE) /v2/({PATH})/manifests/\S+$", re.MULTILINE)  # of the gateway's log
 MOST_LAYERS = 1000  # of a manifest: no engine takes as many
 MOST_SHARERS = 20  # images that are named for a layer
+MOST_SHOWN = 100  # platforms of a manifest, what is attached to one, and parts of it to which something is
 LARGEST_NUMBER = 2**53 - 1  # that JavaScript knows
 IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 NO_CONFIG = "application/vnd.oci.empty.v1+json"
@@ -347,7 +348,8 @@ class Contents:
     """What is shown of a repository, from what its tags lead to and the facts of its manifests by digest.
 
     Attributes:
-        tags: what the page's table has of each tag.
+        file: what the page reads: the tags, newest first, each with its manifest's place in a list of them; of each of
+            these the parts to which something is attached; and what that is, by digest.
         layers: the newest tags of the images that have a layer.
         total: the number of tags that are not attached, the bytes, when it was last pushed to; None without tags.
         untagged: the manifests without a tag that belong to others.
@@ -366,32 +368,39 @@ class Contents:
             # An index of all that belongs to a manifest, which clients keep where a registry has no such API, is none.
             if of[tag] and (ATTACHED.fullmatch(tag) is None or "." in tag):
                 self._attach(of[tag], digest, tag=tag)
-        self.tags, self.layers = [], {}
-        whole: dict[str, dict[str, Any]] = {}
-        shown: set[str] = set()
-        for tag, (pushed, digest) in sorted(tags.items(), key=lambda item: -item[1][0]):
-            parts = self._closure(digest)
-            whole.update(parts)
-            self.tags.append(
-                {
-                    "name": tag,
-                    "digest": digest,
-                    "pushed": pushed // 10**9,
-                    "size": _size(parts),
-                    "platforms": sorted({platform for facts in parts.values() for platform in facts["platforms"]}),
-                    "type": manifests[digest]["type"] if parts else "damaged",
-                    "attached": [one | {"of": part} for part in parts for one in self.attached.get(part, ())],
-                }
-            )
+        newest = sorted(tags.items(), key=lambda item: -item[1][0])
+        closures = {digest: self._closure(digest) for digest in dict.fromkeys(digest for _, (_, digest) in newest)}
+        places = {digest: place for place, digest in enumerate(closures)}
+        shown, self.layers = [], {}
+        images: set[str] = set()
+        for tag, (pushed, digest) in newest:
+            shown.append({"name": tag, "pushed": pushed // 10**9, "manifest": places[digest]})
             if of[tag]:
-                self.tags[-1]["of"] = of[tag]
-            elif digest not in shown:
-                shown.add(digest)
-                for layer in dict.fromkeys(layer for facts in parts.values() for layer in facts["layers"]):
+                shown[-1]["of"] = of[tag]
+            elif digest not in images:
+                images.add(digest)
+                for layer in dict.fromkeys(chain.from_iterable(facts["layers"] for facts in closures[digest].values())):
                     self.layers.setdefault(layer, []).append(tag)
         self.layers = {layer: found[:MOST_SHARERS] for layer, found in self.layers.items()}
-        count, newest = sum("of" not in tag for tag in self.tags), self.tags[0]["pushed"] if tags else 0
-        self.total = [count, _size(whole), newest] if tags else None
+        described = [self._describe(digest, parts) for digest, parts in closures.items()]
+        used = {part for one in described for part in one.get("parts", ())}
+        attached = {part: self.attached[part] for part in sorted(used)}
+        self.file = {"tags": shown, "manifests": described, "attached": attached}
+        whole = {digest: facts for parts in closures.values() for digest, facts in parts.items()}
+        count = sum("of" not in tag for tag in shown)
+        self.total = [count, _size(whole), shown[0]["pushed"]] if tags else None
+
+    def _describe(self, digest: str, parts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """Return what is shown of a manifest that leads to others."""
+        platforms = sorted({platform for facts in parts.values() for platform in facts["platforms"]})
+        attached = [part for part in parts if part in self.attached]
+        return {
+            "digest": digest,
+            "size": _size(parts),
+            "platforms": platforms[:MOST_SHOWN],
+            "type": self.manifests[digest]["type"] if parts else "damaged",
+            **({"parts": attached[:MOST_SHOWN]} if attached else {}),
+        }
 
     def _subject(self, tag: str, digest: str) -> str:
         """Return what a tag's manifest belongs to, as it says itself, or the tag does."""
@@ -400,8 +409,9 @@ class Contents:
 
     def _attach(self, of: str, digest: str, **more: str) -> None:
         facts = self.manifests.get(digest) or {"kind": "", "type": "damaged"}
-        kind = facts["kind"] or facts["type"]
-        self.attached.setdefault(of, []).append({"digest": digest, "type": kind, **more})
+        found = self.attached.setdefault(of, [])
+        if len(found) < MOST_SHOWN:
+            found.append({"digest": digest, "type": facts["kind"] or facts["type"], **more})
 
     def _closure(self, digest: str) -> dict[str, dict[str, Any]]:
         """Return the facts of a manifest and of all that it leads to, as far as the repository has them."""
@@ -474,7 +484,7 @@ class Index:
         links["untagged"] = contents.untagged
         if not all(manifests.get(digest) for _, digest in tags.values()):
             links["manifests"] = -1  # somebody may repair it
-        text = json.dumps({"tags": contents.tags})
+        text = json.dumps(contents.file)
         layers, total = json.dumps(contents.layers), json.dumps(contents.total)
         if tags:
             write(self.registry, self._tags_file(name), text.encode())

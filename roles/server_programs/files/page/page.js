@@ -4,7 +4,7 @@
 const TEXTS = {
   en: {
     all: "All repositories", also: ["Also in 1 image", "Also in {n} images"], alsoMany: "Also in {n} images or more", alsoTagged: "Also tagged",
-    annotations: "Annotations", architecture: "Platform", artifact: "artifact", attached: "Attached to this image", attestation: "attestation",
+    annotations: "Annotations", architecture: "Platform", artifact: "artifact", attached: "Attached to this image", attachedMany: "The first {n} of an image are listed.", attestation: "attestation",
     author: "Author", belongs: "Belongs to", byDigest: "by digest: always this image", byTag: "by tag", certificate: "Certificate",
     certificateEnd: ["expires in 1 day", "expires in {n} days"], certificateEnded: "has expired", certificateNone: "none: plain HTTP", command: "Command",
     configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built", damaged: "damaged", digest: "Digest",
@@ -42,7 +42,7 @@ const TEXTS = {
   },
   zh: {
     all: "全部镜像库", also: "另有 {n} 个镜像也用到这一层", alsoMany: "另有 {n} 个以上的镜像也用到这一层", alsoTagged: "同一镜像的其他标签",
-    annotations: "注解", architecture: "平台", artifact: "制品", attached: "此镜像的附件", attestation: "证明", author: "作者", belongs: "属于",
+    annotations: "注解", architecture: "平台", artifact: "制品", attached: "此镜像的附件", attachedMany: "每个镜像只列出前 {n} 个。", attestation: "证明", author: "作者", belongs: "属于",
     byDigest: "按摘要(始终是这个镜像)", byTag: "按标签", certificate: "证书", certificateEnd: "还有 {n} 天到期", certificateEnded: "已过期",
     certificateNone: "无(明文 HTTP)", command: "命令", configuration: "配置", copied: "已复制", copy: "复制", copyThis: "复制 {what}",
     created: "构建时间", damaged: "已损坏", digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量", files: "文件",
@@ -83,6 +83,7 @@ const DATE = new Intl.DateTimeFormat(WANTED, { dateStyle: "long", timeStyle: "lo
 const BY_NAME = new Intl.Collator("en", { numeric: true });
 
 const SLICE = 200; // so many rows at a time
+const MOST_ATTACHED = 100; // that the index names of an image
 const OFTEN = 15000; // milliseconds for which a list is new enough
 const LARGEST = 8 * 1024 * 1024; // bytes of a manifest or a configuration; the registry takes manifests of 4 MiB
 const TEXT_SHOWN = 600; // characters of a label and the like
@@ -333,9 +334,11 @@ async function loadList() {
 
 async function loadTags(name) {
   const { data } = await get(`/-/tags/${encoded(name)}`);
-  const tags = list(data.tags).filter((tag) => typeof dict(tag).name === "string" && typeof tag.digest === "string");
-  const attached = (tag) => list(tag.attached).map(dict);
-  return tags.map((tag) => ({ ...tag, pushed: number(tag.pushed), size: number(tag.size), attached: attached(tag) }));
+  const all = new Map(Object.entries(dict(data.attached)));
+  const attached = (parts) => parts.flatMap((of) => list(all.get(of)).map((one) => ({ ...dict(one), of }))).slice(0, SLICE);
+  const manifests = list(data.manifests).map(dict).map((one) => ({ ...one, size: number(one.size), attached: attached(list(one.parts)) }));
+  return list(data.tags).map(dict).map((tag) => ({ ...manifests[tag.manifest], ...tag, pushed: number(tag.pushed) }))
+    .filter((tag) => typeof tag.name === "string" && typeof tag.digest === "string");
 }
 
 const loadManifest = (name, reference) => get(`/v2/${name}/manifests/${reference}`, { accept: MANIFESTS, limit: LARGEST });
@@ -672,7 +675,8 @@ function attachedSection(name, attached, entries) {
   const rows = [...all.values()].slice(0, SLICE).map((one) => row(
     [h("a", { href: route(name, one.digest) }, t(kindOf(one))), platforms.get(one.of) && ` (${platforms.get(one.of)})`],
     foreign(one.type || one.tag || ""), digestOf(one.digest)));
-  return rows.length > 0 && section(t("attached"), table(t("attached"), [t("name"), t("type"), t("digest")], rows));
+  return rows.length > 0 && section(t("attached"), table(t("attached"), [t("name"), t("type"), t("digest")], rows),
+    attached.length >= MOST_ATTACHED && h("p", { class: "faint" }, t("attachedMany", { n: MOST_ATTACHED })));
 }
 
 function platformOf(entry) {

@@ -105,7 +105,14 @@ class Page:
         return [row[0] for row in self.read("list", user)["repositories"]]
 
     def tags(self, name: str) -> dict[str, dict[str, Any]]:
-        return {tag["name"]: tag for tag in json.loads((self.index / "tags" / name / "_.json").read_text())["tags"]}
+        """Return what the page makes of a repository's file."""
+        file = json.loads((self.index / "tags" / name / "_.json").read_text())
+        found = {tag["name"]: file["manifests"][tag.pop("manifest")] | tag for tag in file["tags"]}
+        for tag in found.values():
+            parts = tag.pop("parts", [])
+            assert set(parts) <= file["attached"].keys()
+            tag["attached"] = [one | {"of": part} for part in parts for one in file["attached"][part]]
+        return found
 
     def files(self) -> dict[str, tuple[int, int, int]]:
         """Return all files below the index and what changes when one is written."""
@@ -389,6 +396,22 @@ def test_a_signature_that_comes_and_goes_without_a_tag_is_seen(page: Page) -> No
     (page.stored.top / "repositories/app/_manifests/revisions/sha256" / signature[7:] / "link").unlink()
     page.run()
     assert page.tags("app")["1"]["attached"] == []
+
+
+def test_many_tags_of_an_image_to_which_much_is_attached_are_not_their_product() -> None:
+    image, others = "sha256:" + "f" * 64, [f"sha256:{number:064x}" for number in range(2000)]
+    facts = {"own": 1, "layers": {}, "children": others, "type": "index", "platforms": ["p" * 500], "kind": ""}
+    manifests = {image: facts | {"subject": ""}} | {
+        one: facts | {"subject": others[number - number % 2], "children": [], "platforms": [f"{number}" * 100]}
+        for number, one in enumerate(others)
+    }
+    manifests |= {one.replace("0", "1"): manifests[one] | {"subject": image} for one in others}
+    contents = index.Contents({f"{number}": (number, image) for number in range(2000)}, manifests)
+    assert len(contents.file["tags"]) == 2000
+    (shown,) = contents.file["manifests"]
+    assert [len(shown[what]) for what in ("platforms", "parts")] == [100, 100]
+    assert len(contents.file["attached"][image]) == 100
+    assert len(json.dumps(contents.file)) < 500_000
 
 
 def test_images_that_share_a_layer_are_named_once_each_and_not_without_end(page: Page) -> None:
