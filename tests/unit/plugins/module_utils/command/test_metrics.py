@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from ansible_collections.wharf.registry.plugins.module_utils import lock, version
-from ansible_collections.wharf.registry.plugins.module_utils.api import NoResponseError, Response, StatusError
+from ansible_collections.wharf.registry.plugins.module_utils.api import NoResponseError, Response
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, metrics, registry
 from tests.unit.plugins.module_utils.test_exposition import TOLD
 from tests.unit.stored_registry import StoredRegistry
@@ -170,12 +170,12 @@ def test_a_source_that_hangs_leaves_the_others(server: Server, monkeypatch: pyte
     assert server.task.result["lines"] == ["gateway: nothing was told within 0.2 s"]
 
 
-def test_a_gateway_whose_registry_does_not_answer_is_up(server: Server) -> None:
-    def fail() -> None:
-        raise StatusError("HTTP status 503", 503)
-
-    server.ping = fail
-    assert server.write()['wharf_up{component="gateway"}'] == 1
+@pytest.mark.parametrize(("headers", "up"), [({"Docker-Distribution-Api-Version": "registry/2.0"}, 1), ({}, 0)])
+def test_what_answers_without_a_registrys_header_is_no_gateway(
+    server: Server, headers: dict[str, str], up: int
+) -> None:
+    server.ping = lambda: Response(404, headers, b"")
+    assert server.write()['wharf_up{component="gateway"}'] == up
 
 
 def test_an_engine_that_does_not_run_is_not_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_tasks_tell_their_last_run_and_their_schedule(server: Server) -> None:
     [
         ("", {"run_timestamp": 5000, "run_success": 1, "success_timestamp": 5000}),
         ("ok 1000 done", {"run_timestamp": 5000, "run_success": 1, "success_timestamp": 5000}),
-        ("ok 6000 done", {"run_timestamp": 6000, "run_success": 1}),
+        ("ok 6000 done", {"run_timestamp": 6000, "run_success": 1, "success_timestamp": 6000}),
         ("failed 1000 app:1 is lost", {"run_timestamp": 5000, "run_success": 0}),
     ],
 )
