@@ -46,7 +46,10 @@ CREATE TABLE repositories (name TEXT PRIMARY KEY, rule INT, links TEXT, manifest
 """
 SETTLING = 2 * 10**9  # nanoseconds within which a file may change again and keep its time
 HOUR, DAY = 3600, 86400  # seconds
-TOUCHED = re.compile(rf": (?:PUT|DELETE) /v2/({PATH})/manifests/\S+$", re.MULTILINE)  # of the gateway's log
+TOUCHED = re.compile(  # of the gateway's log: what it refused is no news
+    rf'^\S+ (?:pushed|deleted|broken off): user "[^"]*" from \S+: (?:PUT|DELETE) /v2/({PATH})/manifests/\S+$',
+    re.MULTILINE,
+)
 MOST_LAYERS = 1000  # of a manifest: no engine takes as many
 MOST_SHARERS = 20  # images that are named for a layer
 MOST_SHOWN = 100  # platforms of a manifest, what is attached to one, and parts of it to which something is
@@ -456,6 +459,8 @@ class Index:
                 continue
             rule, before = known.pop(name, (None, {}))
             links = source.links(name, before, settled)
+            if not (before or links["tags"] or links["manifests"]):
+                continue
             if links != before or links["manifests"] >= settled:
                 rule = rule_of(self.registry.rules, name) if rule is None or is_new else rule
                 if self._read(source, name, rule, links):

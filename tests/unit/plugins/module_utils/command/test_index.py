@@ -609,9 +609,19 @@ def test_within_the_hour_only_what_the_gateway_has_seen_is_asked_for(
         '2026-11-28T10:00:00+00:00 pushed: user "ann" from 10.0.0.1: PUT /v2/app/manifests/1\n'
         f'2026-11-28T10:00:00+00:00 deleted: user "root" from 10.0.0.1: DELETE /v2/gone/manifests/{DIGEST}\n'
         '2026-11-28T10:00:00+00:00 denied: user "/v2/other/manifests/1" from 10.0.0.1: GET /v2/app/tags/list\n'
+        '2026-11-28T10:00:00+00:00 denied: user "eve" from 10.0.0.1: PUT /v2/other/manifests/1\n'
+        '2026-11-28T10:00:00+00:00 login refused: user "x" from 10.0.0.1: DELETE /v2/other/manifests/1\n'
+        '2026-11-28T10:00:00+00:00 login refused: user "x pushed: user y" from 10.0.0.1: PUT /v2/other/manifests/1\n'
+        '2026-11-28T10:00:00+00:00 broken off: user "ann" from 10.0.0.1: PUT /v2/never/was/manifests/1\n'
     )
     assert page.run() == ["app", "gone"]
-    assert {path.split("/")[2] for _, path, _ in served.requests} == {"app", "gone"}
+    state = sqlite3.connect(page.index / "state/state.db")
+    assert [name for (name,) in state.execute("SELECT name FROM repositories ORDER BY name")] == [
+        "app",
+        "gone",
+        "other",
+    ]
+    assert {path.split("/")[2] for _, path, _ in served.requests} == {"app", "gone", "never"}
     assert (page.tags("app")["1"]["digest"], page.tags("app")["1"]["pushed"]) == (second, now[0] // 10**9)
     assert page.names("root") == ["app", "other"]
     now[0] += hour
