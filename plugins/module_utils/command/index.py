@@ -30,7 +30,7 @@ from ..lock import read_result
 from ..manifests import ATTACHED, DIGEST, blobs, children, parse, subject
 from ..references import PATH, TAG
 from ..storage import LARGEST_MANIFEST, Storage
-from ..text import pluralize
+from ..text import human_bytes, pluralize
 from .cli import Task
 from .registry import Registry
 from .retention import find_candidates, read_rule
@@ -50,7 +50,9 @@ TOUCHED = re.compile(  # of the gateway's log: what it refused is no news
     rf'^\S+ (?:pushed|deleted|broken off): user "[^"]*" from \S+: (?:PUT|DELETE) /v2/({PATH})/manifests/\S+$',
     re.MULTILINE,
 )
-MOST_LAYERS = 1000  # of a manifest: no engine takes as many
+MOST_LAYERS = 1000  # of a manifest, and parts of an index: no engine takes as many
+MOST_BYTES = 10 * 1024**2  # of what layers that are shared are told to a user's browser
+ROOM, INODES = 64 * 1024**2, 1000  # bytes and files that others must find where the index lies
 MOST_SHARERS = 20  # images that are named for a layer
 MOST_SHOWN = 100  # platforms of a manifest, what is attached to one, and parts of it to which something is
 LARGEST_NUMBER = 2**53 - 1  # that JavaScript knows
@@ -152,7 +154,18 @@ def write(registry: Registry, path: Path, content: bytes) -> None:
             place.chmod(0o750)
     entry = Entry(uid, gid, 0o640, content)
     if read_entry(str(path)) != entry:
+        check_room(len(content))
         write_atomic(str(path), content, entry.mode, uid, gid)
+
+
+def check_room(size: int) -> None:
+    """Refuse to fill the file system, which may be the system's own."""
+    facts = os.statvfs(INDEX)
+    free = facts.f_bavail * facts.f_frsize
+    if free - size < ROOM:
+        raise WharfError(f"{human_bytes(free)} free in {INDEX}, and {human_bytes(ROOM)} must stay so: make room first")
+    if facts.f_files and facts.f_favail < INODES:  # Btrfs tells none
+        raise WharfError(f"{facts.f_favail} inodes free in {INDEX}, and {INODES} must stay so: make room first")
 
 
 # What is stored ---------------------------------------------------------------------------------------------------
@@ -313,7 +326,7 @@ def facts_of(source: Files | ObjectStore, name: str, digest: str) -> dict[str, A
     return {
         "own": own + sum(sizes.values()) - sum(layers.values()),
         "layers": layers,
-        "children": [child["digest"] for child in children(manifest)],
+        "children": list(islice(dict.fromkeys(child["digest"] for child in children(manifest)), MOST_LAYERS)),
         "type": "index" if "manifests" in manifest else "image" if is_image else "artifact",
         "platforms": _platforms(source, name, config) if is_image else [],
         "kind": next((kind for kind in kinds if kind not in ("", NO_CONFIG, *IMAGE_CONFIGS)), ""),
@@ -513,9 +526,9 @@ class Index:
             mine = [row for row in rows if row[1] in classes[name]]
             listed = [[repository, *total] for repository, _, total, _ in mine]
             images = shared((repository, layers) for repository, _, _, layers in mine)
-            contents = {"generated": self.started // 10**9, "repositories": listed}, images
-            for path, content in zip(paths[name], contents):
-                write(self.registry, path, json.dumps(content, sort_keys=True).encode())
+            text = json.dumps({"generated": self.started // 10**9, "repositories": listed})
+            for path, content in zip(paths[name], (text, "{" + ", ".join(most_shared(images)) + "}")):
+                write(self.registry, path, content.encode())
         for path in (*INDEX.glob("list-*.json"), *INDEX.glob("shared-*.json")):
             if path.stem.partition("-")[2] not in classes:
                 path.unlink()
@@ -546,3 +559,14 @@ def shared(repositories: Iterable[tuple[str, dict[str, list[str]]]]) -> dict[str
             found = images.setdefault(layer, [])
             found += [[name, tag] for tag in tags[: MOST_SHARERS - len(found)]]
     return {layer: found for layer, found in images.items() if len(found) > 1}
+
+
+def most_shared(images: dict[str, list[list[str]]]) -> Iterator[str]:
+    """Yield the JSON text of what `shared` returns, of the layers that most images share, as far as there is room."""
+    room = MOST_BYTES
+    for layer in sorted(images, key=lambda layer: (-len(images[layer]), layer)):
+        text = f"{json.dumps(layer)}: {json.dumps(images[layer])}"
+        room -= len(text) + 2
+        if room < 0:
+            return
+        yield text

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -426,6 +427,43 @@ def test_images_that_share_a_layer_are_named_once_each_and_not_without_end(page:
     page.run()
     (images,) = page.read("shared", "root").values()
     assert len(images) == len({tuple(image) for image in images}) == 20
+
+
+def test_of_shared_layers_the_most_shared_are_named_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "MOST_BYTES", 3000)
+    layers = {f"layer{number}": [f"{tag}" for tag in range(2 + number % 10)] for number in range(1000)}
+    found = list(index.most_shared(index.shared([("app", layers)])))
+    assert {len(images) for text in found for images in json.loads("{" + text + "}").values()} == {11}
+    assert 2000 < len(", ".join(found)) < 3000
+
+
+def test_an_index_of_the_same_image_over_and_over_is_read_once(page: Page) -> None:
+    image = page.image("app", None, b"x")
+    page.stored.manifest("app", "1", {"manifests": [{"digest": image}] * 5000})
+    many = [{"digest": f"sha256:{number:064x}"} for number in range(5000)]
+    page.stored.manifest("app", "2", {"manifests": many})
+    page.run()
+    assert page.tags("app")["1"]["platforms"] == ["linux/amd64"]
+    assert (page.index / "state/state.db").stat().st_size < 300_000
+
+
+@pytest.mark.parametrize(("used", "files"), [(0, 10**6), (10**6, 0)])
+def test_a_file_system_that_is_nearly_full_is_not_filled(
+    page: Page, monkeypatch: pytest.MonkeyPatch, used: int, files: int
+) -> None:
+    page.image("app", "1", b"x")
+    page.later()
+    page.run()
+    before = page.files()
+    page.image("app", "2", b"x")
+    facts = SimpleNamespace(f_bavail=used, f_frsize=4096, f_files=10**6, f_favail=files)
+    monkeypatch.setattr(index.os, "statvfs", lambda _: facts)
+    with pytest.raises(AssertionError, match="room first"):
+        page.run()
+    assert page.files() == before
+    monkeypatch.setattr(facts, "f_bavail", 10**6)
+    monkeypatch.setattr(facts, "f_files", 0)  # Btrfs makes inodes as they are needed
+    assert page.run() == ["app"]
 
 
 # What must not be trusted -----------------------------------------------------------------------------------------
