@@ -9,9 +9,10 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CI,WHARF_DE
 LANES ?= 3
 # The main job: bare hosts, TLS, users, several clients, a sudo password, and what must fail.
 MAIN := default ssh provided
-# The longest first, so that none of them is left alone at the end.
-LONG := upgrade history systems garbage docker_ce backup
-REST := $(LONG) $(filter-out $(MAIN) $(LONG),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+# The longest first, and those of five minutes and less at the end, so that no lane is left alone for long.
+LONG := upgrade default history systems garbage docker_ce backup tools diagnose copies certificates ssh hardened faults
+ALL := $(LONG) $(filter-out $(LONG),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+REST := $(filter-out $(MAIN),$(ALL))
 IN_LANES = --no-print-directory --jobs=$(LANES)
 
 .PHONY: help lab lab-down test test-rest test-all lint unit bench docs clean
@@ -36,7 +37,7 @@ test-rest: ## Run the scenarios that `make test` does not
 
 test-all: ## Run every test
 	@bash lab/setup.sh requirements-dev.txt
-	@$(MAKE) $(IN_LANES) logged-lint logged-unit $(addprefix molecule-,default $(LONG) $(filter-out default,$(MAIN)) $(filter-out $(LONG),$(REST)))
+	@$(MAKE) $(IN_LANES) logged-lint logged-unit $(addprefix molecule-,$(ALL))
 
 lint: ## Run the linters
 	yamllint --strict .
