@@ -69,7 +69,8 @@ class Page:
 
     def run(self) -> list[str]:
         """Run the command; return the repositories that have changed."""
-        self.settings.write_text(json.dumps({"uid": self.gid, "users": self.users, "rules": self.rules} | self.more))
+        settings = {"uid": self.gid, "users": self.users, "rules": self.rules, "retention": []}
+        self.settings.write_text(json.dumps(settings | self.more))
         self.monkeypatch.setattr(sys, "argv", ["wharf", "index", "--json"])
         code = cli.main()
         output, self.error = self.capsys.readouterr()
