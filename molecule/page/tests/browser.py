@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from testinfra.host import Host
 PORT = 9515
 # A wheel that holds axe-core, 4.12.1; none of what it would need is.
 AXE = "axe-playwright-python==0.1.8"
+ICON = re.compile(r"/favicon\.ico\b")  # of /v2/, where one logs in; the page has its own
 READY = (
     "return document.readyState == 'complete' && document.title != 'Wharf'"
     " && !document.querySelector('[aria-busy], .loading')"
@@ -181,23 +183,31 @@ class Browser:
         return self.script(SIDEWAYS)
 
     def log(self) -> None:
-        """Take what has been logged since the last time."""
+        """Take what has been logged since the last time, when all that was asked for is there."""
         for entry in self.driver.execute("getLog", {"type": "browser"})["value"]:
-            if "/favicon.ico" not in entry["message"]:  # of /v2/, where one logs in
+            if not ICON.search(entry["message"]):
                 self.console.append(entry["message"])
-        if not self.logs:
-            return
-        answers = {}
-        for entry in self.driver.execute("getLog", {"type": "performance"})["value"]:
-            event = json.loads(entry["message"])["message"]
-            of, what = event["params"].get("requestId"), event["method"]
-            if what == "Network.requestWillBeSent":
-                self.requests[of] = event["params"]["request"]["url"]
-            elif what == "Network.responseReceived":
-                answers[of] = event["params"]["response"]["headers"]
-            elif what == "Network.loadingFinished" and of in answers and of in self.requests:  # not the browser's own
-                body = self.command("Network.getResponseBody", requestId=of)["body"]
-                self.received[self.requests[of]] = json.dumps(answers[of]) + body
+        answers: dict[str, Any] = {}
+        waiting: set[str] = set()
+        end = time.monotonic() + 15
+        while self.logs:
+            for entry in self.driver.execute("getLog", {"type": "performance"})["value"]:
+                event = json.loads(entry["message"])["message"]
+                of, what = event["params"].get("requestId"), event["method"]
+                if what == "Network.requestWillBeSent" and not ICON.search(event["params"]["request"]["url"]):
+                    self.requests[of] = event["params"]["request"]["url"]
+                    waiting.add(of)
+                elif what == "Network.responseReceived":
+                    answers[of] = event["params"]["response"]["headers"]
+                elif what == "Network.loadingFinished" and of in waiting & answers.keys():
+                    body = self.command("Network.getResponseBody", requestId=of)["body"]
+                    self.received[self.requests[of]] = json.dumps(answers[of]) + body
+                if what in ("Network.loadingFinished", "Network.loadingFailed"):
+                    waiting.discard(of)
+            if not waiting:
+                break
+            assert time.monotonic() < end, [self.requests[of] for of in waiting]
+            time.sleep(0.05)
 
     def picture(self, file: Path) -> None:
         """Save a picture of the window."""
