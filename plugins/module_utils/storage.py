@@ -7,7 +7,7 @@ https://distribution.github.io/distribution/ (storage/paths.go in its source).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -86,9 +86,9 @@ class Storage:
         """Tell whether a repository has a manifest. Of one that was deleted the directory may stay."""
         return os.path.lexists(self.revision(name, digest) / "link")
 
-    def revisions(self, name: str) -> set[str]:
-        """Return the digests of all manifests of a repository, with and without a tag."""
-        return _linked(self.repository(name) / "_manifests/revisions")
+    def revisions(self, name: str, known: Collection[str] = ()) -> set[str]:
+        """Return the digests of a repository's manifests, with and without a tag; of known ones no link is read."""
+        return _linked(self.repository(name) / "_manifests/revisions", known)
 
     def layer_link(self, name: str, digest: str) -> Path:
         """Return the file that says that a repository has a blob, whether it does or not."""
@@ -240,7 +240,7 @@ class Storage:
             return False
 
 
-def _link(path: Path) -> str:
+def _link(path: Path | str) -> str:
     """Return the digest that a link file holds. Raises DamageError where there is none."""
     try:
         with open(path, encoding="ascii", opener=in_place) as file:
@@ -252,13 +252,14 @@ def _link(path: Path) -> str:
     return content
 
 
-def _linked(directory: Path) -> set[str]:
+def _linked(directory: Path, known: Collection[str] = ()) -> set[str]:
     """Return the digests below a directory of links: ALGORITHM/NUMBER/link. Links that are deleted do not count."""
     found = set()
     for algorithm in _names(directory):
         for number in _names(directory / algorithm):
+            digest, path = f"{algorithm}:{number}", f"{directory}/{algorithm}/{number}/link"
             with suppress(DamageError):  # no link: the registry does not serve it either
-                found.add(_link(directory / algorithm / number / "link"))
+                found.add(digest if digest in known and os.path.lexists(path) else _link(path))
     return found
 
 

@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from pkgutil import get_data
 from typing import Any
@@ -39,10 +39,13 @@ from .status import look
 INDEX = Path(parts.INDEX)
 PAGE = ("index.html", "page.js", "page.css", "icon.svg")
 MOST_CANDIDATES = 200  # tags of the plan that are shown
-VERSION = 1  # of the state
+VERSION = 2  # of the state
 TABLES = """
 CREATE TABLE runs (basis TEXT, started INT);
-CREATE TABLE repositories (name TEXT PRIMARY KEY, rule INT, links TEXT, manifests TEXT, layers TEXT, facts TEXT);
+CREATE TABLE repositories (name TEXT PRIMARY KEY, rule INT, links TEXT, facts TEXT);
+CREATE TABLE manifests (repository TEXT, digest TEXT, facts TEXT, PRIMARY KEY (repository, digest)) WITHOUT ROWID;
+CREATE TABLE layers (layer TEXT, repository TEXT, tags TEXT, PRIMARY KEY (layer, repository)) WITHOUT ROWID;
+CREATE INDEX layers_of ON layers (repository, layer, tags);
 """
 SETTLING = 2 * 10**9  # nanoseconds within which a file may change again and keep its time
 HOUR, DAY = 3600, 86400  # seconds
@@ -209,9 +212,11 @@ class Files:
         untagged = [digest for digest in known.get("untagged", ()) if self.storage.has_revision(name, digest)]
         return {"tags": tags, "manifests": when, "untagged": untagged}
 
-    def digests(self, name: str, _tags: Iterable[str], found: Collection[dict[str, Any]]) -> Iterable[str]:
-        """Return more manifests of a repository, from those of its tags and the facts of what was read so far."""
-        return () if found else self.storage.revisions(name)  # at once all
+    def digests(
+        self, name: str, known: Collection[str], _tags: Iterable[str], found: Collection[dict[str, Any]]
+    ) -> Iterable[str]:
+        """Return more manifests of a repository, from those of before, of its tags, and the facts of what was read."""
+        return () if found else self.storage.revisions(name, known)  # at once all
 
     def manifest(self, _name: str, digest: str) -> tuple[dict[str, Any], int]:
         """Return a manifest that the repository has, and its size. Raises DamageError or OSError."""
@@ -256,7 +261,9 @@ class ObjectStore:
                 tags[tag] = before[tag] if is_same else [time.time_ns() if settled > 0 else 0, digest]
         return {"tags": tags, "manifests": 0, "untagged": []}
 
-    def digests(self, _name: str, tags: Iterable[str], found: Collection[dict[str, Any]]) -> Iterable[str]:
+    def digests(
+        self, _name: str, _known: Collection[str], tags: Iterable[str], found: Collection[dict[str, Any]]
+    ) -> Iterable[str]:
         return {*tags, *(child for facts in found for child in facts.get("children", ()))}
 
     def manifest(self, name: str, digest: str) -> tuple[dict[str, Any], int]:
@@ -395,7 +402,7 @@ class Contents:
                 shown[-1]["of"] = of[tag]
             elif digest not in images:
                 images.add(digest)
-                for layer in dict.fromkeys(chain.from_iterable(facts["layers"] for facts in closures[digest].values())):
+                for layer in _layers(closures[digest]):
                     self.layers.setdefault(layer, []).append(tag)
         self.layers = {layer: found[:MOST_SHARERS] for layer, found in self.layers.items()}
         described = [self._describe(digest, parts) for digest, parts in closures.items()]
@@ -440,10 +447,15 @@ class Contents:
         return found
 
 
+def _layers(manifests: Mapping[str, dict[str, Any]]) -> dict[str, int]:
+    """Return the layers of manifests and their sizes."""
+    every = [facts["layers"] for facts in manifests.values()]
+    return every[0] if len(every) == 1 else {layer: size for layers in every for layer, size in layers.items()}
+
+
 def _size(manifests: Mapping[str, dict[str, Any]]) -> int:
     """Return the bytes of manifests and of their layers, each once."""
-    layers = {layer: size for facts in manifests.values() for layer, size in facts["layers"].items()}
-    return sum(facts["own"] for facts in manifests.values()) + sum(layers.values())
+    return sum(facts["own"] for facts in manifests.values()) + sum(_layers(manifests).values())
 
 
 # The index --------------------------------------------------------------------------------------------------------
@@ -480,7 +492,8 @@ class Index:
                     changed.add(name)
                     rules.add(rule)
         for name, (rule, _) in known.items():
-            self.state.execute("DELETE FROM repositories WHERE name = ?", (name,))
+            for table, key in (("repositories", "name"), ("manifests", "repository"), ("layers", "repository")):
+                self.state.execute(f"DELETE FROM {table} WHERE {key} = ?", (name,))
             self._remove(self._tags_file(name))
             changed.add(name)
             rules.add(rule)
@@ -491,26 +504,45 @@ class Index:
 
     def _read(self, source: Files | ObjectStore, name: str, rule: int, links: dict[str, Any]) -> bool:
         """Read a repository, write its tags, and tell whether anything is not as it was."""
-        query = "SELECT manifests, layers, facts FROM repositories WHERE name = ?"
-        before = self.state.execute(query, (name,)).fetchone() or ("{}", "", "")
-        known, tags = json.loads(before[0]), links["tags"]
+        known = self._facts(name)
+        tags = links["tags"]
         manifests: dict[str, dict[str, Any]] = {}
         digests = [digest for _, digest in tags.values()]
-        while more := [one for one in source.digests(name, digests, manifests.values()) if one not in manifests]:
+        while more := [one for one in source.digests(name, known, digests, manifests.values()) if one not in manifests]:
             manifests.update((one, known.get(one) or facts_of(source, name, one)) for one in more)
         contents = Contents(tags, manifests)
         links["untagged"] = contents.untagged
         if not all(manifests.get(digest) for _, digest in tags.values()):
             links["manifests"] = -1  # somebody may repair it
-        text = json.dumps(contents.file)
-        layers, total = json.dumps(contents.layers), json.dumps(contents.total)
         if tags:
-            write(self.registry, self._tags_file(name), text.encode())
+            write(self.registry, self._tags_file(name), json.dumps(contents.file).encode())
         else:
             self._remove(self._tags_file(name))
-        row = (name, rule, json.dumps(links), json.dumps(manifests), layers, total)
-        self.state.execute("REPLACE INTO repositories VALUES (?, ?, ?, ?, ?, ?)", row)
-        return (layers, total) != before[1:]
+        facts = {one: json.dumps(found) for one, found in manifests.items() if found and one not in known}
+        self._replace("manifests", "digest", "facts", name, facts, known.keys() - manifests.keys())
+        layers = {layer: " ".join(found) for layer, found in contents.layers.items()}
+        old = dict(self.state.execute("SELECT layer, tags FROM layers WHERE repository = ?", (name,)))
+        news = {layer: found for layer, found in layers.items() if old.pop(layer, None) != found}
+        self._replace("layers", "layer", "tags", name, news, old)
+        before = self.state.execute("SELECT facts FROM repositories WHERE name = ?", (name,)).fetchone()
+        row = (name, rule, json.dumps(links), json.dumps(contents.total))
+        self.state.execute("REPLACE INTO repositories VALUES (?, ?, ?, ?)", row)
+        return not before or row[3] != before[0] or bool(news or old)
+
+    def _facts(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the facts of a repository's manifests as they were read."""
+        query = "SELECT digest, facts FROM manifests WHERE repository = ?"
+        rows = dict(self.state.execute(query, (name,)))
+        return dict(zip(rows, json.loads(f"[{','.join(rows.values())}]")))
+
+    def _replace(
+        self, table: str, key: str, value: str, name: str, news: Mapping[str, str], gone: Iterable[str]
+    ) -> None:
+        """Write the rows of a repository that are new or others, and delete those that are gone."""
+        rows = [(name, *one) for one in news.items()]
+        self.state.executemany(f"REPLACE INTO {table} (repository, {key}, {value}) VALUES (?, ?, ?)", rows)
+        rows = [(name, one) for one in gone]
+        self.state.executemany(f"DELETE FROM {table} WHERE repository = ? AND {key} = ?", rows)
 
     def _write_lists(self, is_affected: Callable[[frozenset[int]], bool]) -> None:
         """Write the lists of those who may read something that has changed; remove those of nobody."""
@@ -519,25 +551,29 @@ class Index:
         classes = {reading_class(users, rules, name): readable(users, rules, name) for name in names}
         paths = {name: (INDEX / f"list-{name}.json", INDEX / f"shared-{name}.json") for name in classes}
         stale = [name for name in classes if is_affected(classes[name]) or not all(map(Path.exists, paths[name]))]
-        rows = list(self._rows()) if stale else []
-        several = shared((name, layers) for name, _, _, layers in rows)  # few: each class is looked up in these
-        rows = [(*row[:3], {layer: row[3][layer] for layer in several.keys() & row[3]}) for row in rows]
+        listed, layers = (self._listed(), self._layers()) if stale else ([], [])
         for name in stale:
-            mine = [row for row in rows if row[1] in classes[name]]
-            listed = [[repository, *total] for repository, _, total, _ in mine]
-            images = shared((repository, layers) for repository, _, _, layers in mine)
-            text = json.dumps({"generated": self.started // 10**9, "repositories": listed})
+            mine = {row[0]: row for row in listed if row[1] in classes[name]}
+            rows = [text for *_, text in mine.values()]
+            text = f'{{"generated": {self.started // 10**9}, "repositories": [{", ".join(rows)}]}}'
+            images = shared(row for row in layers if row[1] in mine)
             for path, content in zip(paths[name], (text, "{" + ", ".join(most_shared(images)) + "}")):
                 write(self.registry, path, content.encode())
         for path in (*INDEX.glob("list-*.json"), *INDEX.glob("shared-*.json")):
             if path.stem.partition("-")[2] not in classes:
                 path.unlink()
 
-    def _rows(self) -> Iterator[tuple[str, int, list[int], dict[str, list[str]]]]:
-        """Yield the repositories that have tags: name, rule, and of Contents total and layers."""
-        query = "SELECT name, rule, facts, layers FROM repositories WHERE facts != 'null' ORDER BY name"
-        for name, rule, total, layers in self.state.execute(query):
-            yield name, rule, json.loads(total), json.loads(layers)
+    def _listed(self) -> list[tuple[str, int, str]]:
+        """Return the repositories that have tags: name, rule, and the JSON text of what the list has of it."""
+        query = "SELECT name, rule, facts FROM repositories WHERE facts != 'null' ORDER BY name"
+        rows = self.state.execute(query)
+        return [(name, rule, f"[{json.dumps(name)}, {facts[1:]}") for name, rule, facts in rows]
+
+    def _layers(self) -> list[tuple[str, str, str]]:
+        """Return the layers that several images have: layer, repository, and the tags of those there."""
+        several = "SELECT layer FROM layers GROUP BY layer HAVING COUNT(*) > 1 OR MAX(INSTR(tags, ' ')) > 0"
+        query = f"SELECT layer, repository, tags FROM layers WHERE layer IN ({several}) ORDER BY layer, repository"
+        return self.state.execute(query).fetchall()
 
     def _tags_file(self, name: str) -> Path:
         # No part of a repository's name is like this one: what is below team/app is not in the way of team/app itself.
@@ -551,13 +587,12 @@ class Index:
                     place.rmdir()
 
 
-def shared(repositories: Iterable[tuple[str, dict[str, list[str]]]]) -> dict[str, list[list[str]]]:
-    """Return the images, as repository and tag, that have a layer in common; arguments are Contents.layers by name."""
+def shared(layers: Iterable[tuple[str, str, str]]) -> dict[str, list[list[str]]]:
+    """Return the images, as repository and tag, that have a layer in common, of what Index._layers returns."""
     images: dict[str, list[list[str]]] = {}
-    for name, layers in repositories:
-        for layer, tags in layers.items():
-            found = images.setdefault(layer, [])
-            found += [[name, tag] for tag in tags[: MOST_SHARERS - len(found)]]
+    for layer, name, tags in layers:
+        found = images.setdefault(layer, [])
+        found += [[name, tag] for tag in tags.split()[: MOST_SHARERS - len(found)]]
     return {layer: found for layer, found in images.items() if len(found) > 1}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import access
+from ansible_collections.wharf.registry.plugins.module_utils import access, storage
 from ansible_collections.wharf.registry.plugins.module_utils.api import Client
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, index, registry
 from ansible_collections.wharf.registry.plugins.module_utils.lock import Result
@@ -432,8 +432,8 @@ def test_images_that_share_a_layer_are_named_once_each_and_not_without_end(page:
 
 def test_of_shared_layers_the_most_shared_are_named_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "MOST_BYTES", 3000)
-    layers = {f"layer{number}": [f"{tag}" for tag in range(2 + number % 10)] for number in range(1000)}
-    found = list(index.most_shared(index.shared([("app", layers)])))
+    layers = [(f"layer{number}", "app", " ".join(map(str, range(2 + number % 10)))) for number in range(1000)]
+    found = list(index.most_shared(index.shared(layers)))
     assert {len(images) for text in found for images in json.loads("{" + text + "}").values()} == {11}
     assert 2000 < len(", ".join(found)) < 3000
 
@@ -692,6 +692,42 @@ def test_a_push_into_many_repositories_reads_only_that_one(page: Page, monkeypat
     digest = page.image("app7", "2", b"new")
     page.run()
     assert read == [digest]
+
+
+def test_the_state_has_what_the_storage_has(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = [page.image("app", f"{number}", b"base", b"%d" % number) for number in range(3)]
+    page.image("other", "1", b"base")
+    page.later()
+    page.run()
+    links = page.stored.top / "repositories/app/_manifests"
+    shutil.rmtree(links / "tags/0")
+    (links / "revisions/sha256" / digests[0][7:] / "link").unlink()
+    digests.append(page.image("app", "new", b"new"))
+    reads: list[Path] = []
+    read = storage.in_place
+    monkeypatch.setattr(storage, "in_place", lambda path, flags: reads.append(Path(path)) or read(path, flags))
+    page.run()
+    new = f"revisions/sha256/{digests[3][7:]}"
+    gone = f"revisions/sha256/{digests[0][7:]}"
+    found = [str(path.parent.relative_to(links)) for path in reads if path.name == "link"]
+    assert sorted(found) == sorted([gone, new, "tags/new/current"])
+
+    def state(what: str, order: str) -> list[tuple[str, ...]]:
+        with sqlite3.connect(page.index / "state/state.db") as file:
+            return file.execute(f"SELECT {what} ORDER BY {order}").fetchall()
+
+    assert [one for (one,) in state("digest FROM manifests WHERE repository = 'app'", "digest")] == sorted(digests[1:])
+    layers = [
+        (page.stored.blob(layer), tags) for layer, tags in ((b"base", "2 1"), (b"1", "1"), (b"2", "2"), (b"new", "new"))
+    ]
+    assert {
+        (layer, *sorted(tags.split())) for layer, tags in state("layer, tags FROM layers WHERE repository = 'app'", "1")
+    } == {(layer, *sorted(tags.split())) for layer, tags in layers}
+    shutil.rmtree(links)
+    page.run()
+    assert {name for (name,) in state("repository FROM manifests", "1") + state("repository FROM layers", "1")} == {
+        "other"
+    }
 
 
 def test_the_page_s_own_files_are_written(page: Page) -> None:
