@@ -5,6 +5,7 @@ Each of these tests was seen to fail with a gateway that is weakened as its docs
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import secrets
@@ -340,7 +341,7 @@ def test_no_request_brings_nginx_itself_into_trouble(client, server, kept):
     bad = {
         f"{line[:40]}...{line[-20:]}": status
         for line, status in statuses.items()
-        if not 400 <= status < 500 and status != 202
+        if not 400 <= status < 500 and status != 202 and line != "GET //"  # the page
     }
     assert not bad
     assert client.ask("ci", "GET /v2/lib/open/tags/list").status == 200
@@ -360,9 +361,11 @@ def test_no_name_keeps_a_worker_busy(client):
         assert client.ask("ann", f"GET /v2/{name}/tags/list").code == "NAME_UNKNOWN"
 
 
-def test_a_path_without_an_end_leaves_a_short_line(client, server):
-    """Fails with $path in the place of $logged."""
+def test_a_path_or_a_name_without_an_end_leaves_a_short_line(client, server):
+    """Fails with $path in the place of $logged, and $remote_user in that of $logged_user."""
     client.send(client.request(WRONG, f"GET /{secrets.token_hex(4)}{'%ff' * 4000}") for _ in range(3))
+    login = base64.b64encode(b"\xff" * 9000 + b":wrong").decode()
+    assert client.ask("", "GET /v2/", f"Authorization: Basic {login}").status == 401
     lines = server.check_output("wharf log --since 1m").splitlines()
     assert [line for line in lines if "xFF" in line]
     assert max(map(len, lines)) < 3000
