@@ -59,7 +59,7 @@ def kept(client, server) -> Kept:
     manifest = client.push("ann", "team-a/secret", SECRET, "1", TAG)
     open_manifest = client.push("ci", "lib/open", "open to all", "1")
     client.push("ann", "team-a/public/app", "for readers", "1")
-    server.check_output("wharf index")
+    server.check_output("until wharf index; do sleep 1; done")  # its timer may be at it
     return Kept(manifest, digest_of(SECRET), open_manifest, digest_of("open to all"))
 
 
