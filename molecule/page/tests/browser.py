@@ -10,13 +10,14 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from machines import PROJECT, wait_until, write
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from testinfra.host import Host
@@ -136,10 +137,12 @@ class Browser:
     def until(self, seen: Callable[[], Any], seconds: float = 15) -> Any:
         """Wait until something is true, and return it."""
         end = time.monotonic() + seconds
-        while not (value := seen()):
+        while True:
+            with suppress(StaleElementReferenceException):  # drawn anew at this moment
+                if value := seen():
+                    return value
             assert time.monotonic() < end, self.text()
             time.sleep(0.03)
-        return value
 
     def script(self, code: str, *arguments: object) -> Any:
         """Run JavaScript."""
@@ -157,7 +160,9 @@ class Browser:
 
     def text(self, selector: str = "body") -> str:
         """Return what can be read there, in one line."""
-        return " ".join(" ".join(one.text for one in self.all(selector)).split())
+        # In one step: the page may be drawing it anew.
+        code = "return [...document.querySelectorAll(arguments[0])].map((one) => one.innerText).join(' ')"
+        return " ".join(self.script(code, selector).split())
 
     def term(self, name: str) -> str:
         """Return what a list of terms says of one."""
