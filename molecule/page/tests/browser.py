@@ -216,7 +216,7 @@ class Browser:
 
     def picture(self, file: Path) -> None:
         """Save a picture of the window."""
-        self.command("Emulation.setScrollbarsHidden", hidden=True)
+        self.script("document.documentElement.style.scrollbarWidth = 'none'")
         file.write_bytes(base64.b64decode(self.command("Page.captureScreenshot")["data"]))
 
     def quit(self) -> None:
