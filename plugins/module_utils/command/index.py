@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -40,13 +39,14 @@ INDEX = Path(parts.INDEX)
 PAGE = ("index.html", "page.js", "page.css", "icon.svg")
 MOST_CANDIDATES = 200  # tags of the plan that are shown
 VERSION = 2  # of the state
-TABLES = """
-CREATE TABLE runs (basis TEXT, started INT);
-CREATE TABLE repositories (name TEXT PRIMARY KEY, rule INT, links TEXT, facts TEXT);
-CREATE TABLE manifests (repository TEXT, digest TEXT, facts TEXT, PRIMARY KEY (repository, digest)) WITHOUT ROWID;
-CREATE TABLE layers (layer TEXT, repository TEXT, tags TEXT, PRIMARY KEY (layer, repository)) WITHOUT ROWID;
-CREATE INDEX layers_of ON layers (repository, layer, tags);
-"""
+TABLES = (
+    "CREATE TABLE runs (basis TEXT, started INT)",
+    "CREATE TABLE repositories (name TEXT PRIMARY KEY, rule INT, links TEXT, facts TEXT)",
+    "CREATE TABLE manifests (repository TEXT, digest TEXT, facts TEXT, PRIMARY KEY (repository, digest)) WITHOUT ROWID",
+    "CREATE TABLE layers (layer TEXT, repository TEXT, tags TEXT, PRIMARY KEY (layer, repository)) WITHOUT ROWID",
+    "CREATE INDEX layers_of ON layers (repository, layer, tags)",
+)
+DAMAGED = ("file is not a database", "database disk image is malformed")
 SETTLING = 2 * 10**9  # nanoseconds within which a file may change again and keep its time
 HOUR, DAY = 3600, 86400  # seconds
 TOUCHED = re.compile(  # of the gateway's log: what it refused is no news
@@ -83,34 +83,49 @@ def run(task: Task) -> str:
 def opened(directory: Path) -> Iterator[sqlite3.Connection]:
     """Open the state, which stays as it was if the block fails. Raises BusyError while another run has it."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / "state.db"
-    state = sqlite3.connect(path, timeout=0, isolation_level=None)
+    path, state = directory / "state.db", None
     try:
         try:
-            state.execute("BEGIN EXCLUSIVE")
-            if state.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-                raise sqlite3.DatabaseError
+            state = _begun(path)
+            version = state.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.DatabaseError as error:
             if str(error) == "database is locked":
                 raise BusyError("another run brings the index up to date") from None
-            # It is new, of another version, or damaged.
-            state.close()
+            if str(error) not in DAMAGED:
+                raise
+            version = None
+        if version != VERSION:
+            if state:
+                state.close()
             path.unlink(missing_ok=True)
-            shutil.rmtree(directory.parent / "tags", ignore_errors=True)
-            state = sqlite3.connect(path, timeout=0, isolation_level=None)
-            state.executescript(f"BEGIN EXCLUSIVE; PRAGMA user_version = {VERSION}; {TABLES}")
+            state = _begun(path)
+            for statement in (f"PRAGMA user_version = {VERSION}", *TABLES):
+                state.execute(statement)
         yield state
         state.execute("COMMIT")
     except sqlite3.Error as error:
+        if str(error) in DAMAGED:
+            path.unlink(missing_ok=True)  # the next run makes it anew
         raise WharfError(f"{path}: {error}") from None
     finally:
+        if state:
+            state.close()
+
+
+def _begun(path: Path) -> sqlite3.Connection:
+    state = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        state.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error:
         state.close()
+        raise
+    return state
 
 
 def write_page(registry: Registry) -> None:
     """Write the files of the page itself, which come with this program."""
     for name in PAGE:
-        write(registry, INDEX / "page" / name, get_data(__package__.rpartition(".")[0], f"page/{name}") or b"")
+        write(registry, INDEX / "page" / name, get_data(__package__.rpartition(".")[0], f"page/{name}"))
 
 
 def write_status(registry: Registry) -> None:
@@ -498,6 +513,11 @@ class Index:
             changed.add(name)
             rules.add(rule)
         self._write_lists(lambda numbers: is_new or not numbers.isdisjoint(rules))
+        if not last[0]:  # the state is new, and does not know what was written
+            names = {name for name, *_ in self._listed()}
+            for path in list((INDEX / "tags").rglob("_.json")):
+                if path.parent.relative_to(INDEX / "tags").as_posix() not in names:
+                    self._remove(path)
         self.state.execute("DELETE FROM runs")
         self.state.execute("INSERT INTO runs VALUES (?, ?)", (basis, self.started))
         return changed

@@ -277,6 +277,53 @@ def test_repositories_whose_names_look_like_files_do_not_get_in_the_way(page: Pa
     assert [list(page.tags(name)) for name in names] == [["1"]] * 5
 
 
+def test_only_a_state_that_is_damaged_is_thrown_away(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.image("app", "1", b"x")
+    page.run()
+    before, state = page.files(), (page.index / "state/state.db").read_bytes()
+
+    class Full(sqlite3.Connection):
+        def execute(self, *_: Any) -> Any:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(index.sqlite3, "connect", lambda *args, **more: connect(*args, factory=Full, **more))
+    monkeypatch.setattr(sys, "argv", ["wharf", "index"])
+    assert cli.main() == 1
+    assert "database or disk is full" in page.capsys.readouterr().err
+    assert (page.files(), (page.index / "state/state.db").read_bytes()) == (before, state)
+    monkeypatch.undo()
+    for message, is_there in (("disk I/O error", True), ("database disk image is malformed", False)):
+        with pytest.raises(index.WharfError, match=message), index.opened(page.index / "state"):
+            raise sqlite3.DatabaseError(message)  # while it works
+        assert (page.index / "state/state.db").exists() == is_there
+    (page.index / "state/state.db").mkdir()
+    with pytest.raises(index.WharfError, match="unable to open"), index.opened(page.index / "state"):
+        pass
+
+
+def test_without_a_state_the_page_has_its_tags_until_they_are_read_again(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("app", "old", "old/part"):
+        page.image(name, "1", b"x")
+    page.run()
+    (page.index / "state/state.db").unlink()
+    shutil.rmtree(page.stored.top / "repositories/old/_manifests")
+    before = page.files()
+    with monkeypatch.context() as patch:
+        patch.setattr(index.Index, "_write_lists", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        patch.setattr(sys, "argv", ["wharf", "index"])
+        assert cli.main() == 1
+    page.capsys.readouterr()
+    assert page.files() == before
+    page.run()
+    assert sorted(name for name in page.files() if name.startswith("tags/")) == [
+        "tags/app/_.json",
+        "tags/old/part/_.json",
+    ]
+
+
 @pytest.mark.parametrize("damage", ["gone", "damaged", "other version"])
 def test_without_a_state_all_is_read_again(page: Page, damage: str) -> None:
     page.image("app", "1", b"x")
