@@ -25,8 +25,12 @@ class Entry(NamedTuple):
     content: bytes | None  # of a file; where a link leads; None for a directory
 
 
-def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-    """Replace a file as a whole: whoever reads it sees the old content or the new one, also after a power loss.
+def write_atomic(
+    path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0, is_lasting: bool = True
+) -> None:
+    """Replace a file as a whole: whoever reads it sees the old content or the new one.
+
+    If `is_lasting`, that holds after a power loss, too.
 
     Raises:
         OSError: it cannot be written, or its directory is missing; the old file is as it was.
@@ -38,8 +42,9 @@ def write_atomic(path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid
             file.write(content)
             os.fchown(descriptor, uid, gid)
             os.fchmod(descriptor, mode)
-            file.flush()
-            os.fsync(descriptor)
+            if is_lasting:
+                file.flush()
+                os.fsync(descriptor)
         os.replace(new, path)
     except BaseException:
         os.unlink(new)

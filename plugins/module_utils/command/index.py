@@ -24,7 +24,7 @@ from ..access import LONGEST, readable, reading_class, rule_of
 from ..api import DigestError, StatusError
 from ..engine import engine_runs
 from ..errors import BusyError, DamageError, WharfError
-from ..files import Entry, read_entry, read_json, write_atomic
+from ..files import Entry, read_entry, read_json, read_text, write_atomic
 from ..lock import read_result
 from ..manifests import ATTACHED, DIGEST, blobs, children, parse, subject
 from ..references import PATH, TAG
@@ -36,6 +36,7 @@ from .retention import find_candidates, read_rule
 from .status import look
 
 INDEX = Path(parts.INDEX)
+BOOT_ID = "/proc/sys/kernel/random/boot_id"  # what was written before a power loss may be lost: then all is compared
 PAGE = ("index.html", "page.js", "page.css", "icon.svg")
 MOST_CANDIDATES = 200  # tags of the plan that are shown
 VERSION = 2  # of the state
@@ -173,7 +174,7 @@ def write(registry: Registry, path: Path, content: bytes) -> None:
     entry = Entry(uid, gid, 0o640, content)
     if read_entry(str(path)) != entry:
         check_room(len(content))
-        write_atomic(str(path), content, entry.mode, uid, gid)
+        write_atomic(str(path), content, entry.mode, uid, gid, is_lasting=False)  # see BOOT_ID
 
 
 def check_room(size: int) -> None:
@@ -487,9 +488,9 @@ class Index:
     def renew(self, source: Files | ObjectStore) -> set[str]:
         """Read what has changed, and write what that changes. Return the names of the repositories that have."""
         patterns = [rule["repositories"] for rule in self.registry.rules]
-        basis = json.dumps([self.registry.uid, source.place, patterns])
+        basis = json.dumps([self.registry.uid, source.place, patterns, read_text(BOOT_ID)])
         last = self.state.execute("SELECT basis, started FROM runs").fetchone() or ("", 0)
-        is_new = last[0] != basis  # other rules, another place or owner
+        is_new = last[0] != basis  # other rules, another place or owner, or the host has started anew
         settled = 0 if is_new else last[1] - SETTLING
         rows = self.state.execute("SELECT name, rule, links FROM repositories")
         known = {name: (rule, json.loads(links)) for name, rule, links in rows}
@@ -589,11 +590,12 @@ class Index:
         rows = self.state.execute(query)
         return [(name, rule, f"[{json.dumps(name)}, {facts[1:]}") for name, rule, facts in rows]
 
-    def _layers(self) -> list[tuple[str, str, str]]:
-        """Return the layers that several images have: layer, repository, and the tags of those there."""
+    def _layers(self) -> list[tuple[str, str, list[str]]]:
+        """Return the layers that several images have: layer, repository, and those there, as JSON texts."""
         several = "SELECT layer FROM layers GROUP BY layer HAVING COUNT(*) > 1 OR MAX(INSTR(tags, ' ')) > 0"
         query = f"SELECT layer, repository, tags FROM layers WHERE layer IN ({several}) ORDER BY layer, repository"
-        return self.state.execute(query).fetchall()
+        rows = self.state.execute(query)
+        return [(layer, name, [json.dumps([name, tag]) for tag in tags.split()]) for layer, name, tags in rows]
 
     def _tags_file(self, name: str) -> Path:
         # No part of a repository's name is like this one: what is below team/app is not in the way of team/app itself.
@@ -607,20 +609,20 @@ class Index:
                     place.rmdir()
 
 
-def shared(layers: Iterable[tuple[str, str, str]]) -> dict[str, list[list[str]]]:
-    """Return the images, as repository and tag, that have a layer in common, of what Index._layers returns."""
-    images: dict[str, list[list[str]]] = {}
-    for layer, name, tags in layers:
+def shared(layers: Iterable[tuple[str, str, list[str]]]) -> dict[str, list[str]]:
+    """Return the images that have a layer in common, of what Index._layers returns."""
+    images: dict[str, list[str]] = {}
+    for layer, _, texts in layers:
         found = images.setdefault(layer, [])
-        found += [[name, tag] for tag in tags.split()[: MOST_SHARERS - len(found)]]
+        found += texts[: MOST_SHARERS - len(found)]
     return {layer: found for layer, found in images.items() if len(found) > 1}
 
 
-def most_shared(images: dict[str, list[list[str]]]) -> Iterator[str]:
+def most_shared(images: dict[str, list[str]]) -> Iterator[str]:
     """Yield the JSON text of what `shared` returns, of the layers that most images share, as far as there is room."""
     room = MOST_BYTES
     for layer in sorted(images, key=lambda layer: (-len(images[layer]), layer)):
-        text = f"{json.dumps(layer)}: {json.dumps(images[layer])}"
+        text = f'"{layer}": [{", ".join(images[layer])}]'
         room -= len(text) + 2
         if room < 0:
             return

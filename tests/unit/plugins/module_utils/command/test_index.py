@@ -341,6 +341,32 @@ def test_without_a_state_all_is_read_again(page: Page, damage: str) -> None:
     assert (page.names("root"), (page.index / "tags/old").exists()) == (["app"], False)
 
 
+def test_nothing_waits_for_the_disk_and_after_a_power_loss_all_is_written_again(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(index.os, "fsync", waits.append)
+    page.image("app", "1", b"x")
+    page.later()
+    page.run()
+    assert len(waits) == 1  # how it ended, which `wharf status` tells
+    before = {name: (page.index / name).read_bytes() for name in page.files()}
+    for name in before:
+        (page.index / name).write_bytes(b"")  # as some file systems leave it
+    page.run()
+    assert not (page.index / "tags/app/_.json").read_bytes()
+    boot = page.index.parent / "boot_id"
+    boot.write_text("another")
+    monkeypatch.setattr(index, "BOOT_ID", str(boot))
+    page.run()
+    after = {name: (page.index / name).read_bytes() for name in page.files()}
+    assert before.keys() == after.keys()
+    assert {name for name in before if before[name] != after[name]} <= {
+        name for name in before if name.startswith(("list-", "status"))
+    }
+    assert page.names("root") == ["app"]
+
+
 def test_a_run_that_is_cut_off_is_made_good_by_the_next(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     page.image("app", "1", b"x")
     page.later()
@@ -479,7 +505,9 @@ def test_images_that_share_a_layer_are_named_once_each_and_not_without_end(page:
 
 def test_of_shared_layers_the_most_shared_are_named_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "MOST_BYTES", 3000)
-    layers = [(f"layer{number}", "app", " ".join(map(str, range(2 + number % 10)))) for number in range(1000)]
+    layers = [
+        (f"layer{number}", "app", [f'["app", "{tag}"]' for tag in range(2 + number % 10)]) for number in range(1000)
+    ]
     found = list(index.most_shared(index.shared(layers)))
     assert {len(images) for text in found for images in json.loads("{" + text + "}").values()} == {11}
     assert 2000 < len(", ".join(found)) < 3000
