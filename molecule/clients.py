@@ -83,7 +83,7 @@ def watch(host: Host, reference: str) -> Iterator[Watch]:
     """
     seen = Watch()
     host.check_output("rm -f /tmp/watch.*")
-    host.check_output(in_background(f"timeout 900 {program(host, 'pull-all-the-time.sh', reference)}"))
+    host.check_output(in_background(f"timeout 900 {program(host, 'pull-all-the-time.py', reference)}"))
     wait_until(host, "grep -q ' 0$' /tmp/watch.log", 30)
     try:
         yield seen
