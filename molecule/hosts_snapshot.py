@@ -30,14 +30,15 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.programs import com
 PROJECT = Path(__file__).resolve().parents[1]
 UPDATE = "WHARF_UPDATE_SNAPSHOT"
 PLACES = re.compile(r"/(etc|home|opt|root|srv|usr/local|var/spool)/.|/var/lib/wharf")
-# Made by packages, by the boot or by the engine, by Ansible for itself, by a scenario's prepare.yml, and by pushes and
-# backups; accounts are looked at line by line. No directory of the engine's is here: volumes are in no difference.
+# Made by packages, by the boot or by the engine, by Ansible for itself, by a scenario's prepare.yml, by pushes, backups
+# and what runs every minute; accounts are looked at line by line. No directory of the engine's is here: volumes are in
+# no difference.
 NOT_OURS = re.compile(
     r"/etc/(\.updated|\.pwd\.lock|(passwd|group|g?shadow|sub[ug]id)-?|(machine-id|mtab|ld\.so\.cache|mailcap)"
     r"|alternatives/.*|systemd/system/[^/]+\.wants|rc.\.d/.*|apparmor\.d/.*|cni(/.*)?|docker/key\.json|ssh/ssh_host_.*"
     r"|ssl/certs/(ca-certificates\.crt|[0-9a-f]{8}\.\d))|.*/\.(bash_logout|bashrc|profile)"
     r"|/root/(\.(ansible|cache)(/.*)?|engine-pid|sleeper-started)|/srv/backup/registry/.*"
-    r"|/var/lib/wharf/(registry/docker|backup/stage)(/.*)?"
+    r"|/var/lib/wharf/((registry/docker|backup/stage|results)(/.*)?|(index|metrics)/.+)"
 )
 FILES = Path(__file__).with_name("files")
 SETTINGS = (FILES / "list-settings.sh").read_text("utf-8")  # run on the host and in its image
