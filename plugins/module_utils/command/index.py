@@ -254,8 +254,9 @@ class ObjectStore:
 
     def __init__(self, registry: Registry) -> None:
         """Take the registry; nothing is asked yet."""
-        self.client, self.place = registry.client(), registry.driver
-        self.gateway = parts.container_names(registry.container)["gateway"]
+        self.client, self.gateway = registry.client(), parts.container_names(registry.container)["gateway"]
+        # With another gateway the log of the one before is gone.
+        self.place = f"{registry.driver} {(containers.container(self.gateway) or {}).get('Id')}"
         self.touched: set[str] | None = None  # None for all
 
     def repositories(self, known: Iterable[str], settled: int) -> Iterable[str]:
@@ -274,7 +275,7 @@ class ObjectStore:
             with suppress(DamageError), _damage():
                 digest = self.client.digest(name, tag)
                 is_same = tag in before and before[tag][1] == digest
-                tags[tag] = before[tag] if is_same else [time.time_ns() if settled > 0 else 0, digest]
+                tags[tag] = before[tag] if is_same else [time.time_ns() if known or settled > 0 else 0, digest]
         return {"tags": tags, "manifests": 0, "untagged": []}
 
     def digests(
@@ -299,8 +300,11 @@ class ObjectStore:
 
     def _listed(self, path: str, key: str) -> Iterator[str]:
         """Yield what the registry lists, page by page; nothing where it does not know the repository."""
-        query = "n=1000"
+        query, asked = "n=1000", set()
         while query:
+            if query in asked:
+                raise WharfError(f"{self.client} answers {path} with the same page again and again")
+            asked.add(query)
             response = self.client.request("GET", f"{path}?{query}")
             if response.status == 404:
                 return

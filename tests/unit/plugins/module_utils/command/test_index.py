@@ -40,7 +40,7 @@ class Page:
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.stored, self.index, self.users, self.rules = StoredRegistry(place / "data"), place / "index", USERS, RULES
         self.more: dict[str, Any] = {}
-        self.log = ""
+        self.log, self.gateway = "", "first"
         self.gid = os.getegid()
         self.settings, self.monkeypatch, self.capsys = place / "registry.json", monkeypatch, capsys
         mount = {"Destination": "/var/lib/registry", "Source": str(self.stored.root)}
@@ -674,6 +674,7 @@ def served(page: Page, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     server = request.getfixturevalue("registry")
     monkeypatch.setattr(registry.gateway, "direct", lambda _: Client("registry", server.port, address="127.0.0.1"))
     monkeypatch.setattr(index.containers, "docker", lambda *_: subprocess.CompletedProcess([], 0, page.log))
+    monkeypatch.setattr(index.containers, "container", lambda _: {"Id": page.gateway})
     page.more = {"driver": "s3", "root": "/"}
     return server
 
@@ -740,6 +741,35 @@ def test_within_the_hour_only_what_the_gateway_has_seen_is_asked_for(
     assert page.names("root") == ["app", "other"]
     now[0] += hour
     assert page.run() == ["gone", "unseen"]
+
+
+def test_what_was_pushed_while_the_gateway_was_replaced_is_seen_although_its_log_is_gone(
+    page: Page, served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time_ns() // (index.HOUR * 10**9) * index.HOUR * 10**9 + 10 * 10**9]
+    monkeypatch.setattr(index.time, "time_ns", lambda: now[0])
+    push(served, "app", "1", b"amd64")
+    page.run()
+    now[0] += 60 * 10**9
+    push(served, "app", "2", b"arm64")
+    push(served, "new", "1", b"arm64")
+    assert page.run() == []
+    page.gateway = "second"
+    assert page.run() == ["app", "new"]
+    assert {tag: one["pushed"] for tag, one in page.tags("app").items()} == {"1": 0, "2": now[0] // 10**9}
+    served.requests.clear()
+    assert (page.run(), served.requests) == ([], [])
+
+
+def test_a_registry_that_lists_the_same_page_for_ever_is_not_asked_for_ever(page: Page, served: Any) -> None:
+    push(served, "app", "1", b"amd64")
+    page.run()
+    before = page.files()
+    served.instead = lambda handler: handler.answer(200, b'{"repositories": ["app"]}', Link='<...>; rel="next"')
+    page.rules = []  # so that all is asked for
+    with pytest.raises(AssertionError, match="and again"):
+        page.run()
+    assert page.files() == before
 
 
 def test_a_registry_that_does_not_answer_leaves_the_index_as_it_is(page: Page, served: Any) -> None:
