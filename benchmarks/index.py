@@ -43,7 +43,9 @@ class Case:
                 push(self.stored, number, str(tag))
         users = [{"name": "root", "role": "admin"}, *({"name": f"u{n}", "role": "writer"} for n in range(TEAMS))]
         rules = [{"repositories": f"team-{n}/**", "read": [], "write": [f"u{n}"]} for n in range(TEAMS)]
-        self.registry = SimpleNamespace(uid=59500, users=users, rules=rules, path=self.stored.root)
+        self.registry = SimpleNamespace(
+            uid=59500, users=users, rules=rules, path=self.stored.root, require_data=lambda: None
+        )
         time.sleep(3)  # what is older is settled
         print(f"repositories: {repositories}, tags of each: {tags}, rules: {TEAMS}, groups of users: {TEAMS + 1}")
 
