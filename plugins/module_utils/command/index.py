@@ -423,8 +423,9 @@ class Contents:
             elif digest not in images:
                 images.add(digest)
                 for layer in _layers(closures[digest]):
-                    self.layers.setdefault(layer, []).append(tag)
-        self.layers = {layer: found[:MOST_SHARERS] for layer, found in self.layers.items()}
+                    found = self.layers.setdefault(layer, [])
+                    if len(found) < MOST_SHARERS:
+                        found.append(tag)
         described = [self._describe(digest, parts) for digest, parts in closures.items()]
         used = {part for one in described for part in one.get("parts", ())}
         attached = {part: self.attached[part] for part in sorted(used)}
@@ -469,8 +470,12 @@ class Contents:
 
 def _layers(manifests: Mapping[str, dict[str, Any]]) -> dict[str, int]:
     """Return the layers of manifests and their sizes."""
-    every = [facts["layers"] for facts in manifests.values()]
-    return every[0] if len(every) == 1 else {layer: size for layers in every for layer, size in layers.items()}
+    if len(manifests) == 1:
+        return next(iter(manifests.values()))["layers"]
+    found: dict[str, int] = {}
+    for facts in manifests.values():
+        found.update(facts["layers"])
+    return found
 
 
 def _size(manifests: Mapping[str, dict[str, Any]]) -> int:
