@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import engine_variables, server_variables, settings
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import storage_driver
@@ -329,7 +330,7 @@ def _set_by_playbooks(*playbooks: str) -> dict[str, str]:
     """Return the roles' variables that the playbooks set, each with the settings that it is made from."""
     found: dict[str, str] = {}
     for playbook in playbooks:
-        for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text("utf-8")):
+        for play in yaml_load((PLAYBOOKS / f"{playbook}.yml").read_text("utf-8")):
             blocks = [task.get("block") or [task] for task in play.get("tasks") or []]
             for part in [*(play.get("roles") or []), *itertools.chain(*blocks)]:
                 for name, value in (part.get("vars") or {}).items():
@@ -391,7 +392,7 @@ def _beginnings(name: str) -> list[str]:
 
 def _unknown_tags(own: Mapping[str, Any]) -> Iterator[str]:
     """Yield misspelt tags of site.yml, with which it would do nothing in silence; others may be another playbook's."""
-    known = [play["tags"] for play in yaml.safe_load((PLAYBOOKS / "site.yml").read_text("utf-8"))]
+    known = [play["tags"] for play in yaml_load((PLAYBOOKS / "site.yml").read_text("utf-8"))]
     for option, name in (("--tags", "ansible_run_tags"), ("--skip-tags", "ansible_skip_tags")):
         for tag in own.get(name) or ():
             if tag not in (*known, "all") and (right := near(str(tag).lower(), known, 0.75)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ansible.module_utils.common.yaml import yaml_load
 from cryptography import x509
 
 from ansible_collections.wharf.registry.plugins.module_utils.parts import container_names
@@ -22,7 +22,7 @@ SOON = 30 * DAY  # a certificate that ends sooner is worth a warning
 CA_SOON = 90 * DAY  # and a CA, which every client must have in time
 CLOCKS_DIFFER = 300  # seconds; less may pass between the visits to two hosts
 
-_TEXTS = yaml.safe_load(Path(__file__).with_name("verdicts.yml").read_text("utf-8"))
+_TEXTS = yaml_load(Path(__file__).with_name("verdicts.yml").read_text("utf-8"))
 PHRASES: dict[str, str | list[str]] = _TEXTS["phrases"]
 VERDICTS: dict[str, dict[str, str]] = _TEXTS["verdicts"]
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, listed, shown
 
@@ -29,7 +29,7 @@ _STRANGE = re.compile("[\u00a0\u00ad\u200b-\u200f\u2010-\u2015\u2018-\u201f\u202
 def _entries(role: str) -> list[dict[str, Any]]:
     """Return the entry points of a role's specification."""
     text = (ROLES / role / "meta/argument_specs.yml").read_text("utf-8")
-    return list(yaml.safe_load(text)["argument_specs"].values())
+    return list(yaml_load(text)["argument_specs"].values())
 
 
 @cache
@@ -52,7 +52,7 @@ def for_one_run(role: str) -> list[str]:
 @cache
 def defaults(role: str) -> dict[str, Any]:
     """Return a role's defaults."""
-    return yaml.safe_load((ROLES / role / "defaults/main.yml").read_text("utf-8"))
+    return yaml_load((ROLES / role / "defaults/main.yml").read_text("utf-8"))
 
 
 def judged(given: Mapping[str, Any], role: str) -> tuple[dict[str, Any], dict[str, str]]:
