@@ -200,10 +200,14 @@ def containers(host: Host) -> str:
 
 
 def snapshot(host: Host) -> str:
-    """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine."""
+    """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine.
+
+    What timers write every minute is left out.
+    """
+    find = r"find etc var/lib/wharf -xdev -type f ! -regex 'var/lib/wharf/\(\(index\|metrics\)/.*\|results/index\)'"
     return host.check_output(
-        "cd / && find etc var/lib/wharf -xdev -type f -printf '/%p %m %U:%G\\n' | sort;"
-        " find etc var/lib/wharf -xdev -type f -exec sha256sum {} + | sed -E 's,^(\\w+)  (.*),/\\2 \\1,' | sort;"
+        f"cd / && {find} -printf '/%p %m %U:%G\\n' | sort;"
+        f" {find} -exec sha256sum {{}} + | sed -E 's,^(\\w+)  (.*),/\\2 \\1,' | sort;"
         " docker ps --all --format '{{.ID}} {{.Names}}' 2>/dev/null; cat /run/docker.pid 2>/dev/null;"
         " dpkg-query -W 2>/dev/null || rpm --query --all 2>/dev/null | sort"
     )
