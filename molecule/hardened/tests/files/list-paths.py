@@ -76,7 +76,7 @@ def paths(name: str) -> set:
         if call in FORKS or call in SETUIDS or not is_root:
             continue
         verb = "read" if call == "execve" or "O_RDONLY" in rest and "O_CREAT" not in rest else "write"
-        if opened := OPENED.search(rest):
+        if (opened := OPENED.search(rest)) and opened[1].startswith("/"):  # and no net:[4026531840]
             found.add((verb, opened[1]))
         else:
             names = NAME.findall(rest.partition("[")[0])[-1 if call.startswith("symlink") else 0 :]

@@ -21,6 +21,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import (
     server_rollback,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError
+from ansible_collections.wharf.registry.plugins.module_utils.files import Entry
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import hash_password
 from ansible_collections.wharf.registry.plugins.module_utils.parts import container_names
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import settings
@@ -111,6 +112,9 @@ def runs(monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], image: str
         known[name] |= {"HostConfig": made["HostConfig"]}
         known[name]["State"] = {"Running": True, "StartedAt": "2026-11-28T19:35:23Z"}
     known["registry"]["State"] |= state
+    served = {server_files.INDEX, server_files.METRICS}
+    right, read = Entry(0, registry["uid"], 0o750, None), server_files.read_entry
+    monkeypatch.setattr(server_files, "read_entry", lambda path: right if path in served else read(path))
     monkeypatch.setattr(module.containers, "container", known.get)
     directory = Path(registry["gateway_directory"])
     directory.mkdir(exist_ok=True)
