@@ -111,7 +111,8 @@ def test_removal_leaves_the_hosts_as_they_were(story):
     server = {name for name in story.after["server"] if "/var/lib/wharf" not in name and "/etc/wharf" not in name}
     assert server - before("server") == {line for line in server if line.startswith("/root/.docker")}
     assert before("server") - server == set()
-    assert [line for line in story.after["server"] if "/var/lib/wharf/sockets" in line] == []
+    own = re.compile("/var/lib/wharf/(sockets|index|metrics|results)")
+    assert [line for line in story.after["server"] if own.match(line)] == []
 
 
 def test_client_keeps_the_other_registry(story):
