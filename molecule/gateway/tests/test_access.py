@@ -146,7 +146,9 @@ def test_login_comes_before_all_else_and_a_guess_takes_its_time(client, kept):
         f"/v2/team-a/secret/blobs/{kept.blob}": 403,
         "/v2/no/such/page": 404,
         "/.well-known": 404,
-        "/": 404,
+        "/-/status": 403,
+        "/-/tags/team-a/secret": 403,
+        "/-/tags/no/such/page": 404,
     }
     cases = [(user, method, target) for target in targets for user in ("", WRONG) for method in ("GET", "HEAD", "BREW")]
     cases += [("kiosk", "GET", target) for target in targets]
@@ -176,7 +178,8 @@ def test_the_page_lists_to_each_only_what_they_may_read(client, kept):
         assert '"lib/open"' in told
         assert found[0].header("Wharf-User") == [user]
     for user in (WRONG, ""):
-        assert {client.ask(user, f"GET /{path}").status for path in ("", "-/list", "-/page.js", "metrics")} == {401}
+        found = [client.ask(user, f"GET /{path}") for path in ("", "-/list", "-/page.js", "metrics")]
+        assert {(answer.status, answer.code) for answer in found} == {(401, "UNAUTHORIZED")}
 
 
 def test_nothing_is_written_because_another_site_says_so(client, kept):
