@@ -206,6 +206,8 @@ USED = {
     r"read /var/tmp/wharf-copy-\w{10}/\d": "what that user brought; what was stored is compared with the digest",
     r"\w+ /home/jane\.doe/\.ansible/tmp/.*": "what Ansible transfers, in the home of the user who becomes root",
     r"read /var/lib/wharf/registry/docker(/.*)?": "what the registry stores: only read, and compared with its digest",
+    r"read /var/lib/wharf/sockets/(a|reads|writes)\.sock": "the registry's: opened without following a link, as a path",
+    r"read /tmp/figures\.sock": "the gateway's, within its container: the same",
     r"\w+ /var/lib/wharf/registry/\.?\.wharf(\.\w{8})?": "the data's ID: a new file, and no link is followed",
 }
 
