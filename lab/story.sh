@@ -179,6 +179,8 @@ stranger  Debian 12, in no group, trusts nothing of ours
 
 The catalogue, from this machine (the CA's certificate is in $ca):
   curl --cacert $ca --user "lab:\$(cat $credentials)" https://$address/v2/_catalog
+Its page, in a browser that takes that CA, as the user lab with the password in $credentials:
+  https://$address/
 Into a host:
   ${SUDO_USER:+sudo }docker exec -it $lab-client1 bash
 Repair it, or play the story again:
