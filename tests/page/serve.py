@@ -247,7 +247,7 @@ STATUS = {
     "lock": {"name": "collect-garbage", "since": NOW - 30},
     "pushes_wait": True,
     "retention": {
-        "plan": "0123456789ab", "count": 2, "blobs": 3, "bytes": 5_000_000,
+        "count": 2,
         "tags": [
             {"name": "library", "tag": "0.0.0", "digest": "sha256:" + "0" * 64, "pushed": NOW - 90 * 86400,
              "reason": "older than 30 days"},

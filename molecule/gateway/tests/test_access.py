@@ -17,7 +17,6 @@ import pytest
 from attacks import CA, FORM, OCI, WRONG, Answer, Client, digest_of
 from clients import REGISTRY, login, make_image
 from machines import in_background, program, put_back, wait_until
-from testinfra.host import Host
 
 ROLES = ("kiosk", "ci", "ann", "boss")  # a reader, two writers of whom one is named in the rules, an admin
 SPIES = ("kiosk", "ci", WRONG, "")  # who may not even see team-a/secret; nobody, too
@@ -33,16 +32,6 @@ class Kept(NamedTuple):
     blob: str
     open_manifest: str
     open_blob: str
-
-
-@pytest.fixture(scope="module")
-def server(hosts) -> Host:
-    return hosts["server"]
-
-
-@pytest.fixture(scope="module")
-def client(hosts, passwords) -> Client:
-    return Client(hosts["client1"], passwords)
 
 
 @pytest.fixture(scope="module", autouse=True)

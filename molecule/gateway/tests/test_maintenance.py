@@ -40,11 +40,6 @@ HEALTHY = (
 
 
 @pytest.fixture(scope="module")
-def server(hosts) -> Host:
-    return hosts["server"]
-
-
-@pytest.fixture(scope="module")
 def everybody(hosts, passwords) -> Iterator[AllTheTime]:
     clients = AllTheTime(hosts["client2"], "ann", passwords["ann"])
     yield clients

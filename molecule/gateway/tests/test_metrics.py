@@ -7,25 +7,14 @@ import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
-from attacks import WRONG, Client
+from attacks import WRONG
 from machines import broken, wait_until
-from testinfra.host import Host
 
 FILE = "/var/lib/wharf/metrics/metrics"
 PUTS = 'registry_http_requests_total{code="201",handler="manifest",method="put"}'
 EVENT = 'wharf_gateway_events_total{{event="{}"}}'
 UPS = ('wharf_up{component="registry"}', 'wharf_up{component="gateway"}', "registry_up", "nginx_up")
 Figures = Callable[[], dict[str, float]]
-
-
-@pytest.fixture(scope="module")
-def server(hosts) -> Host:
-    return hosts["server"]
-
-
-@pytest.fixture(scope="module")
-def client(hosts, passwords) -> Client:
-    return Client(hosts["client1"], passwords)
 
 
 @pytest.fixture(scope="module")
