@@ -69,7 +69,7 @@ def unnoticed(everybody, pace, number) -> Notice:
             number(f"{name}, longest {kind}", longest, "s")
         assert not rounds.failures, f"{len(rounds.failures)} failed: {rounds.failures[:3]}"
         kinds = ["pull"] if pushes_wait else ["pull", "push"]
-        assert all(rounds.longest[kind] <= pace[kind] + 1.5 for kind in kinds), (rounds.longest, pace)
+        assert all(rounds.longest[kind] <= pace[kind] + 1 for kind in kinds), (rounds.longest, pace)
 
     return watch
 
