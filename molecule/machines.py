@@ -105,6 +105,12 @@ def put_back(host: Host, *paths: str, then: str = ":") -> Iterator[None]:
         host.check_output(then)
 
 
+def flip_bit(host: Host, path: str) -> None:
+    """Damage a file in place: another bit in its middle, whatever it holds."""
+    code = "import sys; f = open(sys.argv[1], 'r+b'); n = f.seek(0, 2) // 2; f.seek(n); b = f.read(1)[0] ^ 1; "
+    host.check_output(f'python3 -c "{code}f.seek(n); f.write(bytes([b]))" {path}')
+
+
 @contextmanager
 def replaced(host: Host, path: str, content: str, then: str = ":") -> Iterator[None]:
     """Give a file another content while the block runs; a command is run after both changes."""

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import ansible
 import pytest
 from clients import REGISTRY, log_in, push
-from machines import PROJECT, broken, container, docker_that, program, put, put_back, snapshot, wait_until
+from machines import PROJECT, broken, container, docker_that, flip_bit, program, put, put_back, snapshot, wait_until
 from plays import Ansible
 from testinfra.host import Host
 
@@ -870,8 +870,12 @@ def contents(server: Host, repository: str) -> dict[str, str]:
     return {"manifest": manifest, "layer": f"{base}/blobs/sha256/{layer[:2]}/{layer}/data"}
 
 
-# A space more in the manifest's JSON; another byte in the middle of the layer.
-DAMAGE = {"manifest": "sed -i '1s/{/{ /' %s", "layer": "printf X | dd of=%s bs=1 seek=1000 conv=notrunc status=none"}
+def damage(server: Host, kind: str, path: str) -> None:
+    """Damage a layer in its middle, or a manifest by a space more in its JSON."""
+    if kind == "layer":
+        flip_bit(server, path)
+    else:
+        server.check_output(f"sed -i '1s/{{/{{ /' {path}")
 
 
 @pytest.mark.parametrize("kind", ["layer", "manifest"])
@@ -883,7 +887,7 @@ def test_digest_that_does_not_match(hosts, examine, pushed, kind, named):
         repository = f"test/{server.check_output(f'ls {DATA}/docker/registry/v2/repositories/test | head -n 1')}"
     path = contents(server, repository)[kind]
     with put_back(server, path):
-        server.check_output(DAMAGE[kind] % path)
+        damage(server, kind, path)
         result = examine("client1", contents=True, image=f"{REGISTRY}/{pushed}" if named else "")
     digest = path.split("/")[-2]
     result.says("digest", repository, f"a {kind} in the registry is damaged", f"expected sha256:{digest}", "push")
@@ -893,7 +897,10 @@ def test_digest_that_does_not_match(hosts, examine, pushed, kind, named):
 def test_remedy_for_damaged_content_works(hosts, examine, image, pushed, code):
     server, repository = hosts["server"], pushed.partition(":")[0]
     path = contents(server, repository)["layer"]
-    server.check_output(DAMAGE["layer"] % path if code == "digest" else f"rm {path}")
+    if code == "digest":
+        damage(server, "layer", path)
+    else:
+        server.check_output(f"rm {path}")
     result = examine("client1", contents=True, image=pushed)
     remedy = re.search(r"To do: (?:`(.*?)` on server, then )?push ", result.lines["client1"])
     result.says(code, repository, path.split("/")[-2], f"push {pushed} again")
