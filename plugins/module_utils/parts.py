@@ -19,6 +19,11 @@ INDEX = "/var/lib/wharf/index"
 INDEX_INSIDE = "/wharf/index"
 METRICS = "/var/lib/wharf/metrics"
 METRICS_INSIDE = "/wharf/metrics"
+# Of the caches: what they have, their sockets and their configurations.
+CACHES_INSIDE = "/wharf/caches"
+CACHE_SOCKETS = "/var/lib/wharf/cache-sockets"
+CACHE_SOCKETS_INSIDE = "/wharf/cache-sockets"
+CACHES_CONFIG = "/etc/wharf/caches"
 PORT = 5000  # within the containers
 # What the gateway says by itself, by which it can be told from the registry.
 DENIED = "this user may not do that here"

@@ -9,6 +9,9 @@ from typing import Any
 from .containers import SECURITY
 from .files import read_text
 from .parts import (
+    CACHE_SOCKETS,
+    CACHE_SOCKETS_INSIDE,
+    CACHES_INSIDE,
     INDEX,
     INDEX_INSIDE,
     METRICS,
@@ -42,6 +45,17 @@ REGISTRY_SPEC: dict[str, Any] = {
     "users": {"type": "str", "required": True, "no_log": True},
     "bcrypt_cost": {"type": "int", "required": True},
     "settings": {"type": "str", "required": True},
+}
+# A container of the registry that fetches from another one, or that serves what was fetched; see caches.py.
+CACHE_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "config": {"type": "str", "required": True, "no_log": True},
+    "ca": {"type": "str", "default": ""},
+    "environment": {"type": "list", "elements": "str", "default": [], "no_log": True},
+}
+REGISTRY_SPEC |= {
+    "caches": {"type": "list", "elements": "dict", "options": CACHE_SPEC, "default": []},
+    "caches_data": {"type": "path", "default": ""},
 }
 _MIGRATE = "net/ipv4/tcp_migrate_req"  # connections that nobody has accepted go to the other gateway; since Linux 5.14
 
@@ -162,12 +176,50 @@ def _gateway(registry: dict[str, Any], network: str) -> dict[str, Any]:
         *tls,
         f"{METRICS}:{METRICS_INSIDE}:ro",
         *([f"{INDEX}:{INDEX_INSIDE}:ro"] if registry["page"] else []),
+        *([f"{CACHE_SOCKETS}:{CACHE_SOCKETS_INSIDE}:ro"] if registry["caches"] else []),
         _data_bind(registry["data"], "ro"),
     ]
+    caches = {"Type": "bind", "Source": registry["caches_data"], "Target": CACHES_INSIDE, "ReadOnly": True}
     host = {
         "NetworkMode": f"container:{network}",
         "Binds": binds,
+        "Mounts": [caches] if registry["caches"] else [],
         "Tmpfs": _tmpfs(registry),
+    }
+    return _container(registry, own, host)
+
+
+def cache_container(
+    registry: dict[str, Any], cache: dict[str, Any], config: str, socket: str, is_shelf: bool
+) -> dict[str, Any]:
+    """Return what the engine is to create for a cache.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+        cache: values for CACHE_SPEC.
+        config: the directory of its configuration.
+        socket: the directory of its socket.
+        is_shelf: whether it only serves what is there, and needs no network.
+    """
+    own = {
+        "Image": registry["image"],
+        "Cmd": ["serve", "/wharf/config/config.yml"],
+        "Env": [
+            "GOGC=400",
+            "OTEL_TRACES_EXPORTER=none",
+            *(["SSL_CERT_DIR=/wharf/config/ca"] if cache["ca"] else []),
+            *cache["environment"],
+        ],
+        "Labels": {"wharf.config": config_hash("\n".join([cache["config"], cache["ca"], *cache["environment"]]))},
+    }
+    # Not a bind in Docker's short form, which would make a directory of what is missing.
+    data = {"Type": "bind", "Source": registry["caches_data"], "Target": CACHES_INSIDE, "ReadOnly": is_shelf}
+    host = {
+        "Memory": registry["memory_limit"],
+        "Binds": [f"{config}:/wharf/config:ro", f"{socket}:/wharf/socket"],
+        "Mounts": [data],
+        # The host's own: its names, its /etc/hosts and a proxy on its loopback are what people know to work.
+        "NetworkMode": "none" if is_shelf else "host",
     }
     return _container(registry, own, host)
 

@@ -67,7 +67,7 @@ def place_problems(place: str, path: str, data: Data, uid: int, confirmed: str, 
     if path.count("/") < 2 and path != os.path.normpath(place):
         return [f"{start} is a directory of the system, whose owner would change: use {own}"]
     confirm = f" To go on nevertheless: registry_server_data_confirm: {place} (-e wharf_registry_data_confirm={place})"
-    if (not data.id or data.id != data.state_id) and confirmed != place and (exposed := _exposed_above(path)):
+    if (not data.id or data.id != data.state_id) and confirmed != place and (exposed := exposed_above(path)):
         return [
             f"{start} lies below {exposed}, where others than root may write, and so put another directory in its"
             f" place: use {own}, or one below directories of root's alone.{confirm}"
@@ -93,7 +93,7 @@ def place_problems(place: str, path: str, data: Data, uid: int, confirmed: str, 
     return []
 
 
-def _exposed_above(path: str) -> str:
+def exposed_above(path: str) -> str:
     """Return a directory above a path in which others than root may rename what is root's; empty where none is."""
     while (path := os.path.dirname(path)) != "/":
         try:

@@ -13,7 +13,7 @@ import os
 import time
 from typing import Any
 
-from . import containers, gateway
+from . import caches, containers, gateway
 from .errors import WharfError
 from .files import Entry, put_back, read_entry, read_text, write_atomic
 from .parts import DRAIN_SECONDS, container_names, is_ours, slot_of
@@ -47,6 +47,7 @@ def keep(*paths: str, name: str = "") -> None:
     record = _read() or {"name": "", "containers": {}, "files": {}}
     if name and not record["name"]:
         record |= {"name": name, "containers": {part: _facts(one) for part, one in container_names(name).items()}}
+        record["caches"] = caches.kept(name) if containers.engine() else {}
     for path in paths:
         if path not in record["files"]:
             entry = read_entry(path)
@@ -136,6 +137,7 @@ def roll_back() -> str:
     before = record["containers"]
     if before["registry"] and moved:
         before["registry"]["running"] = True  # it was stopped for the move
+    caches.put_back_containers(name, record.get("caches", {}))
     _put_containers_back(container_names(name), before)
     forget()
     if not before["registry"]:

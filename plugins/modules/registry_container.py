@@ -76,6 +76,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import (
+    caches,
     containers,
     gateway,
     server_data,
@@ -118,6 +119,7 @@ class Run:
         self.actions: list[str] = []
         self.differences: list[str] = []
         self.diff: list[dict[str, str]] = []
+        self.warnings: list[str] = []
 
     def start(self, timeout: float, manage_firewall: bool) -> None:
         """Have files, containers and firewall as they should be, and the registry answer in `timeout` seconds.
@@ -137,16 +139,25 @@ class Run:
         firewall = Firewall(registry["container"], registry["port"])
         is_firewall_wrong = firewall.is_pending(manage_firewall)
         self.differences = [word for _, different in pending.values() for word in different]
-        self.actions = [*files, *action_names(pending), *(["firewall"] if is_firewall_wrong else [])]
+        cache_files = caches.pending_files(registry)
+        pending_caches = caches.pending_containers(registry, images[0]) if containers.engine() else {}
+        self.actions = [
+            *files,
+            *action_names(pending),
+            *(["caches"] if cache_files or pending_caches else []),
+            *(["firewall"] if is_firewall_wrong else []),
+        ]
         self.diff = diff_of(files)
         if self.check_mode:
             return
         actions = {part: action for part, (action, _) in pending.items()}
         try:
-            server_rollback.keep(*paths_of(registry, path), name=registry["container"])
+            server_rollback.keep(*paths_of(registry, path), *cache_files, name=registry["container"])
             self._stop_those_of_another_user()
             write_files(files)
+            caches.write(cache_files)
             self.has_acted = True
+            self.warnings = caches.run(registry, pending_caches)  # what the gateway is about to pass requests to
             self._run_registry(actions["registry"], actions["switch"], timeout)
             self._run_network(actions["network"])
             self._run_gateway(actions["gateway"], actions["network"])
@@ -157,6 +168,8 @@ class Run:
         server_rollback.forget()
         for name in self.names.values():
             containers.remove(f"{name}-before")
+        if pending_caches:
+            caches.forget(registry)
         with contextlib.suppress(FileNotFoundError):  # of the time before the gateway, which now has the users
             os.unlink(f"{registry['directory']}/htpasswd")
         if is_firewall_wrong:
@@ -315,6 +328,8 @@ def main() -> None:
             run.start(p["timeout"], p["manage_firewall"])
     except (WharfError, OSError) as error:
         module.fail_json(msg=message_of(error))
+    for line in run.warnings:
+        module.warn(line)
     module.exit_json(changed=bool(run.actions), actions=run.actions, differences=run.differences, diff=run.diff)
 
 

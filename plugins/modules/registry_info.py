@@ -119,6 +119,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import (
+    caches,
     containers,
     forwarding,
     server_data,
@@ -200,6 +201,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "image": info["images_pending"],
         **files,
         **dict.fromkeys(actions, True),
+        "caches": caches.pending_files(registry) or (engine and caches.pending_containers(registry, info["image"])),
         "answer": not actions and answer(registry, 0),
         "firewall": firewall.is_pending(p["manage_firewall"]),
         "kept": server_rollback.exists(),  # until the registry has answered with its new certificate
@@ -214,6 +216,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     problems = [busy] if busy and info["pending"] else []
     problems += conflicts(registry, p["host"], known)
+    problems += cache_problems(registry, path, p["host"])
     if pending.get("users"):
         problems += unknown_passwords(p)
     if p["image_source"] == "pull":
@@ -233,6 +236,32 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             " registry: use an image whose ENTRYPOINT takes serve, garbage-collect and --version"
         )
     return info, problems
+
+
+def cache_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
+    """Return a line for each reason why caches cannot be there: their place, and repositories that they would hide.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+        path: where the registry's data lies.
+        host: the host's name, for the messages.
+    """
+    if not registry["caches"]:
+        return []
+    hidden = [cache["name"] for cache in registry["caches"] if os.path.isdir(f"{path}/{REPOSITORIES}/{cache['name']}")]
+    problems = [
+        f"registry_server_caches: {name}: this registry has repositories of its own below {name}/ on {host}, which the"
+        " cache would hide: give them other names first (playbooks/copy-images.yml copies them, an admin deletes the"
+        " old ones), or leave this cache out"
+        for name in hidden
+    ]
+    if exposed := server_data.exposed_above(registry["caches_data"]):
+        problems.append(
+            f"registry_server_caches_data: {registry['caches_data']} on {host} lies below {exposed}, where others than"
+            " root may write, and so put another directory in its place: use one below directories of root's alone,"
+            " such as /var/lib/wharf/caches"
+        )
+    return problems
 
 
 def is_image_pending(p: dict[str, Any], name: str, image: dict[str, Any], engine: dict[str, Any] | None) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables, reading_class
+from ansible_collections.wharf.registry.plugins.module_utils.caches import SHELF
 from ansible_collections.wharf.registry.plugins.module_utils.parts import (
+    CACHE_SOCKETS_INSIDE,
+    CACHES_INSIDE,
     DENIED,
     INDEX_INSIDE,
     METRICS_INSIDE,
@@ -38,6 +42,24 @@ ERRORS = (
     ("busy", 429, "TOOMANYREQUESTS", "too many connections from this address"),
     ("unavailable", 503, "UNAVAILABLE", NO_REGISTRY),
 )
+# And of caches. A registry that fetches for others does not tell why it has not got a tag.
+CACHE_ERRORS = (
+    ("cache_written", 405, "UNSUPPORTED", "$cache is the cache of another registry: nothing is pushed or deleted here"),
+    (
+        "not_cached",
+        404,
+        "MANIFEST_UNKNOWN",
+        "the upstream of the cache $cache does not give this, and it is not in the cache: there is no such image, or it"
+        " wants a login, or the upstream is not reached",
+    ),
+    (
+        "upstream_away",
+        503,
+        "UNAVAILABLE",
+        "the upstream of the cache $cache does not answer, and this is not in the cache",
+    ),
+)
+UPSTREAM_SECONDS = 15  # that an upstream may take for its next byte
 
 
 def gateway_plan(
@@ -49,6 +71,8 @@ def gateway_plan(
     log_pulls: bool,
     page: bool,
     metrics_addresses: Sequence[str],
+    caches: Sequence[str],
+    open_caches: bool,
 ) -> dict[str, Any]:
     """Return what the template is filled with.
 
@@ -60,6 +84,8 @@ def gateway_plan(
         log_pulls: whether pulls are logged, too.
         page: whether the registry's page is served.
         metrics_addresses: addresses and networks from which figures are read without a password.
+        caches: the names of the caches of other registries.
+        open_caches: whether these are read without a password.
     """
     tables = gateway_tables(users, rules)
     levels = [[_quoted(key), level] for key, level in tables["levels"]]
@@ -82,7 +108,13 @@ def gateway_plan(
         "part": PART,
         "name": PATH,
         "kinds": KINDS,
-        "errors": ERRORS,
+        "errors": [*ERRORS, *(CACHE_ERRORS if caches else ())],
+        "caches": [{"name": name, "pattern": re.escape(name)} for name in caches],
+        "shelf": {"name": SHELF},
+        "open_caches": bool(caches) and open_caches and bool(users),
+        "cache_sockets": CACHE_SOCKETS_INSIDE,
+        "cache_storage": CACHES_INSIDE,
+        "upstream_seconds": UPSTREAM_SECONDS,
     }
 
 

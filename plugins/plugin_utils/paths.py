@@ -54,9 +54,9 @@ def data_problems(value: object, variable: str) -> list[str]:
     return [f"{variable}: {shown(value)} {wrong}: {use}"] if wrong and value is not None else []
 
 
-def own_directory_problems(path: str, variable: str) -> list[str]:
+def own_directory_problems(path: str, variable: str, example: str = "") -> list[str]:
     """Judge a directory of the server that only Wharf writes to."""
-    default = f"/etc/{variable.removesuffix('_directory').replace('_', '/')}"
+    default = example or f"/etc/{variable.removesuffix('_directory').replace('_', '/')}"
     if not path.startswith("/") or posixpath.normpath(path) != path.rstrip("/") or ":" in path or CONTROL.search(path):
         wrong = "is not an absolute path without a colon, a dot or a slash too many"
     elif _OF_OTHERS.fullmatch(path.rstrip("/")):

@@ -11,9 +11,15 @@ from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import merge_hash
 
+from ansible_collections.wharf.registry.plugins.module_utils.caches import slug
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.access import access_lines, normalized, rule_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.caches_plan import (
+    CACHES_DATA,
+    cache_problems,
+    caches_plan,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.gateway_plan import gateway_plan
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
@@ -28,7 +34,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.names import (
     network_problems,
     port_problems,
 )
-from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, own_directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS, storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.server_variables import memory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
@@ -79,6 +85,15 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         *memory_problems(settings["memory_limit"]),
         *image_faults,
         *config_problems(keys, version),
+        *cache_problems(
+            settings["caches"],
+            "registry_server_caches",
+            settings["name"],
+            settings["port"],
+            (),
+            major_of(version, settings["image_source"]),
+        ),
+        *own_directory_problems(settings["caches_data"], "registry_server_caches_data", CACHES_DATA),
     ]
     replaced = settings["replace_passwords"].replace(",", " ").split()
     unsaid = [user["name"] for user in users or [] if absent(user.get("password"))] if not problems else []
@@ -137,6 +152,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             log_pulls=boolean(settings["log_pulls"]),
             page=boolean(settings["page"]),
             metrics_addresses=settings["metrics_addresses"],
+            caches=[slug(cache["upstream"]) for cache in settings["caches"]],
+            open_caches=boolean(settings["caches_anonymous"]),
         ),
         "registry": {
             **{key: settings[key] for key in REGISTRY_SPEC if key in settings and key != "config"},
@@ -146,6 +163,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             "memory_limit": human_to_bytes(settings["memory_limit"] or 0),
             "has_network": driver != "filesystem" or any(config.get(key) for key in NEED_NETWORK),
             "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
+            "caches": caches_plan(settings["caches"]),
             "settings": json.dumps(known, indent=4, sort_keys=True) + "\n",
         },
         "generate": [name for name, password in passwords.items() if not password],
@@ -168,7 +186,7 @@ def _images(settings: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], str
             problems += image_problems(reference, f"registry_server_{key}", EXAMPLES[kind])
             # Beside a digest a tag is only for the reader; the engine takes one of the two.
             images[kind]["name"] = re.sub(r":[^:/@]+@", "@", str(reference))
-        version = (re.findall(r":(v?[0-9]+\.[0-9][^@]*)", str(settings["image"])) or [""])[0]
+        version = version_in(settings["image"])
     elif settings["image_source"] == "archive":
         problems = archive_problems(settings["image_archive"], "registry_server_image_archive")
         found = archive_images(settings["image_archive"]) if not problems else {}
@@ -179,6 +197,17 @@ def _images(settings: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], str
         }
         version = found["registry"]["version"] if found else ""
     return images, version, problems
+
+
+def version_in(reference: object) -> str:
+    """Return the version in a reference's tag; empty where it has none."""
+    return (re.findall(r":(v?[0-9]+\.[0-9][^@]*)", str(reference)) or [""])[0]
+
+
+def major_of(version: str, image_source: str) -> int:
+    """Return the registry's major version; 0 where it is not known. Packages of distributions have 2."""
+    numbers = re.match(r"v?([0-9]+)", version)
+    return int(numbers[1]) if numbers else 2 if image_source == "distro" else 0
 
 
 def merged_config(*configs: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from typing import Any
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.module_utils.parts import SOCKETS
 from ansible_collections.wharf.registry.plugins.module_utils.references import PATH, REFERENCE
-from ansible_collections.wharf.registry.plugins.plugin_utils import access, certificates, copies, names, retention
+from ansible_collections.wharf.registry.plugins.plugin_utils import (
+    access,
+    caches_plan,
+    certificates,
+    copies,
+    names,
+    retention,
+    server_plan,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import EXAMPLES, archive_problems, image_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import (
@@ -127,7 +135,9 @@ def _container_problems(name: str, variable: str) -> list[str]:
     return [f"{variable}: {shown(name)} is not the name of a container: {use}"]
 
 
-def _directories_problems(directory: str, variable: str, gateway: str, tls: str, ca: str, data: str) -> list[str]:
+def _directories_problems(
+    directory: str, variable: str, gateway: str, tls: str, ca: str, data: str, caches: str
+) -> list[str]:
     """Judge the server's directories: each its own, and none in the data, which belong to the registry."""
     all_of_them = {
         variable: directory,
@@ -139,6 +149,7 @@ def _directories_problems(directory: str, variable: str, gateway: str, tls: str,
     if problems or data_problems(data, ""):
         return problems
     everything = [("the containers' sockets", SOCKETS), *all_of_them.items()]
+    everything += [("wharf_caches_data", caches)] if caches.startswith("/") else []
     everything += [("wharf_registry_data", data)] if data.startswith("/") else []
     for position, (name, path) in enumerate(everything):
         for other_name, other in everything[:position]:
@@ -259,6 +270,25 @@ def _bundle_problems(path: str, variable: str) -> list[str]:
     ]
 
 
+def _cache_problems(
+    caches: Sequence[Mapping[str, Any]],
+    variable: str,
+    name: str,
+    port: int,
+    aliases: Sequence[str],
+    image: str,
+    source: str,
+) -> list[str]:
+    """Judge the caches of other registries."""
+    major = server_plan.major_of(server_plan.version_in(image) if source == "pull" else "", source)
+    return caches_plan.cache_problems(caches, variable, name, port, aliases, major)
+
+
+def _caches_data_problems(path: str, variable: str) -> list[str]:
+    """Judge where the caches are kept."""
+    return own_directory_problems(path, variable, caches_plan.CACHES_DATA)
+
+
 # What is set in vain unless another setting has this value.
 IGNORED_UNLESS = {
     "wharf_registry_certificate": ("wharf_registry_trust", "provided"),
@@ -291,7 +321,15 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (_own_image_problems, "gateway_image registry_image_source registry_name registry_port registry_aliases"),
     (_saved_image_problems, "registry_image_archive registry_image_source"),
     (data_problems, "registry_data"),
-    (_directories_problems, "registry_directory gateway_directory tls_directory ca_directory registry_data"),
+    (
+        _directories_problems,
+        "registry_directory gateway_directory tls_directory ca_directory registry_data caches_data",
+    ),
+    (_caches_data_problems, "caches_data"),
+    (
+        _cache_problems,
+        "caches registry_name registry_port registry_aliases registry_image registry_image_source",
+    ),
     (_credentials_problems, "credentials_directory"),
     (_uid_problems, "registry_uid"),
     (_container_problems, "registry_container"),

@@ -1,0 +1,210 @@
+"""The caches of a registry: a container for each upstream, which fetches, and one that serves what they have.
+
+All of them share one storage, in the registry's own layout: the repositories of an upstream lie below its name. Each
+container that fetches sees that as a storage of its own, by links, because one that fetches from docker.io knows
+library/debian and not docker.io/library/debian. The one that serves what is there needs no upstream.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from . import containers
+from .api import Client
+from .errors import WharfError
+from .files import Entry, put_back, read_entry
+from .parts import CACHE_SOCKETS, CACHES_CONFIG, is_ours
+from .server_container import cache_container, differences
+from .text import one_line
+
+SHELF = "shelf"  # what the container is called that serves what is there; no upstream is called so
+V2 = "docker/registry/v2"
+START_SECONDS = 30
+UPSTREAM_SECONDS = 5  # for a warning: where an upstream is away, its container starts again and again
+
+Caches = dict[str, dict[str, Any]]  # by their names: values for CACHE_SPEC
+Pending = dict[str, str]  # by the names of containers: create, replace, start or remove
+
+
+def slug(upstream: str) -> str:
+    """Return an upstream's name as the first part of a repository's name, where no colon can be."""
+    return upstream.replace(":", "_")
+
+
+def container_name(container: str, name: str) -> str:
+    """Return the name of a cache's container, by the registry's."""
+    return f"{container}-caches" if name == SHELF else f"{container}-cache-{name}"
+
+
+def socket_of(name: str) -> str:
+    """Return the socket on which a cache's container listens."""
+    return f"{CACHE_SOCKETS}/{name}/registry.sock"
+
+
+def direct(name: str, timeout: float = 30) -> Client:
+    """Return a client of a cache's container itself, past the gateway."""
+    return Client("registry", 80, address=socket_of(name), timeout=timeout)
+
+
+def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
+    """Return the files, directories and links that are not as they should be; None for one that is to go.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+    """
+    uid, data, caches = registry["uid"], registry["caches_data"], _by_name(registry)
+    root = Entry(0, 0, 0o755, None)
+    own = Entry(uid, uid, 0o750, None)
+    wanted: dict[str, Entry | None] = {}
+    if caches:
+        # Where the registry itself may write, root writes nothing.
+        wanted |= dict.fromkeys(
+            [data, *_ways(f"{data}/{V2}", data), f"{data}/{V2}/repositories", f"{data}/roots"], root
+        )
+        wanted |= {f"{data}/{V2}/blobs": own, CACHES_CONFIG: root, CACHE_SOCKETS: Entry(0, uid, 0o750, None)}
+    for name, cache in caches.items():
+        if name != SHELF:
+            place = f"{data}/roots/{name}"
+            wanted |= {f"{data}/{V2}/repositories/{name}": own, place: root}
+            wanted |= dict.fromkeys(_ways(f"{place}/{V2}", place), root)
+            for one in ("blobs", f"repositories/{name}"):
+                link = os.path.relpath(f"{data}/{V2}/{one}", f"{place}/{V2}")
+                wanted[f"{place}/{V2}/{one.partition('/')[0]}"] = Entry(0, 0, -1, link.encode())
+        directory = f"{CACHES_CONFIG}/{name}"
+        wanted |= {directory: Entry(0, uid, 0o750, None), f"{CACHE_SOCKETS}/{name}": Entry(uid, uid, 0o700, None)}
+        wanted[f"{directory}/config.yml"] = Entry(0, uid, 0o640, cache["config"].encode())
+        if cache["ca"]:
+            wanted |= {f"{directory}/ca": Entry(0, uid, 0o750, None)}
+        wanted[f"{directory}/ca/ca.crt"] = Entry(0, uid, 0o640, cache["ca"].encode()) if cache["ca"] else None
+    return {path: entry for path, entry in wanted.items() if read_entry(path) != entry}
+
+
+def pending_containers(registry: dict[str, Any], image_id: str) -> Pending:
+    """Return what is to be done about the containers of the caches, by their names.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+        image_id: the ID of the registry's wanted image.
+    """
+    caches, pending = _by_name(registry), {}
+    wanted = {container_name(registry["container"], name): name for name in caches}
+    for name in found_names(registry["container"]):
+        if name not in wanted:
+            pending[name] = "remove"
+    for container, name in wanted.items():
+        found = containers.container(container)
+        if not found:
+            pending[container] = "create"
+        elif differences(settings(registry, name), found, image_id):
+            pending[container] = "replace"
+        elif not found["State"]["Running"] and not found["State"]["Restarting"]:
+            pending[container] = "start"
+    return pending
+
+
+def found_names(container: str) -> list[str]:
+    """Return the names of the containers that a registry has for its caches, also of those that were set aside."""
+    known = [name for found in containers.containers() for name in found["names"]]
+    own = f"{container}-caches"
+    mine = [one for one in known if one in (own, f"{own}-before") or one.startswith(container_name(container, ""))]
+    return [name for name in sorted(mine) if (found := containers.container(name)) and is_ours(found)]
+
+
+def settings(registry: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what the engine is to create for a cache, in the words of its API."""
+    return cache_container(
+        registry, _by_name(registry)[name], f"{CACHES_CONFIG}/{name}", f"{CACHE_SOCKETS}/{name}", name == SHELF
+    )
+
+
+def write(files: dict[str, Entry | None]) -> None:
+    """Write what pending_files() returns."""
+    for path, entry in files.items():
+        put_back(path, entry)
+
+
+def run(registry: dict[str, Any], pending: Pending) -> list[str]:
+    """Have the containers as they should be; return a line for each upstream that does not let its cache start.
+
+    Those that are replaced stay aside, stopped, until forget() or put_back_containers().
+
+    Raises:
+        WharfError: the engine refuses, or what is there is not served.
+    """
+    names = {container_name(registry["container"], name): name for name in _by_name(registry)}
+    for container, action in pending.items():
+        if action == "remove":
+            if not container.endswith("-before"):
+                set_aside(container)
+            continue
+        if action == "replace":
+            set_aside(container)
+        if action in ("create", "replace"):
+            containers.create(container, settings(registry, names[container]))
+        containers.act(container, "start")
+    if not set(pending).intersection(names):
+        return []
+    with direct(SHELF, 5) as client:
+        client.wait(START_SECONDS)
+    lines = []
+    deadline = time.monotonic() + UPSTREAM_SECONDS
+    for container, name in names.items():
+        if container not in pending or name == SHELF:
+            continue
+        try:
+            with direct(name, 5) as client:
+                client.wait(max(0.0, deadline - time.monotonic()))
+        except WharfError:
+            log = containers.docker("logs", "--tail", "1", container).stdout
+            lines.append(
+                f"the cache of {name} does not start without its upstream, and is tried again and again; what it has is"
+                f" served meanwhile: {one_line(log, 300)}"
+            )
+    return lines
+
+
+def set_aside(container: str) -> None:
+    """Stop a container, and give it another name."""
+    containers.act(container, "stop")
+    containers.remove(f"{container}-before")
+    containers.rename(container, f"{container}-before")
+
+
+def forget(registry: dict[str, Any]) -> None:
+    """Remove what was set aside."""
+    for name in found_names(registry["container"]):
+        if name.endswith("-before"):
+            containers.remove(name)
+
+
+def kept(container: str) -> dict[str, list[Any]]:
+    """Return what must be known of the containers to get back to them: ID and whether each runs, by name."""
+    found = {name: containers.container(name) for name in found_names(container)}
+    return {name: [one["Id"], one["State"]["Running"] or one["State"]["Restarting"]] for name, one in found.items()}
+
+
+def put_back_containers(container: str, before: dict[str, list[Any]]) -> None:
+    """Have the containers of before run, and no others; what kept() has returned."""
+    ids = {one for one, _ in before.values()}
+    for name in found_names(container):
+        found = containers.container(name)
+        if found and found["Id"] not in ids:
+            containers.remove(name)
+    for name, (one, was_running) in before.items():
+        found = containers.container(one)
+        if found and found["Name"] != f"/{name}":
+            containers.rename(one, name)
+        if found and was_running:
+            containers.act(one, "start")
+
+
+def _by_name(registry: dict[str, Any]) -> Caches:
+    return {cache["name"]: cache for cache in registry["caches"]}
+
+
+def _ways(path: str, root: str) -> list[str]:
+    """Return the directories below a root that lead to a path, with that."""
+    parts = os.path.relpath(path, root).split("/")
+    return ["/".join([root, *parts[: count + 1]]) for count in range(len(parts))]

@@ -1,0 +1,148 @@
+"""The caches of other registries: what in their list cannot work, and what the registry is told of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from ansible_collections.wharf.registry.plugins.module_utils.caches import SHELF, slug
+from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHES_INSIDE
+from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, spellings
+from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import (
+    certificates_pem,
+    certificates_problems,
+)
+from ansible_collections.wharf.registry.plugins.plugin_utils.engine_variables import PROXY
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
+
+HUB, HUB_URL = "docker.io", "https://registry-1.docker.io"
+CACHES_DATA = "/var/lib/wharf/caches"
+EXAMPLE = "docker.io or registry.example.com:5000"
+_URL = re.compile(rf"https?://{HOST}/?")
+
+
+def cache_problems(
+    caches: Sequence[Mapping[str, Any]], variable: str, name: str, port: int, aliases: Sequence[str], major: int
+) -> list[str]:
+    """Return a line for each mistake in the list of caches. No line holds a password.
+
+    Args:
+        caches: what the variable holds.
+        variable: its name, for the messages.
+        name: the registry's name.
+        port: its port.
+        aliases: its other names.
+        major: the registry's major version; 0 where it is not known yet.
+    """
+    problems: list[str] = []
+    own = {one for host in (name, *aliases) for tls in (True, False) for one in spellings(host, port, tls)}
+    upstreams = [cache["upstream"] for cache in caches]
+    for number, cache in enumerate(caches, 1):
+        upstream, where = cache["upstream"], f"{variable}: item {number}"
+        fault = _upstream_fault(upstream, own)
+        if not fault and upstream in upstreams[: number - 1]:
+            fault = f"{shown(upstream)} stands in the list twice: use each upstream once"
+        problems += [f"{where}: {one}" for one in (fault, *_faults(cache, own, major)) if one]
+        problems += certificates_problems(cache.get("ca"), f"{where}, ca")
+    return problems
+
+
+def _upstream_fault(upstream: str, own: set[str]) -> str:
+    """Return what is wrong with an upstream's name; empty where it is good."""
+    host = re.sub(r":[0-9]+$", "", upstream)
+    if "@" in upstream:
+        return f"the upstream has a user in it: use its name alone, such as {EXAMPLE}, with user and password beside it"
+    if "/" in upstream or not re.fullmatch(HOST, upstream) or upstream != upstream.lower() or host.startswith("["):
+        return f"{shown(upstream)} is not a registry's name as it stands in image references: use one such as {EXAMPLE}"
+    if host == "localhost" or host.startswith("127."):
+        return f"{shown(upstream)} means another host to each client: use a name or an address that all of them reach"
+    if "." not in host and ":" not in upstream:
+        return f"{shown(upstream)} would be no registry in image references, having neither a dot nor a port: add one"
+    if re.fullmatch(r"(.+\.)?docker\.(io|com)", host) and upstream != HUB:
+        return f"{shown(upstream)} is not what Docker Hub is called in image references: use {HUB}"
+    if upstream in own:
+        return f"{shown(upstream)} is the registry itself: leave it out"
+    return ""
+
+
+def _faults(cache: Mapping[str, Any], own: set[str], major: int) -> list[str]:
+    """Return what else is wrong with a cache."""
+    upstream, faults = shown(cache["upstream"]), []
+    remote, user, password = cache.get("remote") or "", cache.get("user"), cache.get("password")
+    proxy = cache.get("proxy") or ""
+    if remote and "@" in remote:
+        faults.append(f"the remote of {upstream} has a login in it: give user and password beside it")
+    elif remote and not _URL.fullmatch(remote):
+        faults.append(
+            f"the remote of {upstream}, {shown(remote)}, is not the address of a registry: use one such as {HUB_URL}"
+        )
+    elif remote and urlsplit(remote).netloc in own:
+        faults.append(f"the remote of {upstream}, {shown(remote)}, is the registry itself: use the upstream's address")
+    if absent(user) != absent(password):
+        lacks = "password" if absent(password) else "user"
+        faults.append(f"the cache of {upstream} has no {lacks}: give user and password, or neither")
+    elif not absent(password) and remote.startswith("http://"):
+        faults.append(f"the password for {upstream} would go to {shown(remote)} unencrypted: use https, or no password")
+    elif not absent(password) and major == 2:
+        faults.append(
+            f"the cache of {upstream} has a password, which version 2 of the registry may send to any host that the"
+            " upstream names (CVE-2026-33540): use version 3.1.1 or newer (wharf_registry_image_source: pull or"
+            " archive), or no password"
+        )
+    if proxy and not PROXY.fullmatch(proxy):
+        faults.append(f"the proxy of {upstream} is no address of a proxy: use one such as http://proxy.example:3128")
+    return faults
+
+
+def caches_plan(caches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return values for CACHE_SPEC for each cache, and for the container that serves what they have."""
+    if not caches:
+        return []
+    plan = []
+    for cache in caches:
+        name = slug(cache["upstream"])
+        fetching = {"remoteurl": remote_of(cache), "ttl": "0s"}  # nothing expires by itself; version 2 does not know it
+        if not absent(cache.get("password")):
+            fetching |= {"username": cache["user"], "password": cache["password"]}
+        proxy = cache.get("proxy") or ""
+        plan.append(
+            {
+                "name": name,
+                "config": _config(f"{CACHES_INSIDE}/roots/{name}", proxy=fetching),
+                "ca": certificates_pem(cache.get("ca")),
+                "environment": [f"HTTPS_PROXY={proxy}", f"HTTP_PROXY={proxy}"] if proxy else [],
+            }
+        )
+    shelf = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
+    return [*plan, {"name": SHELF, "config": _config(CACHES_INSIDE, **shelf), "ca": "", "environment": []}]
+
+
+def remote_of(cache: Mapping[str, Any]) -> str:
+    """Return the address of a cache's upstream."""
+    default = HUB_URL if cache["upstream"] == HUB else f"https://{cache['upstream']}"
+    return (cache.get("remote") or default).rstrip("/")
+
+
+def _config(root: str, storage: Mapping[str, Any] | None = None, **more: Any) -> str:
+    """Return the text of a configuration. Source: distribution, docs/content/about/configuration.md."""
+    config = {
+        "version": 0.1,
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        # Without delete nothing expires in version 2, which would remove layers that other images need.
+        "storage": {"filesystem": {"rootdirectory": root}, "delete": {"enabled": False}, **(storage or {})},
+        "http": {
+            "net": "unix",
+            "addr": "/wharf/socket/registry.sock",
+            "relativeurls": True,
+            "draintimeout": "8s",
+            "headers": {"X-Content-Type-Options": ["nosniff"]},
+        },
+        # Images with layers that lie elsewhere, which the upstream has taken.
+        "validation": {"manifests": {"urls": {"allow": [".*"]}}},
+        **more,
+    }
+    return yaml.safe_dump(config, sort_keys=False)
