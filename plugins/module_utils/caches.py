@@ -14,7 +14,7 @@ from typing import Any
 from . import containers
 from .api import Client
 from .errors import WharfError
-from .files import Entry, put_back, read_entry
+from .files import Changes, Entry, put_back, read_entry
 from .parts import CACHE_SOCKETS, CACHES_CONFIG, is_ours
 from .server_container import cache_container, differences
 from .text import one_line
@@ -119,6 +119,17 @@ def settings(registry: dict[str, Any], name: str) -> dict[str, Any]:
     )
 
 
+def leftovers(registry: dict[str, Any]) -> list[str]:
+    """Return the directories of caches that are no longer wanted, but for what they have fetched."""
+    caches = _by_name(registry)
+    found = []
+    for directory in (CACHES_CONFIG, CACHE_SOCKETS):
+        names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+        found += [f"{directory}/{name}" for name in names if name not in caches]
+        found += [directory] if not caches and os.path.isdir(directory) else []
+    return found
+
+
 def write(files: dict[str, Entry | None]) -> None:
     """Write what pending_files() returns."""
     for path, entry in files.items():
@@ -173,10 +184,13 @@ def set_aside(container: str) -> None:
 
 
 def forget(registry: dict[str, Any]) -> None:
-    """Remove what was set aside."""
+    """Remove what was set aside, and what is left of other caches."""
     for name in found_names(registry["container"]):
         if name.endswith("-before"):
             containers.remove(name)
+    changes = Changes(check_mode=False)
+    for path in leftovers(registry):
+        changes.remove(path)
 
 
 def kept(container: str) -> dict[str, list[Any]]:

@@ -144,7 +144,7 @@ class Run:
         self.actions = [
             *files,
             *action_names(pending),
-            *(["caches"] if cache_files or pending_caches else []),
+            *(["caches"] if cache_files or pending_caches or caches.leftovers(registry) else []),
             *(["firewall"] if is_firewall_wrong else []),
         ]
         self.diff = diff_of(files)
@@ -168,8 +168,7 @@ class Run:
         server_rollback.forget()
         for name in self.names.values():
             containers.remove(f"{name}-before")
-        if pending_caches:
-            caches.forget(registry)
+        caches.forget(registry)
         with contextlib.suppress(FileNotFoundError):  # of the time before the gateway, which now has the users
             os.unlink(f"{registry['directory']}/htpasswd")
         if is_firewall_wrong:

@@ -201,7 +201,9 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "image": info["images_pending"],
         **files,
         **dict.fromkeys(actions, True),
-        "caches": caches.pending_files(registry) or (engine and caches.pending_containers(registry, info["image"])),
+        "caches": caches.pending_files(registry)
+        or caches.leftovers(registry)
+        or (engine and caches.pending_containers(registry, info["image"])),
         "answer": not actions and answer(registry, 0),
         "firewall": firewall.is_pending(p["manage_firewall"]),
         "kept": server_rollback.exists(),  # until the registry has answered with its new certificate

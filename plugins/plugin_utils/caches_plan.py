@@ -11,12 +11,12 @@ import yaml
 
 from ansible_collections.wharf.registry.plugins.module_utils.caches import SHELF, slug
 from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHES_INSIDE
-from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, spellings
+from ansible_collections.wharf.registry.plugins.module_utils.references import HOST
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import (
     certificates_pem,
     certificates_problems,
 )
-from ansible_collections.wharf.registry.plugins.plugin_utils.engine_variables import PROXY
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import PROXY
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
 
 HUB, HUB_URL = "docker.io", "https://registry-1.docker.io"
@@ -39,7 +39,7 @@ def cache_problems(
         major: the registry's major version; 0 where it is not known yet.
     """
     problems: list[str] = []
-    own = {one for host in (name, *aliases) for tls in (True, False) for one in spellings(host, port, tls)}
+    own = {one for host in (name, *aliases) for one in (f"{host}:{port}", *([host] if port in (80, 443) else []))}
     upstreams = [cache["upstream"] for cache in caches]
     for number, cache in enumerate(caches, 1):
         upstream, where = cache["upstream"], f"{variable}: item {number}"

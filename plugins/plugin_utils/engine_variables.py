@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import PROXY
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import LOST
 from ansible_collections.wharf.registry.plugins.plugin_utils.settings import unknown_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged, near
@@ -104,7 +105,6 @@ NETWORK_OPTIONS: dict[str, Callable[[str], object]] = {
     **dict.fromkeys(("bip", "fixed-cidr", "fixed-cidr-v6", "default-address-pools"), ipaddress.ip_interface),
 }
 # What may stand in a file that systemd and a shell read alike, in single quotes.
-PROXY = re.compile(r"(https?|socks5)://([^\s'\"\\/?#@]+@)?(\[[0-9a-f:]+\]|[^\s'\"\\/?#@:]+)(:[0-9]{1,5})?/?", re.ASCII)
 PROXIES = {"HTTP_PROXY": "docker_engine_http_proxy", "HTTPS_PROXY": "docker_engine_https_proxy"}
 ITSELF = ("localhost", "127.0.0.0/8", "::1")
 

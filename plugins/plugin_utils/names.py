@@ -1,4 +1,4 @@
-"""The registry's name, its further names, and its port."""
+"""The registry's name, its further names, and its port; addresses of networks and proxies."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.references import D
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, listed, shown, whole_number
 
 NAME_EXAMPLE = "registry.example.com"
+PROXY = re.compile(r"(https?|socks5)://([^\s'\"\\/?#@]+@)?(\[[0-9a-f:]+\]|[^\s'\"\\/?#@:]+)(:[0-9]{1,5})?/?", re.ASCII)
 _NAME = re.compile(DOMAIN)
 _TAKEN = {22: "SSH", 2375: "Docker's own API", 2376: "Docker's own API", 2377: "Docker's swarm mode"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -24,6 +24,8 @@ REGISTRY: dict[str, Any] = {
     "uid": 59500,
     "memory_limit": 0,
     "has_network": False,
+    "caches": [],
+    "caches_data": "/var/lib/wharf/caches",
     "image": "registry:2.8.3",
     "gateway_image": "nginx:1.28",
     "page": True,

@@ -76,6 +76,8 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "uid": 59500,
         "memory_limit": 0,
         "has_network": False,
+        "caches": [],
+        "caches_data": "/var/lib/wharf/caches",
         "image": "registry:2.8.3",
         "gateway_image": "nginx:1.30.5",
         "config": "version: 0.1\n",
