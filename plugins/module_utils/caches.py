@@ -8,6 +8,7 @@ library/debian and not docker.io/library/debian. The one that serves what is the
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import Any
 
@@ -168,12 +169,17 @@ def run(registry: dict[str, Any], pending: Pending) -> list[str]:
             with direct(name, 5) as client:
                 client.wait(max(0.0, deadline - time.monotonic()))
         except WharfError:
-            log = containers.docker("logs", "--tail", "1", container).stdout
             lines.append(
                 f"the cache of {name} does not start without its upstream, and is tried again and again; what it has is"
-                f" served meanwhile: {one_line(log, 300)}"
+                f" served meanwhile: {last_words(container)}"
             )
     return lines
+
+
+def last_words(container: str) -> str:
+    """Return why a cache has ended: it panics where its upstream does not answer."""
+    log = containers.docker("logs", "--tail", "50", container).stdout
+    return one_line((re.findall(r"^panic: (.*)$", log, re.MULTILINE) or [log])[-1], 300)
 
 
 def set_aside(container: str) -> None:

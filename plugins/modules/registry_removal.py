@@ -21,6 +21,10 @@ options:
     description: The data, an absolute directory or the name of a volume, to remove it as well; empty to keep it.
     type: str
     default: ""
+  caches_data:
+    description: What the caches have fetched, an absolute directory, to remove it as well; empty to keep it.
+    type: path
+    default: ""
 attributes:
   check_mode: {support: full}
 author: [Wharf maintainers]
@@ -46,12 +50,12 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import containers
+from ansible_collections.wharf.registry.plugins.module_utils import caches, containers
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, lock
-from ansible_collections.wharf.registry.plugins.module_utils.parts import SOCKETS, STAND_INS, is_ours
+from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHE_SOCKETS, CACHES_CONFIG, SOCKETS, STAND_INS, is_ours
 from ansible_collections.wharf.registry.plugins.module_utils.server_data import DATA_ID, RECORD
 from ansible_collections.wharf.registry.plugins.module_utils.server_rollback import SETTINGS
 
@@ -60,8 +64,9 @@ DISTRO_IMAGES = ("wharf-registry:distro", "wharf-gateway:distro")
 SUFFIXES = ("-gateway", "-network", "", *(f"-{name}" for name in STAND_INS), "-collect-garbage-dry-run")
 
 
-def remove(changes: Changes, container: str, directories: list[str], data: str) -> None:
-    """Remove a registry, and note in `changes` what went. Its data stays where `data` is empty.
+def remove(changes: Changes, container: str, directories: list[str], data: str, caches_data: str) -> None:
+    """Remove a registry, and note in `changes` what went. Its data stays where `data` is empty, and that of
+    its caches where `caches_data` is.
 
     Raises:
         WharfError: the engine does not do what it should, or nobody can tell whose data it is.
@@ -80,8 +85,12 @@ def remove(changes: Changes, container: str, directories: list[str], data: str) 
         changes.paths.append("the firewall's rule")
         if not changes.check_mode:
             firewall.close()
-    for path in (*directories, SETTINGS, RECORD, SOCKETS):
+    for path in (*directories, SETTINGS, RECORD, SOCKETS, CACHES_CONFIG, CACHE_SOCKETS):
         changes.remove(path)
+    for path in (f"{caches_data}/docker", f"{caches_data}/roots") if caches_data else ():
+        changes.remove(path)
+    if caches_data:
+        changes.remove_empty(caches_data)
     if not data.startswith("/"):
         if data and containers.call("GET", f"/volumes/{data}"):
             changes.paths.append(f"volume {data}")
@@ -104,7 +113,8 @@ def remove(changes: Changes, container: str, directories: list[str], data: str) 
 def remove_containers(changes: Changes, name: str) -> None:
     """Remove the containers and their images, by the names that these had; where others run from one, it stays."""
     images, ids = set(DISTRO_IMAGES), set()
-    for container in [name + suffix + end for suffix in SUFFIXES for end in ("", "-before", "-failed")]:
+    own = [name + suffix + end for suffix in SUFFIXES for end in ("", "-before", "-failed")]
+    for container in [*own, *caches.found_names(name)]:
         found = containers.container(container)
         if found and (is_ours(found) or container.removeprefix(name).lstrip("-") in STAND_INS):
             images.add(found["Config"]["Image"])
@@ -127,6 +137,7 @@ def main() -> None:
             "container": {"type": "str", "required": True},
             "directories": {"type": "list", "elements": "path", "required": True},
             "data": {"type": "str", "default": ""},
+            "caches_data": {"type": "path", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -134,7 +145,7 @@ def main() -> None:
     changes = Changes(module.check_mode)
     try:
         with lock("remove-registry", check_mode=module.check_mode):
-            remove(changes, p["container"], p["directories"], p["data"])
+            remove(changes, p["container"], p["directories"], p["data"], p["caches_data"])
     except (WharfError, OSError) as error:
         module.fail_json(msg=str(error), removed=changes.paths)
     module.exit_json(changed=bool(changes.paths), removed=changes.paths)

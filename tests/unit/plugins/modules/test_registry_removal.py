@@ -37,6 +37,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(module, "SETTINGS", str(tmp_path / "registry.json"))
     monkeypatch.setattr(module, "RECORD", str(tmp_path / "before.json"))
     monkeypatch.setattr(module, "SOCKETS", str(tmp_path / "sockets"))
+    monkeypatch.setattr(module, "CACHES_CONFIG", str(tmp_path / "etc-caches"))
+    monkeypatch.setattr(module, "CACHE_SOCKETS", str(tmp_path / "cache-sockets"))
+    monkeypatch.setattr(containers, "containers", lambda: [{"names": [name]} for name in has["containers"]])
     monkeypatch.setattr(module, "LOCK", tmp_path / "lock")
     for name in ("registry", "registry-before"):
         config = {"Image": "wharf-registry:distro", "Labels": {"wharf.config": "aa"}}
@@ -48,10 +51,10 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     return has
 
 
-def remove(directory: Path, data: str = "", check_mode: bool = False) -> list[str]:
+def remove(directory: Path, data: str = "", check_mode: bool = False, caches_data: str = "") -> list[str]:
     """Remove the registry, and return what went but for directories of the system."""
     changes = Changes(check_mode)
-    module.remove(changes, "registry", [f"{directory}/registry"], data)
+    module.remove(changes, "registry", [f"{directory}/registry"], data, caches_data)
     return [thing.replace(f"{directory}/", "") for thing in changes.paths]
 
 
@@ -106,3 +109,20 @@ def test_check_mode_tells_the_same_and_removes_nothing(engine: dict[str, Any], t
     assert remove(tmp_path, check_mode=True) == THINGS
     assert sorted(os.listdir(tmp_path)) == before
     assert len(engine["containers"]) == 2
+
+
+def test_caches_go_as_well_and_what_they_have_only_with_the_data(engine: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("registry-caches", "registry-cache-docker.io", "registry-cache-ghcr.io-before"):
+        engine["containers"][name] = engine["containers"]["registry"]
+    engine["containers"]["registry-cache-mine"] = {"Image": "x", "Config": {"Image": "x", "Labels": {}}}
+    for path in ("etc-caches/docker.io", "cache-sockets/docker.io", "caches/docker/registry", "caches/roots"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "caches/mine").touch()
+    removed = remove(tmp_path)
+    assert {"container registry-caches", "container registry-cache-docker.io", "etc-caches", "cache-sockets"} <= {
+        *removed
+    }
+    assert set(engine["containers"]) == {"registry-cache-mine"}
+    assert (tmp_path / "caches/docker/registry").is_dir()
+    assert remove(tmp_path, caches_data=f"{tmp_path}/caches") == ["caches/docker", "caches/roots"]
+    assert [path.name for path in (tmp_path / "caches").iterdir()] == ["mine"]

@@ -36,7 +36,7 @@ RULES = [
 ]
 
 
-SERVED: dict[str, Any] = {"page": True, "metrics_addresses": []}
+SERVED: dict[str, Any] = {"page": True, "metrics_addresses": [], "caches": [], "open_caches": False}
 
 
 def words_of(text: str) -> list[tuple[str, bool]]:
@@ -197,7 +197,8 @@ def look_up(entries: dict[str, str], value: str) -> str:
     for key, result in entries.items():
         pattern = key.removeprefix("~").replace("(?<", "(?P<").replace(r"\z", r"\Z")
         if key.startswith("~") and (match := re.search(pattern, value)):
-            return match[result[1:]] if result.startswith("$") else result
+            captured = match.groupdict()
+            return re.sub(r"\$(\w+)", lambda name: captured.get(name[1], name[0]), result)
     return entries["default"]
 
 
@@ -316,3 +317,67 @@ def test_each_user_has_a_class_of_readers() -> None:
     assert classes[":root", True] == classes[':quo"te', True] == "all"
     assert classes[":~x", True] == classes[":default", True] != "all"
     assert module.gateway_plan(tls=True, blobs="", users=[], rules=[], log_pulls=False, **SERVED)["classes"] == []
+
+
+CACHED = {"caches": ["docker.io", "hub.test_5000"], "open_caches": False}
+
+
+@pytest.mark.parametrize(
+    ("path", "cache", "below", "kind", "repository"),
+    [
+        ("/v2/docker.io/a/x/manifests/1", "docker.io", "/v2/a/x/manifests/1", "manifest", "docker.io/a/x"),
+        ("/v2/hub.test_5000/x/tags/list", "hub.test_5000", "/v2/x/tags/list", "tags", "hub.test_5000/x"),
+        ("/v2/docker.io/", "docker.io", "/v2/", "cache", "docker.io/any"),
+        ("/v2/dockerXio/x/manifests/1", "", "/v2/x/manifests/1", "manifest", "dockerXio/x"),
+        ("/v2/docker.io2/x/tags/list", "", "/v2/x/tags/list", "tags", "docker.io2/x"),
+        ("/v2/x/docker.io/tags/list", "", "/v2/docker.io/tags/list", "tags", "x/docker.io"),
+        ("/v2/", "", "", "base", ""),
+    ],
+)  # fmt: skip
+def test_what_begins_with_an_upstream_s_name_is_its_cache_s(
+    path: str, cache: str, below: str, kind: str, repository: str
+) -> None:
+    found = maps(rendered(**CACHED))
+    assert (look_up(found["cache"], path), look_up(found["kind"], path)) == (cache, kind)
+    assert look_up(found["cache_path"], path) == below
+    if "X" not in repository:  # no repository has upper case
+        assert look_up(found["repository"], path) == repository
+
+
+@pytest.mark.parametrize(
+    ("cache_and_method", "answer"),
+    [
+        ("docker.io PUT", "cache_written"),
+        ("docker.io DELETE", "cache_written"),
+        ("docker.io GETS", "cache_written"),
+        *(("docker.io GET", ""), ("docker.io HEAD", ""), (" PUT", ""), (" DELETE", "")),
+    ],
+)
+def test_nothing_is_written_to_a_cache(cache_and_method: str, answer: str) -> None:
+    assert look_up(maps(rendered(**CACHED))["cache_answer"], cache_and_method) == answer
+
+
+def test_a_list_goes_on_at_the_cache_s_own_place() -> None:
+    link = maps(rendered(**CACHED))["cache_link"]
+    assert look_up(link, '</v2/x/tags/list?last=1&n=1>; rel="next"') == (
+        '</v2/$cache/x/tags/list?last=1&n=1>; rel="next"'
+    )
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_caches_are_read_without_a_password_only_where_that_is_asked_for(is_open: bool) -> None:
+    found = maps(rendered(**{**CACHED, "open_caches": is_open}))
+    reading, writing = (look_up(found["open"], f"docker.io {method}") if is_open else "" for method in ("GET", "PUT"))
+    assert (reading, writing) == ("open " if is_open else "", "")
+    for level in ("0", "1"):
+        is_allowed = is_open or level == "1"
+        assert look_up(found["decision"], f"{reading}1:{level}") == ("allowed" if is_allowed else "denied")
+    assert look_up(found["decision"], f"{reading}unknown:0") == "unknown"
+    assert look_up(found["decision"], "2:0") == "denied"
+    assert look_up(found["is_unknown"], f"{reading}manifest:") == ("0" if is_open else "1")
+    assert look_up(found["is_unknown"], "manifest:") == "1"
+
+
+def test_without_caches_nothing_of_them_is_there_and_a_registry_without_users_is_open_anyway() -> None:
+    assert "cache_" not in rendered().replace("page_cache", "")
+    assert "$realm" not in rendered(**{**CACHED, "open_caches": True}, users=[])

@@ -1,0 +1,199 @@
+"""Images of another registry: fetched once, served again with and without it, and never wrong."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from clients import REGISTRY, by_digest, log_in, make_image, push
+from conftest import CACHE, HERE, THERE
+from machines import broken, flip_bit, read_only, wait_until
+from testinfra.host import Host
+
+CACHES = "/var/lib/wharf/caches"
+BLOBS = f"{CACHES}/docker/registry/v2/blobs/sha256"
+AWAY = "docker stop --time 1 registry-gateway", "docker start registry-gateway"
+SILENT = "docker pause registry-gateway", "docker unpause registry-gateway"
+
+
+@pytest.fixture(scope="session")
+def kiosk(hosts, upstream, passwords) -> Host:
+    """Return a client on which a reader is logged in."""
+    log_in(hosts["client1"], passwords["kiosk"], "kiosk")
+    return hosts["client1"]
+
+
+@pytest.fixture
+def name() -> str:
+    """Return the name of an image that nobody has."""
+    return f"test/{secrets.token_hex(6)}:1"
+
+
+def publish(host: Host, name: str, size: int = 200_000) -> str:
+    """Make an image, push it to the upstream, and return its digest."""
+    make_image(host, f"{THERE}/{name}", size)
+    return push(host, f"{THERE}/{name}")
+
+
+def pull(client: Host, name: str) -> str:
+    """Pull an image through the cache, and return its digest. The client has it no longer."""
+    shown = "docker image inspect --format '{{index .RepoDigests 0}}'"
+    output = client.check_output(f"docker pull --quiet {HERE}/{name} && {shown} {HERE}/{name}")
+    client.check_output(f"docker image rm {HERE}/{name}")
+    return output.rpartition("@")[2].strip()
+
+
+def refused(client: Host, name: str) -> tuple[str, float]:
+    """Return what a client is told that pulls in vain, and how long that took, in seconds."""
+    start = time.monotonic()
+    result = client.run(f"docker pull {HERE}/{name}")
+    assert result.rc != 0
+    return result.stderr, time.monotonic() - start
+
+
+def test_a_cache_whose_upstream_is_not_there_costs_nothing_but_itself(upstream):
+    assert upstream.again.changes == 0
+    assert "the upstream of the cache" in upstream.pull or "503 Service Temporarily Unavailable" in upstream.pull
+
+
+def test_what_was_fetched_is_served_without_the_upstream_also_when_the_cache_starts_then(upstream, kiosk, hosts, name):
+    digest = publish(upstream.host, name)
+    assert pull(kiosk, name) == digest
+    other = publish(upstream.host, f"{name}-other")
+    with broken(upstream.host, *AWAY):
+        for _ in range(2):
+            assert pull(kiosk, name) == digest
+            kiosk.check_output(f"docker pull --quiet {by_digest(f'{HERE}/{name}', digest)}")
+            message, seconds = refused(kiosk, f"{name}-other")
+            assert seconds < 5
+            assert f"cache {CACHE} does not" in message or "503 Service Temporarily Unavailable" in message
+            hosts["server"].check_output(f"docker restart registry-cache-{CACHE}")
+    wait_until(kiosk, f"docker pull --quiet {HERE}/{name}-other", seconds=75, every=2)
+    assert pull(kiosk, f"{name}-other") == other
+
+
+def test_an_upstream_that_does_not_answer_keeps_nobody_waiting(upstream, kiosk, name):
+    digest = publish(upstream.host, name)
+    assert pull(kiosk, name) == digest
+    with broken(upstream.host, *SILENT):
+        start = time.monotonic()
+        assert pull(kiosk, name) == digest
+        assert time.monotonic() - start < 25
+        message, seconds = refused(kiosk, "test/none:1")
+        assert seconds < 25, message
+    assert pull(kiosk, name) == digest
+
+
+def test_a_tag_means_what_it_means_upstream(upstream, kiosk, name):
+    first = publish(upstream.host, name)
+    assert pull(kiosk, name) == first
+    second = publish(upstream.host, name)
+    assert second != first
+    assert pull(kiosk, name) == second
+
+
+def test_only_who_may_read_there_gets_it(upstream, kiosk, hosts, passwords, name):
+    secret = f"secret/{name}"
+    digest = publish(upstream.host, secret)
+    assert "denied" in refused(kiosk, secret)[0]
+    client = hosts["client2"]
+    log_in(client, passwords["ci"])
+    assert pull(client, secret) == digest
+    client.check_output(f"docker logout {REGISTRY}")
+    assert "no basic auth credentials" in refused(client, secret)[0]
+
+
+def test_who_pushes_to_a_cache_is_told_why_not(upstream, hosts, passwords, name):
+    client = hosts["client2"]
+    log_in(client, passwords["ci"])
+    make_image(client, f"{HERE}/{name}")
+    result = client.run(f"docker push {HERE}/{name}")
+    assert result.rc != 0
+    assert f"{CACHE} is the cache of another registry: nothing is pushed or deleted here" in result.stderr
+    client.check_output(f"docker image rm {HERE}/{name}; docker logout {REGISTRY}")
+
+
+def test_several_clients_at_once_get_it_whole(upstream, kiosk, hosts, passwords, name, number):
+    size = 60_000_000
+    digest = publish(upstream.host, name, size)
+    log_in(hosts["client2"], passwords["ci"])
+    sent = "cat /sys/class/net/eth0/statistics/tx_bytes"
+    before = int(upstream.host.check_output(sent))
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(lambda client: pull(client, name), (kiosk, hosts["client2"]))) == [digest, digest]
+    times = (int(upstream.host.check_output(sent)) - before) / size
+    number("two clients at once, fetched from the upstream", times, "times")
+    assert times < 3.5  # version 2 of the registry fetches for each client, and once to keep it
+    before = int(upstream.host.check_output(sent))
+    assert pull(kiosk, name) == digest
+    assert int(upstream.host.check_output(sent)) - before < 1_000_000
+
+
+def test_what_breaks_off_is_not_kept(upstream, kiosk, hosts, name):
+    digest = publish(upstream.host, name, 60_000_000)
+    upstream.host.check_output("tc qdisc add dev eth0 root tbf rate 40mbit burst 32k latency 400ms || true")
+    try:
+        with ThreadPoolExecutor() as pool:
+            result = pool.submit(kiosk.run, f"timeout 30 docker pull {HERE}/{name}")
+            time.sleep(3)
+            upstream.host.check_output("docker kill registry-gateway; docker start registry-gateway")
+            result.result()
+    finally:
+        upstream.host.run("tc qdisc del dev eth0 root")
+    whole = 'cd %s && for file in */*/data; do sha256sum <$file | grep -q "$(basename $(dirname $file))" || echo $file; done'
+    assert hosts["server"].check_output(whole % BLOBS) == ""
+    wait_until(kiosk, f"docker pull --quiet {HERE}/{name}", seconds=60, every=2)
+    assert pull(kiosk, name) == digest
+
+
+def test_what_is_damaged_upstream_reaches_nobody(upstream, kiosk, hosts, name):
+    digest = publish(upstream.host, name)
+    storage = "/var/lib/wharf/registry/docker/registry/v2"
+    layers = f"{storage}/repositories/{name[:-2]}/_layers/sha256"
+    largest = f"for one in $(ls {layers}); do du -b {storage}/blobs/sha256/*/$one/data; done | sort -n | tail -n 1"
+    path = upstream.host.check_output(largest).split()[1]
+    flip_bit(upstream.host, path)
+    assert kiosk.run(f"docker pull {HERE}/{name}").rc != 0
+    assert not hosts["server"].file(f"{BLOBS}/{'/'.join(path.split('/')[-3:])}").exists
+    flip_bit(upstream.host, path)
+    assert pull(kiosk, name) == digest
+
+
+def test_a_run_that_fails_leaves_the_caches_as_they_were(upstream, kiosk, ansible, hosts, name):
+    digest = publish(upstream.host, name)
+    more = [{"upstream": "other.wharf.test"}]
+    server = hosts["server"]
+    result = ansible.fails_whole(
+        [server], read_only(server, CACHES), "playbooks/deploy-registry.yml", wharf_caches=more
+    )
+    assert "All is as it was before" in result.stdout, result.output
+    assert pull(kiosk, name) == digest
+
+
+def test_repositories_of_its_own_are_not_hidden(upstream, ansible, hosts, passwords):
+    client, own = hosts["client2"], f"{REGISTRY}/other.wharf.test/app:1"
+    log_in(client, passwords["ci"])
+    make_image(client, own)
+    push(client, own)
+    result = ansible.fails("playbooks/deploy-registry.yml", wharf_caches=[{"upstream": "other.wharf.test"}])
+    assert "registry has repositories of its own below other.wharf.test/" in result.stdout, result.output
+    hosts["server"].check_output("rm -r /var/lib/wharf/registry/docker/registry/v2/repositories/other.wharf.test")
+    client.check_output(f"docker image rm {own}; docker logout {REGISTRY}")
+
+
+def test_without_a_password_and_then_no_cache_at_all(upstream, kiosk, ansible, hosts, name):
+    digest = publish(upstream.host, name)
+    server, client = hosts["server"], hosts["client2"]
+    client.run(f"podman logout {REGISTRY}")
+    ansible.succeeds("playbooks/deploy-registry.yml", wharf_caches_anonymous=True)
+    client.check_output(f"podman pull --quiet {HERE}/{name} && podman image rm {HERE}/{name}")
+    assert client.run(f"podman pull --quiet {REGISTRY}/test/none:1").rc != 0
+    assert ansible.succeeds("playbooks/deploy-registry.yml", wharf_caches=[]).changes
+    assert "registry-cache" not in server.check_output("docker ps --all --format '{{.Names}}'")
+    assert not server.file("/etc/wharf/caches").exists
+    assert "not found" in refused(kiosk, name)[0]
+    ansible.succeeds("playbooks/deploy-registry.yml")
+    with broken(upstream.host, *AWAY):
+        assert pull(kiosk, name) == digest  # what it had is still there
