@@ -197,7 +197,9 @@ def look_up(entries: dict[str, str], value: str) -> str:
     for key, result in entries.items():
         pattern = key.removeprefix("~").replace("(?<", "(?P<").replace(r"\z", r"\Z")
         if key.startswith("~") and (match := re.search(pattern, value)):
-            return re.sub(r"\$(\w+)", lambda name, groups=match.groupdict(): groups.get(name[1], name[0]), result)
+            for name, text in match.groupdict().items():
+                result = result.replace(f"${name}", text)
+            return result
     return entries["default"]
 
 
