@@ -55,7 +55,13 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, lock
-from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHE_SOCKETS, CACHES_CONFIG, SOCKETS, STAND_INS, is_ours
+from ansible_collections.wharf.registry.plugins.module_utils.parts import (
+    CACHE_SOCKETS,
+    CACHES_CONFIG,
+    SOCKETS,
+    STAND_INS,
+    is_ours,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.server_data import DATA_ID, RECORD
 from ansible_collections.wharf.registry.plugins.module_utils.server_rollback import SETTINGS
 

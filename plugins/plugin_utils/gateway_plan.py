@@ -59,7 +59,7 @@ CACHE_ERRORS = (
         "the upstream of the cache $cache does not answer, and this is not in the cache",
     ),
 )
-UPSTREAM_SECONDS = 15  # that an upstream may take for its next byte
+UPSTREAM_SECONDS = 10  # that an upstream may take for its next byte
 
 
 def gateway_plan(
