@@ -331,6 +331,19 @@ class Client(http.client.HTTPConnection):
             raise self._status_error("GET", "/health", response)
         return response
 
+    def cache(self, name: str = "") -> Response:
+        """Ask for a cache by its name, as whoever pulls from it; without one, for what is served as a cache here.
+
+        Raises RegistryError where it is not served to the user.
+        """
+        path = f"/v2/{name}/" if name else "/v2/"
+        response = self.request("GET", path)
+        if not response.is_registry():
+            raise RegistryError(f"what answers as {self} is no registry: HTTP status {response.status}")
+        if response.status != 200:
+            raise self._status_error("GET", path, response)
+        return response
+
     def wait(self, seconds: float, pause: float = 0.1, probe: Callable[[], Response] | None = None) -> Response:
         """Ping until a registry answers. Raises the last RegistryError; at once where the certificate is wrong.
 

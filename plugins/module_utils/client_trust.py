@@ -43,6 +43,9 @@ PLAIN_HTTP = "# Wharf: this registry speaks plain HTTP.\n"
 LEDGER = "/var/lib/wharf/daemon.json.record"
 # The first line of the files of an alias, and of NAME alone for NAME:443: they go with the registry, or without.
 OTHER_NAME = "# Wharf: another name of {}\n"
+# That of the files that lead to the caches of a registry: see client_caches.py.
+CACHES = "# Wharf: the caches of {}\n"
+CACHES_CONF = "-caches.conf"  # how the name of such a file in REGISTRIES ends
 REJECTS = (
     '{path}: rejects the images of {name}: add "{name}": [{{"type": "insecureAcceptAnything"}}] to transports.docker'
 )
@@ -106,6 +109,11 @@ def _is_foreign(path: str) -> bool:
     """Return whether this is a hosts.toml that Wharf did not write."""
     text = _text(path) if path.endswith("/hosts.toml") else None
     return text is not None and not re.search(r"^# Wharf", text, re.MULTILINE)
+
+
+def _is_of_caches(path: str) -> bool:
+    """Return whether this is a hosts.toml that leads to a cache: the registry is another one's upstream, too."""
+    return path.endswith("/hosts.toml") and (_text(path) or "").startswith(CACHES.partition("{")[0])
 
 
 def _entry(text: str) -> Entry:
@@ -235,9 +243,12 @@ class Trust:
         self.containerd = Containerd(self.has_containerd and "containerd" in self.tools)
         self.roots = {**CERTIFICATES, "containerd": self.containerd.config_path or CERTIFICATES["containerd"]}
         self.registries = [self.registry, *params["previous_names"]]
+        self.marked = self.marked_files()
+        self.left: set[str] = set()  # directories of registries that others have taken away, or would have
         known = dict.fromkeys([*self.registries, *self.known_aliases()])
         self.others = [name for name in known if name not in self.wanted]
         paths = [path for registry in (*self.wanted, *self.others) for path in self.possible_files(registry)]
+        paths = [path for path in paths if not _is_of_caches(path)]
         self.foreign = [path for path in paths if _is_foreign(path)]
         self.own = [path for path in paths if path not in self.foreign]
         self.ca = params["ca"] or self.known_ca()
@@ -252,12 +263,21 @@ class Trust:
             *sorted(glob.glob(f"{self.store}/wharf-{glob.escape(label)}_*.crt")),
         ]
 
-    def known_aliases(self) -> list[str]:
-        """Return further names under which tools of this host trust the registry, or trusted a previous name."""
-        lines = tuple(map(OTHER_NAME.format, self.registries))
+    def marked_files(self) -> dict[str, str]:
+        """Return the files that may begin with a line which says what they are, with their text."""
         roots = dict.fromkeys((*CERTIFICATES.values(), *self.roots.values()))
         paths = [path for root in roots for path in glob.glob(f"{root}/*/*") if path.endswith(OWN_NAMES)]
-        return [path.split("/")[-2] for path in sorted(paths) if (_text(path) or "").startswith(lines)]
+        paths += glob.glob(f"{REGISTRIES}/wharf-*{CACHES_CONF}")
+        return {path: _text(path) or "" for path in sorted(paths)}
+
+    def known(self, line: str) -> list[str]:
+        """Return the files of this registry, and of its previous names, that begin with such a line."""
+        lines = tuple(map(line.format, self.registries))
+        return [path for path, text in self.marked.items() if text.startswith(lines)]
+
+    def known_aliases(self) -> list[str]:
+        """Return further names under which tools of this host trust the registry, or trusted a previous name."""
+        return [path.split("/")[-2] for path in self.known(OTHER_NAME)]
 
     def known_ca(self) -> str:
         """Return the CA certificate that all tools have for the registry; empty where they differ or have none."""
@@ -481,8 +501,8 @@ class Trust:
             WharfError: containerd refuses the configuration, or does not start with it. The old file is there again.
         """
         directory, path = CERTIFICATES["containerd"], self.containerd.path
-        ours = {*self.wanted, *self.others}
-        others = os.path.isdir(directory) and not ours.issuperset(os.listdir(directory))
+        ours = {*(f"{directory}/{name}" for name in (*self.wanted, *self.others)), *self.left}
+        others = not ours.issuperset(glob.glob(f"{directory}/*"))
         is_wanted = self.present and "containerd" in self.tools
         new = self.containerd.wanted_text(is_wanted, others)
         before, after = (None if text is None else _entry(text) for text in (self.containerd.text, new))

@@ -29,6 +29,15 @@ def registries_files(home: str) -> list[str]:
     return [f"{bases[0]}/registries.conf", *files]
 
 
+def registries(path: str) -> dict[str, dict[str, str]]:
+    """Return what a registries.conf says of registries, by the prefix of the images that it is about."""
+    known: dict[str, dict[str, str]] = {}
+    for table in _REGISTRY.findall(f"{read_text(path)}\n"):
+        values = dict(_VALUE.findall(table))
+        known.setdefault(values.get("prefix") or values.get("location", ""), values)  # the first one in a file counts
+    return known
+
+
 def refusal(registry: str, home: str) -> tuple[str, str]:
     """Return how the tools refuse images of a registry, for who has this home directory, and the file that says so.
 
@@ -63,12 +72,8 @@ def _blocking(registry: str, home: str) -> str:
     """Return the file that blocks a registry; empty where none does."""
     blocking: dict[str, str] = {}
     for path in registries_files(home):
-        known = {}
-        for table in _REGISTRY.findall(f"{read_text(path)}\n"):
-            values = dict(_VALUE.findall(table))
-            prefix = values.get("prefix") or values.get("location", "")
-            known.setdefault(prefix, path if values.get("blocked") == "true" else "")  # the first one in a file counts
-        blocking.update(known)
+        known = registries(path).items()
+        blocking.update({prefix: path if values.get("blocked") == "true" else "" for prefix, values in known})
     longest = max((prefix for prefix in blocking if _covers(prefix, registry)), key=len, default="")
     return blocking.get(longest, "")
 

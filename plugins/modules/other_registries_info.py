@@ -51,7 +51,8 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils.client_trust import OTHER_NAME
+from ansible_collections.wharf.registry.plugins.module_utils.client_caches import OWNER as CACHES_OWNER
+from ansible_collections.wharf.registry.plugins.module_utils.client_trust import CACHES, OTHER_NAME
 from ansible_collections.wharf.registry.plugins.module_utils.containers import docker
 from ansible_collections.wharf.registry.plugins.module_utils.daemon_json import owners
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
@@ -80,13 +81,13 @@ def find() -> list[str]:
 
 def without(found: list[str], own: list[str], container: str) -> list[str]:
     """Return what was found without what belongs to one registry, by its names and its containers on this host."""
-    places = (*PLACES, f"{OWNER} in daemon.json")
+    places = (*PLACES, f"{OWNER} in daemon.json", f"{CACHES_OWNER} in daemon.json")
     known = {place.format(name, name.replace(":", "_")) for place in places for name in own}
-    aliases = tuple(map(OTHER_NAME.format, own))
+    lines = tuple(line.format(name) for line in (OTHER_NAME, CACHES) for name in own)
     names = [*container_names(container).values(), *(f"{container}-{role}" for role in STAND_INS)] if container else []
     known |= {f"container {name}{end}" for name in names for end in ("", "-before")}
     others = [line for line in found if line not in known]
-    return [line for line in others if not read_text(line).startswith(aliases)]
+    return [line for line in others if not read_text(line).startswith(lines)]
 
 
 def main() -> None:

@@ -62,6 +62,28 @@ options:
       user: {description: The system user., type: str, required: true}
       name: {description: The registry's user., type: str, required: true}
       password: {description: Needed unless O(state) is V(absent)., type: str}
+  caches:
+    description:
+      - Other registries of which the registry has a cache, and that the tools pull from through it. What others have
+        written for one of these stays, and is warned of. Before anything is written, each cache must answer.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      upstream: {description: The other registry as it stands in image references., type: str, required: true}
+      path: {description: Its part of the names of repositories here., type: str, required: true}
+      server: {description: The URL of the other registry itself., type: str, required: true}
+  caches_mirror_port:
+    description: The registry's port on which it is a mirror of Docker Hub without a path and a password; 0 for none.
+    type: int
+    default: 0
+  caches_login:
+    description: Who reads the caches with tools that cannot log in, by C(name) and C(password); empty for nobody.
+    type: dict
+    default: {}
+    suboptions:
+      name: {description: The registry's user., type: str}
+      password: {description: The user's password., type: str}
   problems:
     description: What P(wharf.registry.client_problems#filter) has found wrong with the settings. With any, nothing is
       done.
@@ -104,6 +126,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils.client_caches import Caches
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS, Trust
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
@@ -170,8 +193,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     params, check = module.params, module.check_mode
     refuse(params["problems"])
     trust = Trust(params, check)
+    caches = Caches(trust, params, check)
     problems = trust.problems()
-    for text in trust.warnings:
+    for text in (*trust.warnings, *caches.warnings):
         module.warn(text)
     if params["logins"]:
         # Not at the top, as daemon_json is not: it is long to load.
@@ -182,6 +206,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     refuse(problems)
     engine_options = trust.engine_options()
     engine = engine_changes(module, engine_options, apply=False)
+    mirrors = engine_changes(module, caches.engine_options(), apply=False)
     trust.write_hosts()
     is_found = not trust.present or bool(params["address"]) or bool(addresses(params["name"]))
     if params["resolve"] and not is_found:
@@ -194,6 +219,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             f"{params['name']} resolves to {itself} on this host, which is the host itself, and no registry answers"
             " there: give it the server's address, in the DNS or /etc/hosts, or the registry another name"
         )
+    caches.remove()
     is_trusted = not trust.write() and not any(change.changed for change in engine)
     if not check:
         engine_changes(module, engine_options, apply=True)
@@ -207,16 +233,22 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         logins = auth_files.log_all(params["logins"], registries, trust.families, trust.ca, check)
         refuse(logins.problems)
         changed, is_confirmed = changed or logins.changed, logins.confirmed
+    caches.write(any(change.changed for change in mirrors))
+    if not check:
+        engine_changes(module, caches.engine_options(), apply=True)
+    engine += mirrors
+    changed = changed or bool(caches.changes.paths) or any(change.changed for change in mirrors)
     return {
         "changed": changed,
         "ca": trust.ca,
         "reload_keys": sorted({key for change in engine for key in change.reload_keys}),
         "request": params["request"],
         "trusted": is_trusted,
-        "up_to_date": is_found and is_confirmed and not (changed or trust.foreign),
+        "up_to_date": is_found and is_confirmed and caches.is_sure and not (changed or trust.foreign),
         "diff": [
             *trust.changes.diff,
             *trust.hosts_changes.diff,
+            *caches.diff,
             *(change.result()["diff"] for change in engine if change.changed),
         ],
     }
@@ -229,6 +261,8 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "password": {"type": "str", "no_log": True},
     }
+    cache = {name: {"type": "str", "required": True} for name in ("upstream", "path", "server")}
+    reader = {"name": {"type": "str"}, "password": {"type": "str", "no_log": True}}
     texts = {"type": "list", "elements": "str"}
     module = AnsibleModule(
         argument_spec={
@@ -244,6 +278,14 @@ def main() -> None:
             "resolve": {"type": "bool", "default": True},
             "previous_names": {**texts, "default": []},
             "logins": {"type": "list", "elements": "dict", "options": login, "default": []},
+            "caches": {"type": "list", "elements": "dict", "options": cache, "default": []},
+            "caches_mirror_port": {"type": "int", "default": 0},
+            "caches_login": {
+                "type": "dict",
+                "options": reader,
+                "required_together": [("name", "password")],
+                "default": {},
+            },
             "problems": {**texts, "default": []},
             "request": {"type": "str", "default": ""},
         },

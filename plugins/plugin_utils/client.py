@@ -8,7 +8,10 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.wharf.registry.plugins.module_utils.caches import slug
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
+from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, PART
+from ansible_collections.wharf.registry.plugins.plugin_utils.caches_plan import remote_of
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import certificates_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import login_problems
@@ -41,9 +44,16 @@ def client_problems(
     if is_present and not is_insecure and not (check and not ca):
         problems += ca_problems(ca, "registry_client_ca")
     problems += tools_problems(settings["tools"], "registry_client_tools")
+    problems += caches_problems(settings["caches"], "registry_client_caches")
+    if int(settings["caches_mirror_port"]):
+        problems += port_problems(settings["caches_mirror_port"], "registry_client_caches_mirror_port")
     problems += store_problems(
         boolean(settings["system_store"]), settings["trust"], "registry_client_system_store", "registry_client_trust"
     )
+    if is_present and is_insecure and settings["caches_reader"]:
+        problems.append(
+            "registry_client_caches_login: a registry that is trusted as insecure takes no users: leave it empty"
+        )
     if is_present and is_insecure and logins:
         problems.append(
             "registry_client_logins: a registry that is trusted as insecure takes no users: leave the list empty"
@@ -55,6 +65,28 @@ def client_problems(
             if "password" not in login
         ]
     return problems
+
+
+def client_caches(caches: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return what clients are told of the caches in wharf_caches: not who the server is there, nor by which proxy."""
+    return [
+        {"upstream": cache["upstream"], "path": slug(cache["upstream"]), "server": remote_of(cache)} for cache in caches
+    ]
+
+
+def caches_problems(caches: Sequence[Mapping[str, str]], variable: str) -> list[str]:
+    """Judge what the tools are to be told of caches, which they read in files and as the names of files."""
+    forms = {
+        "upstream": (HOST, "a registry's name as it stands in image references: use one such as docker.io"),
+        "path": (PART, "the first part of a repository's name: use one such as docker.io"),
+        "server": (rf"https?://{HOST}/?", "the address of a registry: use one such as https://registry-1.docker.io"),
+    }
+    return [
+        f"{variable}: item {number}, {key}: {shown(cache[key])} is not {use}"
+        for number, cache in enumerate(caches, 1)
+        for key, (form, use) in forms.items()
+        if not re.fullmatch(form, cache[key])
+    ]
 
 
 def ca_problems(ca: str, variable: str) -> list[str]:

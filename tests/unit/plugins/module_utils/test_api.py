@@ -232,6 +232,16 @@ def test_a_gateway_and_what_is_behind_it_are_told_apart(registry, client):
             client.health()
 
 
+def test_a_cache_is_asked_by_its_name(registry, client):
+    registry.instead = answering(200, b"{}")
+    assert client.cache("docker.io").status == client.cache().status == 200
+    assert [path for _method, path, _headers in registry.requests[-2:]] == ["/v2/docker.io/", "/v2/"]
+    for status, message in ((401, "asks for a user"), (403, "GET /v2/docker.io/ with HTTP status 403"), (404, "404")):
+        registry.instead = answering(status)
+        with pytest.raises(api.StatusError, match=message):
+            client.cache("docker.io")
+
+
 def test_waits_until_the_registry_answers(registry, client):
     registry.instead = answering(503)
     threading.Timer(0.3, lambda: setattr(registry, "instead", None)).start()

@@ -5,27 +5,20 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import (
     auth_files,
     client_trust,
-    container_policy,
     containers,
     daemon_json,
-    processes,
 )
-from ansible_collections.wharf.registry.plugins.module_utils.client_trust import Trust
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.files import Entry
+from tests.unit.client_host import CA, CONFIG, REGISTRY, Host
 
-REGISTRY = "reg.test:5000"
-CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 DOCKER_FILE = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
 DOCKER_HOSTS = f"/etc/docker/certs.d/{REGISTRY}/hosts.toml"
 PODMAN_FILE = f"/etc/containers/certs.d/{REGISTRY}/wharf-ca.crt"
@@ -35,74 +28,10 @@ SPELT = "/etc/containerd/certs.d/reg.test_5000_/ca.crt"
 NODE_PLAIN = f"/etc/containerd/certs.d/{REGISTRY}/hosts.toml"
 OLD_FILE = "/etc/docker/certs.d/old.test:5000/wharf-ca.crt"
 STORE = "/usr/local/share/ca-certificates"
-CONFIG = "/etc/containerd/config.toml"
 TOML = "version = 2\n"
 TABLE = '[plugins."io.containerd.grpc.v1.cri".registry]\n'
 BLOCK = f'# BEGIN wharf\n{TABLE}  config_path = "/etc/containerd/certs.d"\n# END wharf\n'
 OLD_LINE = "# BEGIN wharf old.test\n192.0.2.1 old.test\n# END wharf old.test\n"
-PLACES = ("REGISTRIES", "HOSTS", "TEMPLATES", "CONTAINERD_FILE", "LEDGER")
-
-
-class Host:
-    """A host in a directory, with nothing but Docker where a test says nothing else."""
-
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have all paths of the module in the directory."""
-        self.root, self.monkeypatch = str(root), monkeypatch
-        self.commands: list[list[str]] = []
-        self.answers: Callable[[list[str]], tuple[int, str]] = lambda command: (0, "")
-        self.programs = {"dockerd", "containerd", "update-ca-certificates"}
-        for name in PLACES:
-            monkeypatch.setattr(client_trust, name, self.root + getattr(client_trust, name))
-        monkeypatch.setattr(container_policy, "SETTINGS", self.root + container_policy.SETTINGS)
-        stores = [(command, *(self.root + path for path in paths)) for command, *paths in client_trust.STORES]
-        monkeypatch.setattr(client_trust, "STORES", stores)
-        roots = {family: self.root + path for family, path in client_trust.CERTIFICATES.items()}
-        monkeypatch.setattr(client_trust, "CERTIFICATES", roots)
-        monkeypatch.setattr(client_trust, "has", lambda program: program in self.programs)
-        for module in (client_trust, processes):
-            monkeypatch.setattr(module, "run", self.run)
-        owner = (os.getuid(), os.getgid(), 0o644)
-        monkeypatch.setattr(client_trust, "_entry", lambda text: Entry(*owner, text.encode()))
-        self.put("/etc/hosts", "127.0.0.1 localhost\n")
-
-    def run(self, command: list[str]) -> tuple[int, str]:
-        """Note a command down and answer as the test wants; containerd's own word is its file."""
-        self.commands.append(command)
-        if command[0] == "containerd" and command[-2:] == ["config", "dump"] and self.answers(command) == (0, ""):
-            return 0, Path(command[2]).read_text() if "--config" in command else self.text(CONFIG) or ""
-        return self.answers(command)
-
-    def install(self, tools: str) -> None:
-        """Have these tools and no others."""
-        self.programs = {"dockerd" if tool == "docker" else tool for tool in tools.split()} | {"update-ca-certificates"}
-
-    def put(self, path: str, text: str = CA, mode: int = 0o644) -> str:
-        """Write a file and the directories above it."""
-        Path(self.root + path).parent.mkdir(parents=True, exist_ok=True)
-        Path(self.root + path).write_text(text)
-        Path(self.root + path).chmod(mode)
-        return path
-
-    def text(self, path: str) -> str | None:
-        """Return the text of a file; None where there is none."""
-        return Path(self.root + path).read_text() if Path(self.root + path).exists() else None
-
-    def trust(self, check: bool = False, **params: Any) -> Trust:
-        """Return what a registry needs here."""
-        params.setdefault("tools", ["auto"])
-        given = {"name": "reg.test", "port": 5000, "state": "present", "trust": "ca", "ca": CA, "address": ""}
-        return Trust(
-            {**given, "system_store": False, "previous_names": [], "aliases": [], "logins": [], **params}, check
-        )
-
-    def write(self, check: bool = False, **params: Any) -> list[str]:
-        """Write what is pending; return the paths that were changed."""
-        trust = self.trust(check, **params)
-        assert trust.problems() == []
-        trust.write_hosts()
-        trust.write()
-        return [path[len(self.root) :] for path in trust.hosts_changes.paths + trust.changes.paths]
 
 
 @pytest.fixture

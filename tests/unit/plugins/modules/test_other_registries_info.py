@@ -12,6 +12,7 @@ OWN = [
     "/etc/containerd/certs.d/reg.test:5000/wharf-ca.crt",
     "/etc/containers/registries.conf.d/wharf-reg.test_5000.conf",
     "registry_client reg.test:5000 in daemon.json",
+    "registry_client reg.test:5000, caches in daemon.json",
     "container registry",
     "container registry-gateway",
     "container registry-network",
@@ -25,8 +26,9 @@ def test_what_the_registry_itself_has_is_left_out() -> None:
     assert without([*OWN, *OTHERS], ["reg.test:5000"], "registry") == OTHERS
 
 
-def test_files_of_an_alias_belong_to_its_registry(tmp_path) -> None:
-    (path := tmp_path / "wharf-ca.crt").write_text("# Wharf: another name of reg.test:5000\nCA")
+@pytest.mark.parametrize("what", ["another name", "the caches"])
+def test_files_of_an_alias_and_of_caches_belong_to_their_registry(tmp_path, what: str) -> None:
+    (path := tmp_path / "wharf-ca.crt").write_text(f"# Wharf: {what} of reg.test:5000\nCA")
     assert without([str(path)], ["reg.test:5000"], "") == []
     assert without([str(path)], ["other.test:5000"], "") == [str(path)]
 

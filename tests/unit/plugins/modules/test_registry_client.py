@@ -53,6 +53,30 @@ class Trust:
         return self.pending
 
 
+class Caches:
+    """The caches, as a test wants them; notes down what is done."""
+
+    options: dict[str, dict] = {}
+    is_sure, pending = True, False
+
+    def __init__(self, trust: Trust, params: dict[str, Any], check_mode: bool) -> None:
+        """Take what the module hands over."""
+        self.changes, self.diff, self.warnings = SimpleNamespace(paths=[]), [], []
+
+    def engine_options(self) -> dict[str, dict]:
+        """Return what a test wants."""
+        return self.options
+
+    def remove(self) -> None:
+        """Note it down."""
+        Trust.done.append("old caches")
+
+    def write(self, is_mirror_new: bool) -> None:
+        """Note it down, and change what a test wants."""
+        Trust.done.append(f"caches {is_mirror_new}")
+        self.changes.paths += ["hosts.toml"] if self.pending else []
+
+
 class Change:
     """A change of daemon.json."""
 
@@ -77,7 +101,10 @@ def trust(monkeypatch: pytest.MonkeyPatch) -> type[Trust]:
     """Return what stands for the host."""
     for name, value in {"refusals": [], "options": {}, "pending": False, "done": []}.items():
         monkeypatch.setattr(Trust, name, value)
+    for name, value in {"options": {}, "is_sure": True, "pending": False}.items():
+        monkeypatch.setattr(Caches, name, value)
     monkeypatch.setattr(registry_client, "Trust", Trust)
+    monkeypatch.setattr(registry_client, "Caches", Caches)
     monkeypatch.setattr(registry_client, "addresses", lambda name: NAMES.get(name, []))
     monkeypatch.setattr(daemon_json, "Change", Change)
     monkeypatch.setattr(auth_files, "find_user", lambda name: None if name == "nobody" else True)
@@ -161,9 +188,29 @@ def test_daemon_json_is_judged_first_and_changed_last(trust: type[Trust], check:
     trust.options = {OWNER: {"insecure-registries": ["reg.test:5000"]}}
     result = run(check)
     applied = [] if check else [f"judge {OWNER}", f"apply {OWNER}", "proxy"]
-    assert trust.done == [f"judge {OWNER}", "hosts", "files", *applied]
+    assert trust.done == [f"judge {OWNER}", "hosts", "old caches", "files", *applied, "caches False"]
     assert (result["changed"], result["trusted"], result["reload_keys"]) == (True, False, ["insecure-registries"])
     assert result["diff"] == [{"before": "", "after": "{}"}]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_caches_come_after_trust_and_are_no_part_of_it(trust: type[Trust], monkeypatch, check: bool) -> None:
+    monkeypatch.setattr(Caches, "options", {f"{OWNER}, caches": {"registry-mirrors": ["https://reg.test:5001"]}})
+    judged, applied = f"judge {OWNER}, caches", f"apply {OWNER}, caches"
+    result = run(check)
+    last = [] if check else [judged, applied]
+    proxy = [] if check else ["proxy"]
+    assert trust.done == [judged, "hosts", "old caches", "files", *proxy, "caches True", *last]
+    assert (result["changed"], result["trusted"], result["up_to_date"]) == (True, True, False)
+
+
+@pytest.mark.parametrize(("attribute", "changed"), [("is_sure", False), ("pending", True)])
+def test_caches_that_are_not_as_they_should_be_take_another_visit(
+    trust: type[Trust], monkeypatch: pytest.MonkeyPatch, attribute: str, changed: bool
+) -> None:
+    monkeypatch.setattr(Caches, attribute, changed)
+    result = run()
+    assert (result["changed"], result["trusted"], result["up_to_date"]) == (changed, True, False)
 
 
 def test_logins_come_last_and_out_of_previous_names_first(trust: type[Trust], monkeypatch: pytest.MonkeyPatch) -> None:

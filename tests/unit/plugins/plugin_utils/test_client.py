@@ -21,7 +21,11 @@ SETTINGS = {
     "tools": "auto",
     "system_store": False,
     "previous_names": [],
+    "caches": [],
+    "caches_mirror_port": 0,
+    "caches_reader": "",
 }
+HUB = {"upstream": "docker.io", "path": "docker.io", "server": "https://registry-1.docker.io"}
 
 
 @pytest.mark.parametrize("tools", [None, "auto", ["auto"], ["docker"], list(TOOLS)])
@@ -89,6 +93,18 @@ def test_system_store_needs_a_ca(value: Any, trust: str, line: str) -> None:
         ({"previous_names": ["old.test:5000", "old"]}, CA, [], False, "registry_client_previous_names: 'old' is not"),
         ({"name": "https://reg.test"}, CA, [], False, "registry_client_name: 'https://reg.test' has a scheme"),
         ({"port": 0}, CA, [], False, "registry_client_port: 0 is not a TCP port"),
+        ({"caches": [HUB], "caches_mirror_port": "5001", "caches_reader": "kiosk"}, CA, [], False, ""),
+        (
+            {"caches": [HUB, {**HUB, "upstream": "../x"}]},
+            CA,
+            [],
+            False,
+            "registry_client_caches: item 2, upstream: ",
+        ),
+        ({"caches": [{**HUB, "path": "a:b"}]}, CA, [], False, "registry_client_caches: item 1, path: 'a:b' is not"),
+        ({"caches": [{**HUB, "server": 'https://x"'}]}, CA, [], False, "registry_client_caches: item 1, server: "),
+        ({"caches_mirror_port": 70000}, CA, [], False, "registry_client_caches_mirror_port: 70000 is not a TCP port"),
+        ({"trust": "insecure", "caches_reader": "kiosk"}, "", [], False, "registry_client_caches_login: a registry"),
         ({}, CA, [{"user": "root"}], True, "registry_client_logins: login 1 ('root') has no name"),
         ({}, CA, [{"user": "root", "name": "ci"}], False, "registry_client_logins: root has no password for ci: give"),
         ({}, CA, [{"user": "root", "name": "ci"}], True, ""),  # may still be to be generated
@@ -100,3 +116,16 @@ def test_settings_that_cannot_work_are_named(settings: dict, ca: str, logins: li
     assert len(problems) == bool(line)
     assert "".join(problems).startswith(line)
     assert "secret" not in "".join(problems)
+
+
+def test_clients_are_told_of_caches_without_the_servers_logins() -> None:
+    caches = [
+        {"upstream": "docker.io", "user": "hub", "password": "secret"},
+        {"upstream": "r.test:5000", "proxy": "http://u:secret@proxy.test:3128"},
+        {"upstream": "quay.io", "remote": "http://mirror.test/"},
+    ]
+    assert client.client_caches(caches) == [
+        HUB,
+        {"upstream": "r.test:5000", "path": "r.test_5000", "server": "https://r.test:5000"},
+        {"upstream": "quay.io", "path": "quay.io", "server": "http://mirror.test"},
+    ]
