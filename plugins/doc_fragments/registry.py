@@ -52,6 +52,18 @@ options:
         description: Whether the registry's own container has a network, as to reach an object store.
         type: bool
         required: true
+      caches:
+        description:
+          - The containers that fetch from other registries, and the one that serves what they have, each with its
+            C(name), the C(config) and the C(ca) that it reads, and its C(environment).
+        type: list
+        elements: dict
+        default: []
+      caches_data: {description: Where what they have fetched is kept., type: path, default: ""}
+      mirror_port:
+        description: The port at which the cache of Docker Hub is a mirror; 0 for none.
+        type: int
+        default: 0
       users:
         description: A line NAME:PASSWORD for each user; empty for a registry without users.
         type: str

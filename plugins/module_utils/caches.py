@@ -20,6 +20,7 @@ from .parts import CACHE_SOCKETS, CACHES_CONFIG, is_ours
 from .server_container import cache_container, differences
 from .text import one_line
 
+HUB = "docker.io"
 SHELF = "shelf"  # what the container is called that serves what is there; no upstream is called so
 V2 = "docker/registry/v2"
 START_SECONDS = 30

@@ -12,11 +12,11 @@ import os
 import re
 from typing import Any
 
+from .caches import HUB
 from .client_trust import CACHES, CACHES_CONF, CERTIFICATES, LEDGER, REGISTRIES, Trust
 from .errors import WharfError
 from .files import Changes, Entry, read_entry, read_json, read_text
 
-HUB = "docker.io"
 OWNER = "registry_client {}, caches"  # of a mirror in daemon.json
 # Since then the engine reads hosts.toml: to build, and with the containerd image store to pull. moby, daemon/hosts.go
 READS_HOSTS = 28

@@ -17,7 +17,7 @@ from .text import one_line
 
 RELOAD_SECONDS = 20
 SETTLE = 1.5  # seconds: whom the gateway had let in before a reload, and who has not asked yet, asks as it was before
-_OWN = "/tmp/own.sock"  # within its container; the port it may share with another gateway
+OWN_SOCKET = "/tmp/own.sock"  # within its container; the port it may share with another gateway
 _FIGURES = "/tmp/figures.sock"  # beside it: what nginx counts
 _CONNECTED = re.compile(r"^\S+:(?: +\S+){4} +03 +\S+ (\S+)$", re.MULTILINE)  # of /proc/net/unix: SS_CONNECTED
 
@@ -60,7 +60,7 @@ def listen(tls: bool) -> str:
     """Return the text of the file that says where the gateway listens, within its network."""
     addresses = [str(PORT), *([f"[::]:{PORT}"] if os.path.exists("/proc/net/if_inet6") else [])]
     ports = "".join(f"listen {one}{' ssl' if tls else ''} reuseport backlog=4096;\n" for one in addresses)
-    return f"{ports}listen unix:{_OWN};\n"
+    return f"{ports}listen unix:{OWN_SOCKET};\n"
 
 
 def is_cut_off(network: dict[str, Any], own: dict[str, Any]) -> bool:
@@ -99,7 +99,7 @@ def own_problem(name: str) -> str:
     pid = found["State"]["Pid"] if found else 0
     if not pid:
         return "the gateway does not run"
-    client = Client("gateway", 80, address=f"/proc/{pid}/root{_OWN}", timeout=5)
+    client = Client("gateway", 80, address=f"/proc/{pid}/root{OWN_SOCKET}", timeout=5)
     return _problem(client, client.health)
 
 

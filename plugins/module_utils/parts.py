@@ -25,6 +25,7 @@ CACHE_SOCKETS = "/var/lib/wharf/cache-sockets"
 CACHE_SOCKETS_INSIDE = "/wharf/cache-sockets"
 CACHES_CONFIG = "/etc/wharf/caches"
 PORT = 5000  # within the containers
+MIRROR_PORT = 5001
 # What the gateway says by itself, by which it can be told from the registry.
 DENIED = "this user may not do that here"
 NO_REGISTRY = "the registry behind the gateway does not answer"

@@ -16,6 +16,7 @@ from .parts import (
     INDEX_INSIDE,
     METRICS,
     METRICS_INSIDE,
+    MIRROR_PORT,
     PORT,
     SLOTS,
     SOCKETS,
@@ -56,6 +57,7 @@ CACHE_SPEC: dict[str, Any] = {
 REGISTRY_SPEC |= {
     "caches": {"type": "list", "elements": "dict", "options": CACHE_SPEC, "default": []},
     "caches_data": {"type": "path", "default": ""},
+    "mirror_port": {"type": "int", "default": 0},
 }
 _MIGRATE = "net/ipv4/tcp_migrate_req"  # connections that nobody has accepted go to the other gateway; since Linux 5.14
 
@@ -142,17 +144,22 @@ def _registry(registry: dict[str, Any], slot: str) -> dict[str, Any]:
 
 
 def _network(registry: dict[str, Any]) -> dict[str, Any]:
-    port = f"{PORT}/tcp"
+    ports = {f"{PORT}/tcp": registry["port"]}
+    if registry["mirror_port"]:
+        ports[f"{MIRROR_PORT}/tcp"] = registry["mirror_port"]
     own = {
         "Image": registry["gateway_image"],
         "Entrypoint": ["/usr/sbin/nginx"],
         "Cmd": ["-c", "/wharf/gateway/network.conf"],
         "Labels": {"wharf.config": "network"},
-        "ExposedPorts": {port: {}},
+        "ExposedPorts": {inside: {} for inside in ports},
     }
-    published = [{"HostIp": one, "HostPort": str(registry["port"])} for one in listens_on(registry["listen"])]
+    published = {
+        inside: [{"HostIp": one, "HostPort": str(port)} for one in listens_on(registry["listen"])]
+        for inside, port in ports.items()
+    }
     host = {
-        "PortBindings": {port: published},
+        "PortBindings": published,
         "Binds": [f"{registry['gateway_directory']}:/wharf/gateway:ro"],
         "Tmpfs": _tmpfs(registry),
         "Sysctls": {_MIGRATE.replace("/", "."): "1"} if os.path.exists(f"/proc/sys/{_MIGRATE}") else {},

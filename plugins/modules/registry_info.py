@@ -305,10 +305,14 @@ def names_used(container: str) -> list[str]:
 def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) -> list[str]:
     """Return a line for each thing on the host that stands in the registry's way."""
     problems, uid = [], registry["uid"]
-    if holder := port_holder(registry["port"], known, names_used(registry["container"])):
+    ports = {"registry_server_port": registry["port"], "registry_server_caches_mirror_port": registry["mirror_port"]}
+    for variable, port in ports.items():
+        holder = port_holder(port, known, names_used(registry["container"])) if port else ""
+        if not holder:
+            continue
         container = containers.container(holder.removeprefix("the container ")) if "the container " in holder else None
         held = (container and takeover(registry, container)) or "stop it or choose another port"
-        problems.append(f"registry_server_port: {registry['port']} is taken on {host} by {holder}: {held}")
+        problems.append(f"{variable}: {port} is taken on {host} by {holder}: {held}")
     for address in registry["listen"]:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as listener:

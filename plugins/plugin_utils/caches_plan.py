@@ -9,17 +9,17 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from ansible_collections.wharf.registry.plugins.module_utils.caches import SHELF, slug
+from ansible_collections.wharf.registry.plugins.module_utils.caches import HUB, SHELF, slug
 from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHES_INSIDE
 from ansible_collections.wharf.registry.plugins.module_utils.references import HOST
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import (
     certificates_pem,
     certificates_problems,
 )
-from ansible_collections.wharf.registry.plugins.plugin_utils.names import PROXY
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import PROXY, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
 
-HUB, HUB_URL = "docker.io", "https://registry-1.docker.io"
+HUB_URL = "https://registry-1.docker.io"
 CACHES_DATA = "/var/lib/wharf/caches"
 EXAMPLE = "docker.io or registry.example.com:5000"
 _URL = re.compile(rf"https?://{HOST}/?")
@@ -96,6 +96,33 @@ def _faults(cache: Mapping[str, Any], own: set[str], major: int) -> list[str]:
     if proxy and not PROXY.fullmatch(proxy):
         faults.append(f"the proxy of {upstream} is no address of a proxy: use one such as http://proxy.example:3128")
     return faults
+
+
+def mirror_problems(
+    mirror_port: int, variable: str, port: int, caches: Sequence[Mapping[str, Any]], is_open: bool
+) -> list[str]:
+    """Judge the port at which the cache of Docker Hub is a mirror; 0 stands for none.
+
+    Args:
+        mirror_port: what the variable holds.
+        variable: its name, for the messages.
+        port: the registry's own.
+        caches: the list of caches.
+        is_open: whether they are read without a password.
+    """
+    if int(mirror_port) == 0:
+        return []
+    problems = port_problems(mirror_port, variable)
+    if int(mirror_port) == int(port):
+        problems.append(f"{variable}: {mirror_port} is the registry's own port: use another one, such as {port + 1}")
+    if HUB not in [cache["upstream"] for cache in caches]:
+        problems.append(f"{variable}: is set, but there is no cache of {HUB}: add it, or leave the port out")
+    elif not is_open:
+        problems.append(
+            f"{variable}: is set, but Docker gives no password to a mirror, and the caches want one: set"
+            f" {variable.removesuffix('mirror_port')}anonymous to true as well, or leave the port out"
+        )
+    return problems
 
 
 def caches_plan(caches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables, reading_class
-from ansible_collections.wharf.registry.plugins.module_utils.caches import SHELF
+from ansible_collections.wharf.registry.plugins.module_utils.caches import HUB, SHELF
+from ansible_collections.wharf.registry.plugins.module_utils.gateway import OWN_SOCKET
 from ansible_collections.wharf.registry.plugins.module_utils.parts import (
     CACHE_SOCKETS_INSIDE,
     CACHES_INSIDE,
     DENIED,
     INDEX_INSIDE,
     METRICS_INSIDE,
+    MIRROR_PORT,
     NO_REGISTRY,
     PLAIN_HTTP,
 )
@@ -73,6 +75,7 @@ def gateway_plan(
     metrics_addresses: Sequence[str],
     caches: Sequence[str],
     open_caches: bool,
+    mirror: bool,
 ) -> dict[str, Any]:
     """Return what the template is filled with.
 
@@ -86,6 +89,7 @@ def gateway_plan(
         metrics_addresses: addresses and networks from which figures are read without a password.
         caches: the names of the caches of other registries.
         open_caches: whether these are read without a password.
+        mirror: whether that of Docker Hub is a mirror as well, at a port of its own.
     """
     tables = gateway_tables(users, rules)
     levels = [[_quoted(key), level] for key, level in tables["levels"]]
@@ -112,6 +116,10 @@ def gateway_plan(
         "caches": [{"name": name, "pattern": re.escape(name)} for name in caches],
         "shelf": {"name": SHELF},
         "open_caches": bool(caches) and open_caches and bool(users),
+        "mirror": mirror,
+        "mirror_port": MIRROR_PORT,
+        "mirrored": HUB,
+        "own_socket": OWN_SOCKET,
         "cache_sockets": CACHE_SOCKETS_INSIDE,
         "cache_storage": CACHES_INSIDE,
         "upstream_seconds": UPSTREAM_SECONDS,

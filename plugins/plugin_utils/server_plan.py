@@ -19,6 +19,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.caches_plan import 
     CACHES_DATA,
     cache_problems,
     caches_plan,
+    mirror_problems,
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.gateway_plan import gateway_plan
@@ -93,6 +94,13 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             (),
             major_of(version, settings["image_source"]),
         ),
+        *mirror_problems(
+            settings["mirror_port"],
+            "registry_server_caches_mirror_port",
+            settings["port"],
+            settings["caches"],
+            boolean(settings["caches_anonymous"]) or not users,
+        ),
         *own_directory_problems(settings["caches_data"], "registry_server_caches_data", CACHES_DATA),
     ]
     replaced = settings["replace_passwords"].replace(",", " ").split()
@@ -154,6 +162,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             metrics_addresses=settings["metrics_addresses"],
             caches=[slug(cache["upstream"]) for cache in settings["caches"]],
             open_caches=boolean(settings["caches_anonymous"]),
+            mirror=bool(settings["mirror_port"]),
         ),
         "registry": {
             **{key: settings[key] for key in REGISTRY_SPEC if key in settings and key != "config"},

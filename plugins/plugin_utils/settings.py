@@ -284,6 +284,26 @@ def _cache_problems(
     return caches_plan.cache_problems(caches, variable, name, port, aliases, major)
 
 
+def _mirror_problems(
+    mirror_port: int, variable: str, port: int, caches: Sequence[Mapping[str, Any]], is_open: bool, anonymous: bool
+) -> list[str]:
+    """Judge the port at which the cache of Docker Hub is a mirror."""
+    return caches_plan.mirror_problems(mirror_port, variable, port, caches, is_open or anonymous)
+
+
+def _use_problems(uses: bool, variable: str, caches: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Judge whether clients can pull through caches."""
+    return [f"{variable}: is true, but wharf_caches is empty: list the caches there"] if uses and not caches else []
+
+
+def _reader_problems(reader: str, variable: str, users: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Judge who reads the caches for the tools that have no login of their own."""
+    known = [user["name"] for user in users if user.get("role") != "monitor"]
+    if not reader or reader in known:
+        return []
+    return [f"{variable}: {shown(reader)} is none of wharf_registry_users who may read: use one of them"]
+
+
 def _caches_data_problems(path: str, variable: str) -> list[str]:
     """Judge where the caches are kept."""
     return own_directory_problems(path, variable, caches_plan.CACHES_DATA)
@@ -326,6 +346,9 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
         "registry_directory gateway_directory tls_directory ca_directory registry_data caches_data",
     ),
     (_caches_data_problems, "caches_data"),
+    (_mirror_problems, "caches_mirror_port registry_port caches caches_anonymous registry_anonymous"),
+    (_use_problems, "registry_clients_use_caches caches"),
+    (_reader_problems, "caches_reader registry_users"),
     (
         _cache_problems,
         "caches registry_name registry_port registry_aliases registry_image registry_image_source",

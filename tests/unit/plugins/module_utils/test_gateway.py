@@ -227,7 +227,7 @@ def test_a_gateway_is_asked_itself_by_a_socket_in_its_container(
 ) -> None:
     """The container's root is imitated by that of this process."""
     asked: list[str] = []
-    monkeypatch.setattr(module, "_OWN", f"{tmp_path}/own.sock")
+    monkeypatch.setattr(module, "OWN_SOCKET", f"{tmp_path}/own.sock")
     monkeypatch.setattr(module.containers, "container", lambda _name: {"State": {"Pid": os.getpid()}})
 
     class Handler(http.server.BaseHTTPRequestHandler):

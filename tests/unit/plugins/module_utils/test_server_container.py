@@ -26,6 +26,7 @@ REGISTRY: dict[str, Any] = {
     "has_network": False,
     "caches": [],
     "caches_data": "/var/lib/wharf/caches",
+    "mirror_port": 0,
     "image": "registry:2.8.3",
     "gateway_image": "nginx:1.28",
     "page": True,

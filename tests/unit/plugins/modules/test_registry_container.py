@@ -267,7 +267,7 @@ def registry(directory: Path, **changes: Any) -> dict[str, Any]:
     """Return a registry as it should be."""
     known = {"container": "registry", "name": "reg.test", "port": 5000, "tls": True, "tls_directory": "/tls"}
     known |= {"listen": [], "uid": 59500, "memory_limit": 0, "has_network": False, "bcrypt_cost": 0, "settings": ""}
-    known |= {"caches": [], "caches_data": ""}
+    known |= {"caches": [], "caches_data": "", "mirror_port": 0}
     known |= {"page": True}
     known |= {"directory": f"{directory}/registry", "gateway_directory": f"{directory}/gateway"}
     known |= {"data": f"{directory}/data", "image": "good", "gateway_image": "nginx", "config": "old"}

@@ -78,6 +78,7 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "has_network": False,
         "caches": [],
         "caches_data": "/var/lib/wharf/caches",
+        "mirror_port": 0,
         "image": "registry:2.8.3",
         "gateway_image": "nginx:1.30.5",
         "config": "version: 0.1\n",

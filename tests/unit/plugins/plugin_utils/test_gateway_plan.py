@@ -36,7 +36,7 @@ RULES = [
 ]
 
 
-SERVED: dict[str, Any] = {"page": True, "metrics_addresses": [], "caches": [], "open_caches": False}
+SERVED: dict[str, Any] = {"page": True, "metrics_addresses": [], "caches": [], "open_caches": False, "mirror": False}
 
 
 def words_of(text: str) -> list[tuple[str, bool]]:

@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "caches": [],
     "caches_data": "/var/lib/wharf/caches",
     "caches_anonymous": False,
+    "mirror_port": 0,
     "retention": [],
     "log_pulls": False,
     "uid": 59500,
