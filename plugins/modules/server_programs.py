@@ -151,6 +151,7 @@ class Programs:
             *Path("/run").glob("wharf-repair-storage.*"),
             *Path("/run").glob("wharf-index.*"),
             *Path("/run").glob("wharf-metrics.*"),
+            *Path("/run").glob("wharf-trim-caches.*"),
             METRICS,
         ):
             self.changes.remove(str(path))

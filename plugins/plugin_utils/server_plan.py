@@ -143,7 +143,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "rules": rules,
         "retention": settings["retention"],
         "read_only": bool(((config["storage"].get("maintenance") or {}).get("readonly") or {}).get("enabled")),
-        "caches": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
+        "descriptor_cache": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
     return {
         "problems": [],

@@ -41,7 +41,7 @@ SCHEDULES = ("/etc/systemd/system/wharf-{}.timer", "/etc/cron.d/wharf-{}")
 NETWORK = "/proc/{}/net/dev"  # proc_net(5)
 SECONDS = 10  # for each source
 PORT = 5001  # of the registry's figures, in the network of its container
-INTERVALS = {"minutely": 60, "daily": 86400, "weekly": 7 * 86400, "monthly": 31 * 86400}
+INTERVALS = {"minutely": 60, "hourly": 3600, "daily": 86400, "weekly": 7 * 86400, "monthly": 31 * 86400}
 TASKS = {
     "backup": "back-up",
     "backup_check": "check-backup",
@@ -50,6 +50,7 @@ TASKS = {
     "renewal": "renew-certificate",
     "repair": "repair-storage",
     "retention": "apply-retention",
+    "trimming": "trim-caches",
 }
 # The gateway's words for what it logs.
 EVENTS = {
@@ -71,7 +72,7 @@ FIGURES = {
     "wharf_task_last_run_timestamp_seconds": ("gauge", "When a task ended last."),
     "wharf_task_last_run_success": ("gauge", "Whether a task's last run ended well."),
     "wharf_task_last_run_duration_seconds": ("gauge", "How long a task's last run took."),
-    "wharf_task_last_run_bytes": ("gauge", "What a collection has freed, or the size of the last snapshot."),
+    "wharf_task_last_run_bytes": ("gauge", "What a run has freed, or the size of the last snapshot."),
     "wharf_task_last_success_timestamp_seconds": ("gauge", "When a task last ended well."),
     "wharf_task_interval_seconds": ("gauge", "How often a task runs by itself."),
     "wharf_task_schedule_created_timestamp_seconds": ("gauge", "Since when a task has its schedule."),

@@ -138,7 +138,7 @@ def release_pushes(registry: Registry) -> None:
         cli("rm", "--force", registry.collector, check=False)
         cli("unpause", registry.container, check=False)
         cli("unpause", writes, check=False)
-        verb = "restart" if registry.caches else "start"  # what it remembers may be gone
+        verb = "restart" if registry.descriptor_cache else "start"  # what it remembers may be gone
         cli(verb, registry.container, check=False)
         with suppress(WharfError):
             held = containers.container(writes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,7 +42,8 @@ class Registry:
     driver: str = "filesystem"
     root: str = data.MOUNT  # of the storage, as the container sees it
     delete_untagged: bool = False
-    caches: bool = False
+    descriptor_cache: bool = False  # it remembers which blobs it has
+    caches: Mapping[str, Any] = {}  # the pull-through caches: "data", "upstreams"
     read_only: bool = False  # by its configuration
     users: Sequence[dict[str, str]] = ()
     rules: Sequence[dict[str, Any]] = ()
@@ -54,6 +55,8 @@ class Registry:
         if must_exist and not text:
             raise WharfError(f"{SETTINGS} is missing: run playbooks/deploy-registry.yml")
         vars(self).update(json.loads(text or "{}"))
+        if isinstance(self.caches, bool):  # before there were pull-through caches
+            self.descriptor_cache, self.caches = self.caches, {}
         self.stand_ins = {slot: f"{self.container}-{slot}" for slot in ("reads", "writes")}
         self.collector = f"{self.container}-collect-garbage"
         self.dry_run_collector = f"{self.collector}-dry-run"

@@ -116,7 +116,7 @@ def repair_registry(
     repairs = Repairs(registry.storage, removed)
     if faults or removed:
         repairs.repair(faults, lambda: paused(registry, before))
-        if registry.caches and repairs.removed - removed:
+        if registry.descriptor_cache and repairs.removed - removed:
             cli("restart", registry.container)  # it would still know what is gone
     for sentence in repairs.done:
         task.line(sentence)

@@ -14,7 +14,7 @@ from .. import gateway
 from ..api import StatusError
 from ..data import container
 from ..errors import WharfError
-from ..files import free_bytes, read_text
+from ..files import free_bytes, read_json, read_text
 from ..lock import Result, local_time, lock_holder, read_result
 from ..openssl import end_of
 from ..parts import INDEX, STAND_INS, container_names
@@ -25,6 +25,8 @@ from .cli import Task
 from .read_only import client_of
 from .registry import Registry
 from .repair import STATE as REPAIR_STATE
+from .trim_caches import STATE as CACHES_STATE
+from .trim_caches import in_words
 
 DAY = 86400
 STATE = "state/state.db"  # of the index
@@ -36,6 +38,7 @@ RUNS = {
     "check-backup": "backup check",
     "repair-storage": "storage repair",
     "renew-certificate": "certificate renewal",
+    "trim-caches": "cache trimming",
 }
 
 
@@ -67,8 +70,9 @@ def look(registry: Registry, result: dict[str, Any], used: int | None = None) ->
         result["results"][name] = last._asdict() if last else None
         if last and not last.good:
             result["problems"].append(f"{name} failed")
-        if result["certificate"] or name != "renew-certificate":
+        if {"renew-certificate": result["certificate"], "trim-caches": registry.caches}.get(name, True):
             rows.append((purpose, run_line(name, last, now)))
+    rows += cache_rows(registry, result)
     rows += index_rows(now, result)
     rows.append(("at work", work_line(registry, result)))
     return rows
@@ -87,6 +91,14 @@ def index_rows(now: float, result: dict[str, Any]) -> list[tuple[str, str]]:
     if now - last > INDEX_LATE and float(read_text("/proc/uptime").split()[0]) > INDEX_LATE:  # not just after a boot
         result["problems"].append(f"what the page shows is {age(now - last)} old: see `wharf index`")
     return [("page", f"its index was brought up to date {age(now - last)} ago")]
+
+
+def cache_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Find out how the caches were at their last trimming; return a line about each."""
+    found = read_json(CACHES_STATE).get("caches", {})
+    slugs = [one["slug"] for one in registry.caches.get("upstreams", ())]
+    result["caches"] = {slug: found[slug] for slug in slugs if slug in found}
+    return [(f"cache {one['upstream']}", in_words(one)) for one in result["caches"].values()]
 
 
 def container_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -107,7 +107,7 @@ def test_the_user_s_configuration_comes_last() -> None:
     assert "filesystem" not in made["config"]["storage"]
     assert made["config_keys"][:2] == ["log", "log.level"]
     known = json.loads(made["registry"]["settings"])
-    assert (known["driver"], known["root"], known["caches"]) == ("s3", "/var/lib/registry", True)
+    assert (known["driver"], known["root"], known["descriptor_cache"]) == ("s3", "/var/lib/registry", True)
 
 
 def test_the_command_on_the_server_is_told_of_the_registry() -> None:
@@ -123,7 +123,7 @@ def test_the_command_on_the_server_is_told_of_the_registry() -> None:
         "root": "/var/lib/registry",
         "delete_untagged": False,
         "read_only": False,
-        "caches": False,
+        "descriptor_cache": False,
         "users": [{"name": "ci", "role": "writer"}],
         "rules": [],
     }

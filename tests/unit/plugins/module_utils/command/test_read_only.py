@@ -29,7 +29,7 @@ class Engine:
         host = {"Binds": ["/srv:/var/lib/registry"], "NetworkMode": "none", "RestartPolicy": {"Name": "always"}}
         inspected = {"Config": {**config, "Image": "registry:2"}, "HostConfig": host, "Image": "sha256:aa"}
         self.registry: Any = SimpleNamespace(
-            container="reg", slot="b", stand_ins={"reads": "reg-reads", "writes": "reg-writes"}, caches=False,
+            container="reg", slot="b", stand_ins={"reads": "reg-reads", "writes": "reg-writes"}, descriptor_cache=False,
             collector="gc", dry_run_collector="try", inspected=inspected, status=self.status, client=self.client,
             pass_requests_to=self.switch,
         )  # fmt: skip

@@ -109,3 +109,17 @@ def test_nothing_begins_after_a_deployment_that_was_cut_off(tmp_path, deployed, 
     (tmp_path / "before.json").write_text('{"name": "registry", "containers": {}, "files": {}}')
     with pytest.raises(WharfError, match="a deployment was cut off: .* try again"):
         here.preflight()
+
+
+@pytest.mark.parametrize(
+    ("settings", "remembers", "caches"),
+    [
+        ({"caches": True}, True, {}),  # written before there were pull-through caches
+        ({"caches": False}, False, {}),
+        ({"descriptor_cache": True, "caches": {"data": "/d", "upstreams": []}}, True, {"data": "/d", "upstreams": []}),
+        ({}, False, {}),
+    ],
+)
+def test_pull_through_caches_are_not_taken_for_what_the_registry_remembers(deployed, settings, remembers, caches):
+    here = deployed({}, **settings)
+    assert (here.descriptor_cache, here.caches) == (remembers, caches)

@@ -57,6 +57,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(lock, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(status, "REPAIR_STATE", tmp_path / "repair.json")
+    monkeypatch.setattr(status, "CACHES_STATE", tmp_path / "results/trim-caches.json")
     monkeypatch.setattr(server_versions, "KNOWN", tmp_path / "version")
     monkeypatch.setattr(server_versions, "KNOWN_GATEWAY", tmp_path / "gateway-version")
     monkeypatch.setattr(os, "fchown", lambda *_: None)
@@ -112,6 +113,28 @@ def test_a_registry_that_is_well_has_about_ten_lines(server, capsys) -> None:
     assert lines["backup"] == lines["storage repair"] == "no run yet"
     assert lines["at work"] == "nothing"
     assert len(output.splitlines()) == 11
+
+
+def test_each_cache_has_a_line_about_its_last_trimming(server, capsys) -> None:
+    upstreams = [
+        {"upstream": name, "slug": name, "size": 0, "keep": []} for name in ("docker.io", "ghcr.io", "quay.io")
+    ]
+    server["settings"]["caches"] = {"data": "/nowhere", "upstreams": upstreams}
+    now = int(time.time())
+    facts = {"upstream": "docker.io", "bytes": 3 << 30, "size": 10 << 30, "images": 1, "kept": 2, "fetched": now - 7200}
+    other = {"upstream": "ghcr.io", "bytes": 5, "size": 0, "images": 2, "kept": 0, "fetched": None}
+    known = {"docker.io": facts, "ghcr.io": other, "gone.io": facts | {"upstream": "gone.io"}}
+    (server["results"] / "trim-caches.json").write_text(json.dumps({"caches": known}))
+    (server["results"] / "trim-caches").write_text(f"ok {now - 7200} deleted 0 images, 0 bytes\n")
+    code, output = show(server, capsys)
+    lines = [line.split("  ", 1) for line in output.splitlines() if line.startswith("cache")]
+    assert [(name, text.strip()) for name, text in lines] == [
+        ("cache trimming", "ok 2 hours ago: deleted 0 images, 0 bytes"),
+        ("cache docker.io", "3.0 GiB of 10.0 GiB, 1 image; 2 kept images fetched 2 hours ago"),
+        ("cache ghcr.io", "5 bytes, 2 images"),
+    ]
+    assert code == 0
+    assert json.loads(show(server, capsys, as_json=True)[1])["caches"] == {"docker.io": facts, "ghcr.io": other}
 
 
 @pytest.mark.parametrize("part", ["registry", "registry-network", "registry-gateway"])
