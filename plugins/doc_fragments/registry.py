@@ -55,7 +55,8 @@ options:
       caches:
         description:
           - The containers that fetch from other registries, and the one that serves what they have, each with its
-            C(name), the C(config) and the C(ca) that it reads, and its C(environment).
+            C(name), the C(config) and the C(ca) that it reads, its C(environment), and the C(size) in bytes that it
+            may have.
         type: list
         elements: dict
         default: []

@@ -53,6 +53,7 @@ CACHE_SPEC: dict[str, Any] = {
     "config": {"type": "str", "required": True, "no_log": True},
     "ca": {"type": "str", "default": ""},
     "environment": {"type": "list", "elements": "str", "default": [], "no_log": True},
+    "size": {"type": "int", "default": 0},
 }
 REGISTRY_SPEC |= {
     "caches": {"type": "list", "elements": "dict", "options": CACHE_SPEC, "default": []},

@@ -144,7 +144,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.server_info import 
 )
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems, downgrade_problems
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
-from ansible_collections.wharf.registry.plugins.module_utils.text import pluralize
+from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, pluralize
 
 REPOSITORIES = "docker/registry/v2/repositories"  # in the data of a registry
 LOCK_WAIT = 2  # seconds: what runs every minute holds the lock for a moment, which is no reason to refuse anything
@@ -257,6 +257,7 @@ def cache_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
         " old ones), or leave this cache out"
         for name in hidden
     ]
+    problems += size_problems(registry, host)
     if exposed := server_data.exposed_above(registry["caches_data"]):
         problems.append(
             f"registry_server_caches_data: {registry['caches_data']} on {host} lies below {exposed}, where others than"
@@ -264,6 +265,21 @@ def cache_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
             " such as /var/lib/wharf/caches"
         )
     return problems
+
+
+def size_problems(registry: dict[str, Any], host: str) -> list[str]:
+    """Return a line for each cache that may become larger than its disk."""
+    place = registry["caches_data"]
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    disk = os.statvfs(place)
+    total = disk.f_blocks * disk.f_frsize
+    return [
+        f"registry_server_caches: {cache['name']}: may take {human_bytes(cache['size'])}, and the file system of"
+        f" {registry['caches_data']} on {host} has {human_bytes(total)}: use a smaller size, or a larger disk"
+        for cache in registry["caches"]
+        if cache["size"] > total
+    ]
 
 
 def is_image_pending(p: dict[str, Any], name: str, image: dict[str, Any], engine: dict[str, Any] | None) -> bool:

@@ -8,10 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from ansible.module_utils.common.text.formatters import human_to_bytes
 
 from ansible_collections.wharf.registry.plugins.module_utils.caches import HUB, SHELF, slug
 from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHES_INSIDE
-from ansible_collections.wharf.registry.plugins.module_utils.references import HOST
+from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, REPOSITORY_TAG
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import (
     certificates_pem,
     certificates_problems,
@@ -22,6 +23,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.values import absen
 HUB_URL = "https://registry-1.docker.io"
 CACHES_DATA = "/var/lib/wharf/caches"
 EXAMPLE = "docker.io or registry.example.com:5000"
+_SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[ ]?[MGTP]i?B?")
 _URL = re.compile(rf"https?://{HOST}/?")
 
 
@@ -95,7 +97,38 @@ def _faults(cache: Mapping[str, Any], own: set[str], major: int) -> list[str]:
         )
     if proxy and not PROXY.fullmatch(proxy):
         faults.append(f"the proxy of {upstream} is no address of a proxy: use one such as http://proxy.example:3128")
+    size = cache.get("size") or ""
+    if size and not (_SIZE.fullmatch(str(size)) and size_of(cache) >= 1 << 20):
+        faults.append(f"the size of {upstream}, {shown(size)}, is not a number with a unit: use one such as 100G")
+    for image in cache.get("keep") or []:
+        if not REPOSITORY_TAG.fullmatch(str(image)):
+            example = "library/debian:13" if cache["upstream"] == HUB else "team/app:1"
+            faults.append(
+                f"{shown(image)}, which the cache of {upstream} is to keep, is not NAME:TAG as the upstream has it:"
+                f" use one such as {example}"
+            )
+        elif cache["upstream"] == HUB and "/" not in str(image):
+            faults.append(f"Docker Hub has {shown(image)} as {shown(f'library/{image}')}: use that")
     return faults
+
+
+def size_of(cache: Mapping[str, Any]) -> int:
+    """Return how much a cache's images may take, in bytes; 0 where nothing limits them."""
+    return human_to_bytes(re.sub("i?B?$", "", str(cache.get("size") or "0")))
+
+
+def known_caches(caches: Sequence[Mapping[str, Any]], data: str) -> dict[str, Any]:
+    """Return what the command on the server is told of the caches."""
+    upstreams = [
+        {
+            "upstream": cache["upstream"],
+            "slug": slug(cache["upstream"]),
+            "size": size_of(cache),
+            "keep": cache.get("keep") or [],
+        }
+        for cache in caches
+    ]
+    return {"caches": {"data": data, "upstreams": upstreams}} if caches else {}
 
 
 def mirror_problems(
@@ -142,10 +175,11 @@ def caches_plan(caches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "config": _config(f"{CACHES_INSIDE}/roots/{name}", proxy=fetching),
                 "ca": certificates_pem(cache.get("ca")),
                 "environment": [f"HTTPS_PROXY={proxy}", f"HTTP_PROXY={proxy}"] if proxy else [],
+                "size": size_of(cache),
             }
         )
     shelf = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
-    return [*plan, {"name": SHELF, "config": _config(CACHES_INSIDE, **shelf), "ca": "", "environment": []}]
+    return [*plan, {"name": SHELF, "config": _config(CACHES_INSIDE, **shelf), "ca": "", "environment": [], "size": 0}]
 
 
 def remote_of(cache: Mapping[str, Any]) -> str:

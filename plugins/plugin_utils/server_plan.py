@@ -19,6 +19,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.caches_plan import 
     CACHES_DATA,
     cache_problems,
     caches_plan,
+    known_caches,
     mirror_problems,
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import directory_problems
@@ -143,6 +144,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "rules": rules,
         "retention": settings["retention"],
         "read_only": bool(((config["storage"].get("maintenance") or {}).get("readonly") or {}).get("enabled")),
+        **known_caches(settings["caches"], settings["caches_data"]),
         "descriptor_cache": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
     return {
