@@ -16,6 +16,16 @@ CACHES = "/var/lib/wharf/caches"
 BLOBS = f"{CACHES}/docker/registry/v2/blobs/sha256"
 AWAY = "docker stop --time 1 registry-gateway", "docker start registry-gateway"
 SILENT = "docker pause registry-gateway", "docker unpause registry-gateway"
+# Lets all that was pulled or stored be so two hours earlier.
+AGE = """import json, os, sys, time
+path = "/var/lib/wharf/results/trim-caches.json"
+state, then = json.load(open(path)), time.time() - 7200
+state["pulled"] = {name: dict.fromkeys(times, then) for name, times in state["pulled"].items()}
+json.dump(state, open(path, "w"))
+for directory, _, files in os.walk(sys.argv[1]):
+    for file in files:
+        os.utime(f"{directory}/{file}", (then, then))
+"""
 
 
 @pytest.fixture(scope="session")
@@ -197,3 +207,29 @@ def test_without_a_password_and_then_no_cache_at_all(upstream, kiosk, ansible, h
     ansible.succeeds("playbooks/deploy-registry.yml")
     with broken(upstream.host, *AWAY):
         assert pull(kiosk, name) == digest  # what it had is still there
+
+
+def test_what_was_pulled_least_recently_goes_and_what_is_kept_is_fetched_and_stays(upstream, kiosk, ansible, hosts):
+    server, names = hosts["server"], [f"trim/{letter}:1" for letter in "abc"]
+    kept = publish(upstream.host, "kept/image:1", 400_000)
+    digests = {name: publish(upstream.host, name, 400_000) for name in names}
+    for name in names:
+        pull(kiosk, name)
+    server.check_output("wharf trim-caches")
+    server.check_output(f"python3 - {CACHES}/docker <<'END'\n{AGE}END")  # two hours later
+    pull(kiosk, names[0])
+    ca = upstream.host.file("/etc/wharf/tls/ca.crt").content_string
+    small = {"upstream": THERE, "ca": ca, "size": "1M", "keep": ["kept/image:1"]}
+    ansible.succeeds("playbooks/deploy-registry.yml", wharf_caches=[small])
+    plan = server.check_output("wharf trim-caches --check")
+    assert "trim/b" in plan and "trim/a" not in plan, plan
+    done = server.check_output("wharf trim-caches")
+    assert "deleted" in done, done
+    status = server.check_output("wharf status")
+    assert "1 kept image fetched" in status, status
+    with broken(upstream.host, *AWAY):
+        assert pull(kiosk, names[0]) == digests[names[0]]
+        assert pull(kiosk, "kept/image:1") == kept
+        refused(kiosk, names[1])
+    assert pull(kiosk, names[1]) == digests[names[1]]
+    ansible.succeeds("playbooks/deploy-registry.yml")
