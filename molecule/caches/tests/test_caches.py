@@ -9,23 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from clients import REGISTRY, by_digest, log_in, make_image, push
 from conftest import CACHE, HERE, THERE
-from machines import broken, flip_bit, read_only, wait_until
+from machines import broken, flip_bit, program, read_only, wait_until
 from testinfra.host import Host
 
 CACHES = "/var/lib/wharf/caches"
 BLOBS = f"{CACHES}/docker/registry/v2/blobs/sha256"
 AWAY = "docker stop --time 1 registry-gateway", "docker start registry-gateway"
 SILENT = "docker pause registry-gateway", "docker unpause registry-gateway"
-# Lets all that was pulled or stored be so two hours earlier.
-AGE = """import json, os, sys, time
-path = "/var/lib/wharf/results/trim-caches.json"
-state, then = json.load(open(path)), time.time() - 7200
-state["pulled"] = {name: dict.fromkeys(times, then) for name, times in state["pulled"].items()}
-json.dump(state, open(path, "w"))
-for directory, _, files in os.walk(sys.argv[1]):
-    for file in files:
-        os.utime(f"{directory}/{file}", (then, then))
-"""
 
 
 @pytest.fixture(scope="session")
@@ -216,7 +206,7 @@ def test_what_was_pulled_least_recently_goes_and_what_is_kept_is_fetched_and_sta
     for name in names:
         pull(kiosk, name)
     server.check_output("wharf trim-caches")
-    server.check_output(f"python3 - {CACHES}/docker <<'END'\n{AGE}END")  # two hours later
+    server.check_output(program(server, "two-hours-later.py", f"{CACHES}/docker"))
     pull(kiosk, names[0])
     ca = upstream.host.file("/etc/wharf/tls/ca.crt").content_string
     small = {"upstream": THERE, "ca": ca, "size": "1M", "keep": ["kept/image:1"]}
