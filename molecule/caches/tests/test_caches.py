@@ -223,3 +223,32 @@ def test_what_was_pulled_least_recently_goes_and_what_is_kept_is_fetched_and_sta
         refused(kiosk, names[1])
     assert pull(kiosk, names[1]) == digests[names[1]]
     ansible.succeeds("playbooks/deploy-registry.yml")
+
+
+def test_pulls_are_about_as_fast_as_without_the_cache(upstream, kiosk, hosts, passwords, number):
+    size, pusher, name = 100_000_000, hosts["client2"], f"speed/{secrets.token_hex(6)}:1"
+    log_in(pusher, passwords["ci"])
+    make_image(pusher, f"{REGISTRY}/{name}", size)
+    push(pusher, f"{REGISTRY}/{name}")
+    pusher.check_output(f"docker image rm {REGISTRY}/{name}; docker logout {REGISTRY}")
+    direct = f"/etc/docker/certs.d/{THERE}"
+    ca = upstream.host.file("/etc/wharf/tls/ca.crt").content_string
+
+    def seconds(reference: str) -> float:
+        start = time.monotonic()
+        kiosk.check_output(f"docker pull --quiet {reference}")
+        taken = time.monotonic() - start
+        kiosk.check_output(f"docker image rm {reference}")
+        return taken
+
+    with broken(kiosk, f"mkdir -p {direct} && echo '{ca}' >{direct}/ca.crt", f"rm -r {direct}"):
+        first, second, others = [], [], {"direct": [], "own": []}
+        for turn in range(3):
+            publish(upstream.host, f"{name}-{turn}", size)
+            first.append(seconds(f"{HERE}/{name}-{turn}"))
+            others["direct"].append(seconds(f"{THERE}/{name}-{turn}"))
+            second.append(seconds(f"{HERE}/{name}-{turn}"))
+            others["own"].append(seconds(f"{REGISTRY}/{name}"))
+    number("first pull through the cache, of a direct one's speed", min(others["direct"]) / min(first), "times")
+    number("second pull through the cache, of the registry's own speed", min(others["own"]) / min(second), "times")
+    assert min(second) < 1.5 * min(others["own"])  # other scenarios run beside this one
