@@ -15,7 +15,7 @@ from typing import Any
 from . import containers
 from .api import Client
 from .errors import WharfError
-from .files import Changes, Entry, put_back, read_entry
+from .files import Changes, Entry, give_away, put_back, read_entry
 from .parts import CACHE_SOCKETS, CACHES_CONFIG, is_ours
 from .server_container import cache_container, differences
 from .text import one_line
@@ -56,7 +56,7 @@ def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
     Args:
         registry: values for REGISTRY_SPEC.
     """
-    uid, data, caches = registry["uid"], registry["caches_data"], _by_name(registry)
+    uid, data, caches = registry["uid"], os.path.realpath(registry["caches_data"]), _by_name(registry)
     root = Entry(0, 0, 0o755, None)
     own = Entry(uid, uid, 0o750, None)
     wanted: dict[str, Entry | None] = {}
@@ -135,7 +135,10 @@ def leftovers(registry: dict[str, Any]) -> list[str]:
 def write(files: dict[str, Entry | None]) -> None:
     """Write what pending_files() returns."""
     for path, entry in files.items():
+        before = read_entry(path)
         put_back(path, entry)
+        if before and entry and entry.content is None and entry.uid and before.uid != entry.uid:
+            give_away(path, entry.uid, entry.gid)  # the registry runs as another user now
 
 
 def run(registry: dict[str, Any], pending: Pending) -> list[str]:

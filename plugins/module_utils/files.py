@@ -197,6 +197,20 @@ def put_back(path: str, before: Entry | None) -> None:
         write_atomic(path, before.content, before.mode, before.uid, before.gid)
 
 
+def give_away(path: str, uid: int, gid: int, *but: str) -> None:
+    """Give all below a directory to a user; no link is followed, also where one takes a directory's place meanwhile.
+
+    Args:
+        path: the directory, whose own owner stays.
+        uid: the user.
+        gid: the group.
+        but: names of files that keep their owner.
+    """
+    for _parent, directories, files, descriptor in os.fwalk(path):
+        for name in {*directories, *files}.difference(but):
+            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
+
+
 @contextlib.contextmanager
 def all_or_nothing(*paths: str) -> Iterator[None]:
     """Put files and directories back as they were, and remove the new directories above them, if the block fails."""

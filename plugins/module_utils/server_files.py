@@ -8,13 +8,13 @@ import re
 import secrets
 from typing import Any
 
-from .files import Changes, Entry, read_entry, read_text
+from .files import Changes, Entry, give_away, read_entry, read_text
 from .gateway import listen
 from .htpasswd import htpasswd, users_of
 from .parts import INDEX, METRICS, SOCKETS
 from .server_container import secret_file
 from .server_data import DATA_ID, STATE_FILE, Data
-from .server_rollback import SETTINGS, give_away
+from .server_rollback import SETTINGS
 
 GATEWAY_FILES = ("network.conf", "listen.conf", "users", "nginx.conf", "upstreams.conf")
 # Of the container that only holds the port: nginx itself, which listens nowhere.
@@ -65,7 +65,7 @@ def write_files(files: Files) -> None:
     changes = Changes(check_mode=False)
     for name, (path, entry) in files.items():
         if name == "data" and (before := read_entry(path)) and (before.uid, before.gid) != (entry.uid, entry.gid):
-            give_away(path, entry.uid, entry.gid)
+            give_away(path, entry.uid, entry.gid, DATA_ID)
         changes.put(path, entry)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import caches, containers, gateway
 from .errors import WharfError
-from .files import Entry, put_back, read_entry, read_text, write_atomic
+from .files import Entry, give_away, put_back, read_entry, read_text, write_atomic
 from .parts import DRAIN_SECONDS, container_names, is_ours, slot_of
 from .server_container import config_hash
 from .server_data import DATA_ID, RECORD, undo_move
@@ -247,15 +247,8 @@ def _put_back(path: str, kept: list[Any] | None) -> None:
         before = Entry(uid, gid, mode, None if text is None else base64.b64decode(text))
         now = read_entry(path)
         if text is None and now and now.uid != uid:  # the data, which was given to another user
-            give_away(path, uid, gid)
+            give_away(path, uid, gid, DATA_ID)
     put_back(path, before)
-
-
-def give_away(path: str, uid: int, gid: int) -> None:
-    """Give all below a directory to a user; no link is followed, also where one takes a directory's place meanwhile."""
-    for _parent, directories, files, descriptor in os.fwalk(path):
-        for name in {*directories, *files} - {DATA_ID}:
-            os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
 
 
 def _is_done(record: dict[str, Any]) -> bool:

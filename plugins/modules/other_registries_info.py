@@ -51,6 +51,7 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils.caches import SHELF, container_name
 from ansible_collections.wharf.registry.plugins.module_utils.client_caches import OWNER as CACHES_OWNER
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import CACHES, OTHER_NAME
 from ansible_collections.wharf.registry.plugins.module_utils.containers import docker
@@ -86,7 +87,8 @@ def without(found: list[str], own: list[str], container: str) -> list[str]:
     lines = tuple(line.format(name) for line in (OTHER_NAME, CACHES) for name in own)
     names = [*container_names(container).values(), *(f"{container}-{role}" for role in STAND_INS)] if container else []
     known |= {f"container {name}{end}" for name in names for end in ("", "-before")}
-    others = [line for line in found if line not in known]
+    caches = (f"container {container_name(container, SHELF)}", f"container {container_name(container, '')}")
+    others = [line for line in found if line not in known and not (container and line.startswith(caches))]
     return [line for line in others if not read_text(line).startswith(lines)]
 
 

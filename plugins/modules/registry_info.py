@@ -169,7 +169,8 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     found = parts["registry"]
     names = {own for container in known for own in container["names"]}
     aside = [containers.container(one) for one in names.intersection(names_used(name)).difference(own_names.values())]
-    for one in (*parts.values(), *aside):
+    cached = [caches.container_name(name, cache["name"]) for cache in registry["caches"]]
+    for one in (*parts.values(), *aside, *(containers.container(one) for one in cached if one in names)):
         if one and not is_ours(one):
             return {}, [foreign_problem(registry, one, p["host"])]
     path = server_data.path_of(registry["data"])
@@ -258,6 +259,13 @@ def cache_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
         for name in hidden
     ]
     problems += size_problems(registry, host)
+    data = os.path.realpath(registry["caches_data"])
+    strange = sorted(set(os.listdir(data)) - {"docker", "roots", "lost+found"}) if os.path.isdir(data) else []
+    if strange:
+        problems.append(
+            f"registry_server_caches_data: {registry['caches_data']} on {host} holds what is of no cache"
+            f" ({', '.join(strange[:3])}): use a directory of its own, such as /var/lib/wharf/caches"
+        )
     if exposed := server_data.exposed_above(registry["caches_data"]):
         problems.append(
             f"registry_server_caches_data: {registry['caches_data']} on {host} lies below {exposed}, where others than"

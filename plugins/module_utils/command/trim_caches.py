@@ -101,7 +101,7 @@ class Trimming:
     def __init__(self, task: Task, registry: Registry) -> None:
         """Read where they are, and what the last run has noted."""
         self.task, self.upstreams = task, registry.caches["upstreams"]
-        self.data = Path(registry.caches["data"])
+        self.data = Path(os.path.realpath(registry.caches["data"]))
         self.storage = Storage(self.data)
         kept = ((one["slug"], *reference.rpartition(":")) for one in self.upstreams for reference in one["keep"])
         self.kept = {(f"{slug}/{name}", tag) for slug, name, _, tag in kept}

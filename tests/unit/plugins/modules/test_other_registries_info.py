@@ -18,6 +18,8 @@ OWN = [
     "container registry-network",
     "container registry-gateway-before",
     "container registry-reads",
+    "container registry-cache-docker.io",
+    "container registry-caches",
 ]
 OTHERS = [line.replace("reg.test", "my-reg.test") for line in OWN[:5]] + ["container registry-b"]
 

@@ -338,11 +338,39 @@ def test_a_container_of_another_is_refused_with_what_it_holds(
     assert "`docker rename registry registry-old`. Or give this one another name" in line
 
 
-@pytest.mark.parametrize("name", ["registry-network", "registry-gateway", "registry-before", "registry-gateway-before"])
+CACHE = {"name": "docker.io", "config": "", "ca": "", "environment": [], "size": 0}
+
+
+def test_what_stands_in_the_way_of_caches_is_named(parameters: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "data/docker/registry/v2/repositories/docker.io/app").mkdir(parents=True)
+    (tmp_path / "caches/photos").mkdir(parents=True)
+    parameters["registry"] |= {"caches": [CACHE | {"size": 1 << 60}], "caches_data": str(tmp_path / "caches")}
+    found = module.cache_problems(parameters["registry"], str(tmp_path / "data"), "server")
+    words = [
+        "repositories of its own below docker.io/ on server, which",
+        "may take",
+        "of no cache (photos)",
+        "may write",
+    ]
+    wanted = words if "may write" in "".join(found) else words[:3]  # below a directory that everybody writes to
+    assert len(found) == len(wanted)
+    assert all(any(word in line for line in found) for word in wanted)
+    parameters["registry"]["caches"] = []
+    assert module.cache_problems(parameters["registry"], str(tmp_path / "data"), "server") == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("registry-network", "registry-gateway", "registry-before", "registry-gateway-before"),
+        "registry-cache-docker.io",
+    ],
+)
 def test_each_name_of_our_containers_is_ours_alone(
     monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     """A run would remove the ones that are called before."""
+    parameters["registry"]["caches"] = [CACHE]
     mount = {"Type": "bind", "Source": str(tmp_path), "Destination": "/var/lib/registry"}
     found = {"Id": "c9", "Name": f"/{name}", "Config": {"Image": "nginx", "Labels": {}}, "Mounts": [mount]}
     monkeypatch.setattr(module.containers, "containers", lambda: [{"names": [name], "ports": set()}])
