@@ -169,8 +169,8 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     found = parts["registry"]
     names = {own for container in known for own in container["names"]}
     aside = [containers.container(one) for one in names.intersection(names_used(name)).difference(own_names.values())]
-    cached = [caches.container_name(name, cache["name"]) for cache in registry["caches"]]
-    for one in (*parts.values(), *aside, *(containers.container(one) for one in cached if one in names)):
+    cached = names.intersection(cache_names(registry))
+    for one in (*parts.values(), *aside, *map(containers.container, sorted(cached))):
         if one and not is_ours(one):
             return {}, [foreign_problem(registry, one, p["host"])]
     path = server_data.path_of(registry["data"])
@@ -326,6 +326,11 @@ def names_used(container: str) -> list[str]:
     return [f"{one}{end}" for one in container_names(container).values() for end in ("", "-before")]
 
 
+def cache_names(registry: dict[str, Any]) -> list[str]:
+    """Return the names of the containers of a registry's caches."""
+    return [caches.container_name(registry["container"], cache["name"]) for cache in registry["caches"]]
+
+
 def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) -> list[str]:
     """Return a line for each thing on the host that stands in the registry's way."""
     problems, uid = [], registry["uid"]
@@ -376,7 +381,7 @@ def takeover(registry: dict[str, Any], found: dict[str, Any]) -> str:
     source, name = mounts[0], found["Name"].lstrip("/")
     repositories = Storage(source["Source"]).repositories()
     volume = f"the volume {source['Name']}" if source["Type"] == "volume" else source["Source"]
-    old = f"{name}-old" if name in names_used(registry["container"]) else name
+    old = f"{name}-old" if name in [*names_used(registry["container"]), *cache_names(registry)] else name
     rename = f"docker rename {name} {old} && " if old != name else ""
     old_data, data = (shlex.quote(str(place)) for place in (source["Source"], location(registry["data"])))
     return (
