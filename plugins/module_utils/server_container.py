@@ -191,7 +191,7 @@ def _gateway(registry: dict[str, Any], network: str) -> dict[str, Any]:
     host = {
         "NetworkMode": f"container:{network}",
         "Binds": binds,
-        "Mounts": [caches] if registry["caches"] else [],
+        **({"Mounts": [caches]} if registry["caches"] else {}),
         "Tmpfs": _tmpfs(registry),
     }
     return _container(registry, own, host)
