@@ -221,11 +221,11 @@ def cache_container(
         "Labels": {"wharf.config": config_hash("\n".join([cache["config"], cache["ca"], *cache["environment"]]))},
     }
     # Not a bind in Docker's short form, which would make a directory of what is missing.
-    data = {"Type": "bind", "Source": registry["caches_data"], "Target": CACHES_INSIDE, "ReadOnly": is_shelf}
+    data = {"Type": "bind", "Source": registry["caches_data"], "Target": CACHES_INSIDE}
     host = {
         "Memory": registry["memory_limit"],
         "Binds": [f"{config}:/wharf/config:ro", f"{socket}:/wharf/socket"],
-        "Mounts": [data],
+        "Mounts": [data | ({"ReadOnly": True} if is_shelf else {})],
         # The host's own: its names, its /etc/hosts and a proxy on its loopback are what people know to work.
         "NetworkMode": "none" if is_shelf else "host",
     }

@@ -146,5 +146,6 @@ def test_only_what_serves_what_is_there_has_no_network_and_nothing_may_be_writte
 ) -> None:
     shelf, cache = (module.settings(registry, name)["HostConfig"] for name in ("shelf", "docker.io"))
     assert (shelf["NetworkMode"], cache["NetworkMode"]) == ("none", "host")
-    assert shelf["Mounts"][0]["ReadOnly"] and not cache["Mounts"][0]["ReadOnly"]
+    # The engine tells only of what is true.
+    assert shelf["Mounts"][0]["ReadOnly"] and "ReadOnly" not in cache["Mounts"][0]
     assert "SSL_CERT_DIR=/wharf/config/ca" in module.settings(registry, "docker.io")["Env"]
