@@ -115,7 +115,8 @@ def failed_programs() -> list[Fault]:
     warnings: list[Fault] = []
     units = output("systemctl", "list-units", "--failed", "--plain", "--no-legend", "wharf-*.service")
     failed_units = re.findall(r"^wharf-\S+\.service", units, re.MULTILINE)
-    for path in sorted(lock.RESULTS.glob("[!.]*")):
+    # Those with a dot are no results: what is half written, and what wharf trim-caches remembers.
+    for path in sorted(one for one in lock.RESULTS.glob("*") if "." not in one.name):
         result = lock.read_result(path.name)
         if result is None or not result.good:  # none: its line is damaged
             when = f"{datetime.fromtimestamp(result.time, timezone.utc):%Y-%m-%d %H:%M UTC}" if result else ""

@@ -37,6 +37,14 @@ def test_a_result_that_is_damaged_is_a_warning(results, line):
     assert module.failed_programs() == [("program_failed", details)]
 
 
+def test_a_trimming_that_failed_is_a_warning_and_what_it_remembers_is_none(results):
+    (results / "trim-caches").write_text("failed 1700000000 docker.io: library/debian:13 is not there\n")
+    (results / "trim-caches.json").write_text('{"pulled": {}, "logs": {}, "caches": {}}')
+    message = "docker.io: library/debian:13 is not there"
+    details = {"program": "trim-caches", "when": "2023-11-14 22:13 UTC", "message": message}
+    assert module.failed_programs() == [("program_failed", details)]
+
+
 def test_programs_and_services_that_failed_are_named_once(results, monkeypatch):
     (results / "renew-certificate").write_text("failed 1700000000 the CA: it is gone\n")
     (results / "collect-garbage").write_text("ok 1700000000 nothing is due\n")
