@@ -75,12 +75,12 @@ def file_with_proxy(*patterns: str) -> str:
     return next((path for path in paths if SETTING.search(read_text(path))), "")
 
 
-def check_proxy(proxy: str, host: str, port: int, tls: bool) -> None:
+def check_proxy(proxy: str, host: str, port: int, tls: bool, timeout: float = TIMEOUT) -> None:
     """Raise WharfError where a proxy does not lead to a registry, with its answer. Only one for HTTP is asked."""
     parts = urlsplit(proxy)
     if parts.scheme != "http" or not parts.hostname:
         return
-    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout)
     headers = {}
     if parts.username:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

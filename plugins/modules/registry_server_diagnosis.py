@@ -8,8 +8,8 @@ module: registry_server_diagnosis
 short_description: Tell how a registry's server is, for a diagnosis together with its clients
 description:
   - Finds the first thing that is wrong with the engine, the containers of registry and gateway, what they have mounted,
-    the port, or the way from one to the other, and how the scheduled programs ended. Changes nothing, and starts no
-    engine.
+    the port, or the way from one to the other, how the scheduled programs ended, and whether the caches of other
+    registries and their upstreams answer. Changes nothing, and starts no engine.
 options:
   container:
     description: Name of the registry's container, with which those of the gateway and its network begin.
@@ -71,6 +71,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import (
     api,
+    cache_faults,
     containers,
     data,
     forwarding,
@@ -78,6 +79,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import (
     lock,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_inner, own_addresses
+from ansible_collections.wharf.registry.plugins.module_utils.command.registry import Registry
 from ansible_collections.wharf.registry.plugins.module_utils.engine import running_engine
 from ansible_collections.wharf.registry.plugins.module_utils.engine_faults import Fault, config_fault, stopped_fault
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
@@ -368,6 +370,7 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
         if all(found.values()):
             document, later = config_fault(engine.argv)
             warnings += [(f"{later[0]}_later", later[1])] if later else []
+            warnings += cache_faults.faults(name, Registry(must_exist=False, ask=False).caches.get("upstreams", ()))
             forwarded = forwarding.fault(name, port, info, document.get("iptables") is not False)
         details["place"] = place
     if code == "disk_low":

@@ -12,6 +12,8 @@ from conftest import CACHE, HERE, THERE
 from machines import broken, flip_bit, program, read_only, wait_until
 from testinfra.host import Host
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.diagnosis import VERDICTS
+
 CACHES = "/var/lib/wharf/caches"
 BLOBS = f"{CACHES}/docker/registry/v2/blobs/sha256"
 AWAY = "docker stop --time 1 registry-gateway", "docker start registry-gateway"
@@ -252,3 +254,19 @@ def test_pulls_are_about_as_fast_as_without_the_cache(upstream, kiosk, hosts, pa
     number("first pull through the cache, of a direct one's speed", min(others["direct"]) / min(first), "times")
     number("second pull through the cache, of the registry's own speed", min(others["own"]) / min(second), "times")
     assert min(second) < 1.5 * min(others["own"])  # other scenarios run beside this one
+
+
+def test_the_diagnosis_names_an_upstream_that_is_away_and_nothing_is_broken(upstream, kiosk, ansible, hosts, name):
+    server, short = hosts["server"], f"warning: {VERDICTS['upstream_away']['short']}"
+    digest = publish(upstream.host, name)
+    with broken(upstream.host, *AWAY):
+        for _ in range(2):  # the second time its cache cannot start
+            result = ansible("playbooks/diagnose-registry.yml")
+            assert "server: all is well. Warning: " in result.stdout, result.output
+            assert f"the cache of {THERE} on server serves only what it has" in result.stdout, result.output
+            assert short in result.stdout, result.output
+            server.check_output(f"docker restart registry-cache-{CACHE}")
+    wait_until(kiosk, f"docker pull --quiet {HERE}/{name}", seconds=75, every=2)
+    assert pull(kiosk, name) == digest
+    result = ansible("playbooks/diagnose-registry.yml")
+    assert short not in result.stdout, result.output

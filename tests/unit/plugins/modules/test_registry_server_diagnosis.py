@@ -85,6 +85,7 @@ class Engine:
         self.later = None
         self.log = ""
         self.storage = ("ok", {})
+        self.caches: list = []
         self.behind = self.front = None  # what is wrong with the registry itself, and with the gateway
 
     def container(self, name: str) -> dict | None:
@@ -106,6 +107,10 @@ def engine(monkeypatch, results, tmp_path):
     monkeypatch.setattr(module.containers, "containers", lambda: made.known)
     monkeypatch.setattr(module.containers, "engine_info", lambda _timeout: made.info)
     monkeypatch.setattr(module.forwarding, "fault", lambda *_: None)
+    monkeypatch.setattr(module, "Registry", lambda **_: SimpleNamespace(caches={"upstreams": made.caches}))
+    monkeypatch.setattr(
+        module.cache_faults, "faults", lambda name, upstreams: [("cache_silent", {"container": name})] * len(upstreams)
+    )
     monkeypatch.setattr(module.containers, "docker", lambda *_, **__: subprocess.CompletedProcess([], 0, made.log))
     monkeypatch.setattr(module, "file_fault", lambda one: one.get("file"))
     monkeypatch.setattr(module, "storage_fault", lambda *_: made.storage)
@@ -306,6 +311,13 @@ def test_an_engine_that_would_not_start_again_is_a_warning(engine, tmp_path):
     engine.later = ("engine_json", {"path": "/etc/docker/daemon.json"})
     found = inspect(tmp_path)
     assert (found["code"], [one["code"] for one in found["warnings_found"]]) == ("ok", ["engine_json_later"])
+
+
+def test_what_is_wrong_with_a_cache_is_a_warning(engine, tmp_path):
+    engine.caches = [{"upstream": "docker.io", "slug": "docker.io"}]
+    found = inspect(tmp_path)
+    warning = {"code": "cache_silent", "details": {"container": "registry"}}
+    assert (found["code"], found["warnings_found"]) == ("ok", [warning])
 
 
 def test_a_disk_that_is_nearly_full_is_a_warning(engine, tmp_path):

@@ -20,7 +20,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import diagnosis
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
 LINKS = (PLUGINS / "module_utils/client_links.py").read_text("utf-8")
 SHARED = "".join(
-    (PLUGINS / f"module_utils/{name}.py").read_text("utf-8") for name in ("client_tools", "engine_faults", "forwarding")
+    (PLUGINS / f"module_utils/{name}.py").read_text("utf-8")
+    for name in ("client_tools", "engine_faults", "forwarding", "cache_faults")
 )
 JUDGE = (PLUGINS / "plugin_utils/diagnosis.py").read_text("utf-8")
 SERVER = (PLUGINS / "modules/registry_server_diagnosis.py").read_text("utf-8").partition("import json")[2]
@@ -390,6 +391,15 @@ def test_a_warning_of_the_server_is_told_with_its_details():
         (one,) = diagnosis.diagnosis({"server": result}, clients, SETTINGS)["verdicts"]["server"]["warnings"]
         assert "wharf renew-certificate failed on server (2023-11-14 22:13 UTC): the CA: it is gone" in one["what"]
         assert "wharf renew-certificate" in one["do"]
+
+
+def test_a_cache_that_serves_only_what_it_has_is_a_warning_about_its_own_container():
+    details = {"upstream": "docker.io", "remote": "https://r", "container": "registry-cache-docker.io", "output": "no"}
+    found = judged(server(warnings_found=[{"code": "upstream_away", "details": details}]), client())
+    (one,) = found["server"]["warnings"]
+    assert one["what"].endswith("docker.io on server serves only what it has, because nothing comes from https://r: no")
+    assert "`docker logs --tail 20 registry-cache-docker.io` on server" in one["do"]
+    assert found["server"]["broken"] is False
 
 
 @pytest.mark.parametrize("reached", [True, False])
