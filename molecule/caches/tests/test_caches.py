@@ -192,7 +192,8 @@ def test_without_a_password_and_then_no_cache_at_all(upstream, kiosk, ansible, h
     ansible.succeeds("playbooks/deploy-registry.yml", wharf_caches_anonymous=True)
     client.check_output(f"podman pull --quiet {HERE}/{name} && podman image rm {HERE}/{name}")
     assert client.run(f"podman pull --quiet {REGISTRY}/test/none:1").rc != 0
-    assert ansible.succeeds("playbooks/deploy-registry.yml", wharf_caches=[]).changes
+    nothing = {"wharf_caches": [], "wharf_registry_clients_use_caches": False}
+    assert ansible.succeeds("playbooks/deploy-registry.yml", **nothing).changes
     assert "registry-cache" not in server.check_output("docker ps --all --format '{{.Names}}'")
     assert not server.file("/etc/wharf/caches").exists
     assert "not found" in refused(kiosk, name)[0]
