@@ -43,7 +43,7 @@ FRESH, FRESH_ON_FULL_DISK = 3600, 300  # seconds for which what was pulled stays
 FLOOR = 2 << 30  # bytes that are to be free, or a twentieth of the file system where that is less
 # A line of the gateway's, as the engine keeps it: the time, the repository, and a tag or digest.
 CACHED = re.compile(
-    rb'^\{"log":"(\S+) cached: user .*: (?:GET|HEAD) /v2/([^\s"\\]+)/manifests/([^\s"\\]+)\\n"', re.MULTILINE
+    rb'^\{"log":"(\S+) (?:cached|pulled): user .*: (?:GET|HEAD) /v2/([^\s"\\]+)/manifests/([^\s"\\]+)\\n"', re.MULTILINE
 )
 
 

@@ -125,7 +125,7 @@ def test_the_least_recently_pulled_images_go_until_a_cache_is_under_its_size(ser
 def test_the_gateway_s_log_says_what_was_pulled_and_is_remembered(server, capsys) -> None:
     digests = {tag: server.image(DEBIAN, tag, tag, hours, KIB) for tag, hours in (("1", 50), ("2", 40), ("3", 30))}
     server.pulled("docker.io/library/debian/manifests/1", 5, "HEAD")
-    server.pulled(f"docker.io/library/debian/manifests/{digests['2']}", 4)
+    server.pulled(f"docker.io/library/debian/manifests/{digests['2']}", 4, event="pulled")  # wharf_log_pulls
     server.pulled("docker.io/library/debian/manifests/3", 3, event="denied")
     assert server.run(capsys) == 0
     server.caches[0]["size"] = 3 * KIB
