@@ -16,7 +16,8 @@ from ..parts import container_names
 from .cli import Task
 from .registry import Registry
 
-_EVENT = re.compile(r"^\d{4}-\d\d-\d\dT\S+ [a-z ]+: user ")
+# Not which manifest of a cache was pulled when: that is noted for trimming.
+_EVENT = re.compile(r"^\d{4}-\d\d-\d\dT\S+ (?!cached:)[a-z ]+: user ")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,12 +12,16 @@ from ansible_collections.wharf.registry.plugins.module_utils.command import log 
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 
 LINES = [
+    '2026-11-28T19:35:22+00:00 upstream error: user "ann" from 192.0.2.7: GET /v2/docker.io/library/debian/manifests/1',
+    '2026-11-28T19:35:22+00:00 pulled: user "cached: user " from 192.0.2.7: GET /v2/docker.io/cached/manifests/13',
     '2026-11-28T19:35:23+00:00 login refused: user "ann" from 192.0.2.7: GET /v2/',
     '2026-11-28T19:35:24+01:00 pushed: user "ci" from 2001:db8::7: PUT /v2/team/app/manifests/1',
     '2026-11-28T19:35:25+00:00 the registry does not answer: user "-" from 192.0.2.7: GET /health',
     r'2026-11-28T19:35:26+00:00 denied: user "a\x22b" from 192.0.2.7: GET /v2/x/tags/list',
 ]
 OTHERS = [
+    '2026-11-28T19:35:22+00:00 cached: user "ann" from 192.0.2.7: GET /v2/docker.io/library/debian/manifests/1',
+    "cache hit: docker.io 31456789",
     "2026/11/28 19:35:23 [emerg] 1#1: unknown directive",
     "",
     'pushed: user "ci" from nowhere',
