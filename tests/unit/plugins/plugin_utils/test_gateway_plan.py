@@ -378,6 +378,58 @@ def test_caches_are_read_without_a_password_only_where_that_is_asked_for(is_open
     assert look_up(found["is_unknown"], "manifest:") == "1"
 
 
+def cache_lines(status: int, method: str, kind: str, uri: str, upstream_status: str, cache: str) -> tuple[str, str]:
+    """Return as what a request is logged for people, and as what for figures."""
+    found = maps(rendered(**CACHED))
+    error = look_up(found["cache_error"], f"{cache} {upstream_status}")
+    event = look_up(found["event"], f"{error}{status} {method} {kind} Basic x")
+    if event == "$cache_event":
+        event = look_up(found["cache_event"], f"{status} {method} {kind} {cache}")
+    return event, look_up(found["cache_result"], f"{error}{cache} {method} {kind} {status} {uri}")
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "kind", "uri", "upstream_status", "event", "result"),
+    [
+        (200, "GET", "blob", "/.blob", "", "", "hit"),
+        (206, "GET", "blob", "/.blob", "", "", "hit"),
+        (206, "GET", "blob", "/.cache", "206", "", "miss"),
+        (200, "GET", "blob", "/.cache", "502, 200", "", "miss"),  # its connection had rested for too long
+        (200, "HEAD", "blob", "/.blob", "", "", ""),
+        (304, "GET", "blob", "/.cache", "304", "", ""),
+        (404, "GET", "blob", "/.cache", "404", "", ""),
+        (200, "GET", "manifest", "/.cache", "200", "cached", ""),
+        (200, "GET", "manifest", "/.cache", "504 : 200", "cached", "error"),
+        (200, "GET", "blob", "/.cache", "502, 502 : 200", "", "error"),
+        (503, "GET", "manifest", "/.cache", "502 : 404", "upstream error", "error"),
+        (429, "GET", "manifest", "/.cache", "429", "upstream error", "error"),
+        (429, "GET", "manifest", "/v2/docker.io/x/manifests/1", "", "too many connections", ""),
+        (403, "GET", "blob", "/.denied", "", "denied", ""),
+    ],
+)
+def test_layers_of_caches_and_their_errors_are_noted(
+    status: int, method: str, kind: str, uri: str, upstream_status: str, event: str, result: str
+) -> None:
+    assert cache_lines(status, method, kind, uri, upstream_status, "docker.io") == (event, result)
+
+
+def test_layers_and_errors_of_the_registry_itself_are_no_cache_s() -> None:
+    assert cache_lines(200, "GET", "blob", "/.blob", "", "") == ("", "")
+    assert cache_lines(503, "GET", "manifest", "/v2/x/manifests/1", "502, 503", "") == (
+        "the registry does not answer",
+        "",
+    )
+
+
+def test_only_with_caches_there_is_a_second_kind_of_line() -> None:
+    def logs(text: str) -> list[list[str]]:
+        server = next(block for words, block in http(text) if words == ["server"])
+        return [words[2:] for words, _ in server if words[0] == "access_log"]
+
+    assert logs(rendered()) == [["wharf", "if=$event"]]
+    assert logs(rendered(**CACHED)) == [["wharf", "if=$event"], ["cache", "if=$cache_result"]]
+
+
 def test_without_caches_nothing_of_them_is_there_and_a_registry_without_users_is_open_anyway() -> None:
     assert "cache_" not in rendered().replace("page_cache", "")
     assert "$realm" not in rendered(**{**CACHED, "open_caches": True}, users=[])
