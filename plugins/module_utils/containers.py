@@ -193,6 +193,34 @@ def cli(*arguments: str, check: bool = True) -> str:
     raise WharfError(f"docker {arguments[0]}: {one_line(lines[-1])}")
 
 
+def new_lines(log: str, before: list[int] | None) -> tuple[bytes, list[int] | None]:
+    """Return the lines that a container has logged since, and where its log ends: the inode and the bytes of its file.
+
+    Args:
+        log: the path of the file; the engine renames one that is full to LOG.1, and the one before to LOG.2.
+        before: where it ended; None where nothing of it was read yet.
+    """
+    if not log:
+        return b"", before
+    texts: list[bytes] = []
+    end, seen = before, set()
+    for path in (log, f"{log}.1", f"{log}.2"):
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            facts = os.fstat(file.fileno())
+            if facts.st_ino in seen:  # it was renamed just now
+                continue
+            start = before[1] if before and before[0] == facts.st_ino and before[1] <= facts.st_size else 0
+            file.seek(start)
+            text = file.read()
+            text = text[: text.rfind(b"\n") + 1]  # the rest of a line is still to come
+            texts.insert(0, text)
+            end = end if seen else [facts.st_ino, start + len(text)]
+            seen.add(facts.st_ino)
+            if before and before[0] == facts.st_ino:
+                break
+    return b"".join(texts), end
+
+
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Hold signals that would end this program back as long as this lasts.

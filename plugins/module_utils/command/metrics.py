@@ -5,6 +5,7 @@ The file is /var/lib/wharf/metrics/metrics. What cannot be had is left out of it
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -13,13 +14,15 @@ import socket
 import sqlite3
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import gateway, parts
+from .. import caches, gateway, parts
 from ..api import Client
+from ..containers import new_lines
 from ..data import container
 from ..engine import engine_runs
 from ..errors import WharfError, message_of
@@ -34,6 +37,7 @@ from .cli import Task
 from .read_only import client_of
 from .registry import Registry
 from .repair import STATE as REPAIR_STATE
+from .trim_caches import STATE as CACHES_STATE
 
 METRICS = Path(parts.METRICS)
 LOCK = Path("/run/wharf-metrics.lock")
@@ -61,6 +65,8 @@ EVENTS = {
     "pushed": "pushed",
     "deleted": "deleted",
 }
+# What is counted of each cache.
+CACHE_COUNTS = {"hit": 0, "miss": 0, "error": 0, "saved": 0, "last_error": 0}
 # Our own figures, and nginx's by the names that nginx-prometheus-exporter has given them.
 FIGURES = {
     "wharf_up": ("gauge", "Whether the registry or its gateway answers."),
@@ -83,6 +89,14 @@ FIGURES = {
     "wharf_repositories": ("gauge", "How many repositories there are."),
     "wharf_tags": ("gauge", "How many tags there are."),
     "wharf_gateway_events_total": ("counter", "What the gateway has logged since it was first counted."),
+    "wharf_cache_up": ("gauge", "Whether the cache of an upstream answers."),
+    "wharf_cache_requests_total": ("counter", "Layers that a cache had (hit), and that it fetched (miss)."),
+    "wharf_cache_saved_bytes_total": ("counter", "What was served of layers that a cache had."),
+    "wharf_cache_errors_total": ("counter", "Requests that a cache could not answer itself."),
+    "wharf_cache_last_error_timestamp_seconds": ("gauge", "When that was last so."),
+    "wharf_cache_size_bytes": ("gauge", "How much the images of a cache took when it was trimmed last."),
+    "wharf_cache_limit_bytes": ("gauge", "How much they may take."),
+    "wharf_cache_images": ("gauge", "How many images a cache had when it was trimmed last."),
     "wharf_network_receive_bytes_total": ("counter", "What has come from clients, as bytes on the network."),
     "wharf_network_transmit_bytes_total": ("counter", "What has gone to clients, as bytes on the network."),
     "registry_up": ("gauge", "Whether the registry told its figures."),
@@ -105,8 +119,11 @@ STUB_STATUS = re.compile(
 _SCHEDULE = re.compile(
     rf"\(({'|'.join(INTERVALS)})\)$", re.MULTILINE
 )  # of the description of a timer, or in cron's file
-# A line of the gateway's, as the engine keeps it.
+# Lines of the gateway's, as the engine keeps them, with the time in UTC.
 _EVENT = re.compile(rb'^\{"log":"\d{4}-\d\d-\d\dT\S+ ([a-z ]+): user ', re.MULTILINE)
+_CACHE = re.compile(
+    rb'^\{"log":"cache (hit|miss|error): (\S+) (\d+)\\n".*"time":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)', re.MULTILINE
+)
 
 
 def run(task: Task) -> str:
@@ -169,6 +186,8 @@ class Server:
             "storage": self.storage,
             "contents": self.contents,
         }
+        for cache in self.registry.caches.get("upstreams", ()):
+            sources[f"cache {cache['upstream']}"] = partial(self.cache, cache)
         for name, source in sources.items():
             try:
                 with time_limit(SECONDS):
@@ -245,16 +264,45 @@ class Server:
         path = METRICS / "state.json"
         state, logs = read_json(path), {}
         known, counts = state.get("logs", {}), dict.fromkeys(EVENTS.values(), 0) | state.get("events", {})
+        upstreams = {one["slug"]: one["upstream"] for one in self.registry.caches.get("upstreams", ())}
+        of_caches = {slug: CACHE_COUNTS | state.get("caches", {}).get(slug, {}) for slug in upstreams}
         for found in self.gateways:
             text, logs[found["Id"]] = new_lines(found.get("LogPath", ""), known.get(found["Id"]))
             for word in _EVENT.findall(text) if state else ():
                 if event := EVENTS.get(word.decode()):
                     counts[event] += 1
+            for result, slug, sent, when in _CACHE.findall(text) if state else ():
+                if of_cache := of_caches.get(slug.decode()):
+                    of_cache[result.decode()] += 1
+                    if result == b"hit":
+                        of_cache["saved"] += int(sent)
+                    elif result == b"error":
+                        seconds = datetime.datetime.fromisoformat(f"{when.decode()}+00:00").timestamp()
+                        of_cache["last_error"] = max(of_cache["last_error"], int(seconds))
         for event, count in counts.items():
             self.figures.add("wharf_gateway_events_total", count, event=event)
-        now = {"events": counts, "logs": logs or known}
+        for slug, upstream in upstreams.items():
+            counted = of_caches[slug]
+            for result in ("hit", "miss"):
+                self.figures.add("wharf_cache_requests_total", counted[result], upstream=upstream, result=result)
+            self.figures.add("wharf_cache_saved_bytes_total", counted["saved"], upstream=upstream)
+            self.figures.add("wharf_cache_errors_total", counted["error"], upstream=upstream)
+            if counted["last_error"]:
+                self.figures.add("wharf_cache_last_error_timestamp_seconds", counted["last_error"], upstream=upstream)
+        now = {"events": counts, "caches": of_caches, "logs": logs or known}
         if now != state:
             write_atomic(str(path), json.dumps(now).encode(), 0o600)
+
+    def cache(self, cache: Mapping[str, Any]) -> None:
+        """Tell how large a cache is, and whether its container answers, past the gateway."""
+        upstream, facts = cache["upstream"], read_json(CACHES_STATE).get("caches", {}).get(cache["slug"])
+        if facts:
+            self.figures.add("wharf_cache_size_bytes", facts["bytes"], upstream=upstream)
+            self.figures.add("wharf_cache_images", facts["images"], upstream=upstream)
+        if cache["size"]:
+            self.figures.add("wharf_cache_limit_bytes", cache["size"], upstream=upstream)
+        with self.telling("wharf_cache_up", upstream=upstream), caches.direct(cache["slug"], 2) as client:
+            client.ping()
 
     def network(self) -> None:
         """Tell what has come and gone over the gateway's network, which is its own and its clients' only."""
@@ -353,34 +401,6 @@ def last_run(subcommand: str) -> dict[str, float | None]:
         "wharf_task_last_run_bytes": last.bytes,
         "wharf_task_last_success_timestamp_seconds": last.succeeded and int(last.succeeded),
     }
-
-
-def new_lines(log: str, before: list[int] | None) -> tuple[bytes, list[int] | None]:
-    """Return the lines that a container has logged since, and where its log ends: the inode and the bytes of its file.
-
-    Args:
-        log: the path of the file; the engine renames one that is full to LOG.1, and the one before to LOG.2.
-        before: where it ended; None where nothing of it was read yet.
-    """
-    if not log:
-        return b"", before
-    texts: list[bytes] = []
-    end, seen = before, set()
-    for path in (log, f"{log}.1", f"{log}.2"):
-        with suppress(FileNotFoundError), open(path, "rb") as file:
-            facts = os.fstat(file.fileno())
-            if facts.st_ino in seen:  # it was renamed just now
-                continue
-            start = before[1] if before and before[0] == facts.st_ino and before[1] <= facts.st_size else 0
-            file.seek(start)
-            text = file.read()
-            text = text[: text.rfind(b"\n") + 1]  # the rest of a line is still to come
-            texts.insert(0, text)
-            end = end if seen else [facts.st_ino, start + len(text)]
-            seen.add(facts.st_ino)
-            if before and before[0] == facts.st_ino:
-                break
-    return b"".join(texts), end
 
 
 @contextmanager

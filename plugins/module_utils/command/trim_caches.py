@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from .. import caches
 from ..api import Client
+from ..containers import new_lines
 from ..data import container
 from ..engine import engine_runs
 from ..errors import DamageError, WharfError, message_of
@@ -34,7 +35,6 @@ from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
 from .cli import Task
 from .garbage import modified
-from .metrics import new_lines
 from .registry import Registry
 
 LOCK = Path("/run/wharf-trim-caches.lock")  # of its own: nothing of the registry itself is changed

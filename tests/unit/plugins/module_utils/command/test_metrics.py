@@ -46,6 +46,13 @@ class Log:
                 entry = {"log": LINE.format(event=event), "stream": "stdout", "time": "2026-11-29T03:00:00Z"}
                 file.write(json.dumps(entry, separators=(",", ":")) + end)
 
+    def add_layers(self, *lines: str) -> None:
+        """Add lines about layers of caches."""
+        with self.path.open("a") as file:
+            for line in lines:
+                entry = {"log": f"cache {line}\n", "stream": "stdout", "time": "2026-11-29T03:00:07.123456789Z"}
+                file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+
     def rotate(self) -> None:
         """Do as the engine does when a file is full."""
         first, second = Path(f"{self.path}.1"), Path(f"{self.path}.2")
@@ -76,7 +83,7 @@ class Server:
         monkeypatch.setattr(metrics, "NETWORK", f"{place}/{{}}.dev")
         (place / "metrics").mkdir(mode=0o750)
         monkeypatch.setattr(registry, "CONFIGURATION", place / "registry")
-        for name in ("METRICS", "LOCK", "REPAIR_STATE"):
+        for name in ("METRICS", "LOCK", "REPAIR_STATE", "CACHES_STATE"):
             monkeypatch.setattr(metrics, name, place / name.lower())
         monkeypatch.setattr(metrics.parts, "INDEX", str(place / "index"))
         monkeypatch.setattr(metrics, "SCHEDULES", (f"{place}/{{}}.timer", f"{place}/{{}}.cron"))
@@ -344,6 +351,85 @@ def test_a_gateway_whose_log_is_gone_keeps_the_count(server: Server) -> None:
     server.events()
     server.log.path.unlink()
     assert server.events() == {"pushed": 1}
+
+
+# Caches of other registries ---------------------------------------------------------------------------------------
+
+HUB = {"upstream": "docker.io", "slug": "docker.io", "size": 1000, "keep": []}
+OTHER = {"upstream": "hub.test:5000", "slug": "hub.test_5000", "size": 0, "keep": []}
+
+
+@pytest.fixture
+def caching(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Return a server with two caches, which answer."""
+
+    class Answering(metrics.Client):
+        def __init__(self, name: str, timeout: float) -> None:
+            assert timeout < metrics.SECONDS
+            super().__init__(name, 80, timeout=timeout)
+
+        def ping(self) -> Any:
+            if self.name in server.away:
+                raise NoResponseError("the registry itself does not answer: Connection refused")
+
+    server.away = set()
+    server.settings["caches"] = {"data": "/nowhere", "upstreams": [HUB, OTHER]}
+    monkeypatch.setattr(metrics.caches, "direct", Answering)
+    return server
+
+
+def of_caches(found: dict[str, float]) -> dict[str, float]:
+    """Return the figures of caches by their names, the upstream and the result."""
+    return {
+        " ".join([name[len("wharf_cache_") :].partition("{")[0], *re.findall('"(.+?)"', name)]): value
+        for name, value in found.items()
+        if name.startswith("wharf_cache_")
+    }
+
+
+def test_caches_tell_all_from_the_beginning_but_what_nobody_knows_yet(caching: Server) -> None:
+    caching.log.add_layers("hit: docker.io 5", "error: docker.io 7")
+    assert of_caches(caching.write()) == {
+        "up docker.io": 1,
+        "limit_bytes docker.io": 1000,
+        "up hub.test:5000": 1,
+        **{
+            f"{figure} {one}": 0
+            for one in ("docker.io", "hub.test:5000")
+            for figure in ("saved_bytes_total", "errors_total")
+        },
+        **{f"requests_total {result} {one}": 0 for result in ("hit", "miss") for one in ("docker.io", "hub.test:5000")},
+    }
+    metrics.CACHES_STATE.write_text(json.dumps({"caches": {"hub.test_5000": {"bytes": 70, "images": 3}}}))
+    found = of_caches(caching.write())
+    assert (found["size_bytes hub.test:5000"], found["images hub.test:5000"]) == (70, 3)
+    assert not any(name.startswith(("size_", "images")) for name in found if name.endswith("docker.io"))
+
+
+def test_layers_of_caches_are_counted_once(caching: Server) -> None:
+    caching.write()
+    caching.log.add_layers("hit: docker.io 5", "miss: docker.io 100", "hit: docker.io 6", "hit: gone.test 1")
+    caching.log.add("pushed")
+    caching.log.add_layers("error: hub.test_5000 130", "miss: hub.test_5000 9")
+    caching.write()
+    caching.log.rotate()
+    caching.log.add_layers("hit: docker.io 30")
+    found = caching.write()
+    counted = of_caches(found)
+    assert (counted["requests_total hit docker.io"], counted["requests_total miss docker.io"]) == (3, 1)
+    assert (counted["saved_bytes_total docker.io"], counted["errors_total docker.io"]) == (41, 0)
+    assert "last_error_timestamp_seconds docker.io" not in counted
+    assert (counted["requests_total miss hub.test:5000"], counted["saved_bytes_total hub.test:5000"]) == (1, 0)
+    assert counted["errors_total hub.test:5000"] == 1
+    assert counted["last_error_timestamp_seconds hub.test:5000"] == 1795921207
+    assert found['wharf_gateway_events_total{event="pushed"}'] == 1
+
+
+def test_a_cache_that_does_not_answer_leaves_the_others(caching: Server) -> None:
+    caching.away = {"docker.io"}
+    found = of_caches(caching.write())
+    assert (found["up docker.io"], found["up hub.test:5000"], found["limit_bytes docker.io"]) == (0, 1, 1000)
+    assert caching.task.result["lines"] == ["cache docker.io: the registry itself does not answer: Connection refused"]
 
 
 # An object store --------------------------------------------------------------------------------------------------
