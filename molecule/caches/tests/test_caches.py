@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -271,3 +272,45 @@ def test_the_diagnosis_names_an_upstream_that_is_away_and_nothing_is_broken(upst
     assert pull(kiosk, name) == digest
     result = ansible("playbooks/diagnose-registry.yml")
     assert short not in result.stdout, result.output
+
+
+def figures(server: Host) -> dict[str, float]:
+    """Return the figures of the upstream's cache by name and, where there is one, result."""
+    wait_until(server, "wharf metrics", every=0.2)  # its timer starts it as well
+    lines = server.file("/var/lib/wharf/metrics/metrics").content_string.splitlines()
+    found = (re.fullmatch(r"wharf_cache_(\w+)\{(.+)\} (\S+)", line) for line in lines)
+    return {
+        " ".join([match[1], *re.findall(r'result="(\w+)"', match[2])]): float(match[3])
+        for match in found
+        if match and f'upstream="{THERE}"' in match[2]
+    }
+
+
+def test_figures_tell_what_a_cache_has_saved(upstream, kiosk, hosts, name):
+    server, size, layers = hosts["server"], 2_000_000, f"{CACHES}/docker/registry/v2/repositories/{CACHE}/{name[:-2]}"
+    publish(upstream.host, name, size)
+    before = figures(server)
+    assert before["up"] == 1
+    pull(kiosk, name)
+    wait_until(server, f"[ $(ls {layers}/_layers/sha256 | wc -l) = 2 ]")  # version 2 keeps them a moment later
+    fetched = figures(server)
+    assert fetched["requests_total miss"] > before["requests_total miss"]
+    assert fetched["saved_bytes_total"] - before["saved_bytes_total"] < size
+    pull(kiosk, name)
+    served = figures(server)
+    assert served["requests_total miss"] == fetched["requests_total miss"]
+    assert served["requests_total hit"] > fetched["requests_total hit"]
+    assert size <= served["saved_bytes_total"] - fetched["saved_bytes_total"] < 1.1 * size
+    log = server.check_output("wharf log --since 2m")
+    assert "cache hit" not in log and " cached: " not in log, log
+    with broken(server, f"docker stop registry-cache-{CACHE}", f"docker start registry-cache-{CACHE}"):
+        refused(kiosk, "test/none:1")
+        after = figures(server)
+    assert after["up"] == 0
+    assert after["errors_total"] > served["errors_total"]
+    assert after["last_error_timestamp_seconds"] > served.get("last_error_timestamp_seconds", 0)
+    assert " upstream error: " in server.check_output("wharf log --since 2m")
+    server.run("wharf trim-caches")  # what it is to keep is perhaps not there
+    assert figures(server)["images"] >= 1
+    wait_until(kiosk, f"docker pull --quiet {HERE}/{name}", seconds=75, every=2)
+    assert pull(kiosk, name)
