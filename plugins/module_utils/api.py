@@ -172,6 +172,7 @@ class Client(http.client.HTTPConnection):
         user: str = "",
         password: str = "",
         timeout: float = 30,
+        prefix: str = "",
     ) -> None:
         """Describe the registry.
 
@@ -183,9 +184,11 @@ class Client(http.client.HTTPConnection):
             user: for basic authentication; empty for none.
             password: the user's password.
             timeout: seconds without a byte.
+            prefix: the path below which its API lies.
         """
         super().__init__(name.strip("[]"), port, timeout=timeout)
         self.name, self.context, self.address, self.user, self.password = name, context, address, user, password
+        self.prefix = prefix
 
     def __enter__(self) -> Client:
         return self
@@ -259,7 +262,7 @@ class Client(http.client.HTTPConnection):
         while True:
             is_fresh = self.sock is None
             try:
-                super().request(method, path, body or None, headers)
+                super().request(method, self.prefix + path, body or None, headers)
                 return self.getresponse()
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 # A server may close a connection that rests, at any time.

@@ -16,7 +16,7 @@ from . import containers
 from .api import Client
 from .errors import WharfError
 from .files import Changes, Entry, give_away, put_back, read_entry
-from .parts import CACHE_SOCKETS, CACHES_CONFIG, is_ours
+from .parts import CACHE_PREFIX, CACHE_SOCKETS, CACHES_CONFIG, is_ours
 from .server_container import cache_container, differences
 from .text import one_line
 
@@ -47,7 +47,7 @@ def socket_of(name: str) -> str:
 
 def direct(name: str, timeout: float = 30) -> Client:
     """Return a client of a cache's container itself, past the gateway."""
-    return Client("registry", 80, address=socket_of(name), timeout=timeout)
+    return Client("registry", 80, address=socket_of(name), timeout=timeout, prefix=CACHE_PREFIX)
 
 
 def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
@@ -63,7 +63,7 @@ def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
     if caches:
         # Where the registry itself may write, root writes nothing.
         wanted |= dict.fromkeys(
-            [data, *_ways(f"{data}/{V2}", data), f"{data}/{V2}/repositories", f"{data}/roots"], root
+            [data, f"{data}/roots", *_ways(f"{data}/{V2}", data), f"{data}/{V2}/repositories"], root
         )
         wanted |= {f"{data}/{V2}/blobs": own, CACHES_CONFIG: root, CACHE_SOCKETS: Entry(0, uid, 0o750, None)}
     for name, cache in caches.items():
@@ -71,6 +71,9 @@ def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
             place = f"{data}/roots/{name}"
             wanted |= {f"{data}/{V2}/repositories/{name}": own, place: root}
             wanted |= dict.fromkeys(_ways(f"{place}/{V2}", place), root)
+            # Version 2 writes there every five seconds what it would delete, and complains where it cannot.
+            if not os.path.lexists(schedule := f"{place}/scheduler-state.json"):
+                wanted[schedule] = Entry(uid, uid, 0o640, b"{}")
             for one in ("blobs", f"repositories/{name}"):
                 link = os.path.relpath(f"{data}/{V2}/{one}", f"{place}/{V2}")
                 wanted[f"{place}/{V2}/{one.partition('/')[0]}"] = Entry(0, 0, -1, link.encode())
@@ -209,13 +212,26 @@ def kept(container: str) -> dict[str, list[Any]]:
     return {name: [one["Id"], one["State"]["Running"] or one["State"]["Restarting"]] for name, one in found.items()}
 
 
-def put_back_containers(container: str, before: dict[str, list[Any]]) -> None:
-    """Have the containers of before run, and no others; what kept() has returned."""
+def remove_others(container: str, before: dict[str, list[Any]]) -> None:
+    """Remove containers that were not there before; what kept() has returned."""
     ids = {one for one, _ in before.values()}
     for name in found_names(container):
         found = containers.container(name)
         if found and found["Id"] not in ids:
             containers.remove(name)
+
+
+def stop_those_of_another_user(container: str, user: str) -> None:
+    """Stop containers that could not read what is written for another user, UID:GID."""
+    for name in found_names(container):
+        found = containers.container(name)
+        if found and found["State"]["Running"] and found["Config"]["User"] != user:
+            containers.act(name, "stop")
+
+
+def put_back_containers(container: str, before: dict[str, list[Any]]) -> None:
+    """Have the containers of before run, and no others; what kept() has returned."""
+    remove_others(container, before)
     for name, (one, was_running) in before.items():
         found = containers.container(one)
         if found and found["Name"] != f"/{name}":

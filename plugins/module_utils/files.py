@@ -185,6 +185,8 @@ def put_back(path: str, before: Entry | None) -> None:
             with contextlib.suppress(OSError):
                 os.rmdir(path)
     elif before.content is None:
+        if now and now.content is not None:
+            os.unlink(path)  # a link would be followed
         os.makedirs(path, exist_ok=True)
         os.chown(path, before.uid, before.gid)
         os.chmod(path, before.mode)

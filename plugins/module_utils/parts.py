@@ -23,6 +23,8 @@ METRICS_INSIDE = "/wharf/metrics"
 CACHES_INSIDE = "/wharf/caches"
 CACHE_SOCKETS = "/var/lib/wharf/cache-sockets"
 CACHE_SOCKETS_INSIDE = "/wharf/cache-sockets"
+# Below which their API lies: what is sent for a cache to the registry itself, which has none, reaches nothing.
+CACHE_PREFIX = "/cache"
 CACHES_CONFIG = "/etc/wharf/caches"
 PORT = 5000  # within the containers
 MIRROR_PORT = 5001

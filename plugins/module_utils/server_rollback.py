@@ -15,8 +15,8 @@ from typing import Any
 
 from . import caches, containers, gateway
 from .errors import WharfError
-from .files import Entry, give_away, put_back, read_entry, read_text, write_atomic
-from .parts import DRAIN_SECONDS, container_names, is_ours, slot_of
+from .files import Changes, Entry, give_away, put_back, read_entry, read_text, write_atomic
+from .parts import CACHE_SOCKETS, DRAIN_SECONDS, container_names, is_ours, slot_of
 from .server_container import config_hash
 from .server_data import DATA_ID, RECORD, undo_move
 from .server_info import answer_of, certificates_in, served_certificates
@@ -126,8 +126,15 @@ def roll_back() -> str:
         # Its ID must not come to a place without images, from which the registry would start.
         if record["files"][path] and not any(os.path.lexists(path + end) for end in ("", "-moved", "-copy")):
             raise WharfError(f"the registry's images are not in {os.path.dirname(path)}: is its disk mounted?")
+    before_caches = record.get("caches", {})
+    if name and containers.engine():
+        caches.remove_others(name, before_caches)
     for path in reversed(record["files"]):
         _put_back(path, record["files"][path])
+    changes = Changes(check_mode=False)
+    for path, kept in record["files"].items():
+        if kept is None and path.startswith(f"{CACHE_SOCKETS}/"):  # a socket may lie in it
+            changes.remove(path)
     if not name:
         forget()
         _serve_again()
@@ -137,7 +144,7 @@ def roll_back() -> str:
     before = record["containers"]
     if before["registry"] and moved:
         before["registry"]["running"] = True  # it was stopped for the move
-    caches.put_back_containers(name, record.get("caches", {}))
+    caches.put_back_containers(name, before_caches)
     _put_containers_back(container_names(name), before)
     forget()
     if not before["registry"]:

@@ -183,6 +183,8 @@ class Run:
                 self.has_acted = True
                 containers.act(self.names[part], "stop")
                 self.found[part] = containers.container(self.names[part])
+        if containers.engine():
+            caches.stop_those_of_another_user(self.registry["container"], user)
 
     def _run_registry(self, action: str, switch: str, timeout: float) -> None:
         """Have the registry run, a new one beside the old one, and the gateway pass requests to it."""

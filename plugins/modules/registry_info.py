@@ -260,17 +260,19 @@ def cache_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
     ]
     problems += size_problems(registry, host)
     data = os.path.realpath(registry["caches_data"])
-    strange = sorted(set(os.listdir(data)) - {"docker", "roots", "lost+found"}) if os.path.isdir(data) else []
+    there = set(os.listdir(data)) if os.path.isdir(data) else set()
+    # Without roots, docker is another registry's storage.
+    strange = sorted(there - {"roots", "lost+found"} - ({"docker"} if "roots" in there else set()))
     if strange:
         problems.append(
             f"registry_server_caches_data: {registry['caches_data']} on {host} holds what is of no cache"
             f" ({', '.join(strange[:3])}): use a directory of its own, such as /var/lib/wharf/caches"
         )
-    if exposed := server_data.exposed_above(registry["caches_data"]):
+    if exposed := server_data.exposed_above(f"{os.path.realpath(registry['caches_data'])}/docker"):
         problems.append(
-            f"registry_server_caches_data: {registry['caches_data']} on {host} lies below {exposed}, where others than"
-            " root may write, and so put another directory in its place: use one below directories of root's alone,"
-            " such as /var/lib/wharf/caches"
+            f"registry_server_caches_data: {registry['caches_data']} on {host} is or lies below {exposed}, where others"
+            " than root may write, and so put another directory in its place: use one below directories of root's"
+            " alone, such as /var/lib/wharf/caches"
         )
     return problems
 

@@ -11,7 +11,7 @@ import yaml
 from ansible.module_utils.common.text.formatters import human_to_bytes
 
 from ansible_collections.wharf.registry.plugins.module_utils.caches import HUB, SHELF, slug
-from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHES_INSIDE
+from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHE_PREFIX, CACHES_INSIDE
 from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, REPOSITORY_TAG
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import (
     certificates_pem,
@@ -184,8 +184,12 @@ def caches_plan(caches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def remote_of(cache: Mapping[str, Any]) -> str:
     """Return the address of a cache's upstream."""
-    default = HUB_URL if cache["upstream"] == HUB else f"https://{cache['upstream']}"
-    return (cache.get("remote") or default).rstrip("/")
+    return (cache.get("remote") or usual_address(cache["upstream"])).rstrip("/")
+
+
+def usual_address(upstream: str) -> str:
+    """Return where clients that know nothing of caches go for an upstream's images."""
+    return HUB_URL if upstream == HUB else f"https://{upstream}"
 
 
 def _config(root: str, storage: Mapping[str, Any] | None = None, **more: Any) -> str:
@@ -199,6 +203,7 @@ def _config(root: str, storage: Mapping[str, Any] | None = None, **more: Any) ->
             "net": "unix",
             "addr": "/wharf/socket/registry.sock",
             "relativeurls": True,
+            "prefix": f"{CACHE_PREFIX}/",
             "draintimeout": "8s",
             "headers": {"X-Content-Type-Options": ["nosniff"]},
         },

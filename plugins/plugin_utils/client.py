@@ -11,7 +11,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.wharf.registry.plugins.module_utils.caches import slug
 from ansible_collections.wharf.registry.plugins.module_utils.client_trust import TOOLS
 from ansible_collections.wharf.registry.plugins.module_utils.references import HOST, PART
-from ansible_collections.wharf.registry.plugins.plugin_utils.caches_plan import remote_of
+from ansible_collections.wharf.registry.plugins.plugin_utils.caches_plan import usual_address
 from ansible_collections.wharf.registry.plugins.plugin_utils.certificates import certificates_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import alias_problems, name_problems, port_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import login_problems
@@ -70,7 +70,8 @@ def client_problems(
 def client_caches(caches: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Return what clients are told of the caches in wharf_caches: not who the server is there, nor by which proxy."""
     return [
-        {"upstream": cache["upstream"], "path": slug(cache["upstream"]), "server": remote_of(cache)} for cache in caches
+        {"upstream": upstream, "path": slug(upstream), "server": usual_address(upstream)}
+        for upstream in (cache["upstream"] for cache in caches)
     ]
 
 

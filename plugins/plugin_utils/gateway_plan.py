@@ -10,6 +10,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.access import gatew
 from ansible_collections.wharf.registry.plugins.module_utils.caches import HUB, SHELF
 from ansible_collections.wharf.registry.plugins.module_utils.gateway import OWN_SOCKET
 from ansible_collections.wharf.registry.plugins.module_utils.parts import (
+    CACHE_PREFIX,
     CACHE_SOCKETS_INSIDE,
     CACHES_INSIDE,
     DENIED,
@@ -58,7 +59,7 @@ CACHE_ERRORS = (
         "upstream_away",
         503,
         "UNAVAILABLE",
-        "the upstream of the cache $cache does not answer, and this is not in the cache",
+        "the upstream of the cache $cache does not answer or refuses this, and it is not in the cache",
     ),
 )
 UPSTREAM_SECONDS = 10  # that an upstream may take for its next byte
@@ -120,6 +121,7 @@ def gateway_plan(
         "mirror_port": MIRROR_PORT,
         "mirrored": HUB,
         "own_socket": OWN_SOCKET,
+        "cache_prefix": CACHE_PREFIX,
         "cache_sockets": CACHE_SOCKETS_INSIDE,
         "cache_storage": CACHES_INSIDE,
         "upstream_seconds": UPSTREAM_SECONDS,

@@ -127,5 +127,5 @@ def test_clients_are_told_of_caches_without_the_servers_logins() -> None:
     assert client.client_caches(caches) == [
         HUB,
         {"upstream": "r.test:5000", "path": "r.test_5000", "server": "https://r.test:5000"},
-        {"upstream": "quay.io", "path": "quay.io", "server": "http://mirror.test"},
+        {"upstream": "quay.io", "path": "quay.io", "server": "https://quay.io"},
     ]

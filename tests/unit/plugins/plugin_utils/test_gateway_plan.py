@@ -340,7 +340,7 @@ def test_what_begins_with_an_upstream_s_name_is_its_cache_s(
 ) -> None:
     found = maps(rendered(**CACHED))
     assert (look_up(found["cache"], path), look_up(found["kind"], path)) == (cache, kind)
-    assert look_up(found["cache_path"], path) == below
+    assert look_up(found["cache_path"], path) == (below and f"/cache{below}")
     assert look_up(found["repository"], path) == repository
 
 
@@ -359,7 +359,7 @@ def test_nothing_is_written_to_a_cache(cache_and_method: str, answer: str) -> No
 
 def test_a_list_goes_on_at_the_cache_s_own_place() -> None:
     link = maps(rendered(**CACHED))["cache_link"]
-    assert look_up(link, '</v2/x/tags/list?last=1&n=1>; rel="next"') == (
+    assert look_up(link, '</cache/v2/x/tags/list?last=1&n=1>; rel="next"') == (
         '</v2/$cache/x/tags/list?last=1&n=1>; rel="next"'
     )
 
@@ -433,3 +433,27 @@ def test_only_with_caches_there_is_a_second_kind_of_line() -> None:
 def test_without_caches_nothing_of_them_is_there_and_a_registry_without_users_is_open_anyway() -> None:
     assert "cache_" not in rendered().replace("page_cache", "")
     assert "$realm" not in rendered(**{**CACHED, "open_caches": True}, users=[])
+
+
+@pytest.mark.parametrize(
+    ("path", "is_passed"),
+    [
+        *(("/v2/library/x/manifests/1", True), ("/v2/library/x/blobs/sha256:0a", True)),
+        *(
+            ("/v2/a HTTP/1.1\r\nX:", False),
+            ("/v2/a\n", False),
+            ("/v2/%2e%2e/x", False),
+            ("/v2/a?b", False),
+            ("/v2/", False),
+        ),
+    ],
+)
+def test_a_mirror_passes_only_what_cannot_become_another_request(path: str, is_passed: bool) -> None:
+    """What nginx has decoded goes into a request's first line as it is."""
+    servers = [block for words, block in http(rendered(**CACHED, mirror=True)) if words[0] == "server"]
+    [pattern] = [words[2] for words, _ in servers[1] if words[:2] == ["location", "~"]]
+    assert bool(re.search(pattern.replace("(?<", "(?P<").replace(r"\z", r"\Z"), path)) == is_passed
+
+
+def test_who_reads_without_a_password_is_nobody_in_the_log() -> None:
+    assert look_up(maps(rendered(**{**CACHED, "open_caches": True}))["logged_user"], "open boss") == "-"
