@@ -11,7 +11,7 @@ import secrets
 import pytest
 from clients import REGISTRY, make_image, push
 from conftest import CACHE, THERE, Upstream
-from machines import broken
+from machines import broken, program
 
 HOSTS = "certs.d/upstream.wharf.test:5000/hosts.toml"
 PODMAN = "/etc/containers/registries.conf.d/wharf-registry.wharf.test_5000-caches.conf"
@@ -81,6 +81,16 @@ def test_an_older_docker_is_told_that_it_cannot_and_takes_the_cache_of_hub_as_a_
     try:
         assert client.check_output(f"docker pull --quiet {name}") == f"docker.io/{name}"
         assert digest in client.check_output(f"docker image inspect --format '{{{{.RepoDigests}}}}' {name}")
+        injected = "/v2/a%20HTTP/1.1%0d%0aHost:%20a%0d%0a%0d%0aGET%20/v2/"
+        paths = [
+            "/v2/",
+            f"/v2/{name.replace(':', '/manifests/')}",
+            injected,
+            "/v2/%252e%252e/test/manifests/1",
+            "/metrics",
+        ]
+        asked = client.check_output(program(client, "statuses.py", "registry.wharf.test", 5001, *paths)).split()
+        assert asked == ["200", "200", "404", "404", "404"]
         again = ansible.succeeds("site.yml", "--skip-tags", "verify", "--limit", "server,client1", **settings)
         assert again.changes == 0
     finally:
