@@ -129,12 +129,12 @@ def roll_back() -> str:
     before_caches = record.get("caches", {})
     if name and containers.engine():
         caches.remove_others(name, before_caches)
-    for path in reversed(record["files"]):
-        _put_back(path, record["files"][path])
     changes = Changes(check_mode=False)
     for path, kept in record["files"].items():
         if kept is None and path.startswith(f"{CACHE_SOCKETS}/"):  # a socket may lie in it
             changes.remove(path)
+    for path in reversed(record["files"]):
+        _put_back(path, record["files"][path])
     if not name:
         forget()
         _serve_again()
