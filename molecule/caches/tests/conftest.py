@@ -33,7 +33,7 @@ def upstream(hosts: Hosts, ansible: Ansible, passwords: dict[str, str]) -> Upstr
         known.unlink()
         ansible.succeeds("site.yml", "--skip-tags", "verify")
     log_in(client, passwords["kiosk"], "kiosk")
-    again = ansible("site.yml", "--skip-tags", "verify")
+    again = ansible("site.yml", "--skip-tags", "verify", "--check")
     pull = client.run(f"docker pull {HERE}/test/none:1").stderr
     Ansible("molecule/caches/inventory/upstream.yml").succeeds("site.yml", "--skip-tags", "verify")
     ca = server.file("/etc/wharf/tls/ca.crt").content_string
