@@ -208,9 +208,10 @@ def containers(host: Host) -> str:
 def snapshot(host: Host) -> str:
     """Return what a run may change on a host, as text: files and their modes, containers, processes of the engine.
 
-    What timers write every minute is left out.
+    What timers write every minute is left out, and what caches do.
     """
-    find = r"find etc var/lib/wharf -xdev -type f ! -regex 'var/lib/wharf/\(\(index\|metrics\)/.*\|results/index\)'"
+    timers = r"\(index\|metrics\|caches/docker\)/.*\|results/index\|caches/roots/[^/]*/scheduler-state.json"
+    find = rf"find etc var/lib/wharf -xdev -type f ! -regex 'var/lib/wharf/\({timers}\)'"
     return host.check_output(
         f"cd / && {find} -printf '/%p %m %U:%G\\n' | sort;"
         f" {find} -exec sha256sum {{}} + | sed -E 's,^(\\w+)  (.*),/\\2 \\1,' | sort;"
