@@ -262,7 +262,13 @@ def differences(wanted: dict[str, Any], found: dict[str, Any], image_id: str) ->
     # The image has variables of its own.
     if "Env" in flat:
         known["Env"] = [word for word in known.get("Env") or [] if word in wanted["Env"]]
-    return sorted(key for key, value in flat.items() if key != "HostConfig" and _differs(value, known.get(key)))
+    # A port that is not wanted any more is published all the same.
+    published = {*(flat.get("PortBindings") or {})} ^ {*(known.get("PortBindings") or {})}
+    return sorted(
+        key
+        for key, value in flat.items()
+        if key != "HostConfig" and (_differs(value, known.get(key)) or (key == "PortBindings" and published))
+    )
 
 
 def _differs(wanted: Any, found: Any) -> bool:

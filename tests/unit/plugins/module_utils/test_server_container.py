@@ -176,3 +176,11 @@ def test_the_registry_s_own_memory_is_kept_below_its_limit() -> None:
 
     assert limit(0) == "GOMEMLIMIT=419430400"
     assert limit(256 << 20) == "GOMEMLIMIT=214748364"
+
+
+def test_a_port_that_is_not_wanted_any_more_is_noticed() -> None:
+    settings = module.settings(REGISTRY | {"mirror_port": 5001}, "network")
+    own = {key: value for key, value in settings.items() if key != "HostConfig"}
+    found = {"Config": own, "HostConfig": settings["HostConfig"], "Image": "sha256:aa"}
+    assert module.differences(settings, found, "") == []
+    assert module.differences(module.settings(REGISTRY, "network"), found, "") == ["PortBindings"]
