@@ -247,3 +247,14 @@ def _reader(archive: tarfile.TarFile) -> Callable[[str], bytes]:
 
 def _sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def version_in(reference: object) -> str:
+    """Return the version in a reference's tag; empty where it has none."""
+    return (re.findall(r":(v?[0-9]+\.[0-9][^@]*)", str(reference)) or [""])[0]
+
+
+def major_of(version: str, image_source: str) -> int:
+    """Return the registry's major version; 0 where it is not known. Packages of distributions have 2."""
+    numbers = re.match(r"v?([0-9]+)", version)
+    return int(numbers[1]) if numbers else 2 if image_source == "distro" else 0

@@ -29,6 +29,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
     archive_images,
     archive_problems,
     image_problems,
+    major_of,
+    version_in,
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.names import (
     listen_problems,
@@ -208,17 +210,6 @@ def _images(settings: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], str
         }
         version = found["registry"]["version"] if found else ""
     return images, version, problems
-
-
-def version_in(reference: object) -> str:
-    """Return the version in a reference's tag; empty where it has none."""
-    return (re.findall(r":(v?[0-9]+\.[0-9][^@]*)", str(reference)) or [""])[0]
-
-
-def major_of(version: str, image_source: str) -> int:
-    """Return the registry's major version; 0 where it is not known. Packages of distributions have 2."""
-    numbers = re.match(r"v?([0-9]+)", version)
-    return int(numbers[1]) if numbers else 2 if image_source == "distro" else 0
 
 
 def merged_config(*configs: dict[str, Any]) -> dict[str, Any]:

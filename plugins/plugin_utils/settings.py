@@ -18,10 +18,15 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import (
     copies,
     names,
     retention,
-    server_plan,
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
-from ansible_collections.wharf.registry.plugins.plugin_utils.images import EXAMPLES, archive_problems, image_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
+    EXAMPLES,
+    archive_problems,
+    image_problems,
+    major_of,
+    version_in,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import (
     controller_directory_fault,
     data_problems,
@@ -280,7 +285,7 @@ def _cache_problems(
     source: str,
 ) -> list[str]:
     """Judge the caches of other registries."""
-    major = server_plan.major_of(server_plan.version_in(image) if source == "pull" else "", source)
+    major = major_of(version_in(image) if source == "pull" else "", source)
     return caches_plan.cache_problems(caches, variable, name, port, aliases, major)
 
 
