@@ -93,6 +93,12 @@ def broken(host: Host, how: str, repair: str) -> Iterator[None]:
         host.check_output(repair)
 
 
+def without_repair(server: Host) -> AbstractContextManager[None]:
+    """Keep the server from repairing, each minute, what the block breaks. A repair that is at work ends first."""
+    name = "wharf-repair-storage"
+    return broken(server, f"systemctl stop {name}.timer && systemctl start {name}", f"systemctl start {name}.timer")
+
+
 @contextmanager
 def put_back(host: Host, *paths: str, then: str = ":") -> Iterator[None]:
     """Put files and directories back afterwards, as they were or were not, and run a command."""

@@ -23,7 +23,19 @@ from typing import Any, NamedTuple
 import ansible
 import pytest
 from clients import REGISTRY, log_in, push
-from machines import PROJECT, broken, container, docker_that, flip_bit, program, put, put_back, snapshot, wait_until
+from machines import (
+    PROJECT,
+    broken,
+    container,
+    docker_that,
+    flip_bit,
+    program,
+    put,
+    put_back,
+    snapshot,
+    wait_until,
+    without_repair,
+)
 from plays import Ansible
 from testinfra.host import Host
 
@@ -535,13 +547,6 @@ def test_containers_that_are_stopped(hosts, examine, names, remedy):
         assert examine(*BOTH, server=True).is_well()
 
 
-@contextlib.contextmanager
-def without_timer(server: Host) -> Iterator[None]:
-    """Keep the server from repairing by itself what is broken in the block."""
-    with broken(server, "systemctl stop wharf-repair-storage.timer", "systemctl start wharf-repair-storage.timer"):
-        yield
-
-
 ALL_OF_GATEWAY = "$(docker top registry-gateway -o pid | tail -n +2)"
 
 
@@ -561,7 +566,7 @@ ALL_OF_GATEWAY = "$(docker top registry-gateway -o pid | tail -n +2)"
 )
 def test_containers_that_nobody_gets_through_to(hosts, examine, how, repair, code):
     server = hosts["server"]
-    with without_timer(server), broken(server, how, repair):
+    with without_repair(server), broken(server, how, repair):
         result = examine(*BOTH, server=True)
         result.says(code, hosts=EVERYWHERE)
         assert server.run("wharf status").rc == 3
@@ -618,7 +623,7 @@ def test_pushes_that_wait_for_a_collection_that_was_killed(hosts, examine, image
     # Without garbage nothing is held back.
     server.check_output(f"rm -r {DATA}/docker/registry/v2/repositories/{image.partition('/')[2].partition(':')[0]}")
     killed = '"create --name registry-collect-garbage "*) kill -9 $PPID ;;'
-    with without_timer(server), broken(server, ":", "wharf collect-garbage --recover"):
+    with without_repair(server), broken(server, ":", "wharf collect-garbage --recover"):
         with docker_that(server, killed):
             assert server.run("wharf collect-garbage").rc != 0
         result = examine(*BOTH, server=True)
@@ -636,7 +641,7 @@ def test_something_else_answers_on_the_port(hosts, examine):
         " python3 -m http.server 5000; sleep 0.5"
     )
     back = f"systemctl stop other; docker start registry-network; {RESTART_GATEWAY}"
-    with without_timer(server), broken(server, start, back):
+    with without_repair(server), broken(server, start, back):
         result = examine(*BOTH, server=True)
         result.says("port_taken", "python3 has port 5000 instead", hosts=EVERYWHERE)
         stop, start_again = re.findall("`(.*?)`", result.lines["server"])[:2]

@@ -8,7 +8,7 @@ import re
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import pytest
 from clients import REGISTRY, log_in, make_image, pull, push, watch
@@ -25,6 +25,7 @@ from machines import (
     read_only,
     snapshot,
     wait_until,
+    without_repair,
 )
 from testinfra.host import Host
 
@@ -122,12 +123,6 @@ def pushing(client: Host) -> Iterator[None]:
     assert client.check_output("cat /tmp/pushed") == "0", said
     client.check_output(f"docker image rm {reference}")
     pull(client, reference, said.rpartition("digest: ")[2].split()[0])
-
-
-def without_timer(server: Host) -> AbstractContextManager[None]:
-    """Let nobody come to help while the block runs."""
-    timer = "wharf-repair-storage.timer"
-    return broken(server, f"systemctl stop {timer}", f"systemctl start {timer}")
 
 
 def serves(client: Host) -> None:
@@ -326,7 +321,7 @@ def killed(server: Host, phase: str) -> None:
 @pytest.mark.parametrize("phase", KILLED)
 def test_killed_collection_is_recovered_by_the_next(server, client, kept, steady, phase):
     add_garbage(client, server)
-    with watch(client, steady) as seen, without_timer(server), pushing_in_two(client, server):
+    with watch(client, steady) as seen, without_repair(server), pushing_in_two(client, server):
         killed(server, phase)
         with pushing(client):
             run = server.run(COLLECT)
@@ -338,7 +333,7 @@ def test_killed_collection_is_recovered_by_the_next(server, client, kept, steady
 
 def test_killed_collection_is_recovered_by_what_runs_every_minute(server, client, kept, steady):
     add_garbage(client, server)
-    with watch(client, steady) as seen, without_timer(server), pushing_in_two(client, server):
+    with watch(client, steady) as seen, without_repair(server), pushing_in_two(client, server):
         killed(server, "the collection runs on")
         with pushing(client):
             server.check_output("systemctl start wharf-repair-storage")
@@ -348,7 +343,7 @@ def test_killed_collection_is_recovered_by_what_runs_every_minute(server, client
 
 def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, steady, ansible):
     add_garbage(client, server)
-    with watch(client, steady) as seen, without_timer(server), pushing_in_two(client, server):
+    with watch(client, steady) as seen, without_repair(server), pushing_in_two(client, server):
         killed(server, "nothing is deleted yet")
         before = snapshot(server)
         ansible.succeeds("playbooks/deploy-registry.yml", "--check")
@@ -375,7 +370,7 @@ def test_collection_that_is_stopped_brings_the_registry_back(server, client, kep
 
 def test_power_failure_in_the_middle(server, client, kept, password):
     add_garbage(client, server)
-    with without_timer(server):
+    with without_repair(server):
         killed(server, "pushes wait")
         # A signal stands for the power loss, and what is frozen does not get it (cgroup v1).
         server.check_output("docker unpause registry registry-writes")
@@ -383,7 +378,7 @@ def test_power_failure_in_the_middle(server, client, kept, password):
     from_outside("start", container("server"))
     wait_until(client, f"docker pull {REGISTRY}/kept/one:1", 60)
     serves(client)
-    server.check_output(COLLECT)
+    server.check_output(f"{COLLECT} --wait 60")  # the boot's repair may be at work
     as_it_was(server, kept)
 
 
@@ -431,7 +426,7 @@ AFTER = {
 def test_collection_that_fails_after_it_deletes_says_what_is_gone_and_the_next_finishes(
     server, client, kept, steady, ansible
 ):
-    with watch(client, steady) as seen, without_timer(server):
+    with watch(client, steady) as seen, without_repair(server):
         for how, message in AFTER.items():
             server.check_output(f"{COLLECT} --recover")
             place = add_garbage(client, server)
@@ -673,7 +668,7 @@ def test_retention_that_fails_deletes_all_or_nothing(server, client, kept, stead
     last = max(digest for tag, digest in tags_of(server, name).items() if not tag.endswith(":3")).partition(":")[2]
     place = f"{STORAGE}/repositories/{name}/_manifests/revisions/sha256/{last}"
     busy = broken(server, f"mount --bind {place} {place}", f"umount {place}")
-    with watch(client, steady) as seen, without_timer(server):
+    with watch(client, steady) as seen, without_repair(server):
         run = ansible.fails_whole((server, client), busy, apply, **do)
         assert "Device or resource busy: nothing was deleted" in run.stdout
         assert "changed=1" not in run.stdout

@@ -16,7 +16,6 @@ import pytest
 from attacks import CA
 from clients import REGISTRY, AllTheTime, log_in, login, make_image, served_certificate
 from machines import (
-    broken,
     container,
     docker_that,
     from_outside,
@@ -25,6 +24,7 @@ from machines import (
     program,
     replaced,
     wait_until,
+    without_repair,
 )
 from testinfra.host import Host
 
@@ -271,22 +271,12 @@ def test_collection(hosts, server, passwords, unnoticed, garbage):
     assert changed(before, running(server)) == set()
 
 
-@contextmanager
-def repaired_by_hand(server: Host) -> Iterator[None]:
-    """Let what runs every minute wait until it is run by hand: it could come between two steps of the test."""
-    timer = "wharf-repair-storage.timer"
-    assert server.check_output(f"systemctl is-active {timer}") == "active"
-    with broken(server, f"systemctl stop {timer}", f"systemctl start {timer}"):
-        wait_until(server, "! systemctl is-active wharf-repair-storage.service | grep -x activating", 30)
-        yield
-
-
 def test_collection_that_is_killed_lets_pushes_go_on_within_a_minute(
     hosts, server, passwords, unnoticed, garbage, number
 ):
     before, held = running(server), pushes(hosts, passwords, "held")
     kill = '"start --attach registry-collect-garbage") kill -9 $PPID; exit 1 ;;'
-    with repaired_by_hand(server), docker_that(server, kill), unnoticed("killed collection", pushes_wait=True):
+    with without_repair(server), docker_that(server, kill), unnoticed("killed collection", pushes_wait=True):
         assert server.run("wharf collect-garbage").rc != 0
         begin(held, "held")
         time.sleep(2)
@@ -327,7 +317,7 @@ def test_restart_of_an_engine_that_takes_its_containers_along(server, number):
 @pytest.mark.parametrize("holder", ["nobody", "back-up"])
 def test_restart_of_the_network_by_hand(server, number, holder):
     """The gateway is cut off. A backup may have the lock for hours."""
-    with repaired_by_hand(server), nullcontext() if holder == "nobody" else lock_held(server, name=holder):
+    with without_repair(server), nullcontext() if holder == "nobody" else lock_held(server, name=holder):
         server.check_output("docker restart --time 1 registry-network")
         assert server.run(HEALTHY).rc != 0
         start = time.monotonic()
