@@ -43,13 +43,9 @@ def steady(hosts, password) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("breaks", "extra", "message"),
     [
-        ("write /etc/wharf", {}, "Read-only file system"),
-        ("write /etc/wharf/tls", {}, "Read-only file system"),
-        ("write /etc/wharf/registry", {}, "Read-only file system"),
+        # Some of the steps; the module's unit tests go through all, with an imitated engine.
         ("write /etc/wharf/gateway", {}, "Read-only file system"),
         ("", REFUSED, "the container registry does not stay up"),
-        ("POST .*/rename", {}, "broken by the test"),
-        ("POST .*/containers/create.name=registry$", {}, "broken by the test"),
         ("POST .*/containers/registry/start", {}, "broken by the test"),
         # The new one answers, and the gateway is to ask it.
         ("POST .*/containers/registry-gateway/kill.signal=HUP", {}, "broken by the test"),
@@ -84,13 +80,7 @@ def test_all_of_it_at_once_comes_and_goes_without_a_failed_pull(hosts, ansible, 
     number("configuration, certificate and users changed, pulls that failed", seen.failures, f"of {seen.pulls}")
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        "rename", "create.name=registry$", "containers/registry/start", "registry-gateway/kill", "registry-before/stop",
-        "DELETE",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("call", ["create.name=registry$", "registry-gateway/kill", "DELETE"])
 def test_run_that_is_killed_is_rolled_back_by_the_next(hosts, ansible, steady, call):
     """The controller and what it started on the server, with -9."""
     server = hosts["server"]
