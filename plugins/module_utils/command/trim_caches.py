@@ -40,6 +40,7 @@ from .registry import Registry
 LOCK = Path("/run/wharf-trim-caches.lock")  # of its own: nothing of the registry itself is changed
 STATE = RESULTS / "trim-caches.json"  # when images were pulled, how far the gateway's log was read, how the caches are
 FRESH, FRESH_ON_FULL_DISK = 3600, 300  # seconds for which what was pulled stays
+HOUR = 3600  # seconds from one scheduled run to the next, unless the disk is nearly full
 FLOOR = 2 << 30  # bytes that are to be free, or a twentieth of the file system where that is less
 # A line of the gateway's, as the engine keeps it: the time, the repository, and a tag or digest.
 CACHED = re.compile(
@@ -50,6 +51,7 @@ CACHED = re.compile(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--check", action="store_true", help="only show what would be deleted and fetched")
+    parser.add_argument("--if-needed", action="store_true", help="only an hour after the last run, or on a full disk")
 
 
 def run(task: Task) -> str:
@@ -60,8 +62,10 @@ def run(task: Task) -> str:
     if not registry.caches:
         return task.line("there is no cache here: wharf_caches names none")
     with nullcontext() if is_check else lock("trim-caches", path=LOCK):
-        task.record = not is_check
         trimming = Trimming(task, registry)
+        if task.options.if_needed and not trimming.is_needed():
+            return ""
+        task.record = not is_check
         if is_check:
             trimming.check()
             return ""
@@ -108,11 +112,16 @@ class Trimming:
         state = read_json(STATE)
         self.pulled: dict[str, dict[str, float]] = state.get("pulled", {})
         self.logs: dict[str, Any] = state.get("logs", {})
+        self.last_run: int = state.get("time", 0)
         self.fetched = {slug: one.get("fetched") for slug, one in state.get("caches", {}).items()}
         self.deleted: list[Image] = []
         self.freed = self.brought = 0  # bytes
         self.problems: list[str] = []
         self.gateway = container_names(registry.container)["gateway"]
+
+    def is_needed(self) -> bool:
+        """Tell whether an hour is over, or the disk is nearly full."""
+        return not 0 <= time.time() - self.last_run < HOUR or self.free() < self.floor()
 
     def read_log(self) -> None:
         """Note what was pulled through the gateway since it was read last, and through one that was just replaced."""

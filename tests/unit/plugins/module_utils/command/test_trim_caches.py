@@ -76,11 +76,12 @@ class Server:
         with self.log.open("a") as file:
             file.write(json.dumps(entry, separators=(",", ":")) + "\n")
 
-    def run(self, capsys: pytest.CaptureFixture[str], check: bool = False) -> int:
+    def run(self, capsys: pytest.CaptureFixture[str], check: bool = False, if_needed: bool = False) -> int:
         """Run the subcommand; return its exit code."""
         settings = {"caches": {"data": str(self.stored.root), "upstreams": self.caches}}
         (self.place / "registry.json").write_text(json.dumps(settings))
-        task = cli.Task(Namespace(subcommand="trim-caches", json=False, wait=0, check=check))
+        options = Namespace(subcommand="trim-caches", json=False, wait=0, check=check, if_needed=if_needed)
+        task = cli.Task(options)
         code = task.perform(trim_caches.run)
         captured = capsys.readouterr()
         self.output, self.result = captured.out + captured.err, task.result
@@ -120,6 +121,27 @@ def test_the_least_recently_pulled_images_go_until_a_cache_is_under_its_size(ser
     assert last.bytes == server.deleted_bytes() > 20 * KIB
     assert server.run(capsys) == 0
     assert lock.read_result("trim-caches").message == "deleted 0 images, 0 bytes"
+
+
+def test_the_timer_runs_it_every_hour_and_at_once_on_a_full_disk(server, capsys, monkeypatch) -> None:
+    def runs() -> bool:
+        assert server.run(capsys, if_needed=True) == 0
+        return server.output != ""
+
+    server.image(DEBIAN, "1", "1", 50)
+    assert (runs(), runs()) == (True, False)
+    assert lock.read_result("trim-caches").good
+    server.free = 1 << 29
+    server.image(DEBIAN, "2", "2", 40, 1 << 20)
+    assert server.run(capsys, if_needed=True) == 1  # too little can go
+    assert not server.tags()
+    server.free = 100 << 30
+    assert not runs()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3601)
+    assert runs()
+    monkeypatch.setattr(time, "time", lambda: now - 3601)  # somebody has set the clock back
+    assert runs()
 
 
 def test_the_gateway_s_log_says_what_was_pulled_and_is_remembered(server, capsys) -> None:
@@ -477,7 +499,7 @@ def test_what_is_pulled_before_the_blobs_go_keeps_them(server, capsys, monkeypat
 
 def test_without_caches_or_without_an_engine_there_is_nothing_to_do(server, capsys, monkeypatch) -> None:
     (server.place / "registry.json").write_text("{}")
-    task = cli.Task(Namespace(subcommand="trim-caches", json=False, wait=0, check=False))
+    task = cli.Task(Namespace(subcommand="trim-caches", json=False, wait=0, check=False, if_needed=False))
     assert task.perform(trim_caches.run) == 0
     assert "there is no cache here" in capsys.readouterr().out
     monkeypatch.setattr(trim_caches, "engine_runs", lambda: False)
