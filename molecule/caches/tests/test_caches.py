@@ -17,6 +17,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.diagnosis import VE
 
 CACHES = "/var/lib/wharf/caches"
 BLOBS = f"{CACHES}/docker/registry/v2/blobs/sha256"
+DISK = {"to": (64,), "from": ()}
 AWAY = "docker stop --time 1 registry-gateway", "docker start registry-gateway"
 SILENT = "docker pause registry-gateway", "docker unpause registry-gateway"
 
@@ -87,6 +88,32 @@ def test_an_upstream_that_does_not_answer_keeps_nobody_waiting(upstream, kiosk, 
         message, seconds = refused(kiosk, "test/none:1")
         assert seconds < 25, message
     assert pull(kiosk, name) == digest
+
+
+def test_a_full_disk_keeps_nothing_more_and_is_trimmed(upstream, kiosk, hosts, name):
+    """What is there is served. What is new comes from the upstream itself, by its own name."""
+    server, other, new = hosts["server"], hosts["client2"], f"{name}-new"
+    digest, later = publish(upstream.host, name), publish(upstream.host, new, 2_000_000)
+    assert pull(kiosk, name) == digest
+    containers = ("registry-gateway", "registry-caches", f"registry-cache-{CACHE}")
+    small = [program(server, f"move-{way}-small-disk.sh", CACHES, *room, *containers) for way, room in DISK.items()]
+    direct, ca = f"/etc/containers/certs.d/{THERE}", upstream.host.file("/etc/wharf/tls/ca.crt").content_string
+    with broken(server, *small), broken(other, f"mkdir -p {direct} && echo '{ca}' >{direct}/ca.crt", f"rm -r {direct}"):
+        wait_until(kiosk, f"docker pull --quiet {HERE}/{name}")
+        server.check_output(f"! dd if=/dev/zero of={CACHES}/filler bs=1M")
+        assert pull(kiosk, name) == digest
+        refused(kiosk, new)
+        other.check_output(f"podman pull --quiet {THERE}/{new} && podman image rm {THERE}/{new}")
+        server.check_output(f"truncate --size -4M {CACHES}/filler")  # less than a twentieth
+        assert pull(kiosk, new) == later
+        server.check_output("wharf trim-caches || true")
+        server.check_output(program(server, "two-hours-later.py", f"{CACHES}/docker"))
+        assert pull(kiosk, name) == digest
+        server.check_output("systemctl start wharf-trim-caches")
+        with broken(upstream.host, *AWAY):
+            assert pull(kiosk, name) == digest
+            refused(kiosk, new)
+    wait_until(kiosk, f"docker pull --quiet {HERE}/{new}", seconds=75, every=2)
 
 
 def test_a_tag_means_what_it_means_upstream(upstream, kiosk, name):

@@ -252,10 +252,10 @@ def test_clock_is_set_back_a_day(hosts, ansible, password):
 def small_disk(hosts) -> Iterator[None]:
     """Have the data on a file system of its own, with 16 MB of room beside what is stored."""
     server = hosts["server"]
-    server.check_output(program(server, "move-to-small-disk.sh", DATA, 16))
+    server.check_output(program(server, "move-to-small-disk.sh", DATA, 16, "registry-gateway", "registry"))
     wait_for_service(hosts)
     yield
-    server.check_output(program(server, "move-from-small-disk.sh", DATA))
+    server.check_output(program(server, "move-from-small-disk.sh", DATA, "registry-gateway", "registry"))
     wait_for_service(hosts)
 
 
