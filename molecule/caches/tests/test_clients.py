@@ -9,7 +9,7 @@ import json
 import secrets
 
 import pytest
-from clients import REGISTRY, make_image, push
+from clients import REGISTRY, cri_pull, make_image, push
 from conftest import CACHE, THERE, Upstream
 from machines import broken, program
 
@@ -57,6 +57,8 @@ def test_containerd(hosts, image):
     client, (reference, digest) = hosts["client3"], image
     client.check_output(f"ctr images pull --hosts-dir /etc/containerd/certs.d {reference}")
     assert digest in client.check_output(f"ctr images ls name=={reference}")
+    assert "grpc-status: 0" in cri_pull(client, reference)
+    assert digest in client.check_output(f"ctr --namespace k8s.io images ls name=={reference}")
     file = client.file(f"/etc/containerd/{HOSTS}")
     assert (file.mode, file.user) == (0o600, "root")
 
@@ -66,6 +68,7 @@ def test_docker_with_the_containerd_image_store(hosts, image):
     client.check_output(f"docker pull --quiet {reference}")
     assert digest in client.check_output(f"docker image inspect --format '{{{{.RepoDigests}}}}' {reference}")
     client.check_output(f"docker image rm {reference}")
+    client.check_output(f"printf 'FROM {reference}\\nLABEL a=b\\n' | docker buildx build --quiet -")
     assert client.file(f"/etc/docker/{HOSTS}").mode == 0o600
 
 

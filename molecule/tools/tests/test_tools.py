@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from clients import REGISTRY, log_in, make_image, push
+from clients import REGISTRY, cri_pull, log_in, make_image, push
 from machines import broken, in_background, put, put_back, replaced, snapshot, write
 from plays import INVENTORY, assert_all_is_well, write_play
 
@@ -40,27 +40,6 @@ def moves(host, user: str, tool: str):
     """Let a tool push an image of fresh random content, and pull it back."""
     image = f"{REGISTRY}/test/{secrets.token_hex(6)}:1"
     return as_user(host, user, f"sh {put(host, f'move-{tool}.sh', mode='0644')} {image} {IMAGE}")
-
-
-def cri_pull(host, image: str, password: str | None) -> str:
-    """Ask containerd for an image as Kubernetes does, and return the trailers of the answer.
-
-    There is no such client in Debian, so curl speaks gRPC: PullImageRequest {image {image}, auth {username, password}}.
-    """
-
-    def field(number: int, content: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(content)]) + content
-
-    message = field(1, field(1, image.encode()))
-    if password:
-        message += field(2, field(1, b"ci") + field(2, password.encode()))
-    request = base64.b64encode(b"\0" + len(message).to_bytes(4, "big") + message).decode()
-    host.check_output(f"echo {request} | base64 --decode >/tmp/request")
-    return host.check_output(
-        "curl --silent --show-error --output /dev/null --dump-header - --http2-prior-knowledge"
-        " --unix-socket /run/containerd/containerd.sock --request POST --header 'content-type: application/grpc'"
-        " --header 'te: trailers' --data-binary @/tmp/request http://x/runtime.v1.ImageService/PullImage"
-    )
 
 
 def ctr_pull(host, password: str | None):
