@@ -84,6 +84,11 @@ plan() {
     tar=.cache/host-$name-$recipe.tar
 }
 
+has_image() {
+    [[ $(docker image inspect --format '{{ index .Config.Labels "wharf.recipe" }}' "wharf-host:$1" 2>/dev/null) == "$recipe" ]]
+}
+
+# build NAME [tar]: the image, and with "tar" the file from which others are made as well.
 build() (
     name=$1 suite=${1%%-*}
     plan "$name"
@@ -91,16 +96,14 @@ build() (
     mkdir -p .cache
     exec {lock}>".cache/host-$name.lock"
     flock "$lock"
-    # The suite's own root file system is needed for the others as well.
-    [[ $(docker image inspect --format '{{ index .Config.Labels "wharf.recipe" }}' "wharf-host:$name" 2>/dev/null) == "$recipe" &&
-        ($name != "$suite" || -s $tar) ]] && return
-    if [[ ! -s $tar ]]; then
-        [[ $name == "$suite" ]] || build "$suite" || return
+    if [[ ! -s $tar ]] && { [[ ${2:-} == tar ]] || ! has_image "$name"; }; then
+        [[ $name == "$suite" ]] || build "$suite" tar || return
         rm -f ".cache/host-$name"-????????????????.tar  # the recipes before; not those of "$name-docker"
         "${make[@]}" "${tar%.tar}.part.tar" ${mirror:+"$mirror"} >".cache/host-$name.log" 2>&1 ||
             { cat ".cache/host-$name.log" >&2; echo "images: $name could not be made, see .cache/host-$name.log" >&2; return 1; }
         mv "${tar%.tar}.part.tar" "$tar"
     fi
+    has_image "$name" && return
     docker import --change "LABEL wharf.recipe=$recipe" --change 'CMD ["/sbin/init"]' "$tar" "wharf-host:$name" >/dev/null
     echo "images: wharf-host:$name is ready"
 )
