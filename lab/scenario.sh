@@ -6,6 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
+export ANSIBLE_CALLBACK_PLUGINS=$PWD/lab/callback_plugins ANSIBLE_CALLBACKS_ENABLED=module_cache
 name=$1 log=.cache/molecule/$1.log start=$SECONDS
 mkdir -p .cache/molecule
 if ((EUID == 0)); then
