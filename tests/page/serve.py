@@ -69,6 +69,7 @@ TEAMS = [
     "ops",
     "mirror/docker.io/library",
 ]
+CACHED = {"docker.io/library/debian": "docker.io", "hub.example.com_8443/app": "hub.example.com:8443"}
 WORDS = ["api", "web", "worker", "cron", "proxy", "cache", "queue", "mail", "auth", "search", "billing", "report"]
 NOW = int(time.time())
 
@@ -96,6 +97,8 @@ class Registry:
             self.tags["hostile/labels"] += ["cosign", "__proto__", "no-config", "no-object", "odd", "x" * 128]
             self.tags["n" * 200 + "/" + "m" * 54] = ["latest"]
             self.pushed["n" * 200 + "/" + "m" * 54] = NOW - 40
+            self.tags |= {name: ["13", "latest"] for name in CACHED}
+            self.pushed |= dict.fromkeys(CACHED, NOW - 7200)
         self.signatures: dict[str, dict[str, Any]] = {}
         self.stored: dict[str, tuple[str, bytes]] = {}
 
@@ -150,7 +153,7 @@ class Registry:
             chart = {**self.layer(tag), "mediaType": "application/vnd.cncf.helm.chart.content.v1.tar+gzip"}
             made = self.put({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [chart]}, MANIFEST)
             found.update(type="artifact", platforms=[], size=chart["size"])
-        elif number % 3 == 0 and name != "hostile/labels":
+        elif name in CACHED or (number % 3 == 0 and name != "hostile/labels"):
             images = [self.image(name, tag, platform) for platform in PLATFORMS]
             entries = [
                 {**image, "platform": {"os": platform[0], "architecture": platform[1], "variant": platform[2]}}
@@ -166,6 +169,8 @@ class Registry:
             entries.append({**proof, "platform": {"os": "unknown", "architecture": "unknown"}, "annotations": kind})
             made = self.put({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX)
             found.update(type="index", platforms=["/".join(filter(None, platform)) for platform in PLATFORMS])
+            if name in CACHED:  # the others are not there
+                found.update(there=[images[0]["digest"]], platforms=found["platforms"][:1])
         else:
             made = self.image(name, tag, PLATFORMS[0], annotated=True)
         found["digest"] = made["digest"]
@@ -197,7 +202,10 @@ class Registry:
 
     def listing(self) -> dict[str, Any]:
         """Return the list of repositories, with a name that the index would never let through."""
-        rows: list[list[Any]] = [[name, len(self.tags[name]), 10**8, self.pushed[name]] for name in sorted(self.tags)]
+        rows: list[list[Any]] = [
+            [name, len(self.tags[name]), 10**8, self.pushed[name], *filter(None, [CACHED.get(name)])]
+            for name in sorted(self.tags)
+        ]
         if rows:
             rows += [[HTML, 1, 1, NOW - 99], ["../-/status", 1, 1, 0], ["__proto__/constructor", 1, 1, 0]]
         return {"generated": NOW, "repositories": rows}
@@ -220,7 +228,7 @@ def in_parts(tags: list[dict[str, Any]]) -> dict[str, Any]:
     for tag in tags:
         for one in tag["attached"]:
             found["attached"].setdefault(one["of"], {})[one["digest"]] = {key: one[key] for key in one if key != "of"}
-        manifest = {key: tag[key] for key in ("digest", "size", "platforms", "type")}
+        manifest = {key: tag[key] for key in ("digest", "size", "platforms", "type", "there") if key in tag}
         found["manifests"].append({**manifest, "parts": sorted({one["of"] for one in tag["attached"]})})
         more = {"of": tag["of"]} if "of" in tag else {}
         found["tags"].append({key: tag[key] for key in ("name", "pushed")} | {"manifest": len(found["tags"])} | more)
@@ -236,6 +244,7 @@ STATUS = {
     },
     "certificate": {"path": "/var/lib/wharf/tls/registry.crt", "end": NOW + 9 * 86400, "days": 9},
     "storage": {"path": "/var/lib/wharf/registry", "used": 734_003_200_000, "free": 91_268_055_000},
+    "cached": 12_884_901_888,
     "results": {
         "collect-garbage": {"good": True, "time": NOW - 7200, "message": "freed 12 blobs, 1.5 GiB"},
         "apply-retention": None,

@@ -92,7 +92,7 @@ def ask(url: str) -> tuple[Any, str]:
 def test_the_stand_in_has_every_image_that_it_lists(stand_in: str) -> None:
     repositories, _ = ask(f"{stand_in}/-/list")
     names = [name for name, *_ in repositories["repositories"] if re.fullmatch(r"[a-z0-9][a-z0-9./_-]*", name)]
-    assert len(names) == 9
+    assert len(names) == 11
     for name in names:
         tags, _ = ask(f"{stand_in}/-/tags/{name}")
         for tag in tags["tags"]:

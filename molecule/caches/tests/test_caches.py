@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import time
@@ -133,6 +134,24 @@ def test_only_who_may_read_there_gets_it(upstream, kiosk, hosts, passwords, name
     assert pull(client, secret) == digest
     client.check_output(f"docker logout {REGISTRY}")
     assert "no basic auth credentials" in refused(client, secret)[0]
+
+
+def test_the_page_shows_what_is_in_a_cache_to_who_may_read_it(upstream, hosts, passwords, name):
+    client, names = hosts["client2"], (name, f"secret/{name}")
+    log_in(client, passwords["ci"])
+    for one in names:
+        publish(upstream.host, one)
+        pull(client, one)
+    client.check_output(f"docker logout {REGISTRY}")
+    wait_until(hosts["server"], "wharf index", every=0.2)  # its timer starts it as well
+    ca, shown = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt", {}
+    for user in ("ci", "kiosk"):
+        curl = f"curl --fail --silent --show-error --cacert {ca} --config - https://{REGISTRY}/-/list"
+        listed = client.check_output(f"printf 'user = {user}:{passwords[user]}' | {curl}")
+        rows = {row[0]: row[1:] for row in json.loads(listed)["repositories"]}
+        shown[user] = [rows.get(f"{CACHE}/{one[:-2]}") for one in names]
+    assert [row[0::3] for row in shown["ci"]] == [[1, THERE], [1, THERE]]
+    assert shown["kiosk"] == [shown["ci"][0], None]
 
 
 def test_who_pushes_to_a_cache_is_told_why_not(upstream, hosts, passwords, name):

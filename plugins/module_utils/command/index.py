@@ -33,7 +33,7 @@ from ..text import human_bytes, pluralize
 from .cli import Task
 from .registry import Registry
 from .retention import find_candidates, read_rule
-from .status import look
+from .status import bytes_in, look
 
 INDEX = Path(parts.INDEX)
 BOOT_ID = "/proc/sys/kernel/random/boot_id"  # what was written before a power loss may be lost: then all is compared
@@ -72,8 +72,8 @@ def run(task: Task) -> str:
     if not INDEX.is_dir():  # the gateway has this directory mounted, and would not see another one
         raise WharfError(f"there is no {INDEX}: the page is switched off, or playbooks/deploy-registry.yml makes it")
     with opened(INDEX / "state") as state:
-        source = Files(registry) if registry.driver == "filesystem" else ObjectStore(registry)
-        changed = Index(registry, state).renew(source)
+        own = Files(registry) if registry.driver == "filesystem" else ObjectStore(registry)
+        changed = Index(registry, state).renew(own, Caches.of(registry))
     write_page(registry)
     write_status(registry)
     task.result.update(changed=bool(changed), repositories=sorted(changed))
@@ -149,6 +149,9 @@ def write_status(registry: Registry) -> None:
         "planned": before["planned"] if is_planned else int(now),
         "retention": before.get("retention") if is_planned else retention_of(registry, now),
     }
+    if registry.caches:
+        is_known = is_counted and "cached" in before
+        result["cached"] = before["cached"] if is_known else bytes_in(Path(registry.caches["data"]))
     write(registry, path, json.dumps(result).encode())
 
 
@@ -193,6 +196,8 @@ def check_room(size: int) -> None:
 class Files:
     """The images of a registry whose storage is a file system."""
 
+    growing = ("_manifests/revisions/sha256",)  # of a repository: the directories that change with its manifests
+
     def __init__(self, registry: Registry) -> None:
         """Find the storage. Raises WharfError."""
         registry.require_data()
@@ -212,21 +217,23 @@ class Files:
 
         Returns:
             tags: of each tag when it was pushed, in nanoseconds since 1970, and its digest.
-            manifests: when the repository last got a manifest.
+            manifests: when the repository last got a manifest; in a cache also a layer.
             untagged: those of the known ones that are still there.
         """
-        tags, before, top = {}, known.get("tags", {}), f"{self.storage.repository(name)}/_manifests"
+        tags, before, top = {}, known.get("tags", {}), self.storage.repository(name)
         for tag in filter(re.compile(TAG).fullmatch, self.storage.tag_names(name)):
             with suppress(OSError, DamageError):
-                when = os.lstat(f"{top}/tags/{tag}/current/link").st_mtime_ns
-                is_same = tag in before and before[tag][0] == when < settled
-                tags[tag] = before[tag] if is_same else [when, self.storage.tag(name, tag)]
-        try:
-            when = os.lstat(f"{top}/revisions/sha256").st_mtime_ns
-        except OSError:
-            when = 0
+                when = os.lstat(f"{top}/_manifests/tags/{tag}/current/link").st_mtime_ns
+                tags[tag] = self._tag(name, tag, when, before.get(tag), settled)
+        newest = 0
+        for directory in self.growing:
+            with suppress(OSError):
+                newest = max(newest, os.lstat(f"{top}/{directory}").st_mtime_ns)
         untagged = [digest for digest in known.get("untagged", ()) if self.storage.has_revision(name, digest)]
-        return {"tags": tags, "manifests": when, "untagged": untagged}
+        return {"tags": tags, "manifests": newest, "untagged": untagged}
+
+    def _tag(self, name: str, tag: str, when: int, before: list[Any] | None, settled: int) -> list[Any]:
+        return before if before and before[0] == when < settled else [when, self.storage.tag(name, tag)]
 
     def digests(
         self, name: str, known: Collection[str], _tags: Iterable[str], found: Collection[dict[str, Any]]
@@ -243,6 +250,40 @@ class Files:
         if not os.path.lexists(self.storage.layer_link(name, digest)):
             raise DamageError(f"{name} does not have {digest}")
         return self.storage.read(digest)
+
+
+class Caches(Files):
+    """The images of the pull-through caches, which have of each what was asked for: a platform, or not even a layer."""
+
+    growing = (*Files.growing, "_layers/sha256")
+
+    def __init__(self, data: str, slugs: Mapping[str, str]) -> None:
+        """Take the place of the storage, and the upstreams by what their repositories' names begin with."""
+        self.storage, self.slugs = Storage(data), slugs
+        self.place = [str(self.storage.top), dict(slugs)]
+
+    @classmethod
+    def of(cls, registry: Registry) -> Caches | None:
+        """Return the caches of a registry, if there are any."""
+        data = registry.caches.get("data", "")
+        if not os.path.isdir(data):  # nothing is served then
+            return None
+        return cls(data, {one["slug"]: one["upstream"] for one in registry.caches["upstreams"]})
+
+    def upstream(self, name: str) -> str:
+        """Return the upstream of which a repository is in a cache; nothing for the registry's own ones."""
+        return self.slugs.get(name.partition("/")[0], "")
+
+    def _tag(self, name: str, tag: str, when: int, before: list[Any] | None, settled: int) -> list[Any]:
+        """Return since when a tag leads where it does: each pull writes its link."""
+        if before and before[0] <= when < settled:
+            return before
+        digest = self.storage.tag(name, tag)
+        return before if before and before[1] == digest else [when, digest]
+
+    def has(self, name: str, digest: str) -> bool:
+        """Tell whether a blob that a manifest names is there."""
+        return os.path.lexists(self.storage.layer_link(name, digest))
 
 
 class ObjectStore:
@@ -339,13 +380,16 @@ def facts_of(source: Files | ObjectStore, name: str, digest: str) -> dict[str, A
         platforms: what an image is for.
         kind: the media type of what an artifact is.
         subject: the manifest that it belongs to.
+        partial: whether blobs that it names are not there, only then. The bytes are those of what is.
     """
     try:
         manifest, own = source.manifest(name, digest)
     except (DamageError, OSError):
         return {}
     config = _mapping(manifest.get("config"))
-    sizes = {blob["digest"]: _number(blob.get("size")) for blob in blobs(manifest)}
+    named = {blob["digest"]: _number(blob.get("size")) for blob in blobs(manifest)}
+    # No registry takes a manifest without its blobs, and a cache does.
+    sizes = {one: size for one, size in named.items() if not isinstance(source, Caches) or source.has(name, one)}
     layers = dict(islice(((one, size) for one, size in sizes.items() if one != config.get("digest")), MOST_LAYERS))
     is_image = config.get("mediaType") in IMAGE_CONFIGS and not manifest.get("artifactType")
     first = next(iter(manifest["layers"]), None) if isinstance(manifest.get("layers"), list) else None
@@ -358,6 +402,7 @@ def facts_of(source: Files | ObjectStore, name: str, digest: str) -> dict[str, A
         "platforms": _platforms(source, name, config) if is_image else [],
         "kind": next((kind for kind in kinds if kind not in ("", NO_CONFIG, *IMAGE_CONFIGS)), ""),
         "subject": subject(manifest),
+        **({"partial": True} if len(sizes) < len(named) else {}),
     }
 
 
@@ -392,15 +437,21 @@ class Contents:
 
     Attributes:
         file: what the page reads: the tags, newest first, each with its manifest's place in a list of them; of each of
-            these the parts to which something is attached; and what that is, by digest.
+            these the parts to which something is attached, in a cache also those that are there; and what is attached,
+            by digest.
         layers: the newest tags of the images that have a layer.
-        total: the number of tags that are not attached, the bytes, when it was last pushed to; None without tags.
+        total: the number of tags that are not attached, the bytes, when it was last pushed to, in a cache also the
+            upstream; None without tags.
         untagged: the manifests without a tag that belong to others.
     """
 
-    def __init__(self, tags: Mapping[str, tuple[int, str]], manifests: Mapping[str, dict[str, Any]]) -> None:
-        """Put it together."""
-        self.manifests = manifests
+    def __init__(
+        self, tags: Mapping[str, tuple[int, str]], manifests: Mapping[str, dict[str, Any]], upstream: str = ""
+    ) -> None:
+        """Put it together; of a cache for its upstream."""
+        self.manifests, self.upstream = manifests, upstream
+        if upstream:  # a cache notes a tag for whoever asks where it leads, and may never get the manifest
+            tags = {tag: one for tag, one in tags.items() if one[1] in manifests}
         tagged = {digest for _, digest in tags.values()}
         of = {tag: self._subject(tag, digest) for tag, (_, digest) in tags.items()}
         self.untagged = sorted(one for one, facts in manifests.items() if facts.get("subject") and one not in tagged)
@@ -432,7 +483,7 @@ class Contents:
         self.file = {"tags": shown, "manifests": described, "attached": attached}
         whole = {digest: facts for parts in closures.values() for digest, facts in parts.items()}
         count = sum("of" not in tag for tag in shown)
-        self.total = [count, _size(whole), shown[0]["pushed"]] if tags else None
+        self.total = [count, _size(whole), shown[0]["pushed"], *([upstream] if upstream else [])] if tags else None
 
     def _describe(self, digest: str, parts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         """Return what is shown of a manifest that leads to others."""
@@ -444,6 +495,7 @@ class Contents:
             "platforms": platforms[:MOST_SHOWN],
             "type": self.manifests[digest]["type"] if parts else "damaged",
             **({"parts": attached[:MOST_SHOWN]} if attached else {}),
+            **({"there": [part for part in parts if part != digest][:MOST_SHOWN]} if self.upstream else {}),
         }
 
     def _subject(self, tag: str, digest: str) -> str:
@@ -494,19 +546,18 @@ class Index:
         self.registry, self.state = registry, state
         self.started = time.time_ns()
 
-    def renew(self, source: Files | ObjectStore) -> set[str]:
+    def renew(self, own: Files | ObjectStore, caches: Caches | None) -> set[str]:
         """Read what has changed, and write what that changes. Return the names of the repositories that have."""
         patterns = [rule["repositories"] for rule in self.registry.rules]
-        basis = json.dumps([self.registry.uid, source.place, patterns, read_text(BOOT_ID)])
+        places = [own.place, *([caches.place] if caches else [])]
+        basis = json.dumps([self.registry.uid, *places, patterns, read_text(BOOT_ID)])
         last = self.state.execute("SELECT basis, started FROM runs").fetchone() or ("", 0)
         is_new = last[0] != basis  # other rules, another place or owner, or the host has started anew
         settled = 0 if is_new else last[1] - SETTLING
         rows = self.state.execute("SELECT name, rule, links FROM repositories")
         known = {name: (rule, json.loads(links)) for name, rule, links in rows}
         changed, rules = set(), set()
-        for name in source.repositories(list(known), settled):
-            if len(name) > LONGEST or not re.fullmatch(PATH, name):
-                continue
+        for source, name in stored(own, caches, known, settled):
             rule, before = known.pop(name, (None, {}))
             links = source.links(name, before, settled)
             if not (before or links["tags"] or links["manifests"]):
@@ -535,20 +586,22 @@ class Index:
     def _read(self, source: Files | ObjectStore, name: str, rule: int, links: dict[str, Any]) -> bool:
         """Read a repository, write its tags, and tell whether anything is not as it was."""
         known = self._facts(name)
+        whole = {one: facts for one, facts in known.items() if "partial" not in facts}
         tags = links["tags"]
         manifests: dict[str, dict[str, Any]] = {}
         digests = [digest for _, digest in tags.values()]
         while more := [one for one in source.digests(name, known, digests, manifests.values()) if one not in manifests]:
-            manifests.update((one, known.get(one) or facts_of(source, name, one)) for one in more)
-        contents = Contents(tags, manifests)
+            manifests.update((one, whole.get(one) or facts_of(source, name, one)) for one in more)
+        upstream = source.upstream(name) if isinstance(source, Caches) else ""
+        contents = Contents(tags, manifests, upstream)
         links["untagged"] = contents.untagged
-        if not all(manifests.get(digest) for _, digest in tags.values()):
+        if not all(manifests.get(digest, upstream) for _, digest in tags.values()):
             links["manifests"] = -1  # somebody may repair it
-        if tags:
+        if contents.total:
             write(self.registry, self._tags_file(name), json.dumps(contents.file).encode())
         else:
             self._remove(self._tags_file(name))
-        facts = {one: json.dumps(found) for one, found in manifests.items() if found and one not in known}
+        facts = {one: json.dumps(found) for one, found in manifests.items() if found and one not in whole}
         self._replace("manifests", "digest", "facts", name, facts, known.keys() - manifests.keys())
         layers = {layer: " ".join(found) for layer, found in contents.layers.items()}
         old = dict(self.state.execute("SELECT layer, tags FROM layers WHERE repository = ?", (name,)))
@@ -616,6 +669,21 @@ class Index:
             for place in path.parents:
                 if place.is_relative_to(INDEX / "tags"):
                     place.rmdir()
+
+
+def stored(
+    own: Files | ObjectStore, caches: Caches | None, known: Collection[str], settled: int
+) -> Iterator[tuple[Files | ObjectStore, str]]:
+    """Yield the repositories that are served, each with where it is: below an upstream's name only its cache is."""
+
+    def source_of(name: str) -> Files | ObjectStore:
+        return caches if caches and caches.upstream(name) else own
+
+    for source in filter(None, (own, caches)):
+        mine = [name for name in known if source_of(name) is source]
+        for name in source.repositories(mine, settled):
+            if source_of(name) is source and len(name) <= LONGEST and re.fullmatch(PATH, name):
+                yield source, name
 
 
 def shared(layers: Iterable[tuple[str, str, list[str]]]) -> dict[str, list[str]]:

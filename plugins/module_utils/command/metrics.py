@@ -353,8 +353,10 @@ class Server:
             storage = self.registry.storage
             tags = [len(storage.tag_names(name)) for name in storage.repositories()]
         elif (index := Path(parts.INDEX, "state/state.db")).exists():
+            cached = [one["slug"] for one in self.registry.caches.get("upstreams", ())]
             with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as state:
-                tags = [len(json.loads(links)["tags"]) for (links,) in state.execute("SELECT links FROM repositories")]
+                rows = state.execute("SELECT name, links FROM repositories").fetchall()
+            tags = [len(json.loads(links)["tags"]) for name, links in rows if name.partition("/")[0] not in cached]
         else:
             return
         self.figures.add("wharf_repositories", len(tags))

@@ -6,7 +6,9 @@ run that has failed.
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +193,19 @@ def storage_line(registry: Registry, result: dict[str, Any], used: int | None) -
         return f"driver {driver} {path or ''}".strip()
     root, free = registry.storage_in(path), free_bytes(path)
     if used is None:
-        used = sum(file.stat().st_size for file in Storage(root).top.glob("blobs/*/*/*/data")) if root.is_dir() else 0
+        used = bytes_in(root)
     result["storage"].update(used=used, free=free)
     return f"{human_bytes(used)} used, {human_bytes(free)} free in {path}"
+
+
+def bytes_in(root: Path) -> int:
+    """Return what the blobs of a storage take, each once, but for those that are deleted meanwhile."""
+    total = 0
+    for directory, _, names in os.walk(Storage(root).top / "blobs") if root.is_dir() else ():
+        if "data" in names:
+            with suppress(OSError):
+                total += os.lstat(f"{directory}/data").st_size
+    return total
 
 
 def run_line(name: str, last: Result | None, now: float) -> str:

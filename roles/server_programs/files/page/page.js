@@ -5,14 +5,15 @@ const TEXTS = {
   en: {
     all: "All repositories", also: ["Also in 1 image", "Also in {n} images"], alsoMany: "Also in {n} images or more", alsoTagged: "Also tagged",
     annotations: "Annotations", architecture: "Platform", artifact: "artifact", attached: "Attached to this image", attachedMany: "The first {n} of an image are listed.", attestation: "attestation",
-    author: "Author", belongs: "Belongs to", byDigest: "by digest: always this image", byTag: "by tag", certificate: "Certificate",
+    author: "Author", belongs: "Belongs to", byDigest: "by digest: always this image", byTag: "by tag", cache: "cache", cacheOf: "cache of {upstream}", caches: "Caches", certificate: "Certificate",
     certificateEnd: ["expires in 1 day", "expires in {n} days"], certificateEnded: "has expired", certificateNone: "none: plain HTTP", command: "Command",
     configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built", damaged: "damaged", digest: "Digest",
-    directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment", files: "Files", filterTags: "Filter tags",
+    directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment", fetched: "Fetched", files: "Files", filterTags: "Filter tags",
     found: ["1 repository matches", "{n} repositories match"], free: "free", index: "index",
     json: "Manifest as JSON", labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …",
     more: "Show {n} more of {left}", name: "Name", noCommand: "The command is not known.", noLayers: "This image has no layers.",
     noMatch: "No repository has “{text}” in its name.", noTagMatch: "No tag has “{text}” in its name.", none: "none", noneYet: "No images here yet",
+    notCached: ["1 more platform is not in the cache.", "{n} more platforms are not in the cache."],
     noneYetText: "There are none, or none that you may read.",
     push: "With Docker, this pushes the first one; use any image that “docker images” shows:", pushAfter: "It appears here within a minute.", otherTags: ["1 tag of a signature or another attachment", "{n} tags of signatures and other attachments"],
     noTags: "This repository has no tags any more.", now: "Running now", ok: "ok",
@@ -26,7 +27,7 @@ const TEXTS = {
     tags: "Tags", type: "Type", used: "used", userNow: "Signed in as {user}", user: "User", userRoot: "root, as no user is set", volumes: "Volumes",
     waiting: "Pushes wait until it has ended.", well: "All is well.", when: "When", "collect-garbage": "Garbage collection",
     "apply-retention": "Retention", "back-up": "Backup", "check-backup": "Check of the backup", "repair-storage": "Storage repair",
-    "renew-certificate": "Certificate renewal", retry: "Try again", e401: "You are not signed in",
+    "renew-certificate": "Certificate renewal", "trim-caches": "Cache trimming", retry: "Try again", e401: "You are not signed in",
     e401Text: "Reload the page and enter your user name and password.", e403: "No access",
     e403Text: "Your user may not read this repository, or it does not exist. An administrator of the registry decides who may read what.",
     e404: "Nothing here", e404Text: "There is no such repository or image. It may have been deleted, or pushed again under another digest.",
@@ -43,13 +44,13 @@ const TEXTS = {
   zh: {
     all: "全部镜像库", also: "另有 {n} 个镜像也用到这一层", alsoMany: "另有 {n} 个以上的镜像也用到这一层", alsoTagged: "同一镜像的其他标签",
     annotations: "注解", architecture: "平台", artifact: "制品", attached: "此镜像的附件", attachedMany: "每个镜像只列出前 {n} 个。", attestation: "证明", author: "作者", belongs: "属于",
-    byDigest: "按摘要(始终是这个镜像)", byTag: "按标签", certificate: "证书", certificateEnd: "还有 {n} 天到期", certificateEnded: "已过期",
+    byDigest: "按摘要(始终是这个镜像)", byTag: "按标签", cache: "缓存", cacheOf: "{upstream} 的缓存", caches: "缓存", certificate: "证书", certificateEnd: "还有 {n} 天到期", certificateEnded: "已过期",
     certificateNone: "无(明文 HTTP)", command: "命令", configuration: "配置", copied: "已复制", copy: "复制", copyThis: "复制 {what}",
-    created: "构建时间", damaged: "已损坏", digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量", files: "文件",
+    created: "构建时间", damaged: "已损坏", digest: "摘要", directory: "工作目录", entrypoint: "入口点", environment: "环境变量", fetched: "获取时间", files: "文件",
     filterTags: "筛选标签", found: "找到 {n} 个镜像库", free: "可用", index: "索引", json: "清单(JSON)",
     labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)", name: "名称",
     noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。", noTagMatch: "没有名称含“{text}”的标签。",
-    none: "无", noneYet: "这里还没有镜像",
+    none: "无", noneYet: "这里还没有镜像", notCached: "另有 {n} 个平台不在缓存中。",
     noneYetText: "还没有镜像,或者没有您可以读取的镜像。", push: "用 Docker 这样推送第一个;“docker images”列出的任何镜像都可以:",
     pushAfter: "一分钟之内它就会出现在这里。", otherTags: "镜像附件的标签:{n} 个", noTags: "此镜像库已没有标签。", now: "正在进行", ok: "成功",
     old: "此镜像是 2017 年以前的格式,没有可显示的内容。请用现在的工具重新推送。", failed: "失败", platforms: "平台", ports: "端口",
@@ -59,7 +60,7 @@ const TEXTS = {
     showAll: "显示全部 {n} 个字符", signature: "签名", size: "大小", skip: "跳到内容", status: "仓库状况", stop: "停止信号", storage: "存储",
     healthcheck: "健康检查", tag: "{n} 个标签", tagName: "标签", tags: "标签", type: "类型", used: "已用", userNow: "当前用户:{user}", user: "用户",
     userRoot: "root(未设置用户)", volumes: "卷", waiting: "推送需等它结束。", well: "一切正常。", when: "时间", "collect-garbage": "垃圾回收",
-    "apply-retention": "保留规则", "back-up": "备份", "check-backup": "备份检查", "repair-storage": "存储修复", "renew-certificate": "证书续期",
+    "apply-retention": "保留规则", "back-up": "备份", "check-backup": "备份检查", "repair-storage": "存储修复", "renew-certificate": "证书续期", "trim-caches": "缓存清理",
     retry: "重试", e401: "您尚未登录", e401Text: "请重新加载页面,并输入用户名和密码。", e403: "您无权查看",
     e403Text: "您的用户不能读取此镜像库,或者它不存在。谁可以读取什么,由仓库的管理员决定。", e404: "这里什么也没有",
     e404Text: "没有这个镜像库或镜像。它可能已被删除,或已以另一个摘要重新推送。", e429: "连接过多",
@@ -315,7 +316,7 @@ async function loadList() {
   const first = !state.repositories;
   try {
     const { data, headers } = await get("/-/list");
-    state.repositories = list(data.repositories).map(([name, tags, bytes, updated]) => ({ name, tags, bytes, updated }));
+    state.repositories = list(data.repositories).map(([name, tags, bytes, updated, cache]) => ({ name, tags, bytes, updated, cache }));
     state.user = utf8(headers.get("wharf-user") || "");
     state.level = headers.get("wharf-level"); // 1 reads, 2 pushes, 3 may do all
     at("user").textContent = state.user && t("userNow", { user: plain(state.user) });
@@ -381,9 +382,17 @@ function countOf(key, n) {
   return h("span", { class: "count" }, seen, heard);
 }
 
-function repositoryLink({ name, tags }, text = plain(name)) {
+// The upstream of which a repository is in a cache.
+const cacheOf = (name) => ((state.repositories || []).find((one) => one.name === name) || {}).cache;
+
+function cacheMark(cache, isShort = false) {
+  const title = cache && t("cacheOf", { upstream: plain(cache) });
+  return title && h("span", { class: "badge", title }, isShort ? t("cache") : title);
+}
+
+function repositoryLink({ name, tags, cache }, text = plain(name), isMarked = true) {
   const attributes = { href: route(name), class: "repository", "data-name": name };
-  return h("a", attributes, verbatim(text), " ", countOf("tag", number(tags)));
+  return h("a", attributes, verbatim(text), " ", isMarked && cacheMark(cache, true), " ", countOf("tag", number(tags)));
 }
 
 // The tree: of each part of the names what lies below it.
@@ -395,6 +404,7 @@ function grow(repositories) {
       if (!node.below.has(part)) node.below.set(part, { below: new Map(), count: 0 });
       node = node.below.get(part);
       node.count++;
+      node.cache = repository.cache; // what is in one has a first part of its own
     }
     node.repository = repository;
   }
@@ -403,15 +413,15 @@ function grow(repositories) {
 
 function branch(node, path = "", own = null) {
   const rows = h("ul");
-  if (own) rows.append(h("li", {}, repositoryLink(own, plain(own.name.split("/").pop()))));
+  if (own) rows.append(h("li", {}, repositoryLink(own, plain(own.name.split("/").pop()), false)));
   return [rows, slices(rows, [...node.below], ([label, below]) => {
     while (!below.repository && below.below.size === 1) {
       const [[part, next]] = below.below;
       [label, below] = [`${label}/${part}`, next];
     }
-    if (!below.below.size) return h("li", {}, repositoryLink(below.repository, plain(label)));
+    if (!below.below.size) return h("li", {}, repositoryLink(below.repository, plain(label), !path));
     const place = `${path}${label}/`;
-    const title = h("summary", {}, verbatim(`${plain(label)}/`), " ", countOf("repository", below.count));
+    const title = h("summary", {}, verbatim(`${plain(label)}/`), " ", !path && cacheMark(below.cache, true), " ", countOf("repository", below.count));
     const folder = h("details", { "data-path": place }, title);
     const fill = () => {
       if (folder.open && folder.children.length === 1) folder.append(...branch(below, place, below.repository));
@@ -490,10 +500,11 @@ function path(...steps) {
 }
 
 function home() {
-  const { repositories } = state;
-  if (!repositories) throw state.failure;
+  if (!state.repositories) throw state.failure;
+  const repositories = state.repositories.filter((one) => !one.cache);
+  const caches = cachesSection(state.repositories.filter((one) => one.cache));
   const status = state.level === "3" && later(get("/-/status"), ({ data }) => statusPanel(dict(data)));
-  if (!repositories.length) return [heading(t("noneYet")), h("p", {}, t("noneYetText")), /[23]/.test(state.level) && firstPush(), status];
+  if (!repositories.length) return [heading(t("noneYet")), h("p", {}, t("noneYetText")), /[23]/.test(state.level) && firstPush(), status, caches];
   const tags = repositories.reduce((sum, one) => sum + number(one.tags), 0);
   const recent = [...repositories].sort((one, other) => number(other.updated) - number(one.updated)).slice(0, 10);
   const last = t("pushedAgo", { ago: ago(number(recent[0].updated)) });
@@ -503,7 +514,18 @@ function home() {
     status,
     section(t("recent"), table(t("recent"), [t("name"), t("pushed"), t("size")], recent.map((one) => row(
       repositoryLink(one), when(one.updated), sizeOf(one.bytes))))),
+    caches,
   ];
+}
+
+// Nobody has pushed what is in them.
+function cachesSection(repositories) {
+  const rows = [...new Set(repositories.map((one) => one.cache))].map((cache) => {
+    const own = repositories.filter((one) => one.cache === cache);
+    const tags = own.reduce((sum, one) => sum + number(one.tags), 0);
+    return row(t("cacheOf", { upstream: plain(cache) }), t("repository", { n: own.length }), t("tag", { n: tags }));
+  });
+  return rows.length > 0 && section(t("caches"), table(t("caches"), [t("name"), t("repositories"), t("tags")], rows));
 }
 
 function firstPush() {
@@ -523,13 +545,16 @@ async function repository({ name }) {
   const full = `${location.host}/${name}`;
   return [
     path(),
-    heading(verbatim(parts.map((part) => [h("span", { class: "faint" }, `${part}/`), h("wbr")]), last)),
+    heading(verbatim(parts.map((part) => [h("span", { class: "faint" }, `${part}/`), h("wbr")]), last),
+      cacheMark(cacheOf(name))),
     h("p", { class: "summary" }, t("tag", { n: shown.length }), known && ` · ${size(known.bytes)}`, " ", copyButton(full)),
     shown.length ? tagTable(name, shown) : h("p", { class: "empty" }, t("noTags")),
     others.length > 0 && h("details", { class: "others" },
       h("summary", {}, t("otherTags", { n: others.length })), tagTable(name, others)),
   ];
 }
+
+const pushedOr = (name) => (cacheOf(name) ? "fetched" : "pushed");
 
 function badges({ type, attached }) {
   const kinds = new Set(attached.map(kindOf));
@@ -561,7 +586,8 @@ function tagTable(name, tags) {
       [key, down] = [of, of === key ? !down : of !== "name"];
       draw();
     };
-    return column(h("button", { type: "button", click: sort }, t(of === "name" ? "tagName" : of)), { "data-key": of });
+    const title = t({ name: "tagName", pushed: pushedOr(name) }[of] || of);
+    return column(h("button", { type: "button", click: sort }, title), { "data-key": of });
   });
   const whole = table(t("tags"), [...heads, t("platforms"), t("digest")], []);
   const body = whole.lastChild;
@@ -597,18 +623,29 @@ function kindOf({ type, tag }) {
   return /cosign|sigstore|signature|\.sig\b/i.test(text) ? "signature" : "artifact";
 }
 
+// A cache would ask its upstream for a tag, and is shown as it is.
+function digestIn(tags, name) {
+  const tag = tags.find((one) => one.name === name);
+  if (!tag) throw new Failure("e404", 404);
+  return tag.digest;
+}
+
 async function image({ name, reference }) {
-  // The image is shown without the index, too.
-  const [{ data, text, headers }, tags] = await Promise.all([loadManifest(name, reference), loadTags(name).catch(() => [])]);
-  const manifest = dict(data);
   const byDigest = reference.includes(":");
+  const loading = loadTags(name);
+  const listed = loading.catch(() => []); // the image is shown without the index, too
+  const asked = cacheOf(name) && !byDigest ? digestIn(await loading, reference) : reference;
+  const [{ data, text, headers }, tags] = await Promise.all([loadManifest(name, asked), listed]);
+  const manifest = dict(data);
   const digest = headers.get("docker-content-digest") || (byDigest ? reference : "");
   const tag = tags.find((one) => one.name === reference) || tags.find((one) => one.digest === digest);
   const others = tags.filter((one) => one.digest === digest && one.name !== reference);
   const attached = tag ? tag.attached : tags.flatMap((one) => one.attached).filter(({ of }) => of === digest);
-  const entries = list(manifest.manifests).map(dict);
+  const named = list(manifest.manifests).map(dict);
+  const entries = tag && tag.there ? named.filter((entry) => list(tag.there).includes(entry.digest)) : named;
+  const absent = named.filter(platformOf).length - entries.filter(platformOf).length;
   const isIndex = Array.isArray(manifest.manifests);
-  const isImage = isIndex ? entries.some((entry) => platformOf(entry)) : IMAGE_CONFIGS.includes(dict(manifest.config).mediaType);
+  const isImage = isIndex ? named.some((entry) => platformOf(entry)) : IMAGE_CONFIGS.includes(dict(manifest.config).mediaType);
   const owner = [...tags, ...tags.flatMap((one) => one.attached)].find((one) => one.of && one.digest === digest);
   const belongs = dict(manifest.subject).digest || (owner && owner.of) || (ATTACHED_TAG.test(reference) && reference.replace(ATTACHED_TAG, "$1:$2"));
   const bytes = tag ? tag.size : list(manifest.layers).reduce((sum, layer) => sum + number(dict(layer).size), 0);
@@ -617,11 +654,11 @@ async function image({ name, reference }) {
   return [
     path([route(name), plain(name)]),
     heading(verbatim(h("span", { class: "faint" }, name.split("/").pop(), byDigest ? "@" : ":"), h("wbr"),
-      byDigest ? short(reference) : reference), tag && badges(tag)),
+      byDigest ? short(reference) : reference), tag && badges(tag), cacheMark(cacheOf(name))),
     terms([
       [t("digest"), digest && digestOf(digest)],
       [t("size"), bytes > 0 && size(bytes)],
-      [t("pushed"), tag && tag.pushed > 0 && when(tag.pushed)],
+      [t(pushedOr(name)), tag && tag.pushed > 0 && when(tag.pushed)],
       [t("type"), !isImage && type && foreign(type)],
       [t("belongs"), DIGEST.test(belongs) && digestOf(belongs, route(name, belongs))],
       [t("alsoTagged"), others.length > 0 && h("span", { class: "links" }, others.slice(0, 20).map((one) =>
@@ -631,6 +668,7 @@ async function image({ name, reference }) {
     attachedSection(name, attached, entries),
     manifest.schemaVersion === 1 ? h("p", { class: "empty" }, t("old"))
       : isIndex ? indexSections(context, entries) : contents(context, manifest, isImage),
+    absent > 0 && h("p", { class: "faint" }, t("notCached", { n: absent })),
     isIndex && annotationSection(manifest),
     h("details", { class: "json" }, h("summary", {}, t("json")), foreign(text, "pre")),
   ];
@@ -816,7 +854,8 @@ function statusPanel(status) {
     ["storage", "certificate", "containers", "results"].map((key) => [key, dict(status[key])]));
   const whole = number(storage.used) + number(storage.free);
   const days = certificate.days;
-  const runs = Object.entries(results).filter(([key]) => key in TEXTS.en).map(([key, last]) => row(t(key),
+  const isShown = ([key, last]) => key in TEXTS.en && (last || key !== "trim-caches");
+  const runs = Object.entries(results).filter(isShown).map(([key, last]) => row(t(key),
     last ? h("span", { class: last.good ? "good" : "bad" }, t(last.good ? "ok" : "failed")) : h("span", { class: "faint" }, t("runNone")),
     last ? when(last.time) : "", last ? english(last.message || "") : ""));
   return h("section", { class: "status" },
@@ -826,6 +865,7 @@ function statusPanel(status) {
       : h("p", { class: "good" }, t("well")),
     terms([
       [t("storage"), whole > 0 && [`${size(storage.used)} ${t("used")} · ${size(storage.free)} ${t("free")}`, bar(storage.used, whole, "wide")]],
+      [t("caches"), number(status.cached) > 0 && `${size(status.cached)} ${t("used")}`],
       [t("certificate"), !status.certificate ? t("certificateNone")
         : h("span", { class: days < 14 ? "bad" : "" }, days < 0 ? t("certificateEnded") : t("certificateEnd", { n: number(days) }))],
       ...["registry", "gateway"].map((part) => [t(part), containers[part] && foreign(
@@ -875,7 +915,7 @@ async function show(isFirst = false, isRetry = false) {
   let failure = null;
   try {
     const listed = loadList();
-    if (place.view === home) await listed;
+    if (place.view === home || !state.repositories) await listed; // it says what is in a cache
     content = await place.view(place);
   } catch (error) {
     failure = known(error);

@@ -782,6 +782,159 @@ def test_a_registry_that_does_not_answer_leaves_the_index_as_it_is(page: Page, s
     assert page.files() == before
 
 
+# Caches ------------------------------------------------------------------------------------------------------------
+
+
+class Cached(Page):
+    """A page of a registry with caches."""
+
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        super().__init__(place, monkeypatch, capsys)
+        self.own, self.stored = (
+            self.stored,
+            StoredRegistry(place / "caches"),
+        )  # image() and later() are for what is in caches
+        self.upstreams("docker.io", "hub.example.com:8443")
+
+    def upstreams(self, *names: str) -> None:
+        slugs = [{"upstream": name, "slug": name.replace(":", "_")} for name in names]
+        self.more["caches"] = {"data": str(self.stored.root), "upstreams": slugs}
+
+    def row(self, name: str) -> list[Any]:
+        (found,) = (row for row in self.read("list", "root")["repositories"] if row[0] == name)
+        return found[1:]
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cached:
+    return Cached(tmp_path, monkeypatch, capsys)
+
+
+DEBIAN = "docker.io/library/debian"
+
+
+def test_what_is_in_a_cache_is_listed_as_that_and_by_the_same_rules(cached: Cached) -> None:
+    cached.own.image("app", "1", b"base")
+    cached.own.image("docker.io/hidden", "1")  # nobody can pull it
+    cached.image(DEBIAN, "13", b"base")
+    cached.image("hub.example.com_8443/app", "1", b"x")
+    cached.image("docker.io/secret/app", "1", b"base")
+    cached.rules = [{"repositories": "docker.io/secret/**", "read": [], "write": ["ann"]}]
+    cached.run()
+    assert cached.names("kiosk") == ["app", DEBIAN, "hub.example.com_8443/app"]
+    assert cached.names("ann") == ["app", DEBIAN, "docker.io/secret/app", "hub.example.com_8443/app"]
+    assert (cached.row(DEBIAN)[3:], cached.row("hub.example.com_8443/app")[3:]) == (
+        ["docker.io"],
+        ["hub.example.com:8443"],
+    )
+    assert len(cached.row("app")) == 3
+    ((_, images),) = cached.read("shared", "kiosk").items()
+    assert images == [["app", "1"], [DEBIAN, "13"]]
+
+
+def test_of_an_index_in_a_cache_the_platforms_are_shown_that_were_fetched(cached: Cached) -> None:
+    amd64, absent = cached.image(DEBIAN, None, b"x"), "sha256:" + "0" * 64
+    cached.stored.manifest(DEBIAN, "13", {"manifests": [{"digest": amd64}, {"digest": absent}]})
+    cached.stored.link(f"{DEBIAN}/_manifests/tags/asked-for/current", absent)  # by HEAD
+    cached.later()
+    cached.run()
+    (tag,) = cached.tags(DEBIAN).values()
+    assert (tag["name"], tag["type"], tag["platforms"], tag["there"]) == ("13", "index", ["linux/amd64"], [amd64])
+    assert cached.row(DEBIAN)[0] == 1
+    assert cached.run() == []
+
+
+def test_layers_of_a_cache_count_when_they_are_there(cached: Cached) -> None:
+    manifest = cached.image(DEBIAN, "13", b"one layer", b"another")
+    lacking = cached.stored.blob(b"another")
+    config = json.loads(cached.stored.top.joinpath("blobs/sha256", manifest[7:9], manifest[7:], "data").read_text())
+    late = [lacking, config["config"]["digest"]]
+    links = {one: cached.stored.top / f"repositories/{DEBIAN}/_layers/sha256/{one[7:]}" for one in late}
+    for path in links.values():
+        shutil.rmtree(path)
+    cached.later()
+    cached.run()
+    assert cached.row(DEBIAN)[1] == size(cached, manifest, cached.stored.blob(b"one layer"))
+    assert cached.tags(DEBIAN)["13"]["platforms"] == []
+    assert cached.run() == []
+    for one in late:
+        cached.stored.link(f"{DEBIAN}/_layers/{one.replace(':', '/')}", one)
+    assert cached.run() == [DEBIAN]
+    assert cached.row(DEBIAN)[1] == size(cached, manifest, cached.stored.blob(b"one layer"), *late)
+    assert cached.tags(DEBIAN)["13"]["platforms"] == ["linux/amd64"]
+
+
+def test_a_pull_that_changes_nothing_is_no_news(cached: Cached) -> None:
+    cached.image(DEBIAN, "13", b"x")
+    cached.later(1000)
+    cached.run()
+    before = cached.files()
+    link = cached.stored.top / f"repositories/{DEBIAN}/_manifests/tags/13/current/link"
+    os.utime(link)
+    assert (cached.run(), cached.files()) == ([], before)
+    newer = cached.image(DEBIAN, "13", b"y")
+    assert cached.run() == [DEBIAN]
+    assert cached.tags(DEBIAN)["13"]["digest"] == newer
+
+
+def test_what_was_trimmed_and_upstreams_that_are_taken_off_the_list_are_gone(cached: Cached) -> None:
+    for name in (DEBIAN, "docker.io/library/old", "hub.example.com_8443/app"):
+        cached.image(name, "1", name.encode())
+    cached.later()
+    cached.run()
+    shutil.rmtree(cached.stored.top / "repositories/docker.io/library/old")
+    assert cached.run() == ["docker.io/library/old"]
+    cached.upstreams("docker.io")
+    cached.run()
+    assert cached.names("root") == [DEBIAN]
+    assert sorted(name for name in cached.files() if name.startswith("tags/")) == [f"tags/{DEBIAN}/_.json"]
+    del cached.more["caches"]
+    cached.run()
+    assert cached.names("root") == []
+    cached.upstreams("docker.io")
+    cached.run()
+    assert cached.names("root") == [DEBIAN]
+    cached.stored.root.rename(cached.stored.root.with_name("elsewhere"))
+    cached.run()
+    assert cached.names("root") == []
+
+
+def test_what_the_caches_take_is_told_beside_the_registry_s_own(cached: Cached) -> None:
+    for name in (DEBIAN, "hub.example.com_8443/app"):
+        cached.stored.layer(name, b"0123456789")
+
+    def status() -> Any:
+        cached.run()
+        return json.loads((cached.index / "status.json").read_text())
+
+    assert status()["cached"] == 10
+    cached.stored.layer(DEBIAN, b"more")
+    assert status()["cached"] == 10  # it is found out once an hour
+    del cached.more["caches"]
+    assert "cached" not in status()
+
+
+def test_caches_stand_beside_an_object_store_which_is_not_asked_for_them(
+    page: Page, served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = index.HOUR * 10**9
+    now = [time.time_ns() // hour * hour + 10 * 10**9]
+    monkeypatch.setattr(index.time, "time_ns", lambda: now[0])
+    caches = StoredRegistry(tmp_path / "caches")
+    upstream = {"upstream": "docker.io", "slug": "docker.io"}
+    page.more["caches"] = {"data": str(caches.root), "upstreams": [upstream]}
+    push(served, "app", "1", b"amd64")
+    caches.image(DEBIAN, "13")
+    page.run()
+    assert page.names("root") == ["app", DEBIAN]
+    now[0] += 60 * 10**9
+    served.requests.clear()
+    caches.image("docker.io/library/new", "1", b"new")
+    shutil.rmtree(caches.top / "repositories" / DEBIAN)
+    assert (page.run(), served.requests) == ([DEBIAN, "docker.io/library/new"], [])
+    assert page.names("root") == ["app", "docker.io/library/new"]
+
+
 # How long it takes ------------------------------------------------------------------------------------------------
 
 

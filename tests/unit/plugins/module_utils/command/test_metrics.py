@@ -436,13 +436,13 @@ def test_a_cache_that_does_not_answer_leaves_the_others(caching: Server) -> None
 
 
 def test_of_an_object_store_the_index_of_the_page_is_counted(server: Server) -> None:
-    server.settings["driver"] = "s3"
+    server.settings |= {"driver": "s3", "caches": {"data": "/nowhere", "upstreams": [HUB]}}
     found = server.write()
     assert not any(name.startswith(("wharf_storage", "wharf_repositories", "wharf_tags")) for name in found)
     (server.place / "index/state").mkdir(parents=True)
     state = sqlite3.connect(server.place / "index/state/state.db")
     state.execute("CREATE TABLE repositories (name TEXT, links TEXT)")
-    rows = [("a", {"1": [0, ""], "2": [0, ""]}), ("b", {"1": [0, ""]})]
+    rows = [("a", {"1": [0, ""], "2": [0, ""]}), ("b", {"1": [0, ""]}), ("docker.io/library/debian", {"13": [0, ""]})]
     state.executemany("INSERT INTO repositories VALUES (?, ?)", [(n, json.dumps({"tags": tags})) for n, tags in rows])
     state.commit()
     found = server.write()
