@@ -66,6 +66,8 @@ def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
             [data, f"{data}/roots", *_ways(f"{data}/{V2}", data), f"{data}/{V2}/repositories"], root
         )
         wanted |= {f"{data}/{V2}/blobs": own, CACHES_CONFIG: root, CACHE_SOCKETS: Entry(0, uid, 0o750, None)}
+        # Also of upstreams that are not listed any more: as whom the blobs belong to, their images are deleted.
+        wanted |= dict.fromkeys(_directories(f"{data}/{V2}/repositories"), own)
     for name, cache in caches.items():
         if name != SHELF:
             place = f"{data}/roots/{name}"
@@ -242,6 +244,15 @@ def put_back_containers(container: str, before: dict[str, list[Any]]) -> None:
 
 def _by_name(registry: dict[str, Any]) -> Caches:
     return {cache["name"]: cache for cache in registry["caches"]}
+
+
+def _directories(path: str) -> list[str]:
+    """Return the directories in a directory, if there is one; a link is none."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(one.path for one in entries if one.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _ways(path: str, root: str) -> list[str]:
