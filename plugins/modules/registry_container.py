@@ -50,7 +50,7 @@ RETURN = r"""
 actions:
   description: >-
     What was written and done, or would be, of data, data_id, sockets, metrics, index, directory, secret, config,
-    gateway_directory, network, listen, users, gateway_config and settings; create, replace or start, and of the
+    gateway_directory, network, listen, mirror, users, gateway_config and settings; create, replace or start, and of the
     network and the gateway the same with their names behind it, as create_gateway, restart_gateway or reload_gateway;
     switch, firewall and rollback.
   type: list
