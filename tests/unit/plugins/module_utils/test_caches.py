@@ -151,7 +151,8 @@ def test_those_of_before_come_back(registry: dict[str, Any], engine: dict[str, A
     module.write(module.pending_files(registry))
     module.run(registry, module.pending_containers(registry, "sha256:aa"))
     assert "registry-cache-new.test" in engine
-    module.put_back_containers("registry", before)
+    module.remove_others("registry", before)
+    module.put_back_containers(before)
     assert {name: one["Id"] for name, one in engine.items()} == ids
     assert all(one["State"]["Running"] for one in engine.values())
 
