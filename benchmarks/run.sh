@@ -3,6 +3,7 @@
 #
 #   benchmarks/run.sh           the deployment, on three hosts of its own (wharf-bench-*); `make bench` calls this
 #   benchmarks/run.sh registry  of that only what the registry bears
+#   benchmarks/run.sh caches    of that only the caches, which have three other hosts
 #   benchmarks/run.sh lab       `make lab` from a clean clone of the last commit, and again when all is there
 #
 # Ends with 1 if a limit is not kept. Leaves nothing behind but the logs in .cache/bench. Needs root, or an engine that
@@ -292,6 +293,102 @@ PYTHON
     )
 }
 
+# pulled VARIABLE CA URL NAME CLIENTS: sets the variable to the seconds in which so many clients pull an image at once.
+pulled() {
+    local -n __pulled=$1
+    shift
+    __pulled=$(docker exec wharf-bench-client1 python3 /srv/images.py pull "$@") || die "no pull of $3 from $2"
+}
+
+# sent VARIABLE: sets it to the bytes that the upstream has sent, once it sends no more: a cache may still store an image
+# that a client has already.
+sent() {
+    local -n __sent=$1
+    local last
+    __sent=0
+    while true; do
+        last=$__sent
+        __sent=$(docker exec wharf-bench-upstream cat /sys/class/net/eth0/statistics/tx_bytes)
+        ((__sent - last > 100000)) || break
+        sleep 2
+    done
+}
+
+measure_caches() {
+    local upstream=upstream.wharf.test:5000 size=536870912 seconds round clients file before after
+    local ca=/etc/docker/certs.d/$registry/wharf-ca.crt there=/srv/upstream.crt
+    local own=() first=() second=() direct=() fetched=()
+    say "caches"
+    cat >"$bench/hosts.json" <<JSON
+{
+  "molecule_ephemeral_directory": "$bench",
+  "lab_hosts": [
+    {"name": "server", "image": "trixie-docker", "aliases": ["${registry%:*}"]},
+    {"name": "upstream", "image": "trixie-docker", "aliases": ["${upstream%:*}"]},
+    {"name": "client1", "image": "trixie-docker"}
+  ]
+}
+JSON
+    hosts destroy || die "the old hosts stay, see $bench/destroy.log"
+    hosts create || die "no hosts, see $bench/create.log"
+    timed seconds upstream ansible-playbook -i molecule/caches/inventory/upstream.yml site.yml --skip-tags verify \
+        --extra-vars ansible_host=wharf-bench-upstream
+    docker exec wharf-bench-upstream cat /etc/wharf/tls/ca.crt >"$bench/upstream.crt"
+    # Open to everybody: of a login there is nothing to measure here.
+    mkdir -p "$bench/inventory"
+    cat >"$bench/inventory/hosts.yml" <<YAML
+all:
+  vars:
+    ansible_connection: community.docker.docker
+    wharf_registry_name: ${registry%:*}
+    wharf_registry_port: ${registry#*:}
+    wharf_registry_image_source: distro
+    wharf_registry_anonymous: true
+    wharf_caches: [{upstream: "$upstream", ca: "$bench/upstream.crt"}]
+  children:
+    registry_servers:
+      hosts: {server: {ansible_host: wharf-bench-server}}
+    registry_clients:
+      hosts: {client1: {ansible_host: wharf-bench-client1}}
+YAML
+    timed seconds caches site --skip-tags verify
+    for file in benchmarks/transport.py benchmarks/images.py "$bench/upstream.crt"; do
+        docker cp -q "$file" wharf-bench-client1:/srv/
+    done
+    local cached=("$ca" "https://$registry" "${upstream/:/_}/benchmark")
+    for ((round = 0; round < 3; round++)); do
+        timed seconds push docker exec wharf-bench-client1 \
+            python3 /srv/images.py push "$ca" "https://$registry" "$there" "https://$upstream"
+        sent before
+        pulled seconds "${cached[@]}" 1
+        first+=("$seconds")
+        sent after
+        fetched+=("$((after - before))")
+        pulled seconds "$there" "https://$upstream" benchmark 1
+        direct+=("$seconds")
+        pulled seconds "${cached[@]}" 1
+        second+=("$seconds")
+        pulled seconds "$ca" "https://$registry" benchmark 1
+        own+=("$seconds")
+    done
+    row 'pull of 512 MiB from a cache (from the registry)' "$(median "${second[@]}") s" "$(median "${own[@]}") s" \
+        "$(calc 2 "$(median "${own[@]}") / $(median "${second[@]}")")" least 0.9
+    # Version 2 of the registry fetches a new layer twice: for the client, and to keep it.
+    row 'pull of a new one from a cache (from the upstream)' "$(median "${first[@]}") s" "$(median "${direct[@]}") s" \
+        "$(calc 2 "$(median "${direct[@]}") / $(median "${first[@]}")")" least 0.5
+    row 'bytes from the upstream then (the image)' "$(megabytes "$(median "${fetched[@]}")")" "$(megabytes "$size")" \
+        "$(calc 2 "$(median "${fetched[@]}") / $size")" most 2.2
+    for clients in 1 2 4 8; do
+        sent before
+        pulled seconds "${cached[@]}" "$clients"
+        sent after
+        row "the cached one by $clients at once (from the upstream)" "$seconds s" "$(megabytes "$((after - before))")" \
+            "$(calc 3 "($after - $before) / $size")" most 0.01
+    done
+}
+
+megabytes() { calc 1 "$1 / 1000000" && printf ' MB'; }
+
 measure_lab() {
     local first again left
     left=$(docker ps --all --quiet --filter label=wharf.lab=wharf-lab
@@ -337,12 +434,13 @@ JSON
     if [[ ${1:-} == registry ]]; then
         fresh_hosts
         timed deployed site site
-    else
+    elif [[ ${1:-} != caches ]]; then
         measure_moved
         measure_unchanged
         measure_crowd
     fi
-    measure_transport
+    [[ ${1:-} == caches ]] || measure_transport
+    [[ ${1:-} == registry ]] || measure_caches
 fi
 table
 exit "$failed"

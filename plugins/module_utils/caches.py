@@ -66,6 +66,8 @@ def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
             [data, f"{data}/roots", *_ways(f"{data}/{V2}", data), f"{data}/{V2}/repositories"], root
         )
         wanted |= {f"{data}/{V2}/blobs": own, CACHES_CONFIG: root, CACHE_SOCKETS: Entry(0, uid, 0o750, None)}
+        # Also of upstreams that are not listed any more: as whom the blobs belong to, their images are deleted.
+        wanted |= dict.fromkeys(_directories(f"{data}/{V2}/repositories"), own)
     for name, cache in caches.items():
         if name != SHELF:
             place = f"{data}/roots/{name}"
@@ -93,28 +95,26 @@ def pending_containers(registry: dict[str, Any], image_id: str) -> Pending:
         registry: values for REGISTRY_SPEC.
         image_id: the ID of the registry's wanted image.
     """
-    caches, pending = _by_name(registry), {}
-    wanted = {container_name(registry["container"], name): name for name in caches}
-    for name in found_names(registry["container"]):
-        if name not in wanted:
-            pending[name] = "remove"
+    found = present(registry["container"])
+    wanted = {container_name(registry["container"], name): name for name in _by_name(registry)}
+    pending = {container: "remove" for container in found if container not in wanted}
     for container, name in wanted.items():
-        found = containers.container(container)
-        if not found:
+        one = found.get(container)
+        if not one:
             pending[container] = "create"
-        elif differences(settings(registry, name), found, image_id):
+        elif differences(settings(registry, name), one, image_id):
             pending[container] = "replace"
-        elif not found["State"]["Running"] and not found["State"]["Restarting"]:
+        elif not one["State"]["Running"] and not one["State"]["Restarting"]:
             pending[container] = "start"
     return pending
 
 
-def found_names(container: str) -> list[str]:
-    """Return the names of the containers that a registry has for its caches, also of those that were set aside."""
+def present(container: str) -> dict[str, dict[str, Any]]:
+    """Return what the engine knows of the containers of a registry's caches, by name, also of those set aside."""
     known = [name for found in containers.containers() for name in found["names"]]
     own = f"{container}-caches"
     mine = [one for one in known if one in (own, f"{own}-before") or one.startswith(container_name(container, ""))]
-    return [name for name in sorted(mine) if (found := containers.container(name)) and is_ours(found)]
+    return {name: found for name in sorted(mine) if (found := containers.container(name)) and is_ours(found)}
 
 
 def settings(registry: dict[str, Any], name: str) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def set_aside(container: str) -> None:
 
 def forget(registry: dict[str, Any]) -> None:
     """Remove what was set aside, and what is left of other caches."""
-    for name in found_names(registry["container"]):
+    for name in present(registry["container"]):
         if name.endswith("-before"):
             containers.remove(name)
     changes = Changes(check_mode=False)
@@ -208,30 +208,29 @@ def forget(registry: dict[str, Any]) -> None:
 
 def kept(container: str) -> dict[str, list[Any]]:
     """Return what must be known of the containers to get back to them: ID and whether each runs, by name."""
-    found = {name: containers.container(name) for name in found_names(container)}
-    return {name: [one["Id"], one["State"]["Running"] or one["State"]["Restarting"]] for name, one in found.items()}
+    return {
+        name: [one["Id"], one["State"]["Running"] or one["State"]["Restarting"]]
+        for name, one in present(container).items()
+    }
 
 
 def remove_others(container: str, before: dict[str, list[Any]]) -> None:
     """Remove containers that were not there before; what kept() has returned."""
     ids = {one for one, _ in before.values()}
-    for name in found_names(container):
-        found = containers.container(name)
-        if found and found["Id"] not in ids:
+    for name, found in present(container).items():
+        if found["Id"] not in ids:
             containers.remove(name)
 
 
 def stop_those_of_another_user(container: str, user: str) -> None:
     """Stop containers that could not read what is written for another user, UID:GID."""
-    for name in found_names(container):
-        found = containers.container(name)
-        if found and found["State"]["Running"] and found["Config"]["User"] != user:
+    for name, found in present(container).items():
+        if found["State"]["Running"] and found["Config"]["User"] != user:
             containers.act(name, "stop")
 
 
-def put_back_containers(container: str, before: dict[str, list[Any]]) -> None:
-    """Have the containers of before run, and no others; what kept() has returned."""
-    remove_others(container, before)
+def put_back_containers(before: dict[str, list[Any]]) -> None:
+    """Have the containers of before run, when remove_others() has made room; what kept() has returned."""
     for name, (one, was_running) in before.items():
         found = containers.container(one)
         if found and found["Name"] != f"/{name}":
@@ -242,6 +241,15 @@ def put_back_containers(container: str, before: dict[str, list[Any]]) -> None:
 
 def _by_name(registry: dict[str, Any]) -> Caches:
     return {cache["name"]: cache for cache in registry["caches"]}
+
+
+def _directories(path: str) -> list[str]:
+    """Return the directories in a directory, if there is one; a link is none."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(one.path for one in entries if one.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _ways(path: str, root: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The server's firewall, as far as it keeps clients from the port that Docker publishes for the registry.
+"""The server's firewall, as far as it keeps clients from the ports that Docker publishes for the registry.
 
 Such connections are forwarded to the container. So firewalld and ufw as they come let them pass, whatever they say of
 incoming ones, and are left alone (tried: firewalld 1.3 and 2.3, ufw 0.36, with every default policy). These do not:
@@ -18,6 +18,7 @@ from typing import Any
 from .client_trust import with_block
 from .errors import WharfError
 from .files import read_text, write_atomic
+from .parts import MIRROR_PORT, PORT
 from .processes import has, must_run, run
 
 # What nftables.service loads, on Debian and on RHEL.
@@ -25,37 +26,51 @@ NFTABLES = ("/etc/nftables.conf", "/etc/sysconfig/nftables.conf")
 FIREWALLD = "/etc/firewalld/firewalld.conf"
 UFW, UFW_RULES = "/etc/ufw/ufw.conf", "/etc/ufw/user.rules"
 UFW_IS_ON = re.compile(r"^\s*ENABLED\s*=\s*\"?yes", re.MULTILINE | re.IGNORECASE)
-CONTAINER_PORT = 5000  # ufw's rule comes after the address was translated
 # Docker's own and firewalld's, and those that iptables keeps for all.
 OTHERS = {("ip", "filter", "FORWARD"), ("ip6", "filter", "FORWARD")}
 OTHER_TABLES = ("firewalld", "docker-bridges")
 
 
 class Firewall:
-    """What blocks a registry's port on this host, and what was opened for it."""
+    """What blocks a registry's ports on this host, and what was opened for it."""
 
-    def __init__(self, container: str, port: int) -> None:
-        """Look; nothing changes. What was opened is known by a comment that names the registry's container."""
-        self.mark = f"wharf {container}"
-        self.comment = f"{self.mark} {port}"
-        self.port, self.passing = port, f"meta l4proto tcp ct original proto-dst {port} ct status dnat accept"
-        self.rule = f'{self.passing} comment "{self.comment}"'
+    def __init__(self, container: str, port: int, mirror_port: int = 0) -> None:
+        """Look; nothing changes. What was opened is known by a comment that names the registry's container.
+
+        Args:
+            container: the registry's.
+            port: the registry's own.
+            mirror_port: the one at which its cache of Docker Hub is a mirror; 0 for none.
+        """
+        self.mark, self.port = f"wharf {container}", port
+        # Not one rule with a set of ports: nft 1.0 lists such a set in a form that it does not read.
+        self.rules = {
+            f"{self.mark} {one}": f"meta l4proto tcp ct original proto-dst {one} ct status dnat accept"
+            for one in (port, mirror_port)
+            if one
+        }
         self.file = next((path for path in NFTABLES if os.path.isfile(path)), "")
         self.text = read_text(self.file) if self.file else ""
         self.chains = self._dropping_chains()
-        self.ours = [chain for chain, rules in self.chains.items() if any(map(self._is_ours, rules))]
-        self.opened = [chain for chain, rules in self.chains.items() if any(map(self._opens, rules))]
+        self.ours = {
+            chain: {one["comment"] for one in rules if self._is_ours(one)} for chain, rules in self.chains.items()
+        }
         self.open_anyway = [chain for chain, rules in self.chains.items() if any(map(self._is_others_way, rules))]
         here = [one for one in self.chains if re.search(rf"\btable\s+({one[0]}\s+)?{re.escape(one[1])}\b", self.text)]
-        self.block = "\n".join(f"insert rule {' '.join(chain)} {self.rule}" for chain in here)
+        self.block = "\n".join(command for chain in here for command in self._commands(chain))
         self.unknown = [chain for chain in self.chains if chain not in here]
         # Where it is off, its chains are empty.
         self.has_ufw = (
             UFW_IS_ON.search(read_text(UFW)) is not None
             and "-j ufw-user-forward" in run(["iptables", "-S", "DOCKER-USER"])[1]
         )
-        self.is_ufw_open = self.has_ufw and _opens(run(["iptables", "-S", "ufw-user-forward"])[1])
-        self.is_ufw_ours = f"comment={self.mark.encode().hex()}" in read_text(UFW_RULES)
+        # Its rules come after the address was translated.
+        ports = [PORT, *([MIRROR_PORT] if mirror_port else [])]
+        rules = run(["iptables", "-S", "ufw-user-forward"])[1] if self.has_ufw else ""
+        self.ufw_closed = [one for one in ports if self.has_ufw and not _opens(rules, one)]
+        tuples = rf"(?m)^### tuple ### route:allow tcp (\d+) .* comment={self.mark.encode().hex()}\s*$"
+        self.ufw_ours = re.findall(tuples, read_text(UFW_RULES))
+        self.ufw_others = [one for one in self.ufw_ours if int(one) not in ports]
 
     def _dropping_chains(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
         """Return the chains of nftables that drop what is forwarded, with their rules."""
@@ -73,8 +88,8 @@ class Firewall:
     def _is_ours(self, rule: dict[str, Any]) -> bool:
         return str(rule.get("comment", "")).startswith(f"{self.mark} ")
 
-    def _opens(self, rule: dict[str, Any]) -> bool:
-        return rule.get("comment") == self.comment
+    def _commands(self, chain: tuple[str, str, str]) -> list[str]:
+        return [f'insert rule {" ".join(chain)} {rule} comment "{name}"' for name, rule in self.rules.items()]
 
     def _is_others_way(self, rule: dict[str, Any]) -> bool:
         """Tell whether a rule of somebody else's lets through what goes to the registry's container."""
@@ -90,7 +105,7 @@ class Firewall:
         key = (left.get("key") or left.get("field")) if isinstance(left, dict) else ""
         return (
             (key == "status" and "dnat" in str(right))
-            or (key in ("proto-dst", "dport") and right in (self.port, CONTAINER_PORT))
+            or (key in ("proto-dst", "dport") and right in (self.port, PORT))
             or (key == "oifname" and str(right).startswith(("docker", "br-")))
         )
 
@@ -101,14 +116,14 @@ class Firewall:
     @property
     def is_right_open(self) -> bool:
         """Return whether all that can be opened is open, now and after a boot."""
-        in_kernel = {*self.opened} >= {*self.chains} - {*self.unknown}
+        in_kernel = all(self.ours[chain] == {*self.rules} for chain in self.chains if chain not in self.unknown)
         is_kept = with_block(self.text, self.mark, self.block) == self.text
-        return in_kernel and is_kept and (self.is_ufw_open or not self.has_ufw)
+        return in_kernel and is_kept and not self.ufw_closed and not self.ufw_others
 
     @property
     def is_ours(self) -> bool:
         """Return whether something was opened by open()."""
-        return bool(self.ours) or self.is_ufw_ours or with_block(self.text, self.mark, "") != self.text
+        return any(self.ours.values()) or bool(self.ufw_ours) or with_block(self.text, self.mark, "") != self.text
 
     def blocked(self, is_managed: bool) -> list[str]:
         """Return a line for each thing that keeps clients out and that open() does not change, or is not to change."""
@@ -116,16 +131,16 @@ class Firewall:
 
     def closed(self) -> list[str]:
         """Return a line for each thing that keeps clients out as it is now."""
-        return self._blocking([chain for chain in self.chains if chain not in self.opened], True)
+        return self._blocking([chain for chain in self.chains if not self.ours[chain] >= {*self.rules}], True)
 
     def _blocking(self, chains: list[tuple[str, str, str]], with_ufw: bool) -> list[str]:
         lines = []
         for chain in [one for one in chains if one not in self.open_anyway]:
-            name, rule = " ".join(chain), self.passing
-            lines.append(f"the chain {name} of nftables drops what goes to containers: give it the rule {rule}")
-        if with_ufw and self.has_ufw and not self.is_ufw_open:
-            rule = f"ufw route allow proto tcp to any port {CONTAINER_PORT}"
-            lines.append(f"ufw drops what goes to containers: give it the rule {rule}")
+            name, rules = " ".join(chain), " and ".join(f"the rule {rule}" for rule in self.rules.values())
+            lines.append(f"the chain {name} of nftables drops what goes to containers: give it {rules}")
+        if with_ufw and self.ufw_closed:
+            rules = " and ".join(f"the rule ufw route allow proto tcp to any port {port}" for port in self.ufw_closed)
+            lines.append(f"ufw drops what goes to containers: give it {rules}")
         is_strict = re.search(r"(?im)^StrictForwardPorts\s*=\s*(yes|true)", read_text(FIREWALLD))
         if is_strict and has("firewall-cmd") and run(["firewall-cmd", "--state"])[0] == 0:
             lines.append(
@@ -135,13 +150,15 @@ class Firewall:
         return lines
 
     def open(self) -> None:
-        """Let the registry's port pass, now and after a boot. Raises WharfError with a program's own message."""
+        """Let the registry's ports pass, now and after a boot. Raises WharfError with a program's own message."""
         for chain in [one for one in self.chains if one not in self.unknown]:
             self._delete(chain)
-            must_run(["nft", f"insert rule {' '.join(chain)} {self.rule}"], "nftables does not take a rule")
+            for command in self._commands(chain):
+                must_run(["nft", command], "nftables does not take a rule")
         self._write(self.block)
-        if self.has_ufw and not self.is_ufw_open:
-            command = ["ufw", "route", "allow", "proto", "tcp", "to", "any", "port", str(CONTAINER_PORT)]
+        self._close_ufw(self.ufw_others)
+        for port in self.ufw_closed:
+            command = ["ufw", "route", "allow", "proto", "tcp", "to", "any", "port", str(port)]
             must_run([*command, "comment", self.mark], "ufw does not take a rule")
 
     def close(self) -> None:
@@ -149,8 +166,11 @@ class Firewall:
         for chain in self.ours:
             self._delete(chain)
         self._write("")
-        if self.is_ufw_ours:
-            command = ["ufw", "route", "delete", "allow", "proto", "tcp", "to", "any", "port", str(CONTAINER_PORT)]
+        self._close_ufw(self.ufw_ours)
+
+    def _close_ufw(self, ports: list[str]) -> None:
+        for port in ports:
+            command = ["ufw", "route", "delete", "allow", "proto", "tcp", "to", "any", "port", port]
             must_run(command, "ufw does not give up a rule")
 
     def _delete(self, chain: tuple[str, str, str]) -> None:
@@ -180,8 +200,5 @@ def _listed(what: str, kind: str) -> list[dict[str, Any]]:
     return [entry[kind] for entry in json.loads(output)["nftables"] if kind in entry] if status == 0 else []
 
 
-def _opens(rules: str) -> bool:
-    return (
-        re.search(rf"^-A ufw-user-forward -p tcp .*--dport {CONTAINER_PORT} -j ACCEPT$", rules, re.MULTILINE)
-        is not None
-    )
+def _opens(rules: str, port: int) -> bool:
+    return re.search(rf"^-A ufw-user-forward -p tcp .*--dport {port} -j ACCEPT$", rules, re.MULTILINE) is not None

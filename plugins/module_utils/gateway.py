@@ -56,11 +56,11 @@ def upstreams_entry(uid: int, reads: str, writes: str = "") -> Entry:
     return Entry(0, uid, 0o640, upstreams(reads, writes).encode())
 
 
-def listen(tls: bool) -> str:
-    """Return the text of the file that says where the gateway listens, within its network."""
-    addresses = [str(PORT), *([f"[::]:{PORT}"] if os.path.exists("/proc/net/if_inet6") else [])]
+def listen(tls: bool, port: int = PORT) -> str:
+    """Return the text of a file that says where the gateway listens on a port, within its network."""
+    addresses = [str(port), *([f"[::]:{port}"] if os.path.exists("/proc/net/if_inet6") else [])]
     ports = "".join(f"listen {one}{' ssl' if tls else ''} reuseport backlog=4096;\n" for one in addresses)
-    return f"{ports}listen unix:{OWN_SOCKET};\n"
+    return ports + (f"listen unix:{OWN_SOCKET};\n" if port == PORT else "")
 
 
 def is_cut_off(network: dict[str, Any], own: dict[str, Any]) -> bool:

@@ -11,16 +11,17 @@ from typing import Any
 from .files import Changes, Entry, give_away, read_entry, read_text
 from .gateway import listen
 from .htpasswd import htpasswd, users_of
-from .parts import INDEX, METRICS, SOCKETS
+from .parts import INDEX, METRICS, MIRROR_PORT, SOCKETS
 from .server_container import secret_file
 from .server_data import DATA_ID, STATE_FILE, Data
 from .server_rollback import SETTINGS
 
-GATEWAY_FILES = ("network.conf", "listen.conf", "users", "nginx.conf", "upstreams.conf")
+GATEWAY_FILES = ("network.conf", "listen.conf", "mirror.conf", "users", "nginx.conf", "upstreams.conf")
 # Of the container that only holds the port: nginx itself, which listens nowhere.
 NETWORK_CONFIG = "daemon off;\nmaster_process off;\nerror_log stderr crit;\npid /tmp/nginx.pid;\nevents { }\n"
 
-Files = dict[str, tuple[str, Entry]]  # by what each is called in `pending`: its path, and how it should be
+# By what each is called in `pending`: its path, and how it should be; None for one that is to go.
+Files = dict[str, tuple[str, "Entry | None"]]
 
 
 def pending_files(registry: dict[str, Any], path: str, data: Data) -> Files:
@@ -35,6 +36,7 @@ def pending_files(registry: dict[str, Any], path: str, data: Data) -> Files:
     gateway, secret = os.path.realpath(registry["gateway_directory"]), secret_file(registry)
     users = users_of(registry["users"])
     passwords = htpasswd(read_text(f"{gateway}/users"), users, registry["bcrypt_cost"])
+    mirror = Entry(0, uid, 0o640, listen(registry["tls"], MIRROR_PORT).encode()) if registry["mirror_port"] else None
     data_id = f"{data.id or secrets.token_hex(10)} {registry['name']}\n"
     wanted: Files = {
         "data": (path, Entry(uid, uid, 0o750, None)),
@@ -49,6 +51,7 @@ def pending_files(registry: dict[str, Any], path: str, data: Data) -> Files:
         "gateway_directory": (gateway, Entry(0, uid, 0o750, None)),
         "network": (f"{gateway}/network.conf", Entry(0, uid, 0o640, NETWORK_CONFIG.encode())),
         "listen": (f"{gateway}/listen.conf", Entry(0, uid, 0o640, listen(registry["tls"]).encode())),
+        "mirror": (f"{gateway}/mirror.conf", mirror),
         "users": (f"{gateway}/users", Entry(0, uid, 0o640, passwords.encode())),
         "gateway_config": (f"{gateway}/nginx.conf", Entry(0, uid, 0o640, registry["gateway_config"].encode())),
         "settings": (SETTINGS, Entry(0, 0, 0o600, registry["settings"].encode())),

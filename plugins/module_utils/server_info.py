@@ -94,7 +94,7 @@ def pending_actions(
             action = "restart"  # it is in the network that was there before
         result[part] = (action, different)
     if not result["gateway"][0]:
-        reads = {"listen", "gateway_config"}.intersection(files)
+        reads = {"listen", "mirror", "gateway_config"}.intersection(files)
         result["gateway"] = (_gateway_action(registry, found) or ("reload" if reads else ""), [])
     wanted_text, path = gateway.upstreams(slot), gateway.upstreams_file(registry["gateway_directory"])
     is_new = result["registry"][0] in ("create", "replace")

@@ -144,7 +144,7 @@ def roll_back() -> str:
     before = record["containers"]
     if before["registry"] and moved:
         before["registry"]["running"] = True  # it was stopped for the move
-    caches.put_back_containers(name, before_caches)
+    caches.put_back_containers(before_caches)
     _put_containers_back(container_names(name), before)
     forget()
     if not before["registry"]:

@@ -30,7 +30,7 @@ options:
     default: started
   manage_firewall:
     description:
-      - Whether the server's firewall is to let the registry's port pass, where it does not; C(False) takes that back.
+      - Whether the server's firewall is to let the registry's ports pass, where it does not; C(False) takes that back.
     type: bool
     default: false
   timeout: {description: "How long the registry has to answer, in seconds.", type: int, default: 60}
@@ -50,7 +50,7 @@ RETURN = r"""
 actions:
   description: >-
     What was written and done, or would be, of data, data_id, sockets, metrics, index, directory, secret, config,
-    gateway_directory, network, listen, users, gateway_config and settings; create, replace or start, and of the
+    gateway_directory, network, listen, mirror, users, gateway_config and settings; create, replace or start, and of the
     network and the gateway the same with their names behind it, as create_gateway, restart_gateway or reload_gateway;
     switch, firewall and rollback.
   type: list
@@ -136,7 +136,7 @@ class Run:
             path = containers.create_volume(registry["data"])
         files = pending_files(registry, path, server_data.read(path, registry["directory"]))
         pending = pending_actions(registry, self.found, *images, files)
-        firewall = Firewall(registry["container"], registry["port"])
+        firewall = Firewall(registry["container"], registry["port"], registry["mirror_port"])
         is_firewall_wrong = firewall.is_pending(manage_firewall)
         self.differences = [word for _, different in pending.values() for word in different]
         cache_files = caches.pending_files(registry)

@@ -59,7 +59,7 @@ options:
     default: ""
   proxy: {description: "The proxy of an engine that is still to be installed.", type: str, default: ""}
   manage_firewall:
-    description: Whether the server's firewall is to let the registry's port pass. What keeps clients out is told.
+    description: Whether the server's firewall is to let the registry's ports pass. What keeps clients out is told.
     type: bool
     default: false
   host: {description: "The host's name, for the messages.", type: str, required: true}
@@ -180,7 +180,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         problems = server_data.place_problems(registry["data"], path, data, registry["uid"], confirmed, p["host"])
         if problems:
             return {}, problems
-    firewall = Firewall(name, registry["port"])
+    firewall = Firewall(name, registry["port"], registry["mirror_port"])
     info: dict[str, Any] = {
         "image": image.get("Id", ""),
         "gateway_image": gateway_image.get("Id", ""),
@@ -496,7 +496,9 @@ def main() -> None:
     if problems:
         module.fail_json(msg="\n".join(problems))
     for line in info.pop("blocked"):
-        module.warn(f"{module.params['host']}: no client reaches port {module.params['registry']['port']}: {line}")
+        registry = module.params["registry"]
+        mirror = f" and {registry['mirror_port']}" if registry["mirror_port"] else ""
+        module.warn(f"{module.params['host']}: no client reaches port {registry['port']}{mirror}: {line}")
     module.exit_json(changed=False, **info)
 
 

@@ -120,7 +120,7 @@ def remove_containers(changes: Changes, name: str) -> None:
     """Remove the containers and their images, by the names that these had; where others run from one, it stays."""
     images, ids = set(DISTRO_IMAGES), set()
     own = [name + suffix + end for suffix in SUFFIXES for end in ("", "-before", "-failed")]
-    for container in [*own, *caches.found_names(name)]:
+    for container in [*own, *caches.present(name)]:
         found = containers.container(container)
         if found and (is_ours(found) or container.removeprefix(name).lstrip("-") in STAND_INS):
             images.add(found["Config"]["Image"])

@@ -16,7 +16,6 @@ from ansible_collections.wharf.registry.plugins.module_utils.parts import (
     DENIED,
     INDEX_INSIDE,
     METRICS_INSIDE,
-    MIRROR_PORT,
     NO_REGISTRY,
     PLAIN_HTTP,
 )
@@ -118,7 +117,6 @@ def gateway_plan(
         "shelf": {"name": SHELF},
         "open_caches": bool(caches) and open_caches and bool(users),
         "mirror": mirror,
-        "mirror_port": MIRROR_PORT,
         "mirrored": HUB,
         "own_socket": OWN_SOCKET,
         "cache_prefix": CACHE_PREFIX,

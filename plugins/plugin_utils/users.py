@@ -288,3 +288,12 @@ def logins_with_passwords(
     """Return who logs in on the clients, with the passwords that ``users_with_passwords`` returned."""
     passwords = {user["name"]: user["password"] for user in users}
     return [{**login, "password": passwords[login["name"]]} for login in logins]
+
+
+def reader_login(
+    reader: str, users: Sequence[Mapping[str, Any]], directory: str, placeholder: str | None = None
+) -> dict[str, str]:
+    """Return the login of the reader of caches; an empty one where there is none. For the rest see above."""
+    if not reader:
+        return {}
+    return logins_with_passwords([{"name": reader}], users_with_passwords(users, directory, placeholder))[0]

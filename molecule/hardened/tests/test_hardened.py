@@ -15,6 +15,7 @@ from plays import Run
 USERS = ("jane.doe", "jane.roe@corp.example")
 HOSTS = ("server", "client1")
 TRUST = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
+CACHED = "/var/lib/wharf/caches/docker/registry/v2/blobs"
 
 
 def as_user(user: str, command: str) -> str:
@@ -127,7 +128,11 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
     # Something to repair, and something to delete.
     rules = json.dumps([{"repositories": "test/client1", "keep_newest": 0}])
     server.check_output("find /var/lib/wharf/registry -path '*/_layers/*' -name link -exec truncate --size 0 {} +")
-    server.check_output("systemctl stop wharf-index.timer wharf-metrics.timer")  # two cannot run at a time
+    timers = "wharf-index.timer wharf-metrics.timer wharf-trim-caches.timer"
+    server.check_output(f"systemctl stop {timers}")  # two cannot run at a time
+    blob = f"{CACHED}/sha256/aa/{'a' * 64}"
+    server.check_output(f"mkdir -p {blob} && touch -d '2 hours ago' {blob}/data")
+    server.check_output(f"chown -R --reference {CACHED} {CACHED}")
     for command in (
         "repair-storage",
         "status",
@@ -138,15 +143,18 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
         "check-backup",
         "index",
         "metrics",
+        "trim-caches",
     ):
         server.check_output(f"traced wharf {command}")
+    assert not server.file(blob).exists
     plan = json.loads(server.check_output(f"echo '{rules}' | wharf apply-retention --json"))["plan"]
     server.check_output(f"echo '{rules}' | traced wharf apply-retention --plan {plan}")
     copies = [{"from": f"{place}/registry.tar", "to": "copied/registry:1"}]
     copied = ansible.fails("playbooks/copy-images.yml", wharf_copies=copies)
     ansible.succeeds("playbooks/export-images.yml", wharf_bundle=f"{place}/bundle.tar", wharf_export_images=["*"])
     images = "wharf-registry:distro wharf-gateway:distro"
-    server.check_output(f"docker rm --force --volumes {PARTS} && docker image rm {images}")
+    caches = "registry-caches registry-cache-upstream.invalid"
+    server.check_output(f"docker rm --force --volumes {PARTS} {caches} && docker image rm {images}")
     for name in HOSTS:
         logins = " ".join(f"/home/{user}/.docker/config.json" for user in USERS)
         hosts[name].check_output(f"rm -f {TRUST} {logins}")
@@ -208,6 +216,8 @@ USED = {
     r"read /var/lib/wharf/registry/docker(/.*)?": "what the registry stores: only read, and compared with its digest",
     r"read /var/lib/wharf/sockets/(a|reads|writes)\.sock": "the registry's: opened without following a link, as a path",
     r"read /tmp/figures\.sock": "the gateway's, within its container: the same",
+    r"read /var/lib/wharf/cache-sockets/[\w.]+/registry\.sock": "the caches': the same",
+    rf"read {CACHED}/.*": "what the caches store: only listed; what goes is deleted as their own user",
     r"\w+ /var/lib/wharf/registry/\.?\.wharf(\.\w{8})?": "the data's ID: a new file, and no link is followed",
 }
 

@@ -36,7 +36,8 @@ from .registry import Registry
 
 # The configuration comes from the inventory, and the state file of the data belongs to this server.
 # What the inventory says, and what is the server's own: the deployment that comes next writes it.
-NOT_RESTORED = {"config.yml", "http-secret", "data", "nginx.conf", "network.conf", "listen.conf", "upstreams.conf"}
+NOT_RESTORED = {"config.yml", "http-secret", "data", "nginx.conf", "network.conf", "listen.conf", "mirror.conf"}
+NOT_RESTORED |= {"upstreams.conf"}
 STAGED = STAGE.relative_to("/")  # below the directory that a snapshot is restored into, a registry's storage
 
 

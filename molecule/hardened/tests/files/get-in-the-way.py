@@ -23,7 +23,8 @@ NAMES = (
     "image.tar",
     "key.asc",
 )
-LOCKS = ("/run/wharf-registry.lock", "/run/wharf-repair-storage.lock", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+LOCKS = ("/run/wharf-registry.lock", "/run/wharf-repair-storage.lock", "/run/wharf-trim-caches.lock")
+LOCKS += ("/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 CANARY = "/etc/canary"
 CREATE, MOVED_TO = 0x100, 0x80
 

@@ -101,6 +101,21 @@ def test_the_storage_of_each_cache_leads_into_the_one_that_all_share(registry: d
         assert module.pending_files(registry) == {}
 
 
+def test_another_user_gets_also_what_a_cache_has_that_is_not_listed_any_more(
+    registry: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module.write(module.pending_files(registry))
+    repositories = tmp_path / "data/docker/registry/v2/repositories"
+    (repositories / "a-link").symlink_to("/etc")
+    del registry["caches"][0]
+    given: list[str] = []
+    monkeypatch.setattr(module, "give_away", lambda path, *_owner: given.append(path))
+    pending = module.pending_files(registry | {"uid": UID + 1})
+    assert str(repositories / "a-link") not in pending
+    module.write(pending)
+    assert {f"{repositories}/{name}" for name in ("docker.io", "hub.test_5000")} <= set(given)
+
+
 def test_only_what_differs_is_replaced_and_what_is_not_wanted_goes(
     registry: dict[str, Any], engine: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -136,7 +151,8 @@ def test_those_of_before_come_back(registry: dict[str, Any], engine: dict[str, A
     module.write(module.pending_files(registry))
     module.run(registry, module.pending_containers(registry, "sha256:aa"))
     assert "registry-cache-new.test" in engine
-    module.put_back_containers("registry", before)
+    module.remove_others("registry", before)
+    module.put_back_containers(before)
     assert {name: one["Id"] for name, one in engine.items()} == ids
     assert all(one["State"]["Running"] for one in engine.values())
 

@@ -51,9 +51,9 @@ class Host:
             return self.checks, "syntax error"
         return (0, self.iptables[command[2]]) if command[0] == "iptables" else (0, "running")
 
-    def firewall(self) -> module.Firewall:
+    def firewall(self, mirror_port: int = 0) -> module.Firewall:
         """Look."""
-        return module.Firewall("registry", 5001)
+        return module.Firewall("registry", 5001, mirror_port)
 
 
 @pytest.fixture
@@ -177,8 +177,45 @@ def test_another_port_takes_the_rule_s_place(host):
     assert [line.split()[1] for line in host.done] == ["delete", "insert"]
 
 
+def test_a_mirror_s_port_is_opened_beside_the_registry_s_and_closed_when_it_goes(host):
+    host.chains = [DROP]
+    host.firewall(5002).open()
+    assert [line.rpartition("wharf")[2] for line in host.done] == [' registry 5001"', ' registry 5002"']
+    assert host.conf.read_text().count("insert rule") == 2
+    own, mirror = ({"handle": port, "comment": f"wharf registry {port}", "expr": []} for port in (5001, 5002))
+    host.rules = [own, mirror]
+    assert not host.firewall(5002).is_pending(True)
+    assert host.firewall().closed() == []  # who asks about the registry alone
+    assert host.firewall().is_pending(True)
+    host.done.clear()
+    host.firewall().open()
+    assert [line.split()[1] for line in host.done] == ["delete", "delete", "insert"]
+    host.rules = [own]
+    assert not host.firewall().is_pending(True)
+    assert host.firewall(5002).is_pending(True)
+
+
+def test_ufw_gets_a_rule_for_a_mirror_s_port_and_loses_it(host):
+    rule, mark = "proto tcp to any port 5001", b"wharf registry".hex()
+    tuples = [f"### tuple ### route:allow tcp {port} 0.0.0.0/0 any 0.0.0.0/0 in" for port in (5000, 5001)]
+    host.iptables |= {"DOCKER-USER": UFW, "ufw-user-forward": OPEN}
+    host.ufw.write_text(f"{tuples[0]} comment={mark}\n")
+    (line,) = host.firewall(5002).blocked(False)
+    assert line.endswith(f"give it the rule ufw route allow {rule}")
+    host.firewall(5002).open()
+    assert host.done == [f"ufw route allow {rule} comment wharf registry"]
+    host.iptables["ufw-user-forward"] += OPEN.replace("5000", "5001")
+    host.ufw.write_text(f"{tuples[0]} comment={mark}\n{tuples[1]} comment={mark}\n")
+    assert not host.firewall(5002).is_pending(True)
+    assert host.firewall().is_pending(True)
+    host.firewall().open()
+    assert host.done[1:] == [f"ufw route delete allow {rule}"]
+
+
 def test_another_registry_s_rule_stays(host):
     host.chains, host.rules = [DROP], [{"handle": 7, "comment": "wharf registry2 5000", "expr": []}]
+    mark = b"wharf registry2".hex()
+    host.ufw.write_text(f"### tuple ### route:allow tcp 5000 0.0.0.0/0 any 0.0.0.0/0 in comment={mark}\n")
     assert not host.firewall().is_ours
     host.firewall().close()
     assert host.done == []

@@ -65,6 +65,7 @@ def test_it_listens_on_what_the_kernel_has(
 ) -> None:
     monkeypatch.setattr(module.os.path, "exists", lambda path: ipv6 and path == "/proc/net/if_inet6")
     assert module.listen(tls).splitlines() == [*lines, "listen unix:/tmp/own.sock;"]
+    assert module.listen(tls, 5001).splitlines() == [line.replace("5000", "5001") for line in lines]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class Registry:
             "gateway_config": "http { }\n",
             "page": True,
             "tls": True,
+            "mirror_port": 0,
         }
         self.registry |= {"data": f"{directory}/data", "config": CONFIG, "users": "ci:kD8-xQ2_vLm4Rt7Zp1Wc\n"}
         self.registry |= {"bcrypt_cost": 4, "settings": "{}\n", **changes}
@@ -124,6 +125,7 @@ def test_the_secret_stays_and_what_is_written_can_be_taken_back(tmp_path: Path) 
         ({"gateway_config": "events { }\n"}, ["gateway_config"]),
         ({"tls": False}, ["listen"]),
         ({"page": False}, []),
+        ({"mirror_port": 5001}, ["mirror"]),
         (
             {"uid": 59501},
             [name for name in ALL if name not in ("data_id", "secret", "settings")],
@@ -137,6 +139,14 @@ def test_only_what_changed_is_pending(tmp_path: Path, changes: dict[str, Any], p
     if changes.get("users") != "ci:\n":
         changed.write()
         assert Registry(tmp_path, **changes).pending == []
+
+
+def test_where_a_mirror_listens_goes_with_it(tmp_path: Path) -> None:
+    Registry(tmp_path, mirror_port=5001).write()
+    assert (tmp_path / "gateway/mirror.conf").read_text().startswith("listen 5001 ssl ")
+    without = Registry(tmp_path)
+    without.write()
+    assert (without.pending, (tmp_path / "gateway/mirror.conf").exists()) == (["mirror"], False)
 
 
 def test_the_data_keeps_its_id_when_the_registry_gets_another_name(tmp_path: Path) -> None:

@@ -499,7 +499,8 @@ def test_what_a_firewall_blocks_is_told_and_what_it_is_to_open_is_pending(monkey
     firewall = SimpleNamespace(
         is_pending=lambda managed: asked.append(managed) or managed, blocked=lambda managed: ["chain"]
     )
-    monkeypatch.setattr(module, "Firewall", lambda name, port: firewall if (name, port) == ("registry", 5000) else None)
+    monkeypatch.setattr(module, "Firewall", lambda *given: firewall if given == ("registry", 5000, 5001) else None)
+    parameters["registry"]["mirror_port"] = 5001
     info = module.inspect(parameters | {"manage_firewall": True})[0]
     assert "firewall" in info["pending"]
     assert info["blocked"] == ["chain"]

@@ -11,6 +11,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
     login_problems,
     logins_with_passwords,
     passwords_of,
+    reader_login,
     user_problems,
     users_with_passwords,
 )
@@ -325,3 +326,11 @@ def test_check_mode_has_a_placeholder(tmp_path: Path) -> None:
 def test_logins_get_the_password_of_their_name() -> None:
     logins = logins_with_passwords([{"user": "root", "name": "ci"}], [{"name": "ci", "password": "p"}])
     assert logins == [{"user": "root", "name": "ci", "password": "p"}]
+
+
+def test_a_reader_gets_a_login_and_without_one_no_password_is_looked_for(tmp_path: Path) -> None:
+    users = [{"name": "ci", "password": "p"}, {"name": "kiosk"}]
+    assert reader_login("", users, str(tmp_path)) == {}
+    assert reader_login("kiosk", users, str(tmp_path), "later") == {"name": "kiosk", "password": "later"}
+    with pytest.raises(ValueError, match="kiosk has no password"):
+        reader_login("kiosk", users, str(tmp_path))
