@@ -61,7 +61,7 @@ def write(path: Path, *images: str) -> dict[str, Any]:
     """Write a bundle of these images."""
     storage = Storage(path.parent / "registry")
     planned = bundles.plan(storage, list(images))
-    bundles.write(planned, storage, str(path))
+    bundles.write(planned, str(path))
     return planned.summary()
 
 

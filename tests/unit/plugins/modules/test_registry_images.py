@@ -266,7 +266,7 @@ def bundled(home: Path) -> tuple[str, list[str]]:
     parts = [{"digest": part} for part in (inner, second, first)]
     digest = stored.manifest("team/app", "1", {"manifests": parts})
     storage = Storage(stored.root)
-    bundles.write(bundles.plan(storage, ["team/app"]), storage, str(home / "team.tar"))
+    bundles.write(bundles.plan(storage, ["team/app"]), str(home / "team.tar"))
     return digest, [first, inner, second]
 
 
@@ -349,7 +349,7 @@ def test_signatures_of_a_bundle_take_no_other_away(registry, home):
     tag = "sha256-" + "0" * 64 + ".sig"
     digest = stored.image("team/app", tag, b"signature")
     storage = Storage(stored.root)
-    bundles.write(bundles.plan(storage, ["team/app"]), storage, str(home / "team.tar"))
+    bundles.write(bundles.plan(storage, ["team/app"]), str(home / "team.tar"))
     own = json.dumps({"layers": [{"digest": "sha256:" + "1" * 64}]}).encode()
     registry.manifests["team/app", tag] = own
     wanted = parameters(registry, f"app:{tag}", bundle=str(home / "team.tar"))
