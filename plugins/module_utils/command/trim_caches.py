@@ -26,7 +26,7 @@ from ..api import Client
 from ..containers import new_lines
 from ..data import container
 from ..engine import engine_runs
-from ..errors import WharfError, message_of
+from ..errors import BusyError, WharfError, message_of
 from ..files import acting_as_owner, in_place, read_json, write_atomic
 from ..lock import RESULTS, local_time, lock
 from ..manifests import DIGEST, needed_blobs, walk
@@ -60,15 +60,20 @@ def run(task: Task) -> str:
     registry, is_check = Registry(), task.options.check
     if not registry.caches:
         return task.line("there is no cache here: wharf_caches names none")
-    with nullcontext() if is_check else lock("trim-caches", path=caches.LOCK):
-        trimming = Trimming(task, registry)
-        if task.options.if_needed and not trimming.is_needed():
+    try:
+        with nullcontext() if is_check else lock("trim-caches", path=caches.LOCK):
+            trimming = Trimming(task, registry)
+            if task.options.if_needed and not trimming.is_needed():
+                return ""
+            task.record = not is_check
+            if is_check:
+                trimming.check()
+                return ""
+            return trimming.trim_and_fetch()
+    except BusyError:
+        if task.options.if_needed:  # it will run again soon
             return ""
-        task.record = not is_check
-        if is_check:
-            trimming.check()
-            return ""
-        return trimming.trim_and_fetch()
+        raise
 
 
 class Image(NamedTuple):
