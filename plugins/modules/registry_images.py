@@ -13,6 +13,8 @@ description:
     bundle or of an OCI archive without it. For that it runs on the registry's own server, and connects to 127.0.0.1,
     because the server need not resolve the registry's name. An image of a host's Docker engine is pushed by that
     engine, from any host that trusts the registry.
+  - To a pull-through cache nothing is pushed. Images of a bundle that are for one are written where the caches have
+    theirs, which serve them at once.
   - From another registry, what belongs to an image comes along, such as signatures - the tags C(sha256-DIGEST.sig),
     C(.att), C(.sbom) and C(sha256-DIGEST). One that holds something else in the registry stays as it is there.
   - Archives and bundles are transferred from the controller only if their images are needed, into a private directory
