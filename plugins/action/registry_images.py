@@ -172,7 +172,9 @@ def no_room(rooms: list[Result], files: list[str], images: list[Result]) -> str:
     # What docker save wrote may be packed, and skopeo unpacks it beside the file.
     saved = {one["archive"] for one in images if one.get("source", "").startswith("docker-archive:")}
     needs = [sum(os.path.getsize(file) * (2 if file in saved else 1) for file in files)]
-    needs.append(sum(image.get("size") or os.path.getsize(image["archive"]) for image in images))
+    for is_cached in (False, True):
+        own = (image for image in images if bool(image.get("cache")) is is_cached)
+        needs.append(sum(image.get("size") or os.path.getsize(image["archive"]) for image in own))
     try:
         check_room(*zip(rooms, needs, strict=False))  # without a container, the second room is not known
     except WharfError as error:

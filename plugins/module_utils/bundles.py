@@ -18,7 +18,7 @@ import re
 import shutil
 import socket
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ from .files import no_link
 from .manifests import OCI_INDEX, OLD_FORMAT, closure, is_old_format, media_type, parse, subject, walk
 from .references import REPOSITORY_TAG
 from .storage import Storage
-from .text import human_bytes, table
+from .text import human_bytes, one_line, table
 
 NAME = "org.opencontainers.image.ref.name"
+MISSING = "wharf.missing"  # the manifests that an index of a cache names and that are not in the bundle
 OWN_IMAGES = "wharf.registry-images"
 OWN_FILE = "registry-images.tar"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -67,12 +68,14 @@ class Contents:
 
     index: bytes  # index.json
     own_images: list[str]  # the ids of the images of the registry itself and its gateway; none when they stay out
-    images: list[dict[str, Any]] = field(default_factory=list)  # image (its name), digest and size of each
+    images: list[dict[str, Any]] = field(default_factory=list)  # image (its name), digest, size and missing of each
     sizes: dict[str, int] = field(default_factory=dict)  # bytes of each blob
+    files: dict[str, Path] = field(default_factory=dict)  # where each blob lies, for a bundle that is written
+    notes: dict[str, str] = field(default_factory=dict)  # what people are told of images of caches, by their names
 
-    def add(self, name: str, digest: str, sizes: dict[str, int]) -> None:
-        """Add an image with the sizes of the blobs that it needs."""
-        self.images.append({"image": name, "digest": digest, "size": sum(sizes.values())})
+    def add(self, name: str, digest: str, sizes: dict[str, int], missing: Collection[str] = ()) -> None:
+        """Add an image with the sizes of the blobs that it needs, and the manifests that it lacks."""
+        self.images.append({"image": name, "digest": digest, "size": sum(sizes.values()), "missing": [*missing]})
         self.sizes.update(sizes)
 
     def room(self) -> int:
@@ -83,8 +86,11 @@ class Contents:
         """Return what the module registry_bundle returns, also as a table for people."""
         size, short = sum(self.sizes.values()), len("sha256:") + 12
         fingerprint = hashlib.sha256(self.index).hexdigest()
+        cells = {image["image"]: (image["digest"][:short], human_bytes(image["size"])) for image in self.images}
         rows = [("image", "digest", "size")]
-        rows += [(image["image"], image["digest"][:short], human_bytes(image["size"])) for image in self.images]
+        for name in sorted({*cells, *self.notes}):
+            digest, text = cells.get(name, ("", ""))
+            rows.append((name, digest, ", ".join(filter(None, (text, self.notes.get(name))))))
         names = ("the registry's own image", "the gateway's image")
         rows += [(name, image[:short], "") for name, image in zip(names, self.own_images)]
         rows.append(("all, each blob once", "", human_bytes(size)))
@@ -100,26 +106,60 @@ class Contents:
 # Writing ------------------------------------------------------------------------------------------
 
 
-def plan(storage: Storage, patterns: list[str], own_images: list[str] | None = None) -> Contents:
+def plan(
+    storage: Storage,
+    patterns: list[str],
+    own_images: list[str] | None = None,
+    caches: Storage | None = None,
+    cached: Collection[str] = (),
+) -> Contents:
     """Return what a bundle of these images will hold.
 
     A pattern is REPOSITORY:TAG, or REPOSITORY for all its tags; * and ? stand for anything. What belongs to an image,
-    such as its signatures, comes along. Raises WharfError where a pattern matches nothing, or an image is damaged.
+    such as its signatures, comes along. Of an index in a cache, the bundle holds what is there whole.
+
+    Args:
+        storage: the registry's.
+        patterns: of images.
+        own_images: the ids of the images of the registry itself and its gateway, where they come along.
+        caches: the storage of the caches.
+        cached: those of the patterns that are about the caches.
+
+    Raises:
+        WharfError: a pattern matches nothing, or nothing that is whole, or an image of the registry is damaged.
     """
+    if not patterns:
+        raise WharfError("there is no image to export: give a list such as ['team/*', 'app:1.4']")
     entries: list[dict[str, Any]] = []
     contents = Contents(b"", own_images or [])
-    for name, digest in _matching(storage, patterns).items():
+    found = _matching(storage, [one for one in patterns if one not in cached], "the registry has")
+    of_caches = _matching(caches, cached, "the caches have") if caches else {}
+    for name, digest in sorted({**found, **of_caches}.items()):
+        place = caches if caches and name in of_caches else storage
         try:
-            needed = {blob: storage.blob_path(blob).stat().st_size for blob in storage.closure(digest)}
-            kind = media_type(storage.manifest(digest))
+            needed, missing = place.whole_parts(digest) if place is caches else (_needed(place, digest), [])
+            if not needed:
+                contents.notes[name] = "left out: the cache has only parts of it"
+                continue
+            kind = media_type(place.manifest(digest))
         except (DamageError, OSError) as error:
             raise WharfError(f"{name} is damaged, see playbooks/diagnose-registry.yml: {error}") from None
         if other := next((blob for blob in needed if not blob.startswith("sha256:")), None):
             raise WharfError(f"{name} needs {other}: only sha256 is supported")
-        if any(is_old_format(manifest) for _, manifest in walk(digest, storage.manifest)):
+        if any(is_old_format(manifest) for _, manifest in walk(digest, place.readable)):
             raise WharfError(f"{name} {OLD_FORMAT}")
-        contents.add(name, digest, needed)
-        entries.append({"mediaType": kind, "digest": digest, "size": needed[digest], "annotations": {NAME: name}})
+        lacks = [part["digest"] for part in missing]
+        contents.add(name, digest, needed, lacks)
+        contents.files.update({blob: place.blob_path(blob) for blob in needed})
+        notes = {NAME: name, **({MISSING: " ".join(lacks)} if lacks else {})}
+        if lacks:
+            contents.notes[name] = f"without {', '.join(dict.fromkeys(map(_platform, missing)))}"
+        entries.append({"mediaType": kind, "digest": digest, "size": needed[digest], "annotations": notes})
+    for pattern in cached:
+        if not _filter([image["image"] for image in contents.images], pattern):
+            raise WharfError(
+                f"the caches have only parts of {pattern}: let a client pull it, or list it under keep in wharf_caches"
+            )
     index = {
         "schemaVersion": 2,
         "mediaType": OCI_INDEX,
@@ -130,16 +170,37 @@ def plan(storage: Storage, patterns: list[str], own_images: list[str] | None = N
     return contents
 
 
-def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
-    """Return the digests of the images that patterns match, and of what belongs to them, by REPOSITORY:TAG in order."""
+def _needed(storage: Storage, digest: str) -> dict[str, int]:
+    """Return what an image needs, digest to bytes. Raises DamageError or OSError where it is not there."""
+    return {blob: storage.blob_path(blob).stat().st_size for blob in storage.closure(digest)}
+
+
+def _platform(descriptor: dict[str, Any]) -> str:
+    """Return what an index says that a manifest is for."""
+    platform = descriptor.get("platform")
+    parts = [platform.get(key) for key in ("os", "architecture", "variant")] if isinstance(platform, dict) else []
+    words = "/".join(part for part in parts if part and isinstance(part, str))
+    return one_line(words, 60) if words and parts[0] != "unknown" else "attestations"
+
+
+def _filter(names: Iterable[str], pattern: str) -> list[str]:
+    """Return those of the names, REPOSITORY:TAG, that a pattern matches."""
+    return fnmatch.filter(names, pattern if ":" in pattern else f"{pattern}:*")
+
+
+def _matching(storage: Storage, patterns: Collection[str], who_has: str) -> dict[str, str]:
+    """Return the digests of the images that patterns match, and of what belongs to them, by REPOSITORY:TAG.
+
+    Raises WharfError, which begins with who has not what is looked for, where a pattern matches nothing.
+    """
     if not patterns:
-        raise WharfError("there is no image to export: give a list such as ['team/*', 'app:1.4']")
+        return {}
     tags = {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
     found: set[str] = set()
     for pattern in patterns:
-        matching = fnmatch.filter(tags, pattern if ":" in pattern else f"{pattern}:*")
+        matching = _filter(tags, pattern)
         if not matching:
-            raise WharfError(f"the registry has no image {pattern}")
+            raise WharfError(f"{who_has} no image {pattern}")
         found.update(matching)
     for repository in {name.rpartition(":")[0] for name in found}:
         own = {name: digest for name, digest in tags.items() if name.rpartition(":")[0] == repository}
@@ -149,7 +210,7 @@ def _matching(storage: Storage, patterns: list[str]) -> dict[str, str]:
             found |= more
             whole = {part for name in own if name in found for part in storage.closure(own[name], damaged=True)}
             more = {name for name, of in subjects.items() if of in whole} - found
-    return {name: tags[name] for name in sorted(found)}
+    return {name: tags[name] for name in found}
 
 
 class _Hashing:
@@ -164,14 +225,13 @@ class _Hashing:
         return part
 
 
-def write(contents: Contents, storage: Storage, path: str, own_file: Path | None = None) -> None:
+def write(contents: Contents, path: str, own_file: Path | None = None) -> None:
     """Write a bundle: always the same bytes for the same images. A file that is not whole is removed again.
 
     It belongs to whom its directory belongs to, who can do what they like there: a link leads nowhere.
 
     Args:
         contents: what it holds.
-        storage: the registry's storage.
         path: the bundle's, which must not be there yet.
         own_file: what docker save wrote of the registry's own images.
     """
@@ -188,7 +248,7 @@ def write(contents: Contents, storage: Storage, path: str, own_file: Path | None
             sums = {name: _add(tar, name, content) for name, content in files.items() if content}
             _add(tar, "SHA256SUMS", "".join(f"{value}  {name}\n" for name, value in sums.items()).encode())
             for blob in sorted(contents.sizes):
-                if f"sha256:{_add(tar, _member(blob), storage.blob_path(blob))}" != blob:
+                if f"sha256:{_add(tar, _member(blob), contents.files[blob])}" != blob:
                     raise WharfError(f"the registry's blob {blob} is damaged: its content has another digest")
             os.fchown(file, os.fstat(here).st_uid, os.fstat(here).st_gid)
     except BaseException:
@@ -239,9 +299,12 @@ class Layout:
         self.members: dict[str, tarfile.TarInfo] = {}
         self.needs: dict[str, dict[str, bool]] = {}  # what each image needs, and whether it is a manifest, itself last
 
-    def closure(self, digest: str) -> dict[str, bool]:
-        """Return what an image needs, and whether it is a manifest. Raises DamageError where a manifest is missing."""
-        return closure(digest, self._manifest, lambda blob: _member(blob) in self.members)
+    def closure(self, digest: str, missing: Collection[str] = ()) -> dict[str, bool]:
+        """Return what an image needs, and whether it is a manifest.
+
+        Raises DamageError where a manifest is missing, but for those that are known to be.
+        """
+        return closure(digest, self._manifest, lambda blob: _member(blob) in self.members, missing)
 
     def _info(self, name: str) -> tarfile.TarInfo:
         if name not in self.members:
@@ -314,12 +377,17 @@ class Bundle(Layout):
         """Return which images there are, having found what they need, and nothing else."""
         index = json.loads(content)
         contents = Contents(content, index["annotations"][OWN_IMAGES].split())
-        for name, digest in ((item["annotations"][NAME], item["digest"]) for item in index["manifests"]):
+        for item in index["manifests"]:
+            name, digest = item["annotations"][NAME], item["digest"]
+            missing = item["annotations"].get(MISSING, "").split()
             if not REPOSITORY_TAG.fullmatch(name):
                 raise WharfError(f"{self.path} is no bundle: {name!r} is not an image's name")
+            if digest in missing:
+                raise WharfError(f"{self.path} is no bundle: it names {name}, and does not hold it")
             try:
-                self.needs[name] = self.closure(digest)
-                contents.add(name, digest, {blob: self._info(_member(blob)).size for blob in self.needs[name]})
+                self.needs[name] = self.closure(digest, missing)
+                sizes = {blob: self._info(_member(blob)).size for blob in self.needs[name]}
+                contents.add(name, digest, sizes, missing)
             except DamageError as error:
                 raise DamageError(f"{name}: {error}") from None
         known = {"SHA256SUMS", "oci-layout", "index.json", *map(_member, contents.sizes)}

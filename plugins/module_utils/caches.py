@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 from . import containers
@@ -20,6 +21,7 @@ from .parts import CACHE_PREFIX, CACHE_SOCKETS, CACHES_CONFIG, is_ours
 from .server_container import cache_container, differences
 from .text import one_line
 
+LOCK = Path("/run/wharf-trim-caches.lock")  # of whoever removes what caches have, or needs it to hold still
 HUB = "docker.io"
 SHELF = "shelf"  # what the container is called that serves what is there; no upstream is called so
 V2 = "docker/registry/v2"

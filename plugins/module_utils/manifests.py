@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from .errors import DamageError
@@ -107,10 +107,21 @@ def walk(digest: str, read: Callable[[str], dict[str, Any]]) -> Iterator[tuple[s
             pending += [(child["digest"], None) for child in reversed(children(manifest))]
 
 
-def closure(digest: str, read: Callable[[str], dict[str, Any]], exists: Callable[[str], bool]) -> dict[str, bool]:
-    """Return all that a manifest or index needs, itself last of all manifests: digests, and whether each is one."""
+def closure(
+    digest: str, read: Callable[[str], dict[str, Any]], exists: Callable[[str], bool], missing: Collection[str] = ()
+) -> dict[str, bool]:
+    """Return all that a manifest or index needs, itself last of all manifests: digests, and whether each is one.
+
+    Args:
+        digest: the manifest's.
+        read: returns the manifest with a digest.
+        exists: tells whether a blob is there.
+        missing: manifests that an index names and that are left out.
+    """
     found: dict[str, bool] = {}
-    for needed, manifest in walk(digest, read):
+    for needed, manifest in walk(digest, lambda one: {} if one in missing else read(one)):
+        if needed in missing:
+            continue
         found[needed] = True
         for blob in needed_blobs(manifest, exists):
             found.setdefault(blob["digest"], False)

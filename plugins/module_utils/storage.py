@@ -128,7 +128,7 @@ class Storage:
             raise DamageError(f"the manifest {digest} is larger than any can be")
         return parse(content, digest)
 
-    def _exists(self, digest: str) -> bool:
+    def exists(self, digest: str) -> bool:
         return self.blob_path(digest).exists()
 
     def readable(self, digest: str) -> dict[str, Any]:
@@ -138,12 +138,43 @@ class Storage:
         except DamageError:
             return {}
 
-    def closure(self, digest: str, damaged: bool = False) -> set[str]:
-        """Return all that a manifest or index needs, itself included.
+    def closure(self, digest: str, damaged: bool = False, missing: Collection[str] = ()) -> set[str]:
+        """Return all that a manifest or index needs, itself included, but for manifests that are known to be missing.
 
         Raises DamageError where one cannot be read, unless it may be damaged: such a one needs nothing else.
         """
-        return set(closure(digest, self.readable if damaged else self.manifest, self._exists))
+        return set(closure(digest, self.readable if damaged else self.manifest, self.exists, missing))
+
+    def is_whole(self, name: str, tag: str, missing: Collection[str] = ()) -> bool:
+        """Tell whether a repository has all that a tag needs, but for manifests that are known to be missing."""
+        try:
+            needs = self.closure(self.tag(name, tag), missing=missing)
+        except DamageError:
+            return False
+        return needs <= self.revisions(name) | self.layers(name) and all(map(self.exists, needs))
+
+    def whole_parts(self, digest: str) -> tuple[dict[str, int], list[dict[str, Any]]]:
+        """Return what is there of an image of which parts may be missing, as in a cache.
+
+        Of an index those manifests count that are there with all their blobs.
+
+        Returns:
+            What it needs, itself included, digest to bytes, nothing where no part of it is whole; and the descriptors
+            of the manifests that are missing.
+        """
+        whole: dict[str, dict[str, int]] = {}
+        for one, manifest in walk(digest, self.readable):
+            there = [whole[child["digest"]] for child in children(manifest) if child["digest"] in whole]
+            sizes = {one: self.size(one)}
+            for blob in needed_blobs(manifest, self.exists):
+                size = self.size(blob["digest"])
+                sizes[blob["digest"]] = size if size == blob.get("size", size) else None
+            if manifest and None not in sizes.values() and (there or not children(manifest)):
+                whole[one] = {needed: size for part in (*there, sizes) for needed, size in part.items()}
+        found = whole.get(digest, {})
+        lists = (children(self.readable(one)) for one in found if one in whole)
+        missing = {child["digest"]: child for parts in lists for child in parts if child["digest"] not in whole}
+        return found, list(missing.values())
 
     def problems(self, names: Iterable[str] | None = None, contents: bool = False) -> list[str]:
         """Return one sentence for each thing that keeps an image with a tag from being served whole; as damage()."""
@@ -184,8 +215,8 @@ class Storage:
                     if child["digest"] not in revisions:
                         problem = f"needs the manifest {child['digest']}, which is not there"
                         yield f"{name}: the index {digest} {problem}", digest in tagged
-                for blob in needed_blobs(manifest, self._exists):
-                    size = self._size(blob["digest"])
+                for blob in needed_blobs(manifest, self.exists):
+                    size = self.size(blob["digest"])
                     if blob["digest"] not in layers:
                         problem = "which the repository does not have"
                     elif size is None:
@@ -213,18 +244,18 @@ class Storage:
         revisions = {digest for name in names for digest in self.revisions(name)}
         needed = set(revisions)
         for digest in revisions:
-            needed |= {blob["digest"] for blob in needed_blobs(self.readable(digest), self._exists)}
+            needed |= {blob["digest"] for blob in needed_blobs(self.readable(digest), self.exists)}
         return {
             "repositories": len(names),
             "tags": sum(len(self.tag_names(name)) for name in names),
             "manifests": len(revisions),
             "blobs": len(needed - revisions),
-            "bytes": sum(self._size(digest) or 0 for digest in needed),
+            "bytes": sum(self.size(digest) or 0 for digest in needed),
             "problems": [sentence for sentence, is_tagged in damage if is_tagged],
             "warnings": [f"{sentence} (no tag leads there)" for sentence, is_tagged in damage if not is_tagged],
         }
 
-    def _size(self, digest: str) -> int | None:
+    def size(self, digest: str) -> int | None:
         """Return the bytes of a blob or manifest; None where it is not there."""
         try:
             return self.blob_path(digest).stat().st_size

@@ -26,10 +26,17 @@ options:
     type: str
     default: registry
   images:
-    description: For V(write), REPOSITORY:TAG, or REPOSITORY for all its tags; C(*) and C(?) stand for anything.
+    description: For V(write), REPOSITORY:TAG, or REPOSITORY for all its tags; C(*) and C(?) stand for anything. One
+      that begins with the name of one of I(caches) and a slash takes images from there, and no other one does.
     type: list
     elements: str
     default: []
+  caches:
+    description: The upstreams of the pull-through caches, to tell which images are theirs.
+    type: list
+    elements: str
+    default: []
+  caches_data: {description: "For V(write), where the caches keep what they have.", type: path}
   own_images:
     description: For V(write), whether the images that the registry itself and its gateway run from come along, as
       registry-images.tar.
@@ -51,9 +58,10 @@ EXAMPLES = """
 
 RETURN = """
 images:
-  description: The images, each with its name C(image), its C(digest) and its C(size) in bytes. Like C(size) (of all
-    blobs, in bytes), C(fingerprint), C(own_images) (the ids of the images of the registry itself and its gateway; none
-    when they are not in the bundle) and C(table) (all this for people).
+  description: The images, each with its name C(image), its C(digest), its C(size) in bytes, C(missing), the digests of
+    manifests that it names and that the cache did not have, and C(cache), for a bundle that is read, whether it is of
+    one of the I(caches). Like C(size) (of all blobs, in bytes), C(fingerprint), C(own_images) (the ids of the images of
+    the registry itself and its gateway; none when they are not in the bundle) and C(table) (all this for people).
   type: list
   elements: dict
   returned: when a bundle was written or read
@@ -61,6 +69,7 @@ room: {description: "The bytes that the file takes, at most.", type: int, return
 exists: {description: Whether the bundle is there already., type: bool, returned: for reserve}
 """
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -68,7 +77,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import bundles
+from ansible_collections.wharf.registry.plugins.module_utils import bundles, caches
 from ansible_collections.wharf.registry.plugins.module_utils.containers import cli
 from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
@@ -77,6 +86,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.parts import contai
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 
 PLACE = "/var/tmp"  # for the registry's own images, which are large
+PATIENCE = 60  # seconds that a trimming of caches is waited for
 
 
 def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -89,8 +99,12 @@ def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_
             raise WharfError(f"there is no container {name}: run playbooks/deploy-registry.yml")
         own = {found["Image"]: found["Config"]["Image"] for found in (inspected, gateway)}
     own_size = sum(int(cli("image", "inspect", "--format", "{{.Size}}", image)) for image in own)
-    with lock("export-images"):
-        contents = bundles.plan(storage, p["images"], list(own))
+    cached = [pattern for pattern in p["images"] if is_cached(pattern, p["caches"])]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lock("export-images"))
+        if cached:
+            stack.enter_context(lock("export-images", PATIENCE, path=caches.LOCK))
+        contents = bundles.plan(storage, p["images"], list(own), Storage(p["caches_data"]) if cached else None, cached)
         if not check_mode:
             room = bundles.room_at(os.path.dirname(p["path"]))
             bundles.check_room((room, contents.room() + own_size), (bundles.room_at(PLACE), own_size))
@@ -99,8 +113,13 @@ def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_
                 if own_file:
                     # By their names, where they have some, so that they have them again where they are loaded.
                     cli("save", "--output", str(own_file), *own.values())
-                bundles.write(contents, storage, p["path"], own_file)
+                bundles.write(contents, p["path"], own_file)
     return {"room": contents.room() + own_size, **contents.summary()}
+
+
+def is_cached(image: str, upstreams: list[str]) -> bool:
+    """Tell whether an image, or a pattern, is in the cache of one of these upstreams."""
+    return image.startswith(tuple(f"{caches.slug(upstream)}/" for upstream in upstreams))
 
 
 def check(path: str, fingerprint: str = "") -> dict[str, Any]:
@@ -149,6 +168,8 @@ def run(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     found = check(f"{path}.part" if action == "accept" else path, p["fingerprint"])
     if action == "accept" and not check_mode:
         os.replace(f"{path}.part", path)
+    for image in found["images"]:
+        image["cache"] = is_cached(image["image"], p["caches"])
     return found
 
 
@@ -160,6 +181,8 @@ def main() -> None:
             "path": {"type": "path"},
             "container": {"type": "str", "default": "registry"},
             "images": {"type": "list", "elements": "str", "default": []},
+            "caches": {"type": "list", "elements": "str", "default": []},
+            "caches_data": {"type": "path"},
             "own_images": {"type": "bool", "default": False},
             "fingerprint": {"type": "str", "default": ""},
             "room": {"type": "int", "default": 0},

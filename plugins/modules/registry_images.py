@@ -13,6 +13,8 @@ description:
     bundle or of an OCI archive without it. For that it runs on the registry's own server, and connects to 127.0.0.1,
     because the server need not resolve the registry's name. An image of a host's Docker engine is pushed by that
     engine, from any host that trusts the registry.
+  - To a pull-through cache nothing is pushed. Images of a bundle that are for one are written where the caches have
+    theirs, which serve them at once.
   - From another registry, what belongs to an image comes along, such as signatures - the tags C(sha256-DIGEST.sig),
     C(.att), C(.sbom) and C(sha256-DIGEST). One that holds something else in the registry stays as it is there.
   - Archives and bundles are transferred from the controller only if their images are needed, into a private directory
@@ -37,7 +39,18 @@ options:
           docker save wrote, which has no other digest yet.
         type: str
         default: ""
+      cache:
+        description: Whether an image of I(bundle) goes into the storage of the caches, where nothing is pushed.
+        type: bool
+        default: false
+      missing:
+        description: The digests of manifests that an image of I(bundle) names and that are not in it, which only a
+          cache takes.
+        type: list
+        elements: str
+        default: []
   bundle: {description: Path on the controller of the bundle that images come from., type: path}
+  caches_data: {description: Where the caches of this host keep what they have., type: path}
   parallel: {description: How many images are copied at once., type: int, default: 4}
   name: {description: The registry's name as clients use it., type: str}
   port: {description: The registry's port., type: int, default: 5000}
@@ -90,7 +103,8 @@ images:
   elements: dict
 table: {description: The same for people., returned: always, type: str}
 rooms:
-  description: How many bytes are free where archives are transferred to, and where the registry has its data.
+  description: How many bytes are free where archives are transferred to, where the registry has its data, and where
+    the caches have theirs.
   returned: in check mode
   type: list
   elements: dict
@@ -124,7 +138,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, containers, data
+from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, cache_storage, containers, data
 from ansible_collections.wharf.registry.plugins.module_utils.engine import THIS_ENGINE
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import (
@@ -213,6 +227,8 @@ class Copies:
         with contextlib.ExitStack() as stack:
             if self.p["bundle"] and not self.check_mode:
                 self.bundle = bundles.Bundle(self.p["bundle"])
+                if any(image["cache"] for image in self.p["images"]):
+                    stack.enter_context(cache_storage.filling(self.p["caches_data"]))
             pool = ThreadPoolExecutor(self.p["parallel"])
             stack.callback(pool.shutdown, cancel_futures=True)
             stack.callback(self.stopped.set)
@@ -230,11 +246,12 @@ class Copies:
     def copy(self, image: dict[str, Any]) -> dict[str, Any]:
         """Copy one image if the registry does not have it."""
         kind, _, _ = image["source"].partition(":")
-        kinds = {"engine": EngineSource, "bundle": BundleSource, "oci-archive": ArchiveSource}
+        bundled = CachedSource if image["cache"] else BundleSource
+        kinds = {"engine": EngineSource, "bundle": bundled, "oci-archive": ArchiveSource}
         source = kinds.get(kind, SkopeoSource)(self, image)
         wanted = image["digest"] or source.identify()
         try:
-            state = self.state(source, image["image"], wanted)
+            state = source.state(wanted)
         except (api.NoResponseError, api.TrustError):
             if not self.check_mode:
                 raise
@@ -247,7 +264,7 @@ class Copies:
                 source.copy()
             except KeptError as error:
                 return {"pending": False, "digest": state["digest"], "note": str(error)}
-            state = self.state(source, image["image"], wanted)
+            state = source.state(wanted)
             if state["pending"]:
                 raise WharfError(f"the registry has {state['digest'] or 'nothing'} now, which is not what was copied")
         attached = source.attach(state["digest"])
@@ -260,20 +277,6 @@ class Copies:
         """Return a client of the registry."""
         p, context = self.p, source.trust() if self.p["tls"] else None
         return api.Client(p["name"], p["port"], context, address=source.address, timeout=60, **self.login)
-
-    def state(self, source: Source, image: str, wanted: str) -> dict[str, Any]:
-        """Return what the registry has under an image's name, and whether it is still to get what is wanted."""
-        repository, _, tag = image.rpartition(":")
-        with self.client(source) as client:
-            try:
-                found = client.manifest(repository, tag)
-            except api.NotFoundError:
-                return {"pending": True, "digest": ""}
-            # An image's id is its configuration's digest in the classic image store, its manifest's in containerd's.
-            names = [found.digest, *(blob["digest"] for blob in blobs({"config": found.document.get("config")}))]
-            if not {wanted, *source.ids} & set(names):
-                return {"pending": True, "digest": found.digest}
-            return {"pending": False, "digest": found.digest, "size": client.size(repository, found)}
 
 
 class Source:
@@ -295,6 +298,19 @@ class Source:
         """Return the image's digest or id, for one that does not say it."""
         raise NotImplementedError
 
+    def state(self, wanted: str) -> dict[str, Any]:
+        """Return what the registry has under the image's name, and whether it is still to get what is wanted."""
+        with self.copies.client(self) as client:
+            try:
+                found = client.manifest(self.repository, self.tag)
+            except api.NotFoundError:
+                return {"pending": True, "digest": ""}
+            # An image's id is its configuration's digest in the classic image store, its manifest's in containerd's.
+            names = [found.digest, *(blob["digest"] for blob in blobs({"config": found.document.get("config")}))]
+            if not {wanted, *self.ids} & set(names):
+                return {"pending": True, "digest": found.digest}
+            return {"pending": False, "digest": found.digest, "size": client.size(self.repository, found)}
+
     def copy(self) -> None:
         """Copy it, with everything that it needs."""
         raise NotImplementedError
@@ -308,12 +324,7 @@ class Source:
             present = client.manifest(self.repository, tag)
         except api.NotFoundError:
             return True
-        new, old = (
-            {part["digest"] for part in (*children(one), *blobs({**one, "config": None}))}
-            for one in (json.loads(content), present.document)
-        )
-        if not old <= new:
-            raise KeptError(f"{tag} stays as it is here, because it holds something else")
+        refuse_loss(tag, content, present.document)
         return present.digest != digest_of(content)
 
     def attach(self, _digest: str) -> dict[str, Any]:
@@ -323,6 +334,14 @@ class Source:
 
 class BundleSource(Source):
     """An image of the bundle."""
+
+    def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
+        super().__init__(copies, image)
+        if image["missing"] and not image["cache"]:
+            raise WharfError(
+                "the bundle has it from a cache, and not for all its platforms, which only a cache takes: list"
+                f" {self.repository.partition('/')[0]} in wharf_caches, and run playbooks/deploy-registry.yml"
+            )
 
     def layout(self) -> bundles.Layout:
         """Return where the image is."""
@@ -345,6 +364,31 @@ class BundleSource(Source):
                 reference = self.tag if digest == manifests[-1] else digest
                 with explained(content := layout.manifest(digest)):
                     client.push_manifest(self.repository, reference, content)
+
+
+class CachedSource(BundleSource):
+    """An image of the bundle for a cache, to which nothing is pushed: what it has is written here."""
+
+    def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
+        super().__init__(copies, image)
+        self.digest, self.missing = image["digest"], image["missing"]
+        self.storage = cache_storage.CacheStorage(copies.p["caches_data"], self.repository.partition("/")[0])
+
+    def state(self, wanted: str) -> dict[str, Any]:
+        """Return what the cache has under the image's name, and whether it is still to get what is wanted."""
+        digest = self.storage.tags(self.repository).get(self.tag, "")
+        if digest != wanted or not self.storage.is_whole(self.repository, self.tag, self.missing):
+            return {"pending": True, "digest": digest}
+        sizes = map(self.storage.size, self.storage.closure(digest, missing=self.missing))
+        return {"pending": False, "digest": digest, "size": sum(size or 0 for size in sizes)}
+
+    def copy(self) -> None:
+        """Write what the cache does not have."""
+        self.copies.refuse_stopped()
+        layout, present = self.layout(), self.storage.tags(self.repository).get(self.tag)
+        if present and ATTACHED.fullmatch(self.tag):
+            refuse_loss(self.tag, layout.manifest(self.digest), self.storage.readable(present))
+        self.storage.store(self.image, layout)
 
 
 class ArchiveSource(BundleSource):
@@ -466,6 +510,16 @@ class SkopeoSource(Source):
                 json.loads(self.skopeo("list-tags", *RETRY, *options, self.place))["Tags"] or []
             )
         return self.copies.tags[self.place]
+
+
+def refuse_loss(tag: str, content: bytes, present: dict[str, Any]) -> None:
+    """Raise KeptError where a list of signatures and the like that is there holds something that a new one lacks."""
+    new, old = (
+        {part["digest"] for part in (*children(one), *blobs({**one, "config": None}))}
+        for one in (json.loads(content), present)
+    )
+    if not old <= new:
+        raise KeptError(f"{tag} stays as it is here, because it holds something else")
 
 
 @contextlib.contextmanager
@@ -609,8 +663,9 @@ def run(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             yield from Copies(p, check_mode, directory).results()
 
     if check_mode:
-        places = [PLACE, p["container"] and data.mounted_at(data.container(p["container"]))]
-        return {"images": list(work()), "rooms": [bundles.room_at(place) for place in places if place]}
+        places = [PLACE, p["container"] and data.mounted_at(data.container(p["container"])), p["caches_data"]]
+        rooms = [bundles.room_at(place) for place in places if place and os.path.isdir(place)]
+        return {"images": list(work()), "rooms": rooms}
     return progress(p["job"] or start(work), p["after"])
 
 
@@ -619,11 +674,16 @@ def main() -> None:
     text, name = {"default": ""}, {"required": True}
     user = {"name": name, "password": {"required": True, "no_log": True}}
     image = {"image": name, "source": {"default": "bundle"}, "archive": {"type": "path"}, "size": {"type": "int"}}
+    image |= {
+        "cache": {"type": "bool", "default": False},
+        "missing": {"type": "list", "elements": "str", "default": []},
+    }
     dicts = {"type": "list", "elements": "dict"}
     module = AnsibleModule(
         argument_spec={
             "images": {**dicts, "options": {**image, "digest": text}},
             "bundle": {"type": "path"},
+            "caches_data": {"type": "path"},
             "parallel": {"type": "int", "default": 4},
             "name": {},
             "port": {"type": "int", "default": 5000},

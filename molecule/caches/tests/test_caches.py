@@ -275,6 +275,28 @@ def test_what_was_pulled_least_recently_goes_and_what_is_kept_is_fetched_and_sta
     ansible.succeeds("playbooks/deploy-registry.yml")
 
 
+def test_a_bundle_of_caches_fills_those_of_a_site_without_a_way_out(upstream, kiosk, ansible, hosts, name, tmp_path):
+    server, storage = hosts["server"], f"{CACHES}/docker/registry/v2"
+    wanted = {"wharf_bundle": str(tmp_path / "caches.tar")}
+    digest = publish(upstream.host, name)
+    publish(upstream.host, f"{name}-other")
+    assert pull(kiosk, name) == digest
+    layers = f"{storage}/repositories/{CACHE}/{name[:-2]}/_layers/sha256"
+    wait_until(server, f"[ $(ls {layers} | wc -l) = 2 ]")  # version 2 keeps them a moment later
+    ansible.succeeds("playbooks/export-images.yml", wharf_export_images=[f"{CACHE}/{name}"], **wanted)
+    with broken(server, ":", f"docker start registry-cache-{CACHE}"), broken(upstream.host, *AWAY):
+        server.check_output(f"rm -rf {storage}/blobs/* {storage}/repositories/{CACHE}/*")
+        refused(kiosk, name)
+        assert ansible("playbooks/import-images.yml", **wanted).changes == 1
+        assert pull(kiosk, name) == digest
+        server.check_output(f"docker stop registry-cache-{CACHE}")
+        assert pull(kiosk, name) == digest
+        assert server.check_output(f"find {storage}/blobs {storage}/repositories/{CACHE} ! -user 59500") == ""
+        assert ansible("playbooks/import-images.yml", **wanted).changes == 0
+    wait_until(kiosk, f"docker pull --quiet {HERE}/{name}-other", seconds=75, every=2)
+    assert pull(kiosk, name) == digest
+
+
 def test_pulls_are_about_as_fast_as_without_the_cache(upstream, kiosk, hosts, passwords, number):
     size, pusher, name = 100_000_000, hosts["client2"], f"speed/{secrets.token_hex(6)}:1"
     log_in(pusher, passwords["ci"])

@@ -26,7 +26,7 @@ from ..api import Client
 from ..containers import new_lines
 from ..data import container
 from ..engine import engine_runs
-from ..errors import DamageError, WharfError, message_of
+from ..errors import BusyError, WharfError, message_of
 from ..files import acting_as_owner, in_place, read_json, write_atomic
 from ..lock import RESULTS, local_time, lock
 from ..manifests import DIGEST, needed_blobs, walk
@@ -37,7 +37,6 @@ from .cli import Task
 from .garbage import modified
 from .registry import Registry
 
-LOCK = Path("/run/wharf-trim-caches.lock")  # of its own: nothing of the registry itself is changed
 STATE = RESULTS / "trim-caches.json"  # when images were pulled, how far the gateway's log was read, how the caches are
 FRESH, FRESH_ON_FULL_DISK = 3600, 300  # seconds for which what was pulled stays
 HOUR = 3600  # seconds from one scheduled run to the next, unless the disk is nearly full
@@ -61,15 +60,20 @@ def run(task: Task) -> str:
     registry, is_check = Registry(), task.options.check
     if not registry.caches:
         return task.line("there is no cache here: wharf_caches names none")
-    with nullcontext() if is_check else lock("trim-caches", path=LOCK):
-        trimming = Trimming(task, registry)
-        if task.options.if_needed and not trimming.is_needed():
+    try:
+        with nullcontext() if is_check else lock("trim-caches", path=caches.LOCK):
+            trimming = Trimming(task, registry)
+            if task.options.if_needed and not trimming.is_needed():
+                return ""
+            task.record = not is_check
+            if is_check:
+                trimming.check()
+                return ""
+            return trimming.trim_and_fetch()
+    except BusyError:
+        if task.options.if_needed:  # it will run again soon
             return ""
-        task.record = not is_check
-        if is_check:
-            trimming.check()
-            return ""
-        return trimming.trim_and_fetch()
+        raise
 
 
 class Image(NamedTuple):
@@ -203,7 +207,7 @@ class Trimming:
         freed = unneeded(files, [one for one in images if one not in going], going, now)
         self.show(going)
         self.task.line(f"would be freed: {pluralize(len(freed), 'blob')}, {human_bytes(sum(freed.values()))}")
-        for name, tag in sorted(one for one in self.kept if not self.is_whole(*one)):
+        for name, tag in sorted(one for one in self.kept if not self.storage.is_whole(*one)):
             self.task.line(f"would be fetched: {name}:{tag}")
         self.tell(images, files)
 
@@ -331,7 +335,7 @@ class Trimming:
                     self.fetch_image(client, name, path, reference)
             except (WharfError, OSError) as error:
                 all_fetched = False
-                if self.is_whole(name, reference):
+                if self.storage.is_whole(name, reference):
                     self.task.line(f"{name}:{reference} is there; whether it has changed is not known: {error}")
                 else:
                     separator = "@" if DIGEST.fullmatch(reference) else ":"
@@ -352,15 +356,6 @@ class Trimming:
                 if self.free() - blob.get("size", 0) < self.floor():
                     raise WharfError(f"only {human_bytes(self.free())} free in {self.data}: make room")
                 self.brought += sum(map(len, client.blob(path, digest)))
-
-    def is_whole(self, name: str, tag: str) -> bool:
-        """Tell whether a tag can be served without its upstream."""
-        try:
-            needs = self.storage.closure(self.storage.tag(name, tag))
-        except DamageError:
-            return False
-        linked = self.storage.revisions(name) | self.storage.layers(name)
-        return needs <= linked and all(self.storage.blob_path(one).exists() for one in needs)
 
     def write_state(self, images: Iterable[Image]) -> None:
         """Keep what the next run needs, of what is there only."""

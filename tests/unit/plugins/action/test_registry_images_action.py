@@ -162,6 +162,29 @@ def test_archive_without_room_does_not_travel_and_stops_no_other(tmp_path, rooms
     assert action.commands == []
 
 
+def test_images_of_caches_need_room_where_the_caches_have_theirs(tmp_path):
+    bundle = tmp_path / "team.tar"
+    bundle.write_bytes(b"x" * 1000)
+    images = [
+        {"image": name, "size": 800, "cache": cache} for name, cache in (("app:1", False), ("docker.io/a:1", True))
+    ]
+    action = Action(images, bundle=str(bundle))
+    device = 0
+    for free, fits in ((800, True), (700, False)):
+        action.rooms = [
+            {
+                "path": path,
+                "host": "server",
+                "device": (device := device + 1),
+                "free": free if path == "/caches" else 1000,
+            }
+            for path in ("/var/tmp", "/data", "/caches")
+        ]
+        found = run(action)
+        assert [image["failed"] for image in found.values()] == [not fits] * 2
+    assert "/caches on server has 700 bytes free, and 800 bytes are needed" in found["app:1"]["msg"]
+
+
 def test_archive_that_cannot_be_transferred_stops_no_other(tmp_path):
     action = Action([archive(tmp_path, "broken"), archive(tmp_path), REMOTE])
     images = run(action)

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.wharf.registry.plugins.module_utils import bundles
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
+from tests.unit.stored_registry import StoredRegistry
 
 DIGEST = "sha256:" + "a" * 64
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -61,7 +62,7 @@ def write(path: Path, *images: str) -> dict[str, Any]:
     """Write a bundle of these images."""
     storage = Storage(path.parent / "registry")
     planned = bundles.plan(storage, list(images))
-    bundles.write(planned, storage, str(path))
+    bundles.write(planned, str(path))
     return planned.summary()
 
 
@@ -269,3 +270,72 @@ def test_table_of_a_bundle(own, more):
         "all, each blob once 2.4 MiB",
         f"fingerprint: {hashlib.sha256(b'{}').hexdigest()}",
     ]
+
+
+# Of caches ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def caches(tmp_path: Path) -> StoredRegistry:
+    """Return the storage of caches that has one image whole, and one of an index of three."""
+    stored = StoredRegistry(tmp_path / "caches")
+    here = stored.image("docker.io/library/debian", "12")
+    broken = stored.manifest("docker.io/library/debian", "broken", {"layers": [{"digest": DIGEST, "size": 1}]})
+    parts = [
+        {"digest": here, "platform": {"os": "linux", "architecture": "amd64"}},
+        {"digest": broken, "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}},
+        {"digest": "sha256:" + "b" * 64, "platform": {"os": "unknown", "architecture": "unknown"}},
+    ]
+    stored.manifest("docker.io/library/debian", "13", {"schemaVersion": 2, "manifests": parts})
+    stored.manifest("docker.io/library/debian", "no", {"schemaVersion": 2, "manifests": parts[1:]})
+    return stored
+
+
+def of_caches(registry: Path, caches: StoredRegistry, *patterns: str) -> bundles.Contents:
+    """Return what a bundle holds of caches and of the registry."""
+    cached = [one for one in patterns if one.startswith("docker.io/")]
+    return bundles.plan(Storage(registry), [*patterns], None, Storage(caches.root), cached)
+
+
+def test_of_an_index_in_a_cache_the_bundle_holds_what_is_whole_and_says_so(registry, caches, tmp_path):
+    planned = of_caches(registry, caches, "docker.io/**", "multi")
+    lines = [" ".join(line.split()) for line in planned.summary()["table"].splitlines()]
+    assert [line.split(maxsplit=2)[0] for line in lines[1:6]] == [
+        *(f"docker.io/library/debian:{tag}" for tag in ("12", "13", "broken", "no")),
+        "multi:1",
+    ]
+    assert lines[2].endswith("bytes, without linux/arm64/v8, attestations")
+    assert lines[3] == "docker.io/library/debian:broken left out: the cache has only parts of it"
+    bundles.write(planned, str(tmp_path / "a.tar"))
+    read = check(tmp_path / "a.tar")
+    assert read["images"] == planned.images
+    assert [len(image["missing"]) for image in read["images"]] == [0, 2, 0]
+    found = bundles.Bundle(str(tmp_path / "a.tar"))
+    assert len(found.needs["docker.io/library/debian:13"]) == 4
+
+
+def test_what_lacks_parts_without_saying_so_is_refused(registry, caches, tmp_path):
+    planned = of_caches(registry, caches, "docker.io/library/debian:13")
+    index = json.loads(planned.index)
+    notes = index["manifests"][0]["annotations"]
+    for missing, words in (("", "which is missing"), (index["manifests"][0]["digest"], "and does not hold it")):
+        notes[bundles.MISSING] = missing
+        planned.index = json.dumps(index).encode()
+        bundles.write(planned, str(tmp_path / "bad.tar"))
+        with pytest.raises(WharfError, match=words):
+            check(tmp_path / "bad.tar")
+        (tmp_path / "bad.tar").unlink()
+
+
+def test_patterns_of_the_registry_take_nothing_from_caches_and_the_other_way_round(registry, caches):
+    assert [image["image"] for image in of_caches(registry, caches, "*").images] == [
+        "multi:1",
+        "team/app:1",
+        "team/app:2",
+    ]
+    for pattern, words in (
+        ("docker.io/team/*", "the caches have no image docker.io/team"),
+        ("docker.io/library/debian:no", "the caches have only parts of docker.io/library/debian:no: let a client"),
+    ):
+        with pytest.raises(WharfError, match=words):
+            of_caches(registry, caches, "docker.io/library/debian:12", pattern)

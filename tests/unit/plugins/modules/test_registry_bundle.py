@@ -11,12 +11,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import bundles, lock
+from ansible_collections.wharf.registry.plugins.module_utils import bundles, caches, lock
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_bundle
+from tests.unit.stored_registry import StoredRegistry
 
-PARAMETERS = {"container": "registry", "images": ["app"], "own_images": False, "fingerprint": "", "room": 0}
+PARAMETERS = {
+    "container": "registry",
+    "images": ["app"],
+    "own_images": False,
+    "fingerprint": "",
+    "room": 0,
+    "caches": [],
+}
 
 
 @pytest.fixture
@@ -33,6 +41,8 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
             path.parent.mkdir(parents=True)
             path.write_bytes(text)
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(caches, "LOCK", tmp_path / "caches-lock")
+    monkeypatch.setattr(registry_bundle, "PATIENCE", 0)
     monkeypatch.setattr(registry_bundle, "PLACE", str(tmp_path))
     return Storage(tmp_path / "registry")
 
@@ -119,7 +129,8 @@ def test_part_gets_its_name_once_it_is_read_whole(storage, tmp_path, check_mode)
     path, part = tmp_path / "a.tar", tmp_path / "a.tar.part"
     written = write(storage, part)
     parameters = PARAMETERS | {"action": "accept", "path": str(path), "fingerprint": written["fingerprint"]}
-    assert registry_bundle.run(parameters, check_mode)["images"] == written["images"]
+    images = [{**image, "cache": False} for image in written["images"]]
+    assert registry_bundle.run(parameters, check_mode)["images"] == images
     assert path.exists() != check_mode
     if not check_mode:
         part.write_bytes(path.read_bytes()[:-5120])
@@ -144,6 +155,22 @@ def test_the_bundle_is_of_whom_its_directory_is_and_no_link_in_it_is_followed(st
         write(storage, theirs / "b.tar")
         found = (theirs / "b.tar").stat()
         assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65533, 0o600)
+
+
+def test_images_of_caches_are_read_while_nobody_trims_and_are_known_again(storage, tmp_path):
+    stored = StoredRegistry(tmp_path / "caches")
+    stored.image("hub.test_8443/app", "1")
+    upstreams = ["docker.io", "hub.test:8443"]
+    wanted = {"images": ["app:1", "hub.test_8443/*"], "caches": upstreams, "caches_data": str(stored.root)}
+    written = write(storage, tmp_path / "a.tar", **wanted)
+    parameters = PARAMETERS | {"action": "check", "path": str(tmp_path / "a.tar"), "caches": upstreams}
+    read = registry_bundle.run(parameters, False)
+    assert read["fingerprint"] == written["fingerprint"]
+    assert {image["image"]: image["cache"] for image in read["images"]} == {"app:1": False, "hub.test_8443/app:1": True}
+    with lock.lock("trim-caches", path=caches.LOCK):
+        write(storage, tmp_path / "b.tar", images=["app"])
+        with pytest.raises(WharfError, match="trim-caches is at work"):
+            write(storage, tmp_path / "c.tar", **wanted)
 
 
 def test_path_is_needed_but_for_a_look():

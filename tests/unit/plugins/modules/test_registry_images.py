@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import bundles
+from ansible_collections.wharf.registry.plugins.module_utils import bundles, cache_storage
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import OCI_INDEX, OCI_MANIFEST
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_images
@@ -82,11 +82,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def parameters(registry: Any, *names: str, **more: Any) -> dict[str, Any]:
     """Return the module's parameters for images of another registry."""
-    image = {"archive": None, "size": None, "digest": ""}
+    image = {"archive": None, "size": None, "digest": "", "cache": False, "missing": []}
     images = [{**image, "image": f"team/{name}", "source": f"docker://other.test/x/{name}"} for name in names]
     own = {"name": "registry.wharf.test", "port": registry.port, "tls": False, "ca": "", "container": None}
     own |= {"users": [{"name": "ci", "password": PASSWORD}], "logins": [], "source_ca": "", "proxy": "", "no_proxy": []}
-    return {**own, "images": images, "bundle": None, "parallel": 4, "job": None, "after": 0, **more}
+    return {
+        **own,
+        "images": images,
+        "bundle": None,
+        "caches_data": None,
+        "parallel": 4,
+        "job": None,
+        "after": 0,
+        **more,
+    }
 
 
 def results(params: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -266,7 +275,7 @@ def bundled(home: Path) -> tuple[str, list[str]]:
     parts = [{"digest": part} for part in (inner, second, first)]
     digest = stored.manifest("team/app", "1", {"manifests": parts})
     storage = Storage(stored.root)
-    bundles.write(bundles.plan(storage, ["team/app"]), storage, str(home / "team.tar"))
+    bundles.write(bundles.plan(storage, ["team/app"]), str(home / "team.tar"))
     return digest, [first, inner, second]
 
 
@@ -349,7 +358,7 @@ def test_signatures_of_a_bundle_take_no_other_away(registry, home):
     tag = "sha256-" + "0" * 64 + ".sig"
     digest = stored.image("team/app", tag, b"signature")
     storage = Storage(stored.root)
-    bundles.write(bundles.plan(storage, ["team/app"]), storage, str(home / "team.tar"))
+    bundles.write(bundles.plan(storage, ["team/app"]), str(home / "team.tar"))
     own = json.dumps({"layers": [{"digest": "sha256:" + "1" * 64}]}).encode()
     registry.manifests["team/app", tag] = own
     wanted = parameters(registry, f"app:{tag}", bundle=str(home / "team.tar"))
@@ -357,6 +366,63 @@ def test_signatures_of_a_bundle_take_no_other_away(registry, home):
     image = copied(wanted)[f"team/app:{tag}"]
     assert (image["failed"], image["pending"], "stays as it is here" in image["note"]) == (False, False, True)
     assert registry.manifests["team/app", tag] == own
+
+
+def cached(registry: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], str]:
+    """Write a bundle of an index that a cache has in part; return the module's parameters, and the index's digest."""
+    monkeypatch.setattr(cache_storage, "LOCK", home / "lock")
+    stored = StoredRegistry(home / "stored")
+    parts = [{"digest": stored.image("docker.io/app", None)}, {"digest": "sha256:" + "0" * 64}]
+    digest = stored.manifest("docker.io/app", "1", {"manifests": parts})
+    storage = Storage(stored.root)
+    planned = bundles.plan(storage, ["docker.io/*"], None, storage, ["docker.io/*"])
+    bundles.write(planned, str(home / "team.tar"))
+    for one in ("blobs", "repositories/docker.io"):
+        (home / "caches/docker/registry/v2" / one).mkdir(parents=True)
+    wanted = parameters(registry, "app:1", bundle=str(home / "team.tar"), caches_data=str(home / "caches"))
+    wanted["images"] = [{**wanted["images"][0], "source": "bundle", "cache": True, **planned.images[0]}]
+    return wanted, digest
+
+
+def test_images_of_caches_are_written_where_the_caches_have_them_and_not_pushed(registry, home, monkeypatch):
+    wanted, digest = cached(registry, home, monkeypatch)
+    assert checked(wanted)["docker.io/app:1"]["pending"]
+    assert checked(wanted)["docker.io/app:1"]["digest"] == digest
+    image = copied(wanted)["docker.io/app:1"]
+    assert (image["pending"], image["failed"], image["digest"]) == (True, False, digest)
+    assert not registry.requests
+    storage = Storage(home / "caches")
+    assert storage.is_whole("docker.io/app", "1", wanted["images"][0]["missing"])
+    assert not (home / "caches/import").exists()
+    for again in (checked(wanted), copied(wanted)):
+        assert not again["docker.io/app:1"]["pending"]
+        assert again["docker.io/app:1"]["size"] == wanted["images"][0]["size"]
+    layer = next(iter(storage.layers("docker.io/app")))
+    storage.layer_link("docker.io/app", layer).unlink()
+    assert copied(wanted)["docker.io/app:1"]["pending"]
+    assert layer in storage.layers("docker.io/app")
+
+
+def test_what_a_cache_had_in_part_is_refused_where_there_is_no_such_cache(registry, home, monkeypatch):
+    wanted, _ = cached(registry, home, monkeypatch)
+    wanted["images"][0]["cache"] = False
+    for images in (checked(wanted), copied(wanted)):
+        assert "list docker.io in wharf_caches" in images["docker.io/app:1"]["msg"]
+    assert not registry.requests
+
+
+def test_signatures_in_a_cache_take_no_other_away(registry, home, monkeypatch):
+    wanted, _ = cached(registry, home, monkeypatch)
+    tag = "sha256-" + "0" * 64 + ".sig"
+    digest = StoredRegistry.image(there := StoredRegistry(home / "signed"), "docker.io/app", tag, b"new")
+    bundles.write(bundles.plan(Storage(there.root), ["docker.io/app"]), str(home / "signed.tar"))
+    own = StoredRegistry.__new__(StoredRegistry)
+    own.root, own.top = home / "caches", home / "caches/docker/registry/v2"
+    before = own.image("docker.io/app", tag, b"old")
+    image = {**wanted["images"][0], "image": f"docker.io/app:{tag}", "digest": digest, "missing": []}
+    result = copied({**wanted, "images": [image], "bundle": str(home / "signed.tar")})[f"docker.io/app:{tag}"]
+    assert "stays as it is here" in result["note"]
+    assert Storage(own.root).tags("docker.io/app") == {tag: before}
 
 
 def test_source_that_lists_no_tags_gives_the_image_and_a_note(registry, home):

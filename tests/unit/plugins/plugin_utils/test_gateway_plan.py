@@ -345,6 +345,13 @@ def test_what_begins_with_an_upstream_s_name_is_its_cache_s(
 
 
 @pytest.mark.parametrize(
+    ("path", "asked"), [("/v2/docker.io/", "/v2/"), ("/v2/docker.io/app/tags/list", "$path"), ("/v2/", "$path")]
+)
+def test_a_cache_is_there_without_its_upstream_too(path: str, asked: str) -> None:
+    assert look_up(maps(rendered(**CACHED))["shelf_path"], path) == asked
+
+
+@pytest.mark.parametrize(
     ("cache_and_method", "answer"),
     [
         ("docker.io PUT", "cache_written"),

@@ -45,7 +45,7 @@ class Server:
         monkeypatch.setattr(registry.data, "container", lambda _: None)
         monkeypatch.setattr(lock, "RESULTS", place / "results")
         monkeypatch.setattr(trim_caches, "STATE", place / "results/trim-caches.json")
-        monkeypatch.setattr(trim_caches, "LOCK", place / "lock")
+        monkeypatch.setattr(trim_caches.caches, "LOCK", place / "lock")
         monkeypatch.setattr(trim_caches, "container", gateways.get)
         monkeypatch.setattr(trim_caches, "engine_runs", lambda: True)
         monkeypatch.setattr(trim_caches.caches, "direct", lambda slug, _timeout: self.asked(slug))
@@ -508,10 +508,12 @@ def test_without_caches_or_without_an_engine_there_is_nothing_to_do(server, caps
 
 
 def test_only_one_works_at_a_time_and_a_plan_waits_for_nobody(server, capsys) -> None:
-    with lock.lock("trim-caches", path=trim_caches.LOCK):
+    with lock.lock("trim-caches", path=trim_caches.caches.LOCK):
         assert server.run(capsys) == 1
         assert "trim-caches is at work" in server.output
         assert server.run(capsys, check=True) == 0
+        assert server.run(capsys, if_needed=True) == 0  # the timer, while a bundle is read or written
+        assert server.output == ""
 
 
 def test_a_disk_that_is_not_mounted_is_no_empty_cache(server, capsys) -> None:

@@ -1,0 +1,118 @@
+"""Writes images into the storage of the caches, from where they are served without any upstream.
+
+Whoever has broken into a cache's container may write there as well, and lay links: root follows none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from .bundles import CHUNK, Layout
+from .caches import LOCK
+from .errors import WharfError
+from .files import in_place
+from .lock import lock
+from .manifests import digest_of
+from .storage import Storage
+
+PATIENCE = 60  # seconds that a trimming is waited for
+NEW = "import"  # of the caches' directory, where only root writes: what is not whole yet
+
+
+@contextlib.contextmanager
+def filling(data: str) -> Iterator[None]:
+    """Keep the caches from being trimmed, and have a directory for what is not whole yet.
+
+    Raises BusyError where they are being trimmed for longer than a minute.
+    """
+    with lock("import-images", PATIENCE, path=LOCK):
+        new = os.path.join(os.path.realpath(data), NEW)
+        shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
+        os.mkdir(new, 0o700)
+        try:
+            yield
+        finally:
+            shutil.rmtree(new)
+
+
+class CacheStorage(Storage):
+    """The storage of the caches, as one that images are written into."""
+
+    def __init__(self, data: str, name: str) -> None:
+        """Take where it is, and which cache's it is about. Raises WharfError where that has none."""
+        self.new = os.path.join(os.path.realpath(data), NEW)
+        tops = [Path(os.path.realpath(data), "docker/registry/v2", one) for one in ("blobs", f"repositories/{name}")]
+        if not all(top.is_dir() for top in tops):
+            raise WharfError(f"the cache {name} of wharf_caches is not there yet: run playbooks/deploy-registry.yml")
+        super().__init__(data)
+        facts = tops[0].lstat()
+        self.owner = facts.st_uid, facts.st_gid
+
+    def store(self, image: str, layout: Layout) -> None:
+        """Write an image: first what it needs, then what says that the repository has that, at last its tag.
+
+        Args:
+            image: REPOSITORY:TAG.
+            layout: what it comes from; between its files and this storage every digest is compared.
+        """
+        name, _, tag = image.rpartition(":")
+        needs = layout.needs[image]
+        for digest in sorted(needs, key=lambda one: needs[one]):  # manifests last
+            with layout.blob(digest) as file:
+                if needs[digest] or self.size(digest) != file.size:
+                    self._put(self.blob_path(digest), file, digest)
+        manifests = [digest for digest, is_manifest in needs.items() if is_manifest]
+        links = [(self.layer_link(name, digest), digest) for digest in needs if digest not in manifests]
+        links += [(self.revision(name, digest) / "link", digest) for digest in manifests]  # after those that they name
+        for path, digest in [*links, (self.tag_link(name, tag), manifests[-1])]:
+            self._put(path, BytesIO(digest.encode()))
+
+    def _put(self, path: Path, content: Any, digest: str = "") -> None:
+        """Write a file as a whole, for the registry's user; its content must have the digest, where one is given."""
+        descriptor, new = tempfile.mkstemp(dir=self.new)
+        try:
+            with open(descriptor, "wb") as file:
+                found = digest_of(_copied(content, file))
+                if digest and found != digest:
+                    raise WharfError(f"the content of {digest} is another one: copy the bundle again")
+                os.fchown(descriptor, *self.owner)
+                os.fchmod(descriptor, 0o644)
+                file.flush()
+                os.fsync(descriptor)
+            directory = self._directory(path.parent)
+            try:
+                os.replace(new, path.name, dst_dir_fd=directory)
+            finally:
+                os.close(directory)
+        except BaseException:
+            os.unlink(new)
+            raise
+
+    def _directory(self, path: Path) -> int:
+        """Open a directory, and make it first where it is not there. Raises OSError where a link is on the way."""
+        with contextlib.suppress(FileNotFoundError):
+            return in_place(str(path), os.O_RDONLY | os.O_DIRECTORY)
+        above = self._directory(path.parent)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path.name, 0o700, dir_fd=above)
+            made = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            os.fchown(made, *self.owner)
+            os.fchmod(made, 0o755)
+            return made
+        finally:
+            os.close(above)
+
+
+def _copied(source: Any, target: Any) -> Iterator[bytes]:
+    """Write what is read into another file; yield it."""
+    while part := source.read(CHUNK):
+        target.write(part)
+        yield part
