@@ -12,7 +12,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import ansible
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
@@ -28,10 +27,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def sources() -> str:
-    """Return a number for what modules are made from: the collection's files, ansible-core and its Python."""
+    """Return a number for what modules are made from: the collection's files, and what is installed in .venv."""
     files = sorted(file for part in ("modules", "module_utils") for file in (PROJECT / "plugins" / part).rglob("*.py"))
-    stats = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in [*files, Path(ansible.__file__)]]
-    return hashlib.sha256(repr((stats, ansible.__version__, sys.version)).encode()).hexdigest()[:16]
+    files += Path(sys.prefix).glob("requirements*.txt")  # written by lab/setup.sh
+    stats = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
 
 
 class CallbackModule(CallbackBase):
