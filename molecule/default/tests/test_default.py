@@ -160,7 +160,7 @@ def test_image_that_cannot_be_pulled_is_named_before_anything_changes(hosts, ans
 def test_run_without_changes_goes_on_while_a_backup_is_at_work(hosts, ansible):
     with lock_held(hosts["server"], 300):
         assert ansible("site.yml").changes == 0
-        refused = ansible.fails("site.yml", registry_server_config={"log": {"level": "warn"}})
+        refused = ansible.fails("playbooks/deploy-registry.yml", registry_server_config={"log": {"level": "warn"}})
         assert re.search("collect-garbage is at work on server since 20.*: wait", refused.stdout), refused.output
 
 
@@ -390,7 +390,7 @@ def test_roots_commands_may_lead_to_another_engine(hosts, ansible, image, passwo
             "docker() { command docker --host unix:///run/docker.sock $@; };"
             f" docker rm --force {' '.join(CONTAINERS)} && docker image rm wharf-registry:distro wharf-gateway:distro"
         )
-        ansible.succeeds("site.yml")
+        ansible.succeeds("site.yml", "--skip-tags", "verify")
         assert ansible.succeeds("site.yml").changes == 0
     log_in(hosts["client1"], password)
     push(hosts["client1"], image)
