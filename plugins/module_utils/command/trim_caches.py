@@ -39,7 +39,7 @@ from .registry import Registry
 
 STATE = RESULTS / "trim-caches.json"  # when images were pulled, how far the gateway's log was read, how the caches are
 FRESH, FRESH_ON_FULL_DISK = 3600, 300  # seconds for which what was pulled stays
-HOUR = 3600  # seconds from one scheduled run to the next, unless the disk is nearly full
+HOUR = 3600  # seconds after which a scheduled run asks the upstreams again, and looks at more than the disk
 FLOOR = 2 << 30  # bytes that are to be free, or a twentieth of the file system where that is less
 # A line of the gateway's, as the engine keeps it: the time, the repository, and a tag or digest.
 CACHED = re.compile(
@@ -50,7 +50,7 @@ CACHED = re.compile(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--check", action="store_true", help="only show what would be deleted and fetched")
-    parser.add_argument("--if-needed", action="store_true", help="only an hour after the last run, or on a full disk")
+    parser.add_argument("--if-needed", action="store_true", help="only an hour after the last time, or on a full disk")
 
 
 def run(task: Task) -> str:
@@ -116,16 +116,21 @@ class Trimming:
         state = read_json(STATE)
         self.pulled: dict[str, dict[str, float]] = state.get("pulled", {})
         self.logs: dict[str, Any] = state.get("logs", {})
-        self.last_run: int = state.get("time", 0)
+        self.asked: int = state.get("asked", 0)  # when the upstreams last were for what is kept
+        self.unfetched: list[str] = state.get("unfetched", [])  # what went wrong then
         self.fetched = {slug: one.get("fetched") for slug, one in state.get("caches", {}).items()}
         self.deleted: list[Image] = []
         self.freed = self.brought = 0  # bytes
         self.problems: list[str] = []
         self.gateway = container_names(registry.container)["gateway"]
 
+    def is_due(self) -> bool:
+        """Tell whether the upstreams were not asked within the last hour."""
+        return not 0 <= time.time() - self.asked < HOUR
+
     def is_needed(self) -> bool:
         """Tell whether an hour is over, or the disk is nearly full."""
-        return not 0 <= time.time() - self.last_run < HOUR or self.free() < self.floor()
+        return self.is_due() or self.free() < self.floor()
 
     def read_log(self) -> None:
         """Note what was pulled through the gateway since it was read last, and through one that was just replaced."""
@@ -316,10 +321,15 @@ class Trimming:
     # What is fetched ----------------------------------------------------------------------------------------------
 
     def fetch_kept(self) -> None:
-        """Fetch what is to be kept, where it is not there or has changed."""
+        """Fetch what is to be kept, where it is not there or has changed; on the timer's behalf once an hour."""
+        if self.task.options.if_needed and not self.is_due():
+            self.problems += self.unfetched  # a run that does not ask has not ended better
+            return
+        before = len(self.problems)
         for cache in filter(lambda one: one["keep"], self.upstreams):
             if self.fetch(sorted(one for one in self.kept if one[0].partition("/")[0] == cache["slug"])):
                 self.fetched[cache["slug"]] = int(time.time())
+        self.asked, self.unfetched = int(time.time()), self.problems[before:]
 
     def fetch(self, references: Iterable[tuple[str, str]]) -> bool:
         """Let the caches fetch images for all platforms, as far as they are not there; tell whether all could be.
@@ -367,7 +377,8 @@ class Trimming:
             for name, references in sorted(there.items())
             if name in self.pulled
         }
-        state = {"logs": self.logs, "pulled": pulled, "caches": self.task.result["caches"], "time": int(time.time())}
+        state = {"logs": self.logs, "pulled": pulled, "caches": self.task.result["caches"]}
+        state |= {"asked": self.asked, "unfetched": self.unfetched}
         STATE.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomic(str(STATE), json.dumps(state).encode(), 0o600, os.geteuid(), os.getegid())
 

@@ -453,6 +453,25 @@ def test_nothing_is_fetched_where_there_is_no_room(server, upstream, capsys) -> 
     assert not any("/blobs/" in path for path in upstream.asked())
 
 
+def test_the_timer_asks_the_upstreams_once_an_hour_on_a_full_disk_too(server, upstream, capsys, monkeypatch) -> None:
+    upstream.manifest("library/debian", {"manifests": [upstream.image("library/debian", b"x")]}, "13")
+    server.caches[0]["keep"] = ["library/debian:13", "library/nginx:1"]
+    server.free = (1 << 30) - 1
+    codes, now = [], time.time()
+    for minutes in (0, 5, 55, 61):
+        monkeypatch.setattr(time, "time", lambda later=minutes * 60: now + later)
+        server.image(TOOL, str(minutes), str(minutes), 50, KIB)  # so that what is lacking can go
+        codes.append((server.run(capsys, if_needed=True), bool(upstream.asked())))
+        assert f"{NGINX}:1 could not be fetched: " in server.output
+        assert not server.storage.tags(TOOL)
+    assert codes == [(1, True), (1, False), (1, False), (1, True)]
+    server.free = 100 << 30
+    assert server.run(capsys, if_needed=True) == 0
+    assert server.output == ""
+    assert server.run(capsys) == 1  # whoever starts it asks at once
+    assert upstream.asked()
+
+
 @pytest.mark.parametrize("tag", ["new", None])
 def test_what_is_pulled_while_its_layers_are_deleted_is_fetched_again(
     server, upstream, capsys, monkeypatch, tag: str | None
