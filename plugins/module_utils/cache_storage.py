@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundles import CHUNK, Layout
-from .caches import LOCK
+from .caches import LOCK, NEW
 from .errors import WharfError
 from .files import in_place
 from .lock import lock
@@ -23,7 +23,6 @@ from .manifests import digest_of
 from .storage import Storage
 
 PATIENCE = 60  # seconds that a trimming is waited for
-NEW = "import"  # of the caches' directory, where only root writes: what is not whole yet
 
 
 @contextlib.contextmanager

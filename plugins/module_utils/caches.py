@@ -22,6 +22,7 @@ from .server_container import cache_container, differences
 from .text import one_line
 
 LOCK = Path("/run/wharf-trim-caches.lock")  # of whoever removes what caches have, or needs it to hold still
+NEW = "import"  # of the caches' directory, where only root writes: images that are being imported
 HUB = "docker.io"
 SHELF = "shelf"  # what the container is called that serves what is there; no upstream is called so
 V2 = "docker/registry/v2"

@@ -262,7 +262,7 @@ def cache_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
     data = os.path.realpath(registry["caches_data"])
     there = set(os.listdir(data)) if os.path.isdir(data) else set()
     # Without roots, docker is another registry's storage.
-    strange = sorted(there - {"roots", "lost+found"} - ({"docker"} if "roots" in there else set()))
+    strange = sorted(there - {"roots", "lost+found"} - ({"docker", caches.NEW} if "roots" in there else set()))
     if strange:
         problems.append(
             f"registry_server_caches_data: {registry['caches_data']} on {host} holds what is of no cache"

@@ -93,9 +93,9 @@ def remove(changes: Changes, container: str, directories: list[str], data: str, 
             firewall.close()
     for path in (*directories, SETTINGS, RECORD, SOCKETS, CACHES_CONFIG, CACHE_SOCKETS):
         changes.remove(path)
-    for path in (f"{caches_data}/docker", f"{caches_data}/roots") if caches_data else ():
-        changes.remove(path)
     if caches_data:
+        for name in ("docker", "roots", caches.NEW):
+            changes.remove(f"{caches_data}/{name}")
         changes.remove_empty(caches_data)
     if not data.startswith("/"):
         if data and containers.call("GET", f"/volumes/{data}"):

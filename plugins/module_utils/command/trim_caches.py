@@ -246,6 +246,7 @@ class Trimming:
 
     def trim_and_fetch(self) -> str:
         """Do all that is to be done; return the message. Raises WharfError where some of it failed."""
+        shutil.rmtree(self.data / caches.NEW, ignore_errors=True)  # of an import that was killed: it has the same lock
         images, files = self.trim()
         before = self.brought
         self.fetch_kept()

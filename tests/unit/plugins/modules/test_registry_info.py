@@ -355,6 +355,9 @@ def test_what_stands_in_the_way_of_caches_is_named(parameters: dict[str, Any], t
     wanted = words if "may write" in "".join(found) else words[:3]  # below a directory that everybody writes to
     assert len(found) == len(wanted)
     assert all(any(word in line for line in found) for word in wanted)
+    for one in ("roots", "docker", "import"):  # the last one of an import, which goes on or was killed
+        (tmp_path / "caches" / one).mkdir()
+    assert any("of no cache (photos)" in one for one in module.cache_problems(parameters["registry"], "", "server"))
     parameters["registry"]["caches"] = []
     assert module.cache_problems(parameters["registry"], str(tmp_path / "data"), "server") == []
 

@@ -115,7 +115,13 @@ def test_caches_go_as_well_and_what_they_have_only_with_the_data(engine: dict[st
     for name in ("registry-caches", "registry-cache-docker.io", "registry-cache-ghcr.io-before"):
         engine["containers"][name] = engine["containers"]["registry"]
     engine["containers"]["registry-cache-mine"] = {"Image": "x", "Config": {"Image": "x", "Labels": {}}}
-    for path in ("etc-caches/docker.io", "cache-sockets/docker.io", "caches/docker/registry", "caches/roots"):
+    for path in (
+        "etc-caches/docker.io",
+        "cache-sockets/docker.io",
+        "caches/docker/registry",
+        "caches/roots",
+        "caches/import",
+    ):
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "caches/mine").touch()
     removed = remove(tmp_path)
@@ -124,5 +130,5 @@ def test_caches_go_as_well_and_what_they_have_only_with_the_data(engine: dict[st
     }
     assert set(engine["containers"]) == {"registry-cache-mine"}
     assert (tmp_path / "caches/docker/registry").is_dir()
-    assert remove(tmp_path, caches_data=f"{tmp_path}/caches") == ["caches/docker", "caches/roots"]
+    assert remove(tmp_path, caches_data=f"{tmp_path}/caches") == ["caches/docker", "caches/roots", "caches/import"]
     assert [path.name for path in (tmp_path / "caches").iterdir()] == ["mine"]

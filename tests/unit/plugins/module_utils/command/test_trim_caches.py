@@ -247,6 +247,18 @@ def test_what_pulls_that_broke_off_have_left_goes_after_an_hour(server, capsys) 
     assert "repository" not in server.output  # none of them is an image
 
 
+def test_what_a_killed_import_has_left_goes(server, capsys) -> None:
+    left = server.stored.root / "import"
+    left.mkdir()
+    (left / "half").touch()
+    with lock.lock("import-images", path=trim_caches.caches.LOCK):
+        server.run(capsys)
+    server.run(capsys, check=True)
+    assert (left / "half").exists()
+    assert server.run(capsys) == 0
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("damage", ["{", ""])
 def test_a_manifest_that_cannot_be_read_goes_as_the_others(server, capsys, damage: str) -> None:
     made = server.image(DEBIAN, "13", "one", 50)
