@@ -42,12 +42,12 @@ class Firewall:
             port: the registry's own.
             mirror_port: the one at which its cache of Docker Hub is a mirror; 0 for none.
         """
-        self.mark, self.port = f"wharf {container}", port
+        self.mark = f"wharf {container}"
+        self.ports = {one: inner for one, inner in ((port, PORT), (mirror_port, MIRROR_PORT)) if one}
         # Not one rule with a set of ports: nft 1.0 lists such a set in a form that it does not read.
         self.rules = {
             f"{self.mark} {one}": f"meta l4proto tcp ct original proto-dst {one} ct status dnat accept"
-            for one in (port, mirror_port)
-            if one
+            for one in self.ports
         }
         self.file = next((path for path in NFTABLES if os.path.isfile(path)), "")
         self.text = read_text(self.file) if self.file else ""
@@ -55,7 +55,10 @@ class Firewall:
         self.ours = {
             chain: {one["comment"] for one in rules if self._is_ours(one)} for chain, rules in self.chains.items()
         }
-        self.open_anyway = [chain for chain, rules in self.chains.items() if any(map(self._is_others_way, rules))]
+        self.open_anyway = {
+            chain: [one for one in self.ports if any(self._is_others_way(rule, one) for rule in rules)]
+            for chain, rules in self.chains.items()
+        }
         here = [one for one in self.chains if re.search(rf"\btable\s+({one[0]}\s+)?{re.escape(one[1])}\b", self.text)]
         self.block = "\n".join(command for chain in here for command in self._commands(chain))
         self.unknown = [chain for chain in self.chains if chain not in here]
@@ -65,12 +68,11 @@ class Firewall:
             and "-j ufw-user-forward" in run(["iptables", "-S", "DOCKER-USER"])[1]
         )
         # Its rules come after the address was translated.
-        ports = [PORT, *([MIRROR_PORT] if mirror_port else [])]
         rules = run(["iptables", "-S", "ufw-user-forward"])[1] if self.has_ufw else ""
-        self.ufw_closed = [one for one in ports if self.has_ufw and not _opens(rules, one)]
+        self.ufw_closed = [one for one, inner in self.ports.items() if self.has_ufw and not _opens(rules, inner)]
         tuples = rf"(?m)^### tuple ### route:allow tcp (\d+) .* comment={self.mark.encode().hex()}\s*$"
         self.ufw_ours = re.findall(tuples, read_text(UFW_RULES))
-        self.ufw_others = [one for one in self.ufw_ours if int(one) not in ports]
+        self.ufw_others = [one for one in self.ufw_ours if int(one) not in self.ports.values()]
 
     def _dropping_chains(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
         """Return the chains of nftables that drop what is forwarded, with their rules."""
@@ -91,23 +93,26 @@ class Firewall:
     def _commands(self, chain: tuple[str, str, str]) -> list[str]:
         return [f'insert rule {" ".join(chain)} {rule} comment "{name}"' for name, rule in self.rules.items()]
 
-    def _is_others_way(self, rule: dict[str, Any]) -> bool:
-        """Tell whether a rule of somebody else's lets through what goes to the registry's container."""
+    def _is_others_way(self, rule: dict[str, Any], port: int) -> bool:
+        """Tell whether a rule of somebody else's lets through what goes to a port of the registry's."""
         expressions = rule.get("expr", [])
         if self._is_ours(rule) or not expressions or "accept" not in expressions[-1]:
             return False
         matches = [one["match"] for one in expressions if "match" in one]
-        return not matches or any(map(self._names_the_registry, matches))
+        found = [self._names(match, port) for match in matches]
+        return not matches or (True in found and False not in found)
 
-    def _names_the_registry(self, match: dict[str, Any]) -> bool:
-        """Tell whether a part of a rule is about what goes to the registry's container, or to all containers."""
+    def _names(self, match: dict[str, Any], port: int) -> bool | None:
+        """Tell whether a part of a rule is about a port, or about all containers; None where it is about neither."""
         left, right = next(iter(match["left"].values())), match["right"]
         key = (left.get("key") or left.get("field")) if isinstance(left, dict) else ""
-        return (
-            (key == "status" and "dnat" in str(right))
-            or (key in ("proto-dst", "dport") and right in (self.port, PORT))
-            or (key == "oifname" and str(right).startswith(("docker", "br-")))
+        if key in ("proto-dst", "dport"):
+            is_there = _is_among(port if key == "proto-dst" else self.ports[port], right)
+            return is_there != (match.get("op") == "!=")
+        is_to_all = (key == "status" and "dnat" in str(right)) or (
+            key == "oifname" and str(right).startswith(("docker", "br-"))
         )
+        return is_to_all or None
 
     def is_pending(self, is_managed: bool) -> bool:
         """Return whether open() is to be called, or without management close()."""
@@ -127,20 +132,25 @@ class Firewall:
 
     def blocked(self, is_managed: bool) -> list[str]:
         """Return a line for each thing that keeps clients out and that open() does not change, or is not to change."""
-        return self._blocking(self.unknown if is_managed else [*self.chains], not is_managed)
+        chains = self.unknown if is_managed else self.chains
+        return self._blocking({chain: [*self.ports] for chain in chains}, not is_managed)
 
     def closed(self) -> list[str]:
         """Return a line for each thing that keeps clients out as it is now."""
-        return self._blocking([chain for chain in self.chains if not self.ours[chain] >= {*self.rules}], True)
+        lacking = {
+            chain: [one for one in self.ports if f"{self.mark} {one}" not in ours] for chain, ours in self.ours.items()
+        }
+        return self._blocking(lacking, True)
 
-    def _blocking(self, chains: list[tuple[str, str, str]], with_ufw: bool) -> list[str]:
+    def _blocking(self, chains: dict[tuple[str, str, str], list[int]], with_ufw: bool) -> list[str]:
         lines = []
-        for chain in [one for one in chains if one not in self.open_anyway]:
-            name, rules = " ".join(chain), " and ".join(f"the rule {rule}" for rule in self.rules.values())
-            lines.append(f"the chain {name} of nftables drops what goes to containers: give it {rules}")
-        if with_ufw and self.ufw_closed:
-            rules = " and ".join(f"the rule ufw route allow proto tcp to any port {port}" for port in self.ufw_closed)
-            lines.append(f"ufw drops what goes to containers: give it {rules}")
+        for chain, ports in chains.items():
+            for port in [one for one in ports if one not in self.open_anyway[chain]]:
+                name, rule = " ".join(chain), self.rules[f"{self.mark} {port}"]
+                lines.append(f"the chain {name} of nftables drops what goes to port {port}: give it the rule {rule}")
+        for port in self.ufw_closed if with_ufw else ():
+            rule = f"ufw route allow proto tcp to any port {self.ports[port]}"
+            lines.append(f"ufw drops what goes to port {port}: give it the rule {rule}")
         is_strict = re.search(r"(?im)^StrictForwardPorts\s*=\s*(yes|true)", read_text(FIREWALLD))
         if is_strict and has("firewall-cmd") and run(["firewall-cmd", "--state"])[0] == 0:
             lines.append(
@@ -158,7 +168,7 @@ class Firewall:
         self._write(self.block)
         self._close_ufw(self.ufw_others)
         for port in self.ufw_closed:
-            command = ["ufw", "route", "allow", "proto", "tcp", "to", "any", "port", str(port)]
+            command = ["ufw", "route", "allow", "proto", "tcp", "to", "any", "port", str(self.ports[port])]
             must_run([*command, "comment", self.mark], "ufw does not take a rule")
 
     def close(self) -> None:
@@ -198,6 +208,14 @@ def _listed(what: str, kind: str) -> list[dict[str, Any]]:
         return []
     status, output = run(["nft", "--json", f"list {what}"])
     return [entry[kind] for entry in json.loads(output)["nftables"] if kind in entry] if status == 0 else []
+
+
+def _is_among(port: int, ports: Any) -> bool:
+    """Tell whether a port is among those of a rule as nft lists them; a set that has a name may have it."""
+    if isinstance(ports, dict):
+        low, high = ports.get("range", (1, 0))
+        return low <= port <= high or any(_is_among(port, one) for one in ports.get("set", ()))
+    return isinstance(ports, str) or ports == port
 
 
 def _opens(rules: str, port: int) -> bool:

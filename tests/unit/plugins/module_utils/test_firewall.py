@@ -128,6 +128,9 @@ PROTOCOL, DNAT = ({"meta": {"key": "l4proto"}}, "tcp"), ({"ct": {"key": "status"
         (expr(({"payload": {"protocol": "tcp", "field": "dport"}}, 5000)), True),
         (expr(({"meta": {"key": "oifname"}}, "docker0")), True),
         (expr(), True),
+        (expr(({"payload": {"field": "dport"}}, {"set": [22, {"range": [5000, 5009]}]}), DNAT), True),
+        (expr(({"payload": {"field": "dport"}}, "@open"), DNAT), True),
+        (expr(({"payload": {"field": "dport"}}, {"set": [22, 80]}), DNAT), False),
         (expr(DNAT, verdict="drop"), False),
         (expr(({"payload": {"protocol": "tcp", "field": "dport"}}, 22)), False),
         (expr(({"ct": {"key": "state"}}, ["established", "related"])), False),
@@ -141,6 +144,19 @@ def test_a_rule_of_the_administrator_s_is_no_reason_to_warn(host, rule, lets_in)
     assert bool(firewall.closed()) is not lets_in
     assert not firewall.is_pending(False)  # it is not ours to take back
     assert firewall.is_pending(True)
+
+
+def test_each_port_that_is_closed_is_named_and_no_other(host):
+    own = ({"ct": {"key": "proto-dst", "dir": "original"}}, 5001)
+    host.chains, host.rules = [DROP], [{"handle": 7, "expr": expr(PROTOCOL, own, DNAT)}]
+    host.iptables |= {"DOCKER-USER": UFW, "ufw-user-forward": OPEN}
+    for lines in (host.firewall(5002).blocked(False), host.firewall(5002).closed()):
+        assert [line.partition(":")[0] for line in lines] == [
+            "the chain inet filter forward of nftables drops what goes to port 5002",
+            "ufw drops what goes to port 5002",
+        ]
+        assert "proto-dst 5002" in lines[0]
+        assert lines[1].endswith("to any port 5001")  # within the container
 
 
 def test_the_rule_that_a_message_names_is_not_taken_back(host):
