@@ -170,7 +170,7 @@ class Registry:
             made = self.put({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX)
             found.update(type="index", platforms=["/".join(filter(None, platform)) for platform in PLATFORMS])
             if name in CACHED:  # the others are not there
-                found.update(there=[images[0]["digest"]], platforms=found["platforms"][:1])
+                found.update(there=[made["digest"], images[0]["digest"]], platforms=found["platforms"][:1])
         else:
             made = self.image(name, tag, PLATFORMS[0], annotated=True)
         found["digest"] = made["digest"]

@@ -380,7 +380,8 @@ def facts_of(source: Files | ObjectStore, name: str, digest: str) -> dict[str, A
         platforms: what an image is for.
         kind: the media type of what an artifact is.
         subject: the manifest that it belongs to.
-        partial: whether blobs that it names are not there, only then. The bytes are those of what is.
+        partial: only where blobs that it names are not there: "config" if that is among them, else "layers". The bytes
+            are those of what is.
     """
     try:
         manifest, own = source.manifest(name, digest)
@@ -391,6 +392,7 @@ def facts_of(source: Files | ObjectStore, name: str, digest: str) -> dict[str, A
     # No registry takes a manifest without its blobs, and a cache does.
     sizes = {one: size for one, size in named.items() if not isinstance(source, Caches) or source.has(name, one)}
     layers = dict(islice(((one, size) for one, size in sizes.items() if one != config.get("digest")), MOST_LAYERS))
+    lacking = named.keys() - sizes.keys()
     is_image = config.get("mediaType") in IMAGE_CONFIGS and not manifest.get("artifactType")
     first = next(iter(manifest["layers"]), None) if isinstance(manifest.get("layers"), list) else None
     kinds = map(_text, (manifest.get("artifactType"), config.get("mediaType"), _mapping(first).get("mediaType")))
@@ -402,7 +404,7 @@ def facts_of(source: Files | ObjectStore, name: str, digest: str) -> dict[str, A
         "platforms": _platforms(source, name, config) if is_image else [],
         "kind": next((kind for kind in kinds if kind not in ("", NO_CONFIG, *IMAGE_CONFIGS)), ""),
         "subject": subject(manifest),
-        **({"partial": True} if len(sizes) < len(named) else {}),
+        **({"partial": "config" if lacking & {_text(config.get("digest"))} else "layers"} if lacking else {}),
     }
 
 
@@ -437,8 +439,8 @@ class Contents:
 
     Attributes:
         file: what the page reads: the tags, newest first, each with its manifest's place in a list of them; of each of
-            these the parts to which something is attached, in a cache also those that are there; and what is attached,
-            by digest.
+            these the parts to which something is attached, in a cache also what of it, itself included, is there with
+            its configuration; and what is attached, by digest.
         layers: the newest tags of the images that have a layer.
         total: the number of tags that are not attached, the bytes, when it was last pushed to, in a cache also the
             upstream; None without tags.
@@ -489,13 +491,15 @@ class Contents:
         """Return what is shown of a manifest that leads to others."""
         platforms = sorted({platform for facts in parts.values() for platform in facts["platforms"]})
         attached = [part for part in parts if part in self.attached]
+        # The page would load the configuration of all that is there.
+        there = [part for part, facts in parts.items() if facts.get("partial") != "config"]
         return {
             "digest": digest,
             "size": _size(parts),
             "platforms": platforms[:MOST_SHOWN],
             "type": self.manifests[digest]["type"] if parts else "damaged",
             **({"parts": attached[:MOST_SHOWN]} if attached else {}),
-            **({"there": [part for part in parts if part != digest][:MOST_SHOWN]} if self.upstream else {}),
+            **({"there": there} if self.upstream else {}),
         }
 
     def _subject(self, tag: str, digest: str) -> str:

@@ -7,7 +7,7 @@ const TEXTS = {
     annotations: "Annotations", architecture: "Platform", artifact: "artifact", attached: "Attached to this image", attachedMany: "The first {n} of an image are listed.", attestation: "attestation",
     author: "Author", belongs: "Belongs to", byDigest: "by digest: always this image", byTag: "by tag", cache: "cache", cacheOf: "cache of {upstream}", caches: "Caches", certificate: "Certificate",
     certificateEnd: ["expires in 1 day", "expires in {n} days"], certificateEnded: "has expired", certificateNone: "none: plain HTTP", command: "Command",
-    configuration: "Configuration", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built", damaged: "damaged", digest: "Digest",
+    configuration: "Configuration", configNotCached: "It is not in the cache.", copied: "Copied", copy: "Copy", copyThis: "Copy {what}", created: "Built", damaged: "damaged", digest: "Digest",
     directory: "Working directory", entrypoint: "Entrypoint", environment: "Environment", fetched: "Fetched", files: "Files", filterTags: "Filter tags",
     found: ["1 repository matches", "{n} repositories match"], free: "free", index: "index",
     json: "Manifest as JSON", labels: "Labels", layer: ["1 layer", "{n} layers"], layers: "Layers", loading: "Loading …",
@@ -50,7 +50,7 @@ const TEXTS = {
     filterTags: "筛选标签", found: "找到 {n} 个镜像库", free: "可用", index: "索引", json: "清单(JSON)",
     labels: "标记(labels)", layer: "{n} 层", layers: "层", loading: "正在加载……", more: "再显示 {n} 个(还剩 {left} 个)", name: "名称",
     noCommand: "命令未知。", noLayers: "此镜像没有层。", noMatch: "没有名称含“{text}”的镜像库。", noTagMatch: "没有名称含“{text}”的标签。",
-    none: "无", noneYet: "这里还没有镜像", notCached: "另有 {n} 个平台不在缓存中。",
+    none: "无", noneYet: "这里还没有镜像", notCached: "另有 {n} 个平台不在缓存中。", configNotCached: "不在缓存中。",
     noneYetText: "还没有镜像,或者没有您可以读取的镜像。", push: "用 Docker 这样推送第一个;“docker images”列出的任何镜像都可以:",
     pushAfter: "一分钟之内它就会出现在这里。", otherTags: "镜像附件的标签:{n} 个", noTags: "此镜像库已没有标签。", now: "正在进行", ok: "成功",
     old: "此镜像是 2017 年以前的格式,没有可显示的内容。请用现在的工具重新推送。", failed: "失败", platforms: "平台", ports: "端口",
@@ -642,7 +642,10 @@ async function image({ name, reference }) {
   const others = tags.filter((one) => one.digest === digest && one.name !== reference);
   const attached = tag ? tag.attached : tags.flatMap((one) => one.attached).filter(({ of }) => of === digest);
   const named = list(manifest.manifests).map(dict);
-  const entries = tag && tag.there ? named.filter((entry) => list(tag.there).includes(entry.digest)) : named;
+  // For what is not there a cache would ask its upstream. Of what no tag leads to it is not known.
+  const cached = cacheOf(name) && new Set(tags.flatMap((one) => list(one.there)));
+  const there = cached && (tag || cached.has(asked)) ? cached : null;
+  const entries = there ? named.filter((entry) => there.has(entry.digest)) : named;
   const absent = named.filter(platformOf).length - entries.filter(platformOf).length;
   const isIndex = Array.isArray(manifest.manifests);
   const isImage = isIndex ? named.some((entry) => platformOf(entry)) : IMAGE_CONFIGS.includes(dict(manifest.config).mediaType);
@@ -667,7 +670,7 @@ async function image({ name, reference }) {
     pullSection(name, reference, digest, isImage, dict(manifest.config).mediaType),
     attachedSection(name, attached, entries),
     manifest.schemaVersion === 1 ? h("p", { class: "empty" }, t("old"))
-      : isIndex ? indexSections(context, entries) : contents(context, manifest, isImage),
+      : isIndex ? indexSections(context, entries) : contents(context, manifest, isImage, !there || there.has(asked)),
     absent > 0 && h("p", { class: "faint" }, t("notCached", { n: absent })),
     isIndex && annotationSection(manifest),
     h("details", { class: "json" }, h("summary", {}, t("json")), foreign(text, "pre")),
@@ -742,8 +745,12 @@ function indexSections(context, entries) {
   return [section(t("platforms"), buttons), place];
 }
 
-function contents(context, manifest, isImage) {
+function contents(context, manifest, isImage, hasConfig = true) {
   if (!isImage) return [filesSection(manifest), annotationSection(manifest)];
+  if (!hasConfig) {
+    const text = h("p", { class: "faint" }, t("configNotCached"));
+    return [layersSection(context, manifest, {}), section(t("configuration"), text), annotationSection(manifest)];
+  }
   const loaded = loadBlob(context.name, manifest.config).then((config) => ({ config }), (failure) => ({ config: {}, failure }));
   return later(loaded, ({ config, failure }) => [
     layersSection(context, manifest, config), failure ? failed(failure) : configSection(config), annotationSection(manifest),

@@ -839,9 +839,26 @@ def test_of_an_index_in_a_cache_the_platforms_are_shown_that_were_fetched(cached
     cached.later()
     cached.run()
     (tag,) = cached.tags(DEBIAN).values()
-    assert (tag["name"], tag["type"], tag["platforms"], tag["there"]) == ("13", "index", ["linux/amd64"], [amd64])
+    assert (tag["name"], tag["type"], tag["platforms"]) == ("13", "index", ["linux/amd64"])
+    assert tag["there"] == [tag["digest"], amd64]
     assert cached.row(DEBIAN)[0] == 1
     assert cached.run() == []
+
+
+def test_what_a_cache_has_without_its_configuration_is_not_there(cached: Cached) -> None:
+    """The page would load it, and the cache ask its upstream for it."""
+    parts = [cached.image(DEBIAN, None, str(number).encode()) for number in range(101)]
+    cached.stored.manifest(DEBIAN, "index", {"manifests": [{"digest": one} for one in parts]})
+    alone = cached.image(DEBIAN, "alone", b"alone")
+    for digest in (alone, parts[0]):
+        manifest = cached.stored.top.joinpath("blobs/sha256", digest[7:9], digest[7:], "data").read_text()
+        config = json.loads(manifest)["config"]
+        shutil.rmtree(cached.stored.top / f"repositories/{DEBIAN}/_layers/sha256/{config['digest'][7:]}")
+    cached.later()
+    cached.run()
+    tags = cached.tags(DEBIAN)
+    assert tags["alone"]["there"] == []
+    assert sorted(tags["index"]["there"]) == sorted([tags["index"]["digest"], *parts[1:]])
 
 
 def test_layers_of_a_cache_count_when_they_are_there(cached: Cached) -> None:
