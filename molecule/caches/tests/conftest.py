@@ -31,12 +31,12 @@ def upstream(hosts: Hosts, ansible: Ansible, passwords: dict[str, str]) -> Upstr
     known = Path(INVENTORY).parent / ".upstream-ca.crt"
     if known.exists():  # on hosts that were kept
         known.unlink()
-        ansible.succeeds("site.yml", "--skip-tags", "verify")
+        ansible.succeeds("site.yml", "--skip-tags", "install,verify")
     log_in(client, passwords["kiosk"], "kiosk")
     again = ansible("site.yml", "--skip-tags", "verify", "--check")
     pull = client.run(f"docker pull {HERE}/test/none:1").stderr
     Ansible("molecule/caches/inventory/upstream.yml").succeeds("site.yml", "--skip-tags", "verify")
     ca = server.file("/etc/wharf/tls/ca.crt").content_string
     known.write_text(ca)
-    ansible.succeeds("site.yml", "--skip-tags", "verify")
+    ansible.succeeds("site.yml", "--skip-tags", "install,verify")
     return Upstream(server, again, pull)
