@@ -11,6 +11,7 @@ from typing import Any
 
 from .files import read_text
 from .firewall import Firewall
+from .parts import MIRROR_PORT
 from .processes import run
 
 SWITCH = "net.ipv4.ip_forward"
@@ -72,3 +73,15 @@ def fault(container: str, port: int, info: dict[str, Any], sets_rules: bool) -> 
     filters = rules("filter") if is_known else ""
     is_dropped = re.search(r"^:FORWARD DROP", filters, re.MULTILINE) and not TO_ENGINE.search(filters)
     return ("rules_missing", {}) if is_dropped else None
+
+
+def mirror_fault(container: str, network: dict[str, Any]) -> Fault | None:
+    """Return what the firewall drops of what goes to a mirror's port.
+
+    Args:
+        container: the registry's.
+        network: the container that publishes its ports, as the engine describes it.
+    """
+    published = (network["HostConfig"]["PortBindings"] or {}).get(f"{MIRROR_PORT}/tcp") or []
+    closed = [line for one in published[:1] for line in Firewall(container, 0, int(one["HostPort"])).closed()]
+    return ("mirror_closed", {"blocked": closed[0]}) if closed else None

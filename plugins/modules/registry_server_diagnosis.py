@@ -372,6 +372,8 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
             warnings += [(f"{later[0]}_later", later[1])] if later else []
             warnings += cache_faults.faults(name, Registry(must_exist=False, ask=False).caches.get("upstreams", ()))
             forwarded = forwarding.fault(name, port, info, document.get("iptables") is not False)
+            if not forwarded and (mirror := forwarding.mirror_fault(name, found["network"])):
+                warnings.append(mirror)
         details["place"] = place
     if code == "disk_low":
         warnings.append((code, details))

@@ -65,6 +65,15 @@ def test_what_may_keep_clients_away(host, changes, info, code):
     assert (found and found[0]) == code
 
 
+@pytest.mark.parametrize(("port", "is_closed"), [("5000", False), ("5002", True), ("", False)])
+def test_a_mirror_s_port_that_is_closed(host, port, is_closed):
+    host.update(chains=[CHAIN], rules=[{"comment": "wharf registry 5000"}])
+    bindings = {"5000/tcp": [{"HostPort": "5000"}], "5001/tcp": [{"HostPort": port}] if port else None}
+    found = forwarding.mirror_fault("registry", {"HostConfig": {"PortBindings": bindings}})
+    assert (found and found[0]) == ("mirror_closed" if is_closed else None)
+    assert not found or "drops what goes to port 5002: give it" in found[1]["blocked"]
+
+
 @pytest.mark.parametrize(
     ("files", "file"),
     [

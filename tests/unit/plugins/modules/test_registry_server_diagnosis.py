@@ -320,6 +320,13 @@ def test_what_is_wrong_with_a_cache_is_a_warning(engine, tmp_path):
     assert (found["code"], found["warnings_found"]) == ("ok", [warning])
 
 
+def test_a_mirror_that_the_firewall_closes_is_a_warning(engine, tmp_path, monkeypatch):
+    closed = ("mirror_closed", {"blocked": "a chain"})
+    monkeypatch.setattr(module.forwarding, "mirror_fault", lambda _name, network: network is engine.network and closed)
+    found = inspect(tmp_path)
+    assert (found["code"], [one["code"] for one in found["warnings_found"]]) == ("ok", ["mirror_closed"])
+
+
 def test_a_disk_that_is_nearly_full_is_a_warning(engine, tmp_path):
     engine.storage = ("disk_low", {"free": "200.0 MiB"})
     found = inspect(tmp_path)
