@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -92,15 +93,20 @@ def blocks_of(text: str) -> Any:
     return stack[0]
 
 
+@functools.cache
+def template() -> jinja2.Template:
+    """Return the template, as Ansible has it."""
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["regex_replace"] = regex_replace
+    return environment.from_string(TEMPLATE.read_text("utf-8"))
+
+
 def rendered(**changes: Any) -> str:
     """Return the text for a plan, as Ansible renders it."""
     given: dict[str, Any] = {"tls": True, "blobs": "/var/lib/registry/docker/registry/v2", "log_pulls": False}
     given |= SERVED
     given |= {"users": [{"name": name, "role": "writer"} for name in NAMES], "rules": RULES, **changes}
-    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters["regex_replace"] = regex_replace
-    template = environment.from_string(TEMPLATE.read_text("utf-8"))
-    return template.render(__registry_server_plan={"gateway": module.gateway_plan(**given)}) + "\n"
+    return template().render(__registry_server_plan={"gateway": module.gateway_plan(**given)}) + "\n"
 
 
 def http(text: str) -> list[Any]:
