@@ -146,12 +146,26 @@ class Storage:
         return set(closure(digest, self.readable if damaged else self.manifest, self.exists, missing))
 
     def is_whole(self, name: str, tag: str, missing: Collection[str] = ()) -> bool:
-        """Tell whether a repository has all that a tag needs, but for manifests that are known to be missing."""
+        """Tell whether a repository has all that a tag needs, of the size that the manifests say.
+
+        Manifests that are known to be missing do not count, nor layers that clients fetch from URLs of their own where
+        the repository does not have them: that another one does is of no use to it.
+        """
+
+        def has_layer(digest: str) -> bool:
+            return _leads_to(self.layer_link(name, digest), digest)
+
         try:
-            needs = self.closure(self.tag(name, tag), missing=missing)
+            for one, manifest in walk(self.tag(name, tag), lambda one: {} if one in missing else self.manifest(one)):
+                if one not in missing and not _leads_to(self.revision(name, one) / "link", one):
+                    return False
+                for blob in needed_blobs(manifest, has_layer):
+                    size = self.size(blob["digest"])
+                    if size is None or size != blob.get("size", size) or not has_layer(blob["digest"]):
+                        return False
         except DamageError:
             return False
-        return needs <= self.revisions(name) | self.layers(name) and all(map(self.exists, needs))
+        return True
 
     def whole_parts(self, digest: str) -> tuple[dict[str, int], list[dict[str, Any]]]:
         """Return what is there of an image of which parts may be missing, as in a cache.
@@ -281,6 +295,13 @@ def _link(path: Path | str) -> str:
     if not DIGEST.fullmatch(content):
         raise DamageError("its link holds no digest")
     return content
+
+
+def _leads_to(path: Path, digest: str) -> bool:
+    """Tell whether a link file holds a digest."""
+    with suppress(DamageError):
+        return _link(path) == digest
+    return False
 
 
 def _linked(directory: Path, known: Collection[str] = ()) -> set[str]:

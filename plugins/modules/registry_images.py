@@ -140,7 +140,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import api, bundles, cache_storage, containers, data
 from ansible_collections.wharf.registry.plugins.module_utils.engine import THIS_ENGINE
-from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
+from ansible_collections.wharf.registry.plugins.module_utils.errors import DamageError, WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import (
     ATTACHED,
     OLD_FORMAT,
@@ -374,9 +374,15 @@ class CachedSource(BundleSource):
         self.digest, self.missing = image["digest"], image["missing"]
         self.storage = cache_storage.CacheStorage(copies.p["caches_data"], self.repository.partition("/")[0])
 
+    def present(self) -> str:
+        """Return the digest to which the tag leads in the cache; empty where it leads nowhere."""
+        with contextlib.suppress(DamageError):
+            return self.storage.tag(self.repository, self.tag)
+        return ""
+
     def state(self, wanted: str) -> dict[str, Any]:
         """Return what the cache has under the image's name, and whether it is still to get what is wanted."""
-        digest = self.storage.tags(self.repository).get(self.tag, "")
+        digest = self.present()
         if digest != wanted or not self.storage.is_whole(self.repository, self.tag, self.missing):
             return {"pending": True, "digest": digest}
         sizes = map(self.storage.size, self.storage.closure(digest, missing=self.missing))
@@ -385,7 +391,7 @@ class CachedSource(BundleSource):
     def copy(self) -> None:
         """Write what the cache does not have."""
         self.copies.refuse_stopped()
-        layout, present = self.layout(), self.storage.tags(self.repository).get(self.tag)
+        layout, present = self.layout(), self.present()
         if present and ATTACHED.fullmatch(self.tag):
             refuse_loss(self.tag, layout.manifest(self.digest), self.storage.readable(present))
         self.storage.store(self.image, layout)

@@ -215,3 +215,41 @@ def test_manifest_of_schema_1_needs_its_layers(registry):
     assert problems(registry) == []
     storage.Storage(registry.root).blob_path(layer["digest"]).unlink()
     assert len(problems(registry)) == 1
+
+
+def test_what_is_cut_short_or_has_no_link_is_not_whole(registry):
+    registry.image("a", "1")
+    registry.image("a", "2", b"other")
+    (layer, config) = (registry.layer("a", content)["digest"] for content in (b"layer", b"config of layer"))
+    read = storage.Storage(registry.root)
+    assert read.is_whole("a", "1")
+    for digest in (layer, config):
+        content = read.blob_path(digest).read_bytes()
+        read.blob_path(digest).write_bytes(content[:-1])
+        assert (read.is_whole("a", "1"), read.is_whole("a", "2")) == (False, True)
+        read.blob_path(digest).write_bytes(content)
+    for path in (read.layer_link("a", layer), read.revision("a", read.tag("a", "1")) / "link"):
+        content = path.read_bytes()
+        path.write_bytes(b"")  # as after a power loss
+        assert not read.is_whole("a", "1")
+        path.write_bytes(content)
+    assert read.is_whole("a", "1")
+
+
+def test_only_the_links_that_an_image_needs_are_read(registry, monkeypatch):
+    for number in range(5):
+        registry.image("a", str(number), bytes([number]))
+    reads, link = [], storage._link
+    monkeypatch.setattr(storage, "_link", lambda path: reads.append(path) or link(path))
+    assert storage.Storage(registry.root).is_whole("a", "1")
+    assert len(reads) == 4
+
+
+def test_layer_from_elsewhere_that_only_another_repository_has_does_not_count(registry):
+    layer = {**registry.layer("b", b"foreign"), "urls": ["https://example.com/layer"]}
+    registry.manifest("a", "1", {"config": registry.layer("a", b"config"), "layers": [layer]})
+    read = storage.Storage(registry.root)
+    assert read.is_whole("a", "1")
+    registry.layer("a", b"foreign")
+    read.blob_path(layer["digest"]).unlink()
+    assert not read.is_whole("a", "1")

@@ -403,6 +403,31 @@ def test_images_of_caches_are_written_where_the_caches_have_them_and_not_pushed(
     assert layer in storage.layers("docker.io/app")
 
 
+def test_what_is_cut_short_in_a_cache_is_repaired_by_another_import(registry, home, monkeypatch):
+    wanted, _ = cached(registry, home, monkeypatch)
+    assert copied(wanted)["docker.io/app:1"]["pending"]
+    storage = Storage(home / "caches")
+    for digest in storage.closure(storage.tag("docker.io/app", "1"), missing=wanted["images"][0]["missing"]):
+        content = storage.blob_path(digest).read_bytes()
+        storage.blob_path(digest).write_bytes(content[:-1])
+        assert checked(wanted)["docker.io/app:1"]["pending"]
+        assert copied(wanted)["docker.io/app:1"]["pending"]
+        assert storage.blob_path(digest).read_bytes() == content
+
+
+def test_a_tag_that_has_moved_is_moved_back(registry, home, monkeypatch):
+    wanted, digest = cached(registry, home, monkeypatch)
+    there = StoredRegistry.__new__(StoredRegistry)
+    there.root, there.top = home / "caches", home / "caches/docker/registry/v2"
+    other = there.image("docker.io/app", "1", b"other")
+    kept = there.image("docker.io/app", "2", b"kept")
+    assert checked(wanted)["docker.io/app:1"]["pending"]
+    assert copied(wanted)["docker.io/app:1"]["digest"] == digest
+    storage = Storage(there.root)
+    assert storage.tags("docker.io/app") == {"1": digest, "2": kept}
+    assert other in storage.revisions("docker.io/app")
+
+
 def test_what_a_cache_had_in_part_is_refused_where_there_is_no_such_cache(registry, home, monkeypatch):
     wanted, _ = cached(registry, home, monkeypatch)
     wanted["images"][0]["cache"] = False
