@@ -21,10 +21,9 @@ import tarfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import DamageError, WharfError
-from .files import no_link
 from .manifests import OCI_INDEX, OLD_FORMAT, closure, is_old_format, media_type, parse, subject, walk
 from .references import REPOSITORY_TAG
 from .storage import Storage
@@ -70,7 +69,7 @@ class Contents:
     own_images: list[str]  # the ids of the images of the registry itself and its gateway; none when they stay out
     images: list[dict[str, Any]] = field(default_factory=list)  # image (its name), digest, size and missing of each
     sizes: dict[str, int] = field(default_factory=dict)  # bytes of each blob
-    files: dict[str, Path] = field(default_factory=dict)  # where each blob lies, for a bundle that is written
+    places: dict[str, Storage] = field(default_factory=dict)  # where each blob lies, for a bundle that is written
     notes: dict[str, str] = field(default_factory=dict)  # what people are told of images of caches, by their names
 
     def add(self, name: str, digest: str, sizes: dict[str, int], missing: Collection[str] = ()) -> None:
@@ -150,7 +149,7 @@ def plan(
             raise WharfError(f"{name} {OLD_FORMAT}")
         lacks = [part["digest"] for part in missing]
         contents.add(name, digest, needed, lacks)
-        contents.files.update({blob: place.blob_path(blob) for blob in needed})
+        contents.places.update(dict.fromkeys(needed, place))
         notes = {NAME: name, **({MISSING: " ".join(lacks)} if lacks else {})}
         if lacks:
             contents.notes[name] = f"without {', '.join(dict.fromkeys(map(_platform, missing)))}"
@@ -243,12 +242,15 @@ def write(contents: Contents, path: str, own_file: Path | None = None) -> None:
         os.close(here)
         raise
     try:
+        files = {"oci-layout": LAYOUT, "index.json": contents.index}
         with open(file, "wb") as whole, tarfile.open(fileobj=whole, mode="w:", format=tarfile.PAX_FORMAT) as tar:
-            files = {"oci-layout": LAYOUT, "index.json": contents.index, OWN_FILE: own_file}
-            sums = {name: _add(tar, name, content) for name, content in files.items() if content}
-            _add(tar, "SHA256SUMS", "".join(f"{value}  {name}\n" for name, value in sums.items()).encode())
+            sums = {name: _add(tar, name, io.BytesIO(content)) for name, content in files.items()}
+            if own_file:
+                sums[OWN_FILE] = _add(tar, OWN_FILE, open(own_file, "rb"))  # noqa: SIM115 (closed there)
+            lines = "".join(f"{value}  {name}\n" for name, value in sums.items())
+            _add(tar, "SHA256SUMS", io.BytesIO(lines.encode()))
             for blob in sorted(contents.sizes):
-                if f"sha256:{_add(tar, _member(blob), contents.files[blob])}" != blob:
+                if f"sha256:{_add(tar, _member(blob), contents.places[blob].open(blob))}" != blob:
                     raise WharfError(f"the registry's blob {blob} is damaged: its content has another digest")
             os.fchown(file, os.fstat(here).st_uid, os.fstat(here).st_gid)
     except BaseException:
@@ -259,9 +261,9 @@ def write(contents: Contents, path: str, own_file: Path | None = None) -> None:
         os.close(here)
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> str:
-    """Add a file to an archive, without anything that would differ next time. Returns its SHA-256."""
-    with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb", opener=no_link) as file:
+def _add(tar: tarfile.TarFile, name: str, content: BinaryIO) -> str:
+    """Add a file to an archive, without anything that would differ next time, and close it. Returns its SHA-256."""
+    with content as file:
         info = tarfile.TarInfo(name)
         info.size, info.mode = file.seek(0, os.SEEK_END), 0o644
         file.seek(0)

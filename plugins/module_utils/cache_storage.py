@@ -20,7 +20,7 @@ from .errors import WharfError
 from .files import in_place
 from .lock import lock
 from .manifests import digest_of
-from .storage import Storage
+from .storage import SharedStorage
 
 PATIENCE = 60  # seconds that a trimming is waited for
 
@@ -41,7 +41,7 @@ def filling(data: str) -> Iterator[None]:
             shutil.rmtree(new)
 
 
-class CacheStorage(Storage):
+class CacheStorage(SharedStorage):
     """The storage of the caches, as one that images are written into."""
 
     def __init__(self, data: str, name: str) -> None:

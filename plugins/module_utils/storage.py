@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import DamageError
 from .files import acting_as_owner, in_place, no_link
@@ -114,13 +114,17 @@ class Storage:
         algorithm, _, number = digest.partition(":")
         return self.top / "blobs" / algorithm / number[:2] / number / "data"
 
+    def open(self, digest: str) -> BinaryIO:
+        """Open a blob or manifest. Raises OSError where it is a link."""
+        return open(self.blob_path(digest), "rb", opener=no_link)
+
     def read(self, digest: str) -> dict[str, Any]:
         """Return a manifest, index or configuration, and do not keep it.
 
         Raises DamageError where it is not there, or not what its digest says.
         """
         try:
-            with open(self.blob_path(digest), "rb", opener=no_link) as file:
+            with self.open(digest) as file:
                 content = file.read(LARGEST_MANIFEST + 1)
         except OSError as error:
             raise DamageError(f"the manifest {digest} is not there ({error.strerror})") from None
@@ -279,10 +283,32 @@ class Storage:
     def is_intact(self, digest: str) -> bool:
         """Read a blob, and tell whether it is there and its content has its digest."""
         try:
-            with open(self.blob_path(digest), "rb", opener=no_link) as file:
+            with self.open(digest) as file:
                 return digest_of(iter(lambda: file.read(1 << 20), b""), digest.partition(":")[0]) == digest
         except OSError:
             return False
+
+
+class SharedStorage(Storage):
+    """A storage to which others write, such as containers of caches, which may lay links to images of the registry.
+
+    No link in it is followed, also not one on the way to a blob.
+    """
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a blob or manifest. Raises OSError where a link is on the way."""
+        return open(self.blob_path(digest), "rb", opener=in_place)
+
+    def exists(self, digest: str) -> bool:
+        return self.size(digest) is not None
+
+    def size(self, digest: str) -> int | None:
+        """Return the bytes of a blob or manifest; None where it is not there, or a link is on the way."""
+        try:
+            with self.open(digest) as file:
+                return os.fstat(file.fileno()).st_size
+        except OSError:
+            return None
 
 
 def _link(path: Path | str) -> str:

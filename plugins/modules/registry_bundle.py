@@ -83,7 +83,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.data import contain
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.parts import container_names
-from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
+from ansible_collections.wharf.registry.plugins.module_utils.storage import SharedStorage, Storage
 
 PLACE = "/var/tmp"  # for the registry's own images, which are large
 PATIENCE = 60  # seconds that a trimming of caches is waited for
@@ -104,7 +104,8 @@ def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_
         stack.enter_context(lock("export-images"))
         if cached:
             stack.enter_context(lock("export-images", PATIENCE, path=caches.LOCK))
-        contents = bundles.plan(storage, p["images"], list(own), Storage(p["caches_data"]) if cached else None, cached)
+        of_caches = SharedStorage(p["caches_data"]) if cached else None
+        contents = bundles.plan(storage, p["images"], list(own), of_caches, cached)
         if not check_mode:
             room = bundles.room_at(os.path.dirname(p["path"]))
             bundles.check_room((room, contents.room() + own_size), (bundles.room_at(PLACE), own_size))

@@ -28,7 +28,7 @@ from ..files import Entry, read_entry, read_json, read_text, write_atomic
 from ..lock import read_result
 from ..manifests import ATTACHED, DIGEST, blobs, children, parse, subject
 from ..references import PATH, TAG
-from ..storage import LARGEST_MANIFEST, Storage
+from ..storage import LARGEST_MANIFEST, SharedStorage, Storage
 from ..text import human_bytes, pluralize
 from .cli import Task
 from .registry import Registry
@@ -259,7 +259,7 @@ class Caches(Files):
 
     def __init__(self, data: str, slugs: Mapping[str, str]) -> None:
         """Take the place of the storage, and the upstreams by what their repositories' names begin with."""
-        self.storage, self.slugs = Storage(data), slugs
+        self.storage, self.slugs = SharedStorage(data), slugs
         self.place = [str(self.storage.top), dict(slugs)]
 
     @classmethod

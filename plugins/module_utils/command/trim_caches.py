@@ -31,7 +31,7 @@ from ..files import acting_as_owner, in_place, read_json, write_atomic
 from ..lock import RESULTS, local_time, lock
 from ..manifests import DIGEST, needed_blobs, walk
 from ..parts import container_names
-from ..storage import Storage
+from ..storage import SharedStorage
 from ..text import age, human_bytes, pluralize, table
 from .cli import Task
 from .garbage import modified
@@ -110,7 +110,7 @@ class Trimming:
         """Read where they are, and what the last run has noted."""
         self.task, self.upstreams = task, registry.caches["upstreams"]
         self.data = Path(os.path.realpath(registry.caches["data"]))
-        self.storage = Storage(self.data)
+        self.storage = SharedStorage(self.data)
         kept = ((one["slug"], *reference.rpartition(":")) for one in self.upstreams for reference in one["keep"])
         self.kept = {(f"{slug}/{name}", tag) for slug, name, _, tag in kept}
         state = read_json(STATE)

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import bundles
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
+from ansible_collections.wharf.registry.plugins.module_utils.storage import SharedStorage, Storage
 from tests.unit.stored_registry import StoredRegistry
 
 DIGEST = "sha256:" + "a" * 64
@@ -294,7 +294,7 @@ def caches(tmp_path: Path) -> StoredRegistry:
 def of_caches(registry: Path, caches: StoredRegistry, *patterns: str) -> bundles.Contents:
     """Return what a bundle holds of caches and of the registry."""
     cached = [one for one in patterns if one.startswith("docker.io/")]
-    return bundles.plan(Storage(registry), [*patterns], None, Storage(caches.root), cached)
+    return bundles.plan(Storage(registry), [*patterns], None, SharedStorage(caches.root), cached)
 
 
 def test_of_an_index_in_a_cache_the_bundle_holds_what_is_whole_and_says_so(registry, caches, tmp_path):

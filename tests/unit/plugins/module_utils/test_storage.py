@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import storage
+from ansible_collections.wharf.registry.plugins.module_utils.errors import DamageError
 from tests.unit.stored_registry import StoredRegistry
 
 
@@ -253,3 +254,23 @@ def test_layer_from_elsewhere_that_only_another_repository_has_does_not_count(re
     registry.layer("a", b"foreign")
     read.blob_path(layer["digest"]).unlink()
     assert not read.is_whole("a", "1")
+
+
+@pytest.mark.parametrize("above", range(4))
+def test_no_link_in_a_shared_storage_is_followed(registry, above):
+    """From a blob's file itself up to all blobs; with a link above the storage everything is as it was."""
+    digest = registry.manifest("a", "1", {"schemaVersion": 2})
+    (registry.root / "link").symlink_to(registry.root)
+    read = storage.SharedStorage(registry.root / "link")
+    path = read.blob_path(digest)
+    assert (read.exists(digest), read.size(digest), read.is_intact(digest)) == (True, path.stat().st_size, True)
+    assert read.read(digest) == {"schemaVersion": 2}
+    place = [path, *path.parents][above]
+    place.rename(registry.root / "moved")
+    place.symlink_to(registry.root / "moved")
+    assert path.is_file()
+    assert (read.exists(digest), read.size(digest), read.is_intact(digest)) == (False, None, False)
+    with pytest.raises(DamageError, match="is not there"):
+        read.read(digest)
+    if above:  # an admin may have moved blobs of the registry itself
+        assert storage.Storage(registry.root).read(digest) == {"schemaVersion": 2}

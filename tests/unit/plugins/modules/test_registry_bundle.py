@@ -173,6 +173,17 @@ def test_images_of_caches_are_read_while_nobody_trims_and_are_known_again(storag
             write(storage, tmp_path / "c.tar", **wanted)
 
 
+def test_no_link_in_caches_leads_to_images_of_the_registry(storage, tmp_path):
+    stored = StoredRegistry(tmp_path / "caches")
+    stored.image("docker.io/app", "1")
+    wanted = {"images": ["docker.io/app"], "caches": ["docker.io"], "caches_data": str(stored.root)}
+    assert write(storage, tmp_path / "a.tar", **wanted)["images"]
+    (stored.top / "blobs").rename(tmp_path / "theirs")
+    (stored.top / "blobs").symlink_to(tmp_path / "theirs")
+    with pytest.raises(WharfError, match="the caches have only parts of docker.io/app"):
+        write(storage, tmp_path / "b.tar", **wanted)
+
+
 def test_path_is_needed_but_for_a_look():
     for action, check_mode in (("write", False), ("reserve", True), ("accept", True), ("check", True)):
         with pytest.raises(WharfError, match="path is missing"):

@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.place, self.stored = place, StoredRegistry(place / "caches")
-        self.storage = trim_caches.Storage(self.stored.root)
+        self.storage = trim_caches.SharedStorage(self.stored.root)
         self.log = place / "gateway.log"
         self.free, self.asked = 100 << 30, lambda _slug: Client("127.0.0.1", 1)
         self.caches = [
