@@ -33,6 +33,7 @@ NAME = "org.opencontainers.image.ref.name"
 MISSING = "wharf.missing"  # the manifests that an index of a cache names and that are not in the bundle
 OWN_IMAGES = "wharf.registry-images"
 OWN_FILE = "registry-images.tar"
+PARTS = "left out: the cache has only parts of it"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 LARGEST_JSON = 64 * 1024 * 1024
@@ -69,7 +70,8 @@ class Contents:
     own_images: list[str]  # the ids of the images of the registry itself and its gateway; none when they stay out
     images: list[dict[str, Any]] = field(default_factory=list)  # image (its name), digest, size and missing of each
     sizes: dict[str, int] = field(default_factory=dict)  # bytes of each blob
-    places: dict[str, Storage] = field(default_factory=dict)  # where each blob lies, for a bundle that is written
+    # For a bundle that is written, where each blob lies, and an image that needs it.
+    places: dict[str, tuple[Storage, str]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)  # what people are told of images of caches, by their names
 
     def add(self, name: str, digest: str, sizes: dict[str, int], missing: Collection[str] = ()) -> None:
@@ -137,25 +139,27 @@ def plan(
         place = caches if caches and name in of_caches else storage
         try:
             needed, missing = place.whole_parts(digest) if place is caches else (_needed(place, digest), [])
-            if not needed:
-                contents.notes[name] = "left out: the cache has only parts of it"
+            fault = _fault(place, digest, needed)
+            if place is caches and (fault or not needed):
+                contents.notes[name] = f"left out: it {fault}" if fault else PARTS
                 continue
+            if fault:
+                raise WharfError(f"{name} {fault}")
             kind = media_type(place.manifest(digest))
         except (DamageError, OSError) as error:
             raise WharfError(f"{name} is damaged, see playbooks/diagnose-registry.yml: {error}") from None
-        if other := next((blob for blob in needed if not blob.startswith("sha256:")), None):
-            raise WharfError(f"{name} needs {other}: only sha256 is supported")
-        if any(is_old_format(manifest) for _, manifest in walk(digest, place.readable)):
-            raise WharfError(f"{name} {OLD_FORMAT}")
         lacks = [part["digest"] for part in missing]
         contents.add(name, digest, needed, lacks)
-        contents.places.update(dict.fromkeys(needed, place))
+        contents.places.update(dict.fromkeys(needed, (place, name)))
         notes = {NAME: name, **({MISSING: " ".join(lacks)} if lacks else {})}
         if lacks:
             contents.notes[name] = f"without {', '.join(dict.fromkeys(map(_platform, missing)))}"
         entries.append({"mediaType": kind, "digest": digest, "size": needed[digest], "annotations": notes})
     for pattern in cached:
         if not _filter([image["image"] for image in contents.images], pattern):
+            for name in _filter(contents.notes, pattern):
+                if contents.notes[name] != PARTS:
+                    raise WharfError(f"the caches have nothing to export of {pattern}: {name} {contents.notes[name]}")
             raise WharfError(
                 f"the caches have only parts of {pattern}: let a client pull it, or list it under keep in wharf_caches"
             )
@@ -172,6 +176,18 @@ def plan(
 def _needed(storage: Storage, digest: str) -> dict[str, int]:
     """Return what an image needs, digest to bytes. Raises DamageError or OSError where it is not there."""
     return {blob: storage.blob_path(blob).stat().st_size for blob in storage.closure(digest)}
+
+
+def _fault(storage: Storage, digest: str, needed: dict[str, int]) -> str:
+    """Return why an image cannot be in a bundle; empty where it can."""
+    manifests = list(walk(digest, storage.readable))
+    if any(is_old_format(manifest) for _, manifest in manifests):
+        return OLD_FORMAT
+    if other := next((blob for blob in needed if not blob.startswith("sha256:")), None):
+        return f"needs {other}: only sha256 is supported"
+    if not needed and (bad := next((one for one, found in manifests if not found and storage.exists(one)), None)):
+        return f"is damaged: the manifest {bad} cannot be read"
+    return ""
 
 
 def _platform(descriptor: dict[str, Any]) -> str:
@@ -234,8 +250,8 @@ def write(contents: Contents, path: str, own_file: Path | None = None) -> None:
         path: the bundle's, which must not be there yet.
         own_file: what docker save wrote of the registry's own images.
     """
-    place, name = os.path.split(path)
-    here = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    directory, name = os.path.split(path)
+    here = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=here)
     except OSError:
@@ -250,8 +266,11 @@ def write(contents: Contents, path: str, own_file: Path | None = None) -> None:
             lines = "".join(f"{value}  {name}\n" for name, value in sums.items())
             _add(tar, "SHA256SUMS", io.BytesIO(lines.encode()))
             for blob in sorted(contents.sizes):
-                if f"sha256:{_add(tar, _member(blob), contents.places[blob].open(blob))}" != blob:
-                    raise WharfError(f"the registry's blob {blob} is damaged: its content has another digest")
+                place, image = contents.places[blob]
+                if f"sha256:{_add(tar, _member(blob), place.open(blob))}" != blob:
+                    raise WharfError(
+                        f"{place.blob_path(blob)}, a blob of {image}, is damaged: its content has another digest"
+                    )
             os.fchown(file, os.fstat(here).st_uid, os.fstat(here).st_gid)
     except BaseException:
         with contextlib.suppress(OSError):

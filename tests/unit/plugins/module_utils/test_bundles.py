@@ -136,7 +136,7 @@ def test_damage_in_the_registry_is_not_exported(registry, tmp_path):
     layer = hashlib.sha256(b"shared" * 1000).hexdigest()
     data = registry / f"docker/registry/v2/blobs/sha256/{layer[:2]}/{layer}/data"
     data.write_bytes(b"Shared" + data.read_bytes()[6:])
-    with pytest.raises(WharfError, match=f"{layer} is damaged"):
+    with pytest.raises(WharfError, match=f"{layer}/data, a blob of team/app:2, is damaged"):
         write(tmp_path / "a.tar", "*")
     data.unlink()
     with pytest.raises(WharfError, match="multi:1 is damaged"):
@@ -339,3 +339,29 @@ def test_patterns_of_the_registry_take_nothing_from_caches_and_the_other_way_rou
     ):
         with pytest.raises(WharfError, match=words):
             of_caches(registry, caches, "docker.io/library/debian:12", pattern)
+
+
+def test_one_odd_or_damaged_image_in_a_cache_stops_no_other(registry, caches):
+    caches.manifest("docker.io/old", "1", {"schemaVersion": 1, "fsLayers": []})
+    config = {"digest": f"sha512:{'a' * 128}", "size": 1}
+    caches.write(caches.top / f"blobs/sha512/aa/{'a' * 128}/data", b"a")
+    caches.manifest("docker.io/long", "1", {"config": config, "layers": []})
+    digest = caches.manifest("docker.io/damaged", "1", {"schemaVersion": 2})
+    Storage(caches.root).blob_path(digest).write_text("{")
+    planned = of_caches(registry, caches, "docker.io/**")
+    assert [image["image"] for image in planned.images] == [f"docker.io/library/debian:{tag}" for tag in ("12", "13")]
+    for name, words in (
+        ("old", "it has the old format of manifests"),
+        ("long", f"it needs {config['digest']}: only sha256"),
+        ("damaged", f"it is damaged: the manifest {digest} cannot be read"),
+    ):
+        assert planned.notes[f"docker.io/{name}:1"].startswith(f"left out: {words}")
+        with pytest.raises(WharfError, match=f"nothing to export of docker.io/{name}: docker.io/{name}:1 left out: it"):
+            of_caches(registry, caches, f"docker.io/{name}")
+
+
+def test_a_blob_of_a_cache_that_is_damaged_is_named_with_its_image(registry, caches, tmp_path):
+    layer = Storage(caches.root).blob_path(caches.blob(b"layer"))
+    layer.write_bytes(b"Layer")
+    with pytest.raises(WharfError, match=f"{layer}, a blob of docker.io/library/debian:13, is damaged: its content"):
+        bundles.write(of_caches(registry, caches, "docker.io/**", "multi"), str(tmp_path / "a.tar"))
