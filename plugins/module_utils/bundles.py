@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import DamageError, WharfError
-from .manifests import OCI_INDEX, OLD_FORMAT, closure, is_old_format, media_type, parse, subject, walk
+from .manifests import DIGEST, OCI_INDEX, OLD_FORMAT, children, closure, is_old_format, media_type, parse, subject, walk
 from .references import REPOSITORY_TAG
 from .storage import Storage
 from .text import human_bytes, one_line, table
@@ -191,11 +191,15 @@ def _fault(storage: Storage, digest: str, needed: dict[str, int]) -> str:
 
 
 def _platform(descriptor: dict[str, Any]) -> str:
-    """Return what an index says that a manifest is for."""
+    """Return what an index says that a manifest is for; its digest where it says nothing."""
     platform = descriptor.get("platform")
     parts = [platform.get(key) for key in ("os", "architecture", "variant")] if isinstance(platform, dict) else []
     words = "/".join(part for part in parts if part and isinstance(part, str))
-    return one_line(words, 60) if words and parts[0] != "unknown" else "attestations"
+    if words and parts[0] != "unknown":
+        return one_line(words, 60)
+    notes = descriptor.get("annotations")
+    is_attestation = isinstance(notes, dict) and notes.get("vnd.docker.reference.type") == "attestation-manifest"
+    return "attestations" if is_attestation else descriptor["digest"][: len("sha256:") + 12]
 
 
 def _filter(names: Iterable[str], pattern: str) -> list[str]:
@@ -403,10 +407,13 @@ class Bundle(Layout):
             missing = item["annotations"].get(MISSING, "").split()
             if not REPOSITORY_TAG.fullmatch(name):
                 raise WharfError(f"{self.path} is no bundle: {name!r} is not an image's name")
+            if not all(map(DIGEST.fullmatch, missing)):
+                raise WharfError(f"{self.path} is no bundle: what {name} lacks is not named by digests")
             if digest in missing:
                 raise WharfError(f"{self.path} is no bundle: it names {name}, and does not hold it")
             try:
                 self.needs[name] = self.closure(digest, missing)
+                self._require_parts(name, missing)
                 sizes = {blob: self._info(_member(blob)).size for blob in self.needs[name]}
                 contents.add(name, digest, sizes, missing)
             except DamageError as error:
@@ -417,6 +424,13 @@ class Bundle(Layout):
         if other := next((name for name in self.members if name not in known), None):
             raise WharfError(f"{self.path} was altered: it holds {other!r}, which none of its images needs")
         return contents
+
+    def _require_parts(self, name: str, missing: Collection[str]) -> None:
+        """Raise WharfError where an index of an image lacks all that it names."""
+        for one in [digest for digest, is_manifest in self.needs[name].items() if is_manifest and missing]:
+            parts = children(self._manifest(one))
+            if parts and all(part["digest"] in missing for part in parts):
+                raise WharfError(f"{self.path} is no bundle: of {name} it holds the index {one}, and no part of that")
 
     def _read(self, name: str) -> None:
         """Compare a file of the archive with its SHA-256."""

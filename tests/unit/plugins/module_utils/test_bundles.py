@@ -284,7 +284,12 @@ def caches(tmp_path: Path) -> StoredRegistry:
     parts = [
         {"digest": here, "platform": {"os": "linux", "architecture": "amd64"}},
         {"digest": broken, "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}},
-        {"digest": "sha256:" + "b" * 64, "platform": {"os": "unknown", "architecture": "unknown"}},
+        {
+            "digest": "sha256:" + "b" * 64,
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+        },
+        {"digest": "sha256:" + "c" * 64},
     ]
     stored.manifest("docker.io/library/debian", "13", {"schemaVersion": 2, "manifests": parts})
     stored.manifest("docker.io/library/debian", "no", {"schemaVersion": 2, "manifests": parts[1:]})
@@ -304,12 +309,12 @@ def test_of_an_index_in_a_cache_the_bundle_holds_what_is_whole_and_says_so(regis
         *(f"docker.io/library/debian:{tag}" for tag in ("12", "13", "broken", "no")),
         "multi:1",
     ]
-    assert lines[2].endswith("bytes, without linux/arm64/v8, attestations")
+    assert lines[2].endswith("bytes, without linux/arm64/v8, attestations, sha256:cccccccccccc")
     assert lines[3] == "docker.io/library/debian:broken left out: the cache has only parts of it"
     bundles.write(planned, str(tmp_path / "a.tar"))
     read = check(tmp_path / "a.tar")
     assert read["images"] == planned.images
-    assert [len(image["missing"]) for image in read["images"]] == [0, 2, 0]
+    assert [len(image["missing"]) for image in read["images"]] == [0, 3, 0]
     found = bundles.Bundle(str(tmp_path / "a.tar"))
     assert len(found.needs["docker.io/library/debian:13"]) == 4
 
@@ -317,8 +322,14 @@ def test_of_an_index_in_a_cache_the_bundle_holds_what_is_whole_and_says_so(regis
 def test_what_lacks_parts_without_saying_so_is_refused(registry, caches, tmp_path):
     planned = of_caches(registry, caches, "docker.io/library/debian:13")
     index = json.loads(planned.index)
-    notes = index["manifests"][0]["annotations"]
-    for missing, words in (("", "which is missing"), (index["manifests"][0]["digest"], "and does not hold it")):
+    notes, digest = index["manifests"][0]["annotations"], index["manifests"][0]["digest"]
+    parts = " ".join(part["digest"] for part in Storage(caches.root).manifest(digest)["manifests"])
+    for missing, words in (
+        ("", "which is missing"),
+        (digest, "and does not hold it"),
+        (f"{notes[bundles.MISSING]} ../../etc", "what docker.io/library/debian:13 lacks is not named by digests"),
+        (parts, f"of docker.io/library/debian:13 it holds the index {digest}, and no part of that"),
+    ):
         notes[bundles.MISSING] = missing
         planned.index = json.dumps(index).encode()
         bundles.write(planned, str(tmp_path / "bad.tar"))
