@@ -87,6 +87,7 @@ class CacheStorage(SharedStorage):
                 os.fsync(descriptor)
             directory = self._directory(path.parent)
             try:
+                os.utime(new)  # the index takes a link that is older than its last run for read
                 os.replace(new, path.name, dst_dir_fd=directory)
             finally:
                 os.close(directory)

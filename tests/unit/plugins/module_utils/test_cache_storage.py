@@ -89,6 +89,13 @@ def test_half_way_nothing_is_there(bundle, data, monkeypatch):
     assert list((data / "import").iterdir()) == []
 
 
+def test_a_file_is_as_old_as_its_place_however_long_the_disk_takes(bundle, data, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: os.utime(descriptor, (1, 1)))  # as if written long ago
+    storage = cache_storage.CacheStorage(str(data), "docker.io")
+    storage.store(f"{NAME}:13", bundle)
+    assert all(path.stat().st_mtime > 1 for path in files(data))
+
+
 def test_what_has_another_digest_is_not_stored(bundle, data):
     members = bundle.members
     first, second = sorted((name for name in members if "blobs/" in name), key=lambda name: members[name].size)[:2]
