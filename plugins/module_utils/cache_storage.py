@@ -47,11 +47,12 @@ class CacheStorage(SharedStorage):
     def __init__(self, data: str, name: str) -> None:
         """Take where it is, and which cache's it is about. Raises WharfError where that has none."""
         self.new = os.path.join(os.path.realpath(data), NEW)
-        tops = [Path(os.path.realpath(data), "docker/registry/v2", one) for one in ("blobs", f"repositories/{name}")]
-        if not all(top.is_dir() for top in tops):
+        top = Path(os.path.realpath(data), "docker/registry/v2")
+        self.own = [top / "blobs", top / "repositories" / name]  # what lies there belongs to the registry's user
+        if not all(map(Path.is_dir, self.own)):
             raise WharfError(f"the cache {name} of wharf_caches is not there yet: run playbooks/deploy-registry.yml")
         super().__init__(data)
-        facts = tops[0].lstat()
+        facts = self.own[0].lstat()
         self.owner = facts.st_uid, facts.st_gid
 
     def store(self, image: str, layout: Layout) -> None:
@@ -97,18 +98,21 @@ class CacheStorage(SharedStorage):
 
     def _directory(self, path: Path) -> int:
         """Open a directory, and make it first where it is not there. Raises OSError where a link is on the way."""
-        with contextlib.suppress(FileNotFoundError):
-            return in_place(str(path), os.O_RDONLY | os.O_DIRECTORY)
-        above = self._directory(path.parent)
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path.name, 0o700, dir_fd=above)
-            made = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
-            os.fchown(made, *self.owner)
-            os.fchmod(made, 0o755)
-            return made
-        finally:
-            os.close(above)
+            found = in_place(str(path), os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            above = self._directory(path.parent)
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path.name, 0o700, dir_fd=above)
+                found = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+            finally:
+                os.close(above)
+        # Made just now, or by a run that was killed: the owner comes last, so that the next one sees that.
+        if os.fstat(found).st_uid == 0 and any(top in path.parents for top in self.own):
+            os.fchmod(found, 0o755)
+            os.fchown(found, *self.owner)
+        return found
 
 
 def _copied(source: Any, target: Any) -> Iterator[bytes]:

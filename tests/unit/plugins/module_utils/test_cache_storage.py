@@ -115,6 +115,33 @@ def test_no_link_is_followed(bundle, data, tmp_path, place):
     assert list(secret.iterdir()) == []
 
 
+def test_a_link_in_the_place_of_a_file_is_replaced(bundle, data, tmp_path):
+    storage = cache_storage.CacheStorage(str(data), "docker.io")
+    layer = next(digest for digest, is_manifest in bundle.needs[f"{NAME}:13"].items() if not is_manifest)
+    places = [storage.tag_link(NAME, "13"), storage.layer_link(NAME, layer), storage.blob_path(layer)]
+    for number, place in enumerate(places):
+        with bundle.blob(layer) as file:
+            (tmp_path / str(number)).write_bytes(b"x" * file.size)
+        place.parent.mkdir(parents=True)
+        place.symlink_to(tmp_path / str(number))
+    storage.store(f"{NAME}:13", bundle)
+    assert storage.is_whole(NAME, "13")
+    for number, place in enumerate(places):
+        assert not place.is_symlink()
+        assert set((tmp_path / str(number)).read_bytes()) == {ord("x")}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_directory_that_a_run_left_when_it_was_killed_gets_its_owner(bundle, data):
+    top = data / "docker/registry/v2"
+    storage = cache_storage.CacheStorage(str(data), "docker.io")
+    left = storage.tag_link(NAME, "13").parent
+    left.mkdir(parents=True, mode=0o700)
+    storage.store(f"{NAME}:13", bundle)
+    assert (left.stat().st_uid, left.stat().st_mode & 0o777) == (59500, 0o755)
+    assert [path.stat().st_uid for path in (data, top, top / "repositories")] == [0, 0, 0]
+
+
 def test_a_cache_that_is_not_deployed_is_named(data):
     with pytest.raises(WharfError, match="ghcr.io of wharf_caches is not there yet: run playbooks/deploy-registry.yml"):
         cache_storage.CacheStorage(str(data), "ghcr.io")
