@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -55,16 +55,18 @@ class CacheStorage(SharedStorage):
         facts = self.own[0].lstat()
         self.owner = facts.st_uid, facts.st_gid
 
-    def store(self, image: str, layout: Layout) -> None:
+    def store(self, image: str, layout: Layout, refuse_stopped: Callable[[], None] = lambda: None) -> None:
         """Write an image: first what it needs, then what says that the repository has that, at last its tag.
 
         Args:
             image: REPOSITORY:TAG.
             layout: what it comes from; between its files and this storage every digest is compared.
+            refuse_stopped: is called before each blob, and raises where nobody waits for the image any more.
         """
         name, _, tag = image.rpartition(":")
         needs = layout.needs[image]
         for digest in sorted(needs, key=lambda one: needs[one]):  # manifests last
+            refuse_stopped()
             with layout.blob(digest) as file:
                 if needs[digest] or self.size(digest) != file.size:
                     self._put(self.blob_path(digest), file, digest)

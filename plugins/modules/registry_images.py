@@ -390,11 +390,10 @@ class CachedSource(BundleSource):
 
     def copy(self) -> None:
         """Write what the cache does not have."""
-        self.copies.refuse_stopped()
         layout, present = self.layout(), self.present()
         if present and ATTACHED.fullmatch(self.tag):
             refuse_loss(self.tag, layout.manifest(self.digest), self.storage.readable(present))
-        self.storage.store(self.image, layout)
+        self.storage.store(self.image, layout, self.copies.refuse_stopped)
 
 
 class ArchiveSource(BundleSource):

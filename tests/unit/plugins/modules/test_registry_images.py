@@ -428,6 +428,20 @@ def test_a_tag_that_has_moved_is_moved_back(registry, home, monkeypatch):
     assert other in storage.revisions("docker.io/app")
 
 
+def test_an_import_into_a_cache_that_is_stopped_ends_before_the_next_blob(registry, home, monkeypatch):
+    wanted, _ = cached(registry, home, monkeypatch)
+    copies = registry_images.Copies(wanted, False, str(home / "run"))
+    put, written = cache_storage.CacheStorage._put, []
+
+    def stopping(*arguments: Any) -> None:
+        copies.stopped.set()
+        written.append(put(*arguments))
+
+    monkeypatch.setattr(cache_storage.CacheStorage, "_put", stopping)
+    (image,) = copies.results()
+    assert (image["msg"], len(written)) == ("it was stopped before its turn", 1)
+
+
 def test_what_a_cache_had_in_part_is_refused_where_there_is_no_such_cache(registry, home, monkeypatch):
     wanted, _ = cached(registry, home, monkeypatch)
     wanted["images"][0]["cache"] = False
