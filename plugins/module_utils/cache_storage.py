@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundles import CHUNK, Layout
-from .caches import LOCK, NEW
+from .caches import LOCK, NEW, V2
 from .errors import WharfError
 from .files import in_place
 from .lock import lock
@@ -41,16 +41,29 @@ def filling(data: str) -> Iterator[None]:
             shutil.rmtree(new)
 
 
+def directories_of(data: str | None, name: str) -> list[Path]:
+    """Return the directories in which all belongs to the registry's user. Raises WharfError where the cache has none.
+
+    Args:
+        data: where the caches keep what they have.
+        name: the cache's.
+    """
+    if not data:
+        raise WharfError("caches_data is missing: it is where the caches keep what they have")
+    top = Path(os.path.realpath(data), V2)
+    own = [top / "blobs", top / "repositories" / name]
+    if not all(map(Path.is_dir, own)):
+        raise WharfError(f"the cache {name} of wharf_caches is not there yet: run playbooks/deploy-registry.yml")
+    return own
+
+
 class CacheStorage(SharedStorage):
     """The storage of the caches, as one that images are written into."""
 
     def __init__(self, data: str, name: str) -> None:
         """Take where it is, and which cache's it is about. Raises WharfError where that has none."""
         self.new = os.path.join(os.path.realpath(data), NEW)
-        top = Path(os.path.realpath(data), "docker/registry/v2")
-        self.own = [top / "blobs", top / "repositories" / name]  # what lies there belongs to the registry's user
-        if not all(map(Path.is_dir, self.own)):
-            raise WharfError(f"the cache {name} of wharf_caches is not there yet: run playbooks/deploy-registry.yml")
+        self.own = directories_of(data, name)
         super().__init__(data)
         facts = self.own[0].lstat()
         self.owner = facts.st_uid, facts.st_gid

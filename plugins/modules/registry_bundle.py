@@ -78,6 +78,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import bundles, caches
+from ansible_collections.wharf.registry.plugins.module_utils.cache_storage import directories_of
 from ansible_collections.wharf.registry.plugins.module_utils.containers import cli
 from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
@@ -100,6 +101,8 @@ def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_
         own = {found["Image"]: found["Config"]["Image"] for found in (inspected, gateway)}
     own_size = sum(int(cli("image", "inspect", "--format", "{{.Size}}", image)) for image in own)
     cached = [pattern for pattern in p["images"] if is_cached(pattern, p["caches"])]
+    for pattern in cached:
+        directories_of(p["caches_data"], pattern.partition("/")[0])
     with contextlib.ExitStack() as stack:
         stack.enter_context(lock("export-images"))
         if cached:

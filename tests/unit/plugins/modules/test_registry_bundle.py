@@ -173,6 +173,18 @@ def test_images_of_caches_are_read_while_nobody_trims_and_are_known_again(storag
             write(storage, tmp_path / "c.tar", **wanted)
 
 
+def test_a_cache_that_is_listed_and_not_deployed_is_named(storage, tmp_path):
+    for data, words in (
+        (
+            str(tmp_path / "caches"),
+            "the cache docker.io of wharf_caches is not there yet: run playbooks/deploy-registr",
+        ),
+        (None, "caches_data is missing"),
+    ):
+        with pytest.raises(WharfError, match=words):
+            write(storage, tmp_path / "a.tar", images=["docker.io/**"], caches=["docker.io"], caches_data=data)
+
+
 def test_no_link_in_caches_leads_to_images_of_the_registry(storage, tmp_path):
     stored = StoredRegistry(tmp_path / "caches")
     stored.image("docker.io/app", "1")
