@@ -224,16 +224,26 @@ class Copies:
 
     def results(self) -> Generator[dict[str, Any], None, None]:
         """Copy all images. Yields what became of each when it is done."""
-        with contextlib.ExitStack() as stack:
-            if self.p["bundle"] and not self.check_mode:
-                self.bundle = bundles.Bundle(self.p["bundle"])
-                if any(image["cache"] for image in self.p["images"]):
-                    stack.enter_context(cache_storage.filling(self.p["caches_data"]))
-            pool = ThreadPoolExecutor(self.p["parallel"])
-            stack.callback(pool.shutdown, cancel_futures=True)
-            stack.callback(self.stopped.set)
-            for future in as_completed([pool.submit(self.result, image) for image in self.p["images"]]):
+        if self.p["bundle"] and not self.check_mode:
+            self.bundle = bundles.Bundle(self.p["bundle"])
+        yield from self.results_of([image for image in self.p["images"] if not image["cache"]])
+        # A trimming may keep these waiting, and no others.
+        if cached := [image for image in self.p["images"] if image["cache"]]:
+            is_writing = self.bundle is not None
+            with cache_storage.filling(self.p["caches_data"]) if is_writing else contextlib.nullcontext():
+                yield from self.results_of(cached)
+
+    def results_of(self, images: list[dict[str, Any]]) -> Generator[dict[str, Any], None, None]:
+        """Copy some of the images, several at once. Yields what became of each when it is done."""
+        pool = ThreadPoolExecutor(self.p["parallel"])
+        try:
+            for future in as_completed([pool.submit(self.result, image) for image in images]):
                 yield future.result()
+        except BaseException:
+            self.stopped.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def result(self, image: dict[str, Any]) -> dict[str, Any]:
         """Copy one image; return what became of it."""
@@ -266,7 +276,8 @@ class Copies:
                 return {"pending": False, "digest": state["digest"], "note": str(error)}
             state = source.state(wanted)
             if state["pending"]:
-                raise WharfError(f"the registry has {state['digest'] or 'nothing'} now, which is not what was copied")
+                found = state["digest"] or "nothing"
+                raise WharfError(f"the {source.holder} has {found} now, which is not what was copied")
         attached = source.attach(state["digest"])
         state.update(attached, pending=pending or bool(attached.get("attached")))
         if state["pending"] and not self.check_mode:
@@ -283,6 +294,7 @@ class Source:
     """Where an image comes from."""
 
     address = "127.0.0.1"  # of the registry
+    holder = "registry"  # of the image, once it is copied
     has_digest = True
 
     def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
@@ -368,6 +380,8 @@ class BundleSource(Source):
 
 class CachedSource(BundleSource):
     """An image of the bundle for a cache, to which nothing is pushed: what it has is written here."""
+
+    holder = "cache"
 
     def __init__(self, copies: Copies, image: dict[str, Any]) -> None:
         super().__init__(copies, image)

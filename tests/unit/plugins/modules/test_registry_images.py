@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils import bundles, cache_storage
+from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import OCI_INDEX, OCI_MANIFEST
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_images
@@ -440,6 +441,24 @@ def test_an_import_into_a_cache_that_is_stopped_ends_before_the_next_blob(regist
     monkeypatch.setattr(cache_storage.CacheStorage, "_put", stopping)
     (image,) = copies.results()
     assert (image["msg"], len(written)) == ("it was stopped before its turn", 1)
+
+
+def test_only_images_of_caches_wait_for_a_trimming(registry, home, monkeypatch):
+    wanted, _ = cached(registry, home, monkeypatch)
+    monkeypatch.setattr(cache_storage, "PATIENCE", 0)
+    wanted["images"] += parameters(registry, "app:1")["images"]
+    with lock("trim-caches", path=home / "lock"):
+        (image,) = results(wanted)
+    assert (image["image"], image["failed"]) == ("team/app:1", False)
+    assert ("team/app", "1") in registry.manifests
+    assert {image["failed"] for image in copied(wanted).values()} == {False}
+
+
+def test_what_a_cache_has_instead_is_said_of_the_cache(registry, home, monkeypatch):
+    wanted, _ = cached(registry, home, monkeypatch)
+    monkeypatch.setattr(cache_storage.CacheStorage, "store", lambda *_: None)
+    message = "the cache has nothing now, which is not what was copied"
+    assert copied(wanted)["docker.io/app:1"]["msg"] == message
 
 
 def test_what_a_cache_had_in_part_is_refused_where_there_is_no_such_cache(registry, home, monkeypatch):
