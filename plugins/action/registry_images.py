@@ -176,7 +176,7 @@ def no_room(rooms: list[Result], files: list[str], images: list[Result]) -> str:
         own = (image for image in images if bool(image.get("cache")) is is_cached)
         needs.append(sum(image.get("size") or os.path.getsize(image["archive"]) for image in own))
     try:
-        check_room(*zip(rooms, needs, strict=False))  # without a container, the second room is not known
+        check_room(*(one for one in zip(rooms, needs, strict=False) if one[0]))
     except WharfError as error:
         return str(error)
     return ""

@@ -104,7 +104,7 @@ images:
 table: {description: The same for people., returned: always, type: str}
 rooms:
   description: How many bytes are free where archives are transferred to, where the registry has its data, and where
-    the caches have theirs.
+    the caches have theirs; null for a place that is not known or not there.
   returned: in check mode
   type: list
   elements: dict
@@ -683,7 +683,7 @@ def run(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
     if check_mode:
         places = [PLACE, p["container"] and data.mounted_at(data.container(p["container"])), p["caches_data"]]
-        rooms = [bundles.room_at(place) for place in places if place and os.path.isdir(place)]
+        rooms = [bundles.room_at(place) if place and os.path.isdir(place) else None for place in places]
         return {"images": list(work()), "rooms": rooms}
     return progress(p["job"] or start(work), p["after"])
 

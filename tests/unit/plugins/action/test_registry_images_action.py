@@ -183,6 +183,11 @@ def test_images_of_caches_need_room_where_the_caches_have_theirs(tmp_path):
         found = run(action)
         assert [image["failed"] for image in found.values()] == [not fits] * 2
     assert "/caches on server has 700 bytes free, and 800 bytes are needed" in found["app:1"]["msg"]
+    # Where the registry has no container, its place is not known, and that of the caches is no other.
+    action.rooms[1] = None
+    assert "/caches on server has 700 bytes free" in run(action)["docker.io/a:1"]["msg"]
+    action.rooms[2]["free"] = 800
+    assert not run(action)["docker.io/a:1"]["failed"]
 
 
 def test_archive_that_cannot_be_transferred_stops_no_other(tmp_path):

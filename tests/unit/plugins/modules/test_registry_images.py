@@ -177,7 +177,8 @@ def test_check_mode_copies_nothing_and_takes_a_registry_that_is_not_there_for_an
     digest = hashlib.sha256((home / "manifest.app:1").read_bytes()).hexdigest()
     assert images["team/app:1"]["digest"] == f"sha256:{digest}"
     assert registry.manifests == {}
-    assert [room["path"] for room in json.loads(json.dumps(result))["rooms"]] == ["/var/tmp", str(home)]
+    rooms = json.loads(json.dumps(result))["rooms"]
+    assert [room and room["path"] for room in rooms] == ["/var/tmp", str(home), None]
     nowhere = parameters(registry, "app:1", port=1)
     assert checked(nowhere)["team/app:1"]["pending"]
     assert "does not answer" in copied(nowhere)["team/app:1"]["msg"]
