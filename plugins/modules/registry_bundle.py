@@ -27,7 +27,8 @@ options:
     default: registry
   images:
     description: For V(write), REPOSITORY:TAG, or REPOSITORY for all its tags; C(*) and C(?) stand for anything. One
-      that begins with the name of one of I(caches) and a slash takes images from there, and no other one does.
+      that begins with the name of one of I(caches) and a slash takes images from there, and no other one does, also
+      not a bare C(*).
     type: list
     elements: str
     default: []
