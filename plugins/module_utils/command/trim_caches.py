@@ -362,8 +362,12 @@ class Trimming:
         ):
             for blob in needed_blobs(manifest, lambda _: False):
                 digest, link = blob["digest"], storage.layer_link(name, blob["digest"])
-                if os.path.lexists(link) and os.path.lexists(storage.blob_path(digest)):
+                size = storage.size(digest)
+                is_right = size == blob.get("size", size)
+                if size is not None and is_right and os.path.lexists(link):
                     continue
+                if size is not None and not is_right:  # cut short: the cache would serve it as it is
+                    self.remove([storage.blob_path(digest).parent])
                 if self.free() - blob.get("size", 0) < self.floor():
                     raise WharfError(f"only {human_bytes(self.free())} free in {self.data}: make room")
                 self.brought += sum(map(len, client.blob(path, digest)))

@@ -435,6 +435,14 @@ def test_what_is_kept_is_fetched_for_all_platforms_and_once(server, upstream, ca
     assert server.run(capsys) == 0
     assert len(upstream.asked()) == 3  # the tag, which may have changed, and what it leads to
     assert server.result["changed"] is False
+    # What is cut short is fetched anew, as the plan says.
+    blob = server.storage.blob_path(digest(b"amd64"))
+    blob.write_bytes(b"amd6")
+    server.run(capsys, check=True)
+    assert f"would be fetched: {DEBIAN}:13" in server.output
+    assert server.run(capsys) == 0
+    assert [path for path in upstream.asked() if "/blobs/" in path] == [f"/v2/library/debian/blobs/{digest(b'amd64')}"]
+    assert blob.read_bytes() == b"amd64"
     # What is there for another repository is not there for this one.
     server.storage.layer_link(DEBIAN, digest(b"arm64")).unlink()
     assert server.run(capsys) == 0
