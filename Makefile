@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CI,WHARF_DEBIAN_MIRROR,ANSIBLE_FORCE_COLOR)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CI,THOROUGH,WHARF_DEBIAN_MIRROR,ANSIBLE_FORCE_COLOR)
 # So many at a time of the linters, the unit tests and the scenarios. Three on two cores: much of a scenario is waiting.
 LANES ?= 3
 # The main job: bare hosts, TLS, users, several clients, a sudo password, and what must fail.
@@ -15,7 +15,7 @@ ALL := $(LONG) $(filter-out $(LONG),$(patsubst molecule/%/molecule.yml,%,$(wildc
 REST := $(filter-out $(MAIN),$(ALL))
 IN_LANES = --no-print-directory --jobs=$(LANES)
 
-.PHONY: help lab lab-down test test-rest test-all lint unit bench docs clean
+.PHONY: help lab lab-down test test-rest test-all test-thorough lint unit bench docs clean
 
 help: ## Show this
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ test-rest: ## Run the scenarios that `make test` does not
 test-all: ## Run every test
 	@bash lab/setup.sh requirements-dev.txt
 	@$(MAKE) $(IN_LANES) logged-lint logged-unit $(addprefix molecule-,$(ALL))
+
+test-thorough: ## Run every test, also those that repeat on real hosts what unit tests hold step by step: before a release
+	@THOROUGH=1 $(MAKE) --no-print-directory test-all
 
 lint: ## Run the linters
 	yamllint --strict .

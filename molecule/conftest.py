@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -22,8 +23,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backwards", action="store_true", help="run the tests of each file from the last to the first")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell what the marks mean."""
+    config.addinivalue_line("markers", "thorough: repeats on real hosts what unit tests hold; only on demand")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the tests of each file in the order that is wanted."""
+    """Leave out what is only for `make test-thorough`, and put the tests of each file in the order that is wanted."""
+    if not os.environ.get("THOROUGH"):
+        left_out = [test for test in items if test.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [test for test in items if test not in left_out]
     if config.getoption("backwards"):
         files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
         items[:] = [test for tests in files for test in reversed(tests)]

@@ -7,10 +7,11 @@ import os
 import secrets
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
 import testinfra
 from testinfra.host import Host
 
@@ -21,6 +22,12 @@ SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "")
 LAB = f"wharf-{SCENARIO}"  # the hosts' network, and what their containers' names begin with
 # Programs for the hosts: those of the scenario, and those of all.
 FILES = (PROJECT / "molecule" / SCENARIO / "tests/files", PROJECT / "molecule/files")
+
+
+def some(kept: Iterable[str], all_of_them: Iterable[str]) -> list:
+    """Return parameters of a test, of which `make test` takes some, and `make test-thorough` all."""
+    kept = list(kept)
+    return [one if one in kept else pytest.param(one, marks=pytest.mark.thorough) for one in all_of_them]
 
 
 class Hosts(dict):

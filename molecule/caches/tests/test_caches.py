@@ -297,6 +297,7 @@ def test_a_bundle_of_caches_fills_those_of_a_site_without_a_way_out(upstream, ki
     assert pull(kiosk, name) == digest
 
 
+@pytest.mark.thorough  # benchmarks/run.sh caches says it better
 def test_pulls_are_about_as_fast_as_without_the_cache(upstream, kiosk, hosts, passwords, number):
     size, pusher, name = 100_000_000, hosts["client2"], f"speed/{secrets.token_hex(6)}:1"
     log_in(pusher, passwords["ci"])

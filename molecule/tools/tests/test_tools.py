@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from clients import REGISTRY, cri_pull, log_in, make_image, push
-from machines import broken, in_background, put, put_back, replaced, snapshot, write
+from machines import broken, in_background, put, put_back, replaced, snapshot, some, write
 from plays import INVENTORY, assert_all_is_well, write_play
 
 CREDENTIALS = Path(INVENTORY).parent / ".credentials/users/ci"
@@ -306,7 +306,7 @@ def test_directory_that_somebody_chose_for_containerd_is_used(hosts, ansible, pa
     assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
 
 
-@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("name", some(["nodetesting"], NODES))
 def test_configuration_of_a_usual_node_gets_the_directory_and_loses_it_again(hosts, ansible, password, name):
     """kubeadm's documentation has people write containerd's whole default configuration, where config_path is empty.
 
