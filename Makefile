@@ -39,7 +39,7 @@ test-all: ## Run every test
 	@bash lab/setup.sh requirements-dev.txt
 	@$(MAKE) $(IN_LANES) logged-lint logged-unit $(addprefix molecule-,$(ALL))
 
-test-thorough: ## Run every test, also those that repeat on real hosts what unit tests hold step by step: before a release
+test-thorough: ## Run every test, also those that are long and repeat others or are about something rare: before a release
 	@THOROUGH=1 $(MAKE) --no-print-directory test-all
 
 lint: ## Run the linters

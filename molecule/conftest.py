@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell what the marks mean."""
-    config.addinivalue_line("markers", "thorough: repeats on real hosts what unit tests hold; only on demand")
+    config.addinivalue_line("markers", "thorough: repeats what unit tests hold, or is long and rare; only on demand")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 from clients import REGISTRY, log_in, make_image, push, serve_old_certificate, served_certificate, watch
-from machines import PARTS, PROJECT, docker_that, lock_held, put_back, read_only
+from machines import PARTS, PROJECT, docker_that, lock_held, put_back, read_only, some
 from testinfra.host import Host
 
 PROGRAM = "/usr/local/sbin/wharf renew-certificate"
@@ -128,7 +128,7 @@ def test_a_renewal_by_the_timer_that_fails_is_seen_and_made_up_for(hosts, ansibl
     assert server.file("/var/lib/wharf/results/renew-certificate").content_string.startswith("ok ")
 
 
-@pytest.mark.parametrize("by", ["a run", "the timer"])
+@pytest.mark.parametrize("by", some(["the timer"], ["a run", "the timer"]))
 def test_a_renewal_that_was_cut_off_is_made_up_for(hosts, ansible, by):
     """The file is new, and the gateway was not told."""
     server = hosts["server"]

@@ -375,6 +375,7 @@ def test_certificate_with_little_life_left_is_renewed_by_the_same_ca(hosts, ansi
     push(hosts["client1"], image)
 
 
+@pytest.mark.thorough
 def test_roots_commands_may_lead_to_another_engine(hosts, ansible, image, password):
     """A context of root's, from a time when this host's engine was not the only one."""
     server, context = hosts["server"], "docker context create other --docker host=tcp://127.0.0.1:9"

@@ -403,6 +403,7 @@ def test_fault_of_each_of_two_clients(hosts, examine, first, second):
     assert "secret" not in result.output
 
 
+@pytest.mark.thorough
 def test_login_that_is_missing_and_a_ca_that_is_another_in_the_playbook(hosts):
     words = [f"{CERTS}/wharf-ca.crt", "trust-registry.yml --limit client1"]
     first = Fault(f"{NEW_CA} -keyout /dev/null -out {CERTS}/wharf-ca.crt", (CERTS,), "ca_wrong", words)
@@ -687,6 +688,7 @@ def test_plain_http_where_tls_is_expected(hosts, examine):
     assert "insecure" not in result.output
 
 
+@pytest.mark.thorough
 def test_plain_http_that_the_engine_does_not_allow(hosts, examine):
     with (
         configuration(hosts["server"], f"{WITHOUT_TLS}; {WITHOUT_USERS}"),
@@ -751,6 +753,7 @@ def test_certificate_that_is_not_served(hosts, examine):
         assert examine(*BOTH, server=True).is_well()
 
 
+@pytest.mark.thorough
 def test_certificate_that_ends_soon_is_a_warning(hosts, examine):
     with certificate(
         hosts["server"], RIGHT, "20240101", time.strftime("%Y%m%d", time.gmtime(time.time() + 10 * 86400))
@@ -768,6 +771,7 @@ def test_password_that_is_refused(examine):
     assert "not-the-password" not in result.output
 
 
+@pytest.mark.thorough
 def test_password_that_is_required(examine):
     result = examine(*BOTH, users=[], logins=[])
     result.says("password_required", "wharf_registry_users", hosts=BOTH)
@@ -817,6 +821,7 @@ def test_disk_that_is_full(hosts, examine):
     result.says("disk_full", f"{DATA} on server has 2.0 MiB left", "wharf_registry_data", hosts=EVERYWHERE)
 
 
+@pytest.mark.thorough
 def test_disk_that_is_nearly_full_is_a_warning(hosts, examine):
     with small_disk(hosts["server"], "300m", "100m"):
         result = examine(server=True)

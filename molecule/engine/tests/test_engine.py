@@ -105,6 +105,7 @@ def test_restart_where_it_must(hosts, ansible):
     ("content", "place"),
     [('{"debug": true,\n "dns": [}\n', "line 2"), ("[]", "line 1"), ('{"debug": true, "debug": false}', "debug")],
 )
+@pytest.mark.thorough
 def test_unreadable_configuration_is_named_and_left_alone(hosts, ansible, content, place):
     host = hosts["debian13"]
     with replaced(host, "/etc/docker/daemon.json", content):
@@ -136,6 +137,7 @@ def test_engine_does_not_lose_sight_of_running_containers(hosts, ansible, key, v
     assert snapshot(host) == before
 
 
+@pytest.mark.thorough
 def test_setting_that_names_the_store_in_use_is_no_move(hosts, ansible):
     with changed(hosts, "debian13"):
         ansible.succeeds(CONVERGE, "--limit", "debian13", **options(**{"storage-driver": "overlay2"}))
@@ -210,6 +212,7 @@ def test_proxies_come_one_engine_at_a_time_and_are_used_and_go_again_and_no_pass
         assert ran_on(hosts[name])
 
 
+@pytest.mark.thorough
 def test_restart_that_a_run_was_cut_off_before_is_made_up_for(hosts, ansible):
     host = hosts["debian13"]
     pid = host.file("/run/docker.pid").content_string
@@ -230,6 +233,7 @@ def test_restart_that_a_run_was_cut_off_before_is_made_up_for(hosts, ansible):
         assert ansible.succeeds(CONVERGE, "--limit", "debian13", **new).changes == 0
 
 
+@pytest.mark.thorough
 def test_proxies_of_somebody_else_in_daemon_json_are_not_overruled_in_silence(hosts, ansible):
     host = hosts["debian13"]
     theirs = json.dumps(config(host) | {"proxies": {"http-proxy": "http://other.test"}})
@@ -261,6 +265,7 @@ def test_engine_from_nowhere_is_refused_or_only_configured(hosts, ansible):
         assert "docker.io" not in host.check_output("dpkg-query --show")
 
 
+@pytest.mark.thorough
 def test_none_without_an_engine_is_refused(hosts, ansible):
     away = "mv /usr/sbin/dockerd /usr/sbin/dockerd.away"
     with broken(hosts["debian12"], away, "mv /usr/sbin/dockerd.away /usr/sbin/dockerd"):
@@ -268,6 +273,7 @@ def test_none_without_an_engine_is_refused(hosts, ansible):
     assert "no engine (dockerd) is on this host" in result.stdout
 
 
+@pytest.mark.thorough
 def test_system_that_is_not_supported_is_refused(hosts, ansible):
     host = hosts["debian12"]
     before = snapshot(host)

@@ -87,6 +87,7 @@ def test_port_of_another_is_told_with_who_has_it(hosts, ansible):
 # Engines that map users ---------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_engine_that_maps_users_is_served(hosts, ansible, pushed):
     """It was set up so before Wharf came: its store is another one."""
     server, client = hosts["server"], hosts["client1"]

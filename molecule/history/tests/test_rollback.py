@@ -113,6 +113,7 @@ def test_run_that_is_killed_is_rolled_back_by_the_next(hosts, ansible, steady, c
     assert seen.failures == 0, vars(seen)
 
 
+@pytest.mark.thorough
 def test_move_whose_last_step_fails_leaves_the_registry_on_its_old_data(hosts, ansible, steady):
     server = hosts["server"]
     inspect = f"docker inspect --format '{{{{.Id}}}}' {PARTS}; cat {DATA}/.wharf /etc/wharf/registry/data"

@@ -335,6 +335,7 @@ def test_configuration_of_a_usual_node_gets_the_directory_and_loses_it_again(hos
     assert "grpc-status: 0" in cri_pull(node, IMAGE, password)
 
 
+@pytest.mark.thorough
 def test_plugin_of_an_imported_file_is_changed_there(hosts, ansible, password):
     """As NVIDIA's toolkit leaves it: what is imported replaces the plugin's whole configuration."""
     node, config, drop_in = hosts["node13"], "/etc/containerd/config.toml", "/etc/containerd/conf.d/99-nvidia.toml"
@@ -360,6 +361,7 @@ def refusals(result) -> dict[str, str]:
     return {name: text for name, _, text in texts}
 
 
+@pytest.mark.thorough
 def test_files_of_others_that_hide_ours_are_named_and_left_alone(hosts, ansible):
     places = {"nodetesting": "/etc/containerd", "debian13": "/etc/docker"}
     with ExitStack() as stack:
@@ -378,6 +380,7 @@ def test_files_of_others_that_hide_ours_are_named_and_left_alone(hosts, ansible)
         assert {name: snapshot(hosts[name]) for name in places} == seen
 
 
+@pytest.mark.thorough
 def test_directory_by_containerds_own_spelling_is_named_because_it_hides_ours(hosts, ansible, password):
     node, directory = hosts["node13"], f"/etc/containerd/certs.d/{REGISTRY.replace(':', '_')}_"
     with broken(node, f"mkdir {directory}", f"rmdir {directory}"):
@@ -398,6 +401,7 @@ def test_login_does_not_cost_a_user_the_others(hosts, ansible):
         assert host.file(file).content_string == before
 
 
+@pytest.mark.thorough
 def test_what_a_client_cannot_have_is_refused_before_anything_changes(hosts, ansible):
     """A containerd that was configured otherwise, and a system user that does not exist."""
     node = hosts["node13"]
@@ -413,6 +417,7 @@ def test_what_a_client_cannot_have_is_refused_before_anything_changes(hosts, ans
         assert {name: snapshot(hosts[name]) for name in seen} == seen
 
 
+@pytest.mark.thorough
 def test_what_podman_would_refuse_of_every_image_is_named_before_anything_changes(hosts, ansible):
     """A policy that lets in what it names, and a registry that is blocked. The tools themselves say so, too."""
     new = REGISTRY.replace("5000", "5005")
@@ -430,6 +435,7 @@ def test_what_podman_would_refuse_of_every_image_is_named_before_anything_change
             assert snapshot(hosts["server"]) + snapshot(hosts["debian12"]) == seen
 
 
+@pytest.mark.thorough
 def test_certificates_of_a_users_own_are_named_because_podman_reads_them_instead(hosts, ansible):
     host = hosts["debian12"]
     directory = f"{host.user('dev').home}/.config/containers/certs.d/{REGISTRY}"
@@ -442,6 +448,7 @@ def test_certificates_of_a_users_own_are_named_because_podman_reads_them_instead
         assert snapshot(host) == seen
 
 
+@pytest.mark.thorough
 def test_login_without_a_program_for_it_is_named(hosts, ansible):
     tools = {"wharf_client_tools": ["docker", "podman"], "wharf_registry_logins": [{"user": "root", "name": "ci"}]}
     result = ansible.fails("playbooks/trust-registry.yml", "--limit", "node13", **tools)
