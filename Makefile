@@ -35,7 +35,7 @@ test-rest: ## Run the scenarios that `make test` does not
 	@bash lab/setup.sh requirements-dev.txt
 	@$(MAKE) $(IN_LANES) $(addprefix molecule-,$(REST))
 
-test-all: ## Run every test
+test-all: ## Run the linters, the unit tests and all scenarios
 	@bash lab/setup.sh requirements-dev.txt
 	@$(MAKE) $(IN_LANES) logged-lint logged-unit $(addprefix molecule-,$(ALL))
 
