@@ -379,6 +379,7 @@ def test_power_failure_in_the_middle(server, client, kept, password):
     from_outside("kill", container("server"))
     from_outside("start", container("server"))
     wait_until(client, f"docker pull {REGISTRY}/kept/one:1", 60)
+    wait_until(server, "wharf status", 120)  # pushes go on within a minute or two
     serves(client)
     server.check_output(f"{COLLECT} --wait 60")  # the boot's repair may be at work
     as_it_was(server, kept)
@@ -440,13 +441,14 @@ def test_collection_that_fails_after_it_deletes_says_what_is_gone_and_the_next_f
             place = add_garbage(client, server)
             with docker_that(server, how), broken(server, ":", NOT_FULL):
                 if "Read-only" in message:
-                    run = ansible.fails("playbooks/collect-garbage.yml")
-                    assert "changed=1" in run.stdout
+                    said = ansible.fails("playbooks/collect-garbage.yml").stdout
+                    assert "changed=1" in said
                 else:
                     run = server.run(COLLECT)
-                    assert (run.rc == 0) == ("verified" in message), f"{how}: {run}"
-            assert message in run.stdout + run.stderr, f"{how}: {run}"
-            assert re.search("deleted: [1-9]", run.stdout)
+                    said = run.stdout + run.stderr
+                    assert (run.rc == 0) == ("verified" in message), f"{how}: {said}"
+            assert message in said, f"{how}: {said}"
+            assert re.search("deleted: [1-9]", said)
             assert not server.file(place).exists
             serves(client)
         assert "an earlier run was cut off: the registry is as it was" in server.check_output(COLLECT)
