@@ -379,7 +379,7 @@ def test_power_failure_in_the_middle(server, client, kept, password):
     from_outside("kill", container("server"))
     from_outside("start", container("server"))
     wait_until(client, f"docker pull {REGISTRY}/kept/one:1", 60)
-    wait_until(server, "wharf status", 120)  # pushes go on within a minute or two
+    wait_until(server, "wharf status --json | grep '\"pushes_wait\": false'", 120)  # within a minute or two
     serves(client)
     server.check_output(f"{COLLECT} --wait 60")  # the boot's repair may be at work
     as_it_was(server, kept)
