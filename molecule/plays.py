@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from clients import served_certificate
@@ -95,7 +95,12 @@ class Ansible:
                 yield process
             finally:
                 if process.poll() is None:
+                    # Ansible's workers have sessions of their own.
+                    workers = subprocess.run(["pgrep", "--parent", str(process.pid)], capture_output=True, text=True)
                     os.killpg(process.pid, signal.SIGKILL)
+                    for worker in map(int, workers.stdout.split()):
+                        with suppress(ProcessLookupError):
+                            os.kill(worker, signal.SIGKILL)
 
     @contextmanager
     def _started(
