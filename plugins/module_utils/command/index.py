@@ -193,7 +193,19 @@ def check_room(size: int) -> None:
 # What is stored ---------------------------------------------------------------------------------------------------
 
 
-class Files:
+class Source:
+    """Where images are. In a registry itself each has all that it names, and no upstream."""
+
+    def upstream(self, _name: str) -> str:
+        """Return the upstream of which a repository is in a cache; nothing for the registry's own ones."""
+        return ""
+
+    def has(self, _name: str, _digest: str) -> bool:
+        """Tell whether a blob that a manifest names is there."""
+        return True
+
+
+class Files(Source):
     """The images of a registry whose storage is a file system."""
 
     growing = ("_manifests/revisions/sha256",)  # of a repository: the directories that change with its manifests
@@ -286,7 +298,7 @@ class Caches(Files):
         return os.path.lexists(self.storage.layer_link(name, digest))
 
 
-class ObjectStore:
+class ObjectStore(Source):
     """The images of a registry whose storage is an object store: what the registry itself tells.
 
     Each tag is a request, and the store's answer takes its time. So all of them are asked for once an hour, and what
@@ -390,7 +402,7 @@ def facts_of(source: Files | ObjectStore, name: str, digest: str) -> dict[str, A
     config = _mapping(manifest.get("config"))
     named = {blob["digest"]: _number(blob.get("size")) for blob in blobs(manifest)}
     # No registry takes a manifest without its blobs, and a cache does.
-    sizes = {one: size for one, size in named.items() if not isinstance(source, Caches) or source.has(name, one)}
+    sizes = {one: size for one, size in named.items() if source.has(name, one)}
     layers = dict(islice(((one, size) for one, size in sizes.items() if one != config.get("digest")), MOST_LAYERS))
     lacking = named.keys() - sizes.keys()
     is_image = config.get("mediaType") in IMAGE_CONFIGS and not manifest.get("artifactType")
@@ -596,7 +608,7 @@ class Index:
         digests = [digest for _, digest in tags.values()]
         while more := [one for one in source.digests(name, known, digests, manifests.values()) if one not in manifests]:
             manifests.update((one, whole.get(one) or facts_of(source, name, one)) for one in more)
-        upstream = source.upstream(name) if isinstance(source, Caches) else ""
+        upstream = source.upstream(name)
         contents = Contents(tags, manifests, upstream)
         links["untagged"] = contents.untagged
         if not all(manifests.get(digest, upstream) for _, digest in tags.values()):
