@@ -25,13 +25,18 @@ from .storage import SharedStorage
 PATIENCE = 60  # seconds that a trimming is waited for
 
 
+def untrimmed(who: str) -> contextlib.AbstractContextManager[None]:
+    """Keep the caches from being trimmed. Raises BusyError where they are for longer than a minute."""
+    return lock(who, PATIENCE, path=LOCK)
+
+
 @contextlib.contextmanager
 def filling(data: str) -> Iterator[None]:
     """Keep the caches from being trimmed, and have a directory for what is not whole yet.
 
     Raises BusyError where they are being trimmed for longer than a minute.
     """
-    with lock("import-images", PATIENCE, path=LOCK):
+    with untrimmed("import-images"):
         new = os.path.join(os.path.realpath(data), NEW)
         shutil.rmtree(new, ignore_errors=True)  # of a run that was killed
         os.mkdir(new, 0o700)

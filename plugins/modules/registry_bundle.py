@@ -79,7 +79,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import bundles, caches
-from ansible_collections.wharf.registry.plugins.module_utils.cache_storage import directories_of
+from ansible_collections.wharf.registry.plugins.module_utils.cache_storage import directories_of, untrimmed
 from ansible_collections.wharf.registry.plugins.module_utils.containers import cli
 from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
@@ -88,7 +88,6 @@ from ansible_collections.wharf.registry.plugins.module_utils.parts import contai
 from ansible_collections.wharf.registry.plugins.module_utils.storage import SharedStorage, Storage
 
 PLACE = "/var/tmp"  # for the registry's own images, which are large
-PATIENCE = 60  # seconds that a trimming of caches is waited for
 
 
 def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -107,7 +106,7 @@ def write(p: dict[str, Any], storage: Storage, inspected: dict[str, Any], check_
     with contextlib.ExitStack() as stack:
         stack.enter_context(lock("export-images"))
         if cached:
-            stack.enter_context(lock("export-images", PATIENCE, path=caches.LOCK))
+            stack.enter_context(untrimmed("export-images"))
         of_caches = SharedStorage(p["caches_data"]) if cached else None
         contents = bundles.plan(storage, p["images"], list(own), of_caches, cached)
         if not check_mode:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import bundles, caches, lock
+from ansible_collections.wharf.registry.plugins.module_utils import bundles, cache_storage, caches, lock
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_bundle
@@ -42,7 +42,8 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
             path.write_bytes(text)
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(caches, "LOCK", tmp_path / "caches-lock")
-    monkeypatch.setattr(registry_bundle, "PATIENCE", 0)
+    monkeypatch.setattr(cache_storage, "LOCK", caches.LOCK)
+    monkeypatch.setattr(cache_storage, "PATIENCE", 0)
     monkeypatch.setattr(registry_bundle, "PLACE", str(tmp_path))
     return Storage(tmp_path / "registry")
 
