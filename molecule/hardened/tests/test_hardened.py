@@ -15,7 +15,8 @@ from plays import Run
 USERS = ("jane.doe", "jane.roe@corp.example")
 HOSTS = ("server", "client1")
 TRUST = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
-CACHED = "/var/lib/wharf/caches/docker/registry/v2/blobs"
+STORED = "/var/lib/wharf/registry/docker/registry/v2"
+CACHED = "/var/lib/wharf/caches/docker/registry/v2"
 
 
 def as_user(user: str, command: str) -> str:
@@ -68,9 +69,34 @@ def test_images_move_between_hosts_as_users_of_a_directory(hosts):
             hosts[target].check_output(as_user(user, f"docker pull --quiet {image} && docker image rm {image}"))
 
 
+@pytest.fixture(scope="module")
+def cached(hosts) -> str:
+    """Return the name of an image as the upstream would have it, which is in the cache."""
+    image = f"{REGISTRY}/test/cached:1"
+    hosts["client1"].check_output(
+        as_user("jane.doe", f"echo cached >file && tar -c file | docker import - {image} && docker push {image}")
+    )
+    hosts["server"].check_output(
+        f"mkdir -p {CACHED}/repositories/upstream.invalid && cp -r {STORED}/blobs {CACHED} && "
+        f"cp -r {STORED}/repositories/test {CACHED}/repositories/upstream.invalid && "
+        f"chown -R --reference {CACHED} {CACHED}"
+    )
+    return "upstream.invalid/test/cached:1"
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("name", HOSTS)
+def test_users_get_what_is_upstream_through_the_cache(hosts, cached, name, user):
+    """By a proxy that is gone skopeo gets nowhere."""
+    ask = f"env --unset https_proxy --unset HTTPS_PROXY skopeo inspect docker://{cached}"
+    assert cached.removesuffix(":1") in hosts[name].check_output(as_user(user, ask))
+
+
 @pytest.mark.parametrize("name", HOSTS)
 def test_what_everybody_must_read_is_readable(hosts, name):
-    hosts[name].check_output(f"runuser -u nobody -- test -r {TRUST}")
+    entries = "/etc/containers/registries.conf.d/wharf-registry.wharf.test_5000-caches.conf"
+    for file in (TRUST, entries):
+        hosts[name].check_output(f"runuser -u nobody -- test -r {file}")
 
 
 def test_the_page_and_the_figures_are_there(hosts):
@@ -114,7 +140,7 @@ def test_what_cannot_work_on_one_host_stops_the_run_for_all_before_anything_chan
 
 
 @pytest.fixture(scope="module")
-def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
+def maintained(hosts, ansible, cached, tmp_path_factory) -> tuple[Run, Run]:
     """Let root do all that is done on a server and a client, traced, while a user gets in the way.
 
     Returns:
@@ -130,9 +156,9 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
     server.check_output("find /var/lib/wharf/registry -path '*/_layers/*' -name link -exec truncate --size 0 {} +")
     timers = "wharf-index.timer wharf-metrics.timer wharf-trim-caches.timer"
     server.check_output(f"systemctl stop {timers}")  # two cannot run at a time
-    blob = f"{CACHED}/sha256/aa/{'a' * 64}"
+    blob = f"{CACHED}/blobs/sha256/aa/{'a' * 64}"
     server.check_output(f"mkdir -p {blob} && touch -d '2 hours ago' {blob}/data")
-    server.check_output(f"chown -R --reference {CACHED} {CACHED}")
+    server.check_output(f"chown -R --reference {CACHED} {CACHED}/blobs")
     for command in (
         "repair-storage",
         "status",
@@ -151,7 +177,12 @@ def maintained(hosts, ansible, tmp_path_factory) -> tuple[Run, Run]:
     server.check_output(f"echo '{rules}' | traced wharf apply-retention --plan {plan}")
     copies = [{"from": f"{place}/registry.tar", "to": "copied/registry:1"}]
     copied = ansible.fails("playbooks/copy-images.yml", wharf_copies=copies)
-    ansible.succeeds("playbooks/export-images.yml", wharf_bundle=f"{place}/bundle.tar", wharf_export_images=["*"])
+    bundle = {"wharf_bundle": f"{place}/bundle.tar"}
+    ansible.succeeds("playbooks/export-images.yml", **bundle, wharf_export_images=["*", "upstream.invalid/**"])
+    link = f"{CACHED}/repositories/upstream.invalid/test/cached/_manifests/tags/1/current/link"
+    server.check_output(f"rm -r {CACHED}/blobs {CACHED}/repositories/upstream.invalid")
+    ansible.succeeds("playbooks/import-images.yml", **bundle)
+    assert server.file(link).exists
     images = "wharf-registry:distro wharf-gateway:distro"
     caches = "registry-caches registry-cache-upstream.invalid"
     server.check_output(f"docker rm --force --volumes {PARTS} {caches} && docker image rm {images}")
