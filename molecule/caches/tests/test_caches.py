@@ -232,6 +232,7 @@ def test_repositories_of_its_own_are_not_hidden(upstream, ansible, hosts, passwo
     client.check_output(f"docker image rm {own}; docker logout {REGISTRY}")
 
 
+@pytest.mark.thorough
 def test_without_a_password_and_then_no_cache_at_all(upstream, kiosk, ansible, hosts, name):
     digest = publish(upstream.host, name)
     server, client = hosts["server"], hosts["client2"]

@@ -110,6 +110,7 @@ def test_engine_that_maps_users_is_served(hosts, ansible, pushed):
 # Directories --------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_registry_starts_by_itself_when_its_disk_and_an_address_come_late(hosts, ansible, pushed):
     """An empty file system over the data stands for the mount point at boot; the address is one to listen on."""
     server, state = hosts["server"], "docker inspect --format '{{.State.Running}} {{.State.Error}}'"

@@ -107,6 +107,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.thorough
 def test_what_cannot_work_is_refused_before_anything_changes(hosts, ansible):
     before = snapshot(hosts["redhat"])
     for mistake, words in MISTAKES.values():
@@ -241,6 +242,7 @@ def is_opened_and_taken_back(server, client, ansible, words: str) -> None:
     assert server.check_output("cat /etc/nftables.conf; grep -v '^#' /etc/ufw/user.rules") == before
 
 
+@pytest.mark.thorough
 def test_nftables_that_drops_what_is_forwarded(server, hosts, ansible):
     with put_back(server, "/etc/nftables.conf"):
         write(server, "/etc/nftables.conf", NFTABLES)
@@ -262,6 +264,7 @@ def test_ufw_as_it_comes_lets_the_registry_pass_and_is_left_alone(server, hosts,
         assert server.file("/etc/ufw/user.rules").content_string == before
 
 
+@pytest.mark.thorough
 def test_ufw_before_docker_s_rules(server, hosts, ansible):
     """As ufw-docker sets it up."""
     with put_back(server, "/etc/ufw"):

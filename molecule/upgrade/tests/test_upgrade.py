@@ -292,6 +292,7 @@ def test_data_moves_to_a_volume_and_back_in_two_goes(hosts, ansible, kept, stead
     server.check_output("docker volume rm images")
 
 
+@pytest.mark.thorough
 def test_move_that_cannot_be_is_refused(hosts, ansible):
     with broken(hosts["server"], "mkdir /srv/taken; touch /srv/taken/file", "rm -r /srv/taken"):
         result = ansible("playbooks/move-registry-data.yml", wharf_registry_data="/srv/taken")
@@ -316,6 +317,7 @@ def test_disk_that_is_not_mounted_stops_the_run_and_the_container(hosts, ansible
     pull_all(hosts["client1"], kept)
 
 
+@pytest.mark.thorough
 def test_data_of_another_registry_is_refused_unless_it_is_confirmed(hosts, ansible, kept, steady):
     server, other = hosts["server"], {"wharf_registry_data": "/srv/other"}
     server.check_output("mkdir /srv/other; echo 0123456789 other.wharf.test >/srv/other/.wharf")
@@ -389,6 +391,17 @@ def change_trust(hosts, ansible, password: str, kept: dict[str, str]) -> None:
     pull_all(client, kept)
 
 
+def test_port_changes_and_the_clients_follow(hosts, ansible, password, kept):
+    client = hosts["client1"]
+    with put_back(client, "/root/.docker/config.json"):
+        change_port(hosts, ansible, kept)
+        previous = ["registry.wharf.test:5443"]
+        ansible.succeeds("site.yml", "--skip-tags", "verify", wharf_registry_previous_names=previous)
+        log_in(client, password)
+        pull_all(client, kept)
+
+
+@pytest.mark.thorough
 def test_port_name_and_trust_change_and_the_clients_follow(hosts, ansible, password, kept):
     """Each begins where the one before has ended, and the last one ends where the first began."""
     with put_back(hosts["client1"], "/root/.docker/config.json"):
