@@ -56,7 +56,7 @@ options:
         description:
           - The containers that fetch from other registries, and the one that serves what they have, each with its
             C(name), the C(config) and the C(ca) that it reads, its C(environment), and the C(size) in bytes that it
-            may have.
+            may have. One that is C(offline) has no container, and only what bundles have brought.
         type: list
         elements: dict
         default: []

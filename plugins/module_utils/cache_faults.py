@@ -35,8 +35,8 @@ def faults(container: str, upstreams: Sequence[Mapping[str, Any]]) -> list[Fault
     Raises:
         WharfError: the engine does not answer.
     """
-    known = {one["slug"]: one["upstream"] for one in upstreams}
-    names = {slug: container_name(container, slug) for slug in ([*known, SHELF] if known else [])}
+    known = {one["slug"]: one["upstream"] for one in upstreams if not one.get("offline")}
+    names = {slug: container_name(container, slug) for slug in ([*known, SHELF] if upstreams else [])}
     remotes = {slug: remote_of(slug, upstream) for slug, upstream in known.items()}
     found: dict[str, Fault] = {}
     jobs: Jobs = {}

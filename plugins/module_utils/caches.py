@@ -59,7 +59,7 @@ def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
     Args:
         registry: values for REGISTRY_SPEC.
     """
-    uid, data, caches = registry["uid"], os.path.realpath(registry["caches_data"]), _by_name(registry)
+    uid, data, caches = registry["uid"], os.path.realpath(registry["caches_data"]), with_container(registry)
     root = Entry(0, 0, 0o755, None)
     own = Entry(uid, uid, 0o750, None)
     wanted: dict[str, Entry | None] = {}
@@ -71,11 +71,12 @@ def pending_files(registry: dict[str, Any]) -> dict[str, Entry | None]:
         wanted |= {f"{data}/{V2}/blobs": own, CACHES_CONFIG: root, CACHE_SOCKETS: Entry(0, uid, 0o750, None)}
         # Also of upstreams that are not listed any more: as whom the blobs belong to, their images are deleted.
         wanted |= dict.fromkeys(_directories(f"{data}/{V2}/repositories"), own)
+        listed = {cache["name"] for cache in registry["caches"]} - {SHELF}
+        wanted |= dict.fromkeys([f"{data}/{V2}/repositories/{name}" for name in sorted(listed)], own)
     for name, cache in caches.items():
         if name != SHELF:
             place = f"{data}/roots/{name}"
-            wanted |= {f"{data}/{V2}/repositories/{name}": own, place: root}
-            wanted |= dict.fromkeys(_ways(f"{place}/{V2}", place), root)
+            wanted |= dict.fromkeys([place, *_ways(f"{place}/{V2}", place)], root)
             # Version 2 writes there every five seconds what it would delete, and complains where it cannot.
             if not os.path.lexists(schedule := f"{place}/scheduler-state.json"):
                 wanted[schedule] = Entry(uid, uid, 0o640, b"{}")
@@ -99,7 +100,7 @@ def pending_containers(registry: dict[str, Any], image_id: str) -> Pending:
         image_id: the ID of the registry's wanted image.
     """
     found = present(registry["container"])
-    wanted = {container_name(registry["container"], name): name for name in _by_name(registry)}
+    wanted = {container_name(registry["container"], name): name for name in with_container(registry)}
     pending = {container: "remove" for container in found if container not in wanted}
     for container, name in wanted.items():
         one = found.get(container)
@@ -123,13 +124,13 @@ def present(container: str) -> dict[str, dict[str, Any]]:
 def settings(registry: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what the engine is to create for a cache, in the words of its API."""
     return cache_container(
-        registry, _by_name(registry)[name], f"{CACHES_CONFIG}/{name}", f"{CACHE_SOCKETS}/{name}", name == SHELF
+        registry, with_container(registry)[name], f"{CACHES_CONFIG}/{name}", f"{CACHE_SOCKETS}/{name}", name == SHELF
     )
 
 
 def leftovers(registry: dict[str, Any]) -> list[str]:
     """Return the directories of caches that are no longer wanted, but for what they have fetched."""
-    caches = _by_name(registry)
+    caches = with_container(registry)
     found = []
     for directory in (CACHES_CONFIG, CACHE_SOCKETS):
         names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
@@ -155,7 +156,7 @@ def run(registry: dict[str, Any], pending: Pending) -> list[str]:
     Raises:
         WharfError: the engine refuses, or what is there is not served.
     """
-    names = {container_name(registry["container"], name): name for name in _by_name(registry)}
+    names = {container_name(registry["container"], name): name for name in with_container(registry)}
     for container, action in pending.items():
         if action == "remove":
             if not container.endswith("-before"):
@@ -242,8 +243,13 @@ def put_back_containers(before: dict[str, list[Any]]) -> None:
             containers.act(one, "start")
 
 
-def _by_name(registry: dict[str, Any]) -> Caches:
-    return {cache["name"]: cache for cache in registry["caches"]}
+def with_container(registry: dict[str, Any]) -> Caches:
+    """Return the caches but for those that are offline, and what serves what all of them have.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+    """
+    return {cache["name"]: cache for cache in registry["caches"] if not cache["offline"]}
 
 
 def _directories(path: str) -> list[str]:

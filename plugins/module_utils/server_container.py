@@ -50,10 +50,11 @@ REGISTRY_SPEC: dict[str, Any] = {
 # A container of the registry that fetches from another one, or that serves what was fetched; see caches.py.
 CACHE_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "config": {"type": "str", "required": True, "no_log": True},
+    "config": {"type": "str", "default": "", "no_log": True},
     "ca": {"type": "str", "default": ""},
     "environment": {"type": "list", "elements": "str", "default": [], "no_log": True},
     "size": {"type": "int", "default": 0},
+    "offline": {"type": "bool", "default": False},  # without a container: it has only what bundles have brought
 }
 REGISTRY_SPEC |= {
     "caches": {"type": "list", "elements": "dict", "options": CACHE_SPEC, "default": []},

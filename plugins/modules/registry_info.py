@@ -330,7 +330,7 @@ def names_used(container: str) -> list[str]:
 
 def cache_names(registry: dict[str, Any]) -> list[str]:
     """Return the names of the containers of a registry's caches."""
-    return [caches.container_name(registry["container"], cache["name"]) for cache in registry["caches"]]
+    return [caches.container_name(registry["container"], name) for name in caches.with_container(registry)]
 
 
 def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from ansible.module_utils.common.text.formatters import human_to_bytes
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wharf.registry.plugins.module_utils.caches import HUB, SHELF, slug
 from ansible_collections.wharf.registry.plugins.module_utils.parts import CACHE_PREFIX, CACHES_INSIDE
@@ -23,6 +24,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.values import absen
 HUB_URL = "https://registry-1.docker.io"
 CACHES_DATA = "/var/lib/wharf/caches"
 EXAMPLE = "docker.io or registry.example.com:5000"
+OF_UPSTREAM = ("remote", "user", "password", "ca", "proxy")  # what is of no use without it
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[ ]?[MGTP]i?B?")
 _URL = re.compile(rf"https?://{HOST}/?")
 
@@ -76,6 +78,10 @@ def _faults(cache: Mapping[str, Any], own: set[str], major: int) -> list[str]:
     upstream, faults = shown(cache["upstream"]), []
     remote, user, password = cache.get("remote") or "", cache.get("user"), cache.get("password")
     proxy = cache.get("proxy") or ""
+    if is_offline(cache) and (unused := [key for key in OF_UPSTREAM if not absent(cache.get(key))]):
+        faults.append(
+            f"the cache of {upstream} is offline, and has no use for {', '.join(unused)}: leave that out, or offline"
+        )
     if remote and "@" in remote:
         faults.append(f"the remote of {upstream} has a login in it: give user and password beside it")
     elif remote and not _URL.fullmatch(remote):
@@ -117,6 +123,11 @@ def size_of(cache: Mapping[str, Any]) -> int:
     return human_to_bytes(re.sub("i?B?$", "", str(cache.get("size") or "0")))
 
 
+def is_offline(cache: Mapping[str, Any]) -> bool:
+    """Tell whether a cache has no upstream, but only what bundles have brought."""
+    return boolean(cache.get("offline") or False)
+
+
 def known_caches(caches: Sequence[Mapping[str, Any]], data: str) -> dict[str, Any]:
     """Return what the command on the server is told of the caches."""
     upstreams = [
@@ -125,6 +136,7 @@ def known_caches(caches: Sequence[Mapping[str, Any]], data: str) -> dict[str, An
             "slug": slug(cache["upstream"]),
             "size": size_of(cache),
             "keep": cache.get("keep") or [],
+            "offline": is_offline(cache),
         }
         for cache in caches
     ]
@@ -165,6 +177,9 @@ def caches_plan(caches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     plan = []
     for cache in caches:
         name = slug(cache["upstream"])
+        if is_offline(cache):
+            plan.append({"name": name, "size": size_of(cache), "offline": True})
+            continue
         fetching = {"remoteurl": remote_of(cache), "ttl": "0s"}  # nothing expires by itself; version 2 does not know it
         if not absent(cache.get("password")):
             fetching |= {"username": cache["user"], "password": cache["password"]}

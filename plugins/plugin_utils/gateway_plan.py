@@ -61,6 +61,9 @@ CACHE_ERRORS = (
         "the upstream of the cache $cache does not answer or refuses this, and it is not in the cache",
     ),
 )
+OFFLINE_ERRORS = (
+    ("not_brought", 404, "MANIFEST_UNKNOWN", "this is not in the cache $cache, which has no upstream here"),
+)
 UPSTREAM_SECONDS = 10  # that an upstream may take for its next byte
 
 
@@ -74,6 +77,7 @@ def gateway_plan(
     page: bool,
     metrics_addresses: Sequence[str],
     caches: Sequence[str],
+    offline: Sequence[str],
     open_caches: bool,
     mirror: bool,
 ) -> dict[str, Any]:
@@ -88,6 +92,7 @@ def gateway_plan(
         page: whether the registry's page is served.
         metrics_addresses: addresses and networks from which figures are read without a password.
         caches: the names of the caches of other registries.
+        offline: those of them that have no upstream, but only what bundles have brought.
         open_caches: whether these are read without a password.
         mirror: whether that of Docker Hub is a mirror as well, at a port of its own.
     """
@@ -112,8 +117,8 @@ def gateway_plan(
         "part": PART,
         "name": PATH,
         "kinds": KINDS,
-        "errors": [*ERRORS, *(CACHE_ERRORS if caches else ())],
-        "caches": [{"name": name, "pattern": re.escape(name)} for name in caches],
+        "errors": [*ERRORS, *(CACHE_ERRORS if caches else ()), *(OFFLINE_ERRORS if offline else ())],
+        "caches": [{"name": name, "pattern": re.escape(name), "offline": name in offline} for name in caches],
         "shelf": {"name": SHELF},
         "open_caches": bool(caches) and open_caches and bool(users),
         "mirror": mirror,

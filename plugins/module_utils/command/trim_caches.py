@@ -113,6 +113,7 @@ class Trimming:
         self.storage = SharedStorage(self.data)
         kept = ((one["slug"], *reference.rpartition(":")) for one in self.upstreams for reference in one["keep"])
         self.kept = {(f"{slug}/{name}", tag) for slug, name, _, tag in kept}
+        self.offline = {one["slug"] for one in self.upstreams if one.get("offline")}  # where nothing is fetched
         state = read_json(STATE)
         self.pulled: dict[str, dict[str, float]] = state.get("pulled", {})
         self.logs: dict[str, Any] = state.get("logs", {})
@@ -213,7 +214,8 @@ class Trimming:
         self.show(going)
         self.task.line(f"would be freed: {pluralize(len(freed), 'blob')}, {human_bytes(sum(freed.values()))}")
         for name, tag in sorted(one for one in self.kept if not self.storage.is_whole(*one)):
-            self.task.line(f"would be fetched: {name}:{tag}")
+            if name.partition("/")[0] not in self.offline:
+                self.task.line(f"would be fetched: {name}:{tag}")
         self.tell(images, files)
 
     def show(self, going: dict[Image, str]) -> None:
@@ -238,6 +240,7 @@ class Trimming:
                 "images": sum(not one.is_loose for one in own),
                 "kept": len(cache["keep"]),
                 "fetched": self.fetched.get(cache["slug"]) if cache["keep"] else None,
+                "offline": cache["slug"] in self.offline,
             }
             self.task.result["caches"][cache["slug"]] = facts
             self.task.line(f"{cache['upstream']}: {in_words(facts)}")
@@ -327,7 +330,7 @@ class Trimming:
             self.problems += self.unfetched  # a run that does not ask has not ended better
             return
         before = len(self.problems)
-        for cache in filter(lambda one: one["keep"], self.upstreams):
+        for cache in filter(lambda one: one["keep"] and one["slug"] not in self.offline, self.upstreams):
             if self.fetch(sorted(one for one in self.kept if one[0].partition("/")[0] == cache["slug"])):
                 self.fetched[cache["slug"]] = int(time.time())
         self.asked, self.unfetched = int(time.time()), self.problems[before:]
@@ -448,6 +451,6 @@ def in_words(facts: dict[str, Any]) -> str:
     limit = f" of {human_bytes(facts['size'])}" if facts["size"] else ""
     text = f"{human_bytes(facts['bytes'])}{limit}, {pluralize(facts['images'], 'image')}"
     if facts["kept"]:
-        when = f"fetched {age(time.time() - facts['fetched'])} ago" if facts["fetched"] else "not yet fetched whole"
-        text += f"; {pluralize(facts['kept'], 'kept image')} {when}"
+        when = f" fetched {age(time.time() - facts['fetched'])} ago" if facts["fetched"] else " not yet fetched whole"
+        text += f"; {pluralize(facts['kept'], 'kept image')}{'' if facts.get('offline') else when}"
     return text

@@ -68,6 +68,18 @@ def test_nothing_is_wrong_with_caches_that_answer_and_with_none(server):
     assert module.faults("registry", []) == []
 
 
+def test_of_a_cache_without_an_upstream_only_what_serves_what_is_there_is_asked(server):
+    alone = [HUB | {"offline": True}]
+    del server["states"]["registry-cache-docker.io"]
+    server["away"], server["silent"] = {REMOTE: "timed out"}, {"docker.io": "no socket"}
+    assert module.faults("registry", alone) == []
+    server["silent"]["shelf"] = "it hangs"
+    assert module.faults("registry", [*alone, OTHER]) == module.faults("registry", alone)
+    assert module.faults("registry", alone) == [
+        ("cache_silent", {"container": "registry-caches", "output": "it hangs"})
+    ]
+
+
 def test_an_upstream_that_does_not_answer_is_told_and_not_its_cache(server):
     server["away"] = {REMOTE: "timed out", "https://hub.test:5000": "no such name"}
     server["silent"] = {"docker.io": "no socket", "shelf": "it hangs"}

@@ -12,6 +12,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import caches as mo
 from ansible_collections.wharf.registry.plugins.module_utils import containers
 
 UID = os.getuid()
+CACHE = {"ca": "", "environment": [], "offline": False}
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(os, "chown", lambda *_args, **_options: None)
     monkeypatch.setattr(os, "fchown", lambda *_args: None)
     caches = [
-        {"name": "docker.io", "config": "a: 1", "ca": "PEM", "environment": []},
-        {"name": "hub.test_5000", "config": "b: 1", "ca": "", "environment": ["HTTPS_PROXY=http://p"]},
-        {"name": "shelf", "config": "c: 1", "ca": "", "environment": []},
+        CACHE | {"name": "docker.io", "config": "a: 1", "ca": "PEM"},
+        CACHE | {"name": "hub.test_5000", "config": "b: 1", "environment": ["HTTPS_PROXY=http://p"]},
+        CACHE | {"name": "shelf", "config": "c: 1"},
     ]
     return {
         "container": "registry",
@@ -142,12 +143,48 @@ def test_only_what_differs_is_replaced_and_what_is_not_wanted_goes(
     assert not (tmp_path / "config").exists()
 
 
+def test_a_cache_without_an_upstream_has_its_directory_and_no_container(
+    registry: dict[str, Any], engine: dict[str, Any], tmp_path: Path
+) -> None:
+    module.write(module.pending_files(registry))
+    module.run(registry, module.pending_containers(registry, "sha256:aa"))
+    hub = registry["caches"][0]
+    registry["caches"][0] = {"name": "docker.io", "offline": True}
+    registry["caches"].insert(1, {"name": "new.test", "offline": True})
+    pending = module.pending_containers(registry, "sha256:aa")
+    assert pending == {"registry-cache-docker.io": "remove"}
+    assert module.leftovers(registry) == [f"{tmp_path}/{one}/docker.io" for one in ("config", "sockets")]
+    module.write(module.pending_files(registry))
+    assert module.run(registry, pending) == []
+    module.forget(registry)
+    assert sorted(engine) == ["registry-cache-hub.test_5000", "registry-caches"]
+    assert sorted(os.listdir(tmp_path / "config")) == ["hub.test_5000", "shelf"]
+    repositories = tmp_path / "data/docker/registry/v2/repositories"
+    assert sorted(os.listdir(repositories)) == ["docker.io", "hub.test_5000", "new.test"]
+    assert (tmp_path / "data/docker/registry/v2/blobs").is_dir()
+    assert not (tmp_path / "data/roots/new.test").exists()
+    if UID == 0:  # to another user nothing would belong as it should
+        assert module.pending_files(registry) == {}
+    assert (module.pending_containers(registry, "sha256:aa"), module.leftovers(registry)) == ({}, [])
+    registry["caches"][0] = hub
+    assert module.pending_containers(registry, "sha256:aa") == {"registry-cache-docker.io": "create"}
+
+
+def test_where_all_are_without_an_upstream_one_serves_what_is_there(
+    registry: dict[str, Any], engine: dict[str, Any]
+) -> None:
+    registry["caches"] = [{"name": "docker.io", "offline": True}, registry["caches"][-1]]
+    module.write(module.pending_files(registry))
+    module.run(registry, module.pending_containers(registry, "sha256:aa"))
+    assert list(engine) == ["registry-caches"]
+
+
 def test_those_of_before_come_back(registry: dict[str, Any], engine: dict[str, Any]) -> None:
     module.write(module.pending_files(registry))
     module.run(registry, module.pending_containers(registry, "sha256:aa"))
     before, ids = module.kept("registry"), {name: one["Id"] for name, one in engine.items()}
     registry["caches"][0]["config"] = "a: 2"
-    registry["caches"][1] = {"name": "new.test", "config": "d: 1", "ca": "", "environment": []}
+    registry["caches"][1] = CACHE | {"name": "new.test", "config": "d: 1"}
     module.write(module.pending_files(registry))
     module.run(registry, module.pending_containers(registry, "sha256:aa"))
     assert "registry-cache-new.test" in engine

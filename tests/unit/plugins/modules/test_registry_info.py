@@ -338,7 +338,7 @@ def test_a_container_of_another_is_refused_with_what_it_holds(
     assert "`docker rename registry registry-old`. Or give this one another name" in line
 
 
-CACHE = {"name": "docker.io", "config": "", "ca": "", "environment": [], "size": 0}
+CACHE = {"name": "docker.io", "config": "", "ca": "", "environment": [], "size": 0, "offline": False}
 
 
 def test_what_stands_in_the_way_of_caches_is_named(parameters: dict[str, Any], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import caches_plan 
 
 def plan(*caches: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the plan for caches, by their names, with the configurations read."""
-    return {one["name"]: {**one, "config": yaml.safe_load(one["config"])} for one in module.caches_plan(caches)}
+    return {one["name"]: {**one, "config": yaml.safe_load(one.get("config", ""))} for one in module.caches_plan(caches)}
 
 
 def test_without_a_list_there_is_nothing_not_even_what_serves_what_is_there() -> None:
@@ -51,6 +51,18 @@ def test_login_and_proxy_are_where_only_root_and_the_registry_read() -> None:
         "HTTP_PROXY=http://b:c@proxy.test:3128",
     ]
     assert "username" not in plan({"upstream": "a.test"})["a.test"]["config"]["proxy"]
+
+
+def test_a_cache_without_an_upstream_has_a_size_alone_and_is_served() -> None:
+    caches = [
+        {"upstream": "hub.test:5000", "offline": "yes", "size": "1M"},
+        {"upstream": "docker.io", "offline": False},
+    ]
+    made = plan(*caches)
+    assert made["hub.test_5000"] == {"name": "hub.test_5000", "config": None, "size": 1 << 20, "offline": True}
+    assert list(made) == ["hub.test_5000", "docker.io", "shelf"]
+    known = module.known_caches(caches, "/data")["caches"]["upstreams"]
+    assert [one["offline"] for one in known] == [True, False]
 
 
 def test_a_slash_at_the_end_of_a_remote_is_none_of_its_path() -> None:

@@ -37,7 +37,8 @@ RULES = [
 ]
 
 
-SERVED: dict[str, Any] = {"page": True, "metrics_addresses": [], "caches": [], "open_caches": False, "mirror": False}
+SERVED: dict[str, Any] = {"page": True, "metrics_addresses": [], "mirror": False}
+SERVED |= {"caches": [], "offline": [], "open_caches": False}
 
 
 def words_of(text: str) -> list[tuple[str, bool]]:
@@ -391,9 +392,11 @@ def test_caches_are_read_without_a_password_only_where_that_is_asked_for(is_open
     assert look_up(found["is_unknown"], "manifest:") == "1"
 
 
-def cache_lines(status: int, method: str, kind: str, uri: str, upstream_status: str, cache: str) -> tuple[str, str]:
+def cache_lines(
+    status: int, method: str, kind: str, uri: str, upstream_status: str, cache: str, **plan: Any
+) -> tuple[str, str]:
     """Return as what a request is logged for people, and as what for figures."""
-    found = maps(rendered(**CACHED))
+    found = maps(rendered(**CACHED, **plan))
     error = look_up(found["cache_error"], f"{cache} {upstream_status}")
     event = look_up(found["event"], f"{error}{status} {method} {kind} Basic x")
     if event == "$cache_event":
@@ -432,6 +435,49 @@ def test_layers_and_errors_of_the_registry_itself_are_no_cache_s() -> None:
         "the registry does not answer",
         "",
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "uri", "upstream_status", "event", "result"),
+    [
+        (200, "blob", "/.blob", "", "", "hit"),
+        (206, "blob", "/.offline", "206", "", "hit"),
+        (200, "manifest", "/.offline", "200", "cached", ""),
+        (404, "manifest", "/.offline", "404", "", ""),
+        (503, "manifest", "/.offline", "502", "the registry does not answer", ""),
+    ],
+)
+def test_a_cache_without_an_upstream_has_no_errors_and_fetches_nothing(
+    status: int, kind: str, uri: str, upstream_status: str, event: str, result: str
+) -> None:
+    found = cache_lines(status, "GET", kind, uri, upstream_status, "docker.io", offline=["docker.io"])
+    assert found == (event, result)
+    other = cache_lines(503, "GET", "manifest", "/.cache", "502 : 404", "hub.test_5000", offline=["docker.io"])
+    assert other == ("upstream error", "error")
+
+
+def test_of_a_cache_without_an_upstream_only_what_serves_what_is_there_is_asked() -> None:
+    text = rendered(**CACHED, offline=["docker.io"])
+    [server] = [block for words, block in http(text) if words == ["server"] and len(block) > 9]
+    upstreams = [words[1] for words, _ in http(text) if words[0] == "upstream"]
+    assert upstreams == ["cache_hub.test_5000", "cache_shelf"]
+    assert {cache: look_up(maps(text)["is_offline"], cache) for cache in ("", *CACHED["caches"])} == {
+        "": "0",
+        "docker.io": "1",
+        "hub.test_5000": "0",
+    }
+    places = {tuple(words): {tuple(inner): block for inner, block in block} for words, block in server}
+    cache, shelf = places["location", "=", "/.cache"], places["location", "=", "/.offline"]
+    assert cache["if", "($is_offline)"] == [(["rewrite", "^", "/.offline", "last"], [])]
+    assert ("proxy_pass", "http://cache_shelf/cache$shelf_path$is_args$query") in shelf
+    assert ("error_page", "404", "@not_brought") in shelf
+    [answer] = [words for words in places["location", "@not_brought"] if words[0] == "return"]
+    assert answer[1] == "404" and "is not in the cache $cache, which has no upstream here" in answer[2]
+    link = maps(text)["shelf_link"]
+    assert look_up(link, '</cache/v2/docker.io/x/tags/list?n=1>; rel="next"') == (
+        '</v2/docker.io/x/tags/list?n=1>; rel="next"'
+    )
+    assert "offline" not in rendered(**CACHED)
 
 
 def test_only_with_caches_there_is_a_second_kind_of_line() -> None:

@@ -129,6 +129,15 @@ def test_the_command_on_the_server_is_told_of_the_registry() -> None:
     }
 
 
+def test_gateway_containers_and_command_are_told_which_caches_are_offline() -> None:
+    made = plan(caches=[{"upstream": "docker.io"}, {"upstream": "hub.test:5000", "offline": True}])
+    wanted = {"docker.io": False, "hub.test_5000": True}
+    assert {one["name"]: one["offline"] for one in made["gateway"]["caches"]} == wanted
+    known = json.loads(made["registry"]["settings"])["caches"]["upstreams"]
+    assert {one["slug"]: one["offline"] for one in known} == wanted
+    assert [one["name"] for one in made["registry"]["caches"] if one.get("offline")] == ["hub.test_5000"]
+
+
 def test_who_may_do_what_is_told_to_the_command_and_to_the_gateway() -> None:
     users = [{"name": "ci", "password": STRONG}, {"name": "kiosk", "role": "reader", "password": STRONG + "x"}]
     made = plan(users=users, rules=[{"repositories": "team/*", "write": ["kiosk"]}])

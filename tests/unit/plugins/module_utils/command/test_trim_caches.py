@@ -463,6 +463,19 @@ def test_what_cannot_be_fetched_is_told_and_the_rest_is_fetched(server, upstream
     assert "2 kept images not yet fetched whole" in server.output
 
 
+def test_what_a_cache_without_an_upstream_keeps_stays_and_is_not_fetched(server, upstream, capsys) -> None:
+    server.image(DEBIAN, "13", "kept", 90)
+    server.image(DEBIAN, "12", "old", 80)
+    server.caches[0] |= {"keep": ["library/debian:13", "library/nginx:1"], "size": 1, "offline": True}
+    server.asked = None
+    assert server.run(capsys, check=True) == 0
+    assert "would be fetched" not in server.output
+    assert server.run(capsys) == 0
+    assert server.tags() == {f"{DEBIAN}:13"}
+    assert ", 1 image; 2 kept images\n" in server.output
+    assert server.result["caches"]["docker.io"]["offline"]
+
+
 def test_nothing_is_fetched_where_there_is_no_room(server, upstream, capsys) -> None:
     made = upstream.image("library/debian", b"layer")
     upstream.manifest("library/debian", {"manifests": [made]}, "13")
