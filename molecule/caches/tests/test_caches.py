@@ -279,21 +279,30 @@ def test_what_was_pulled_least_recently_goes_and_what_is_kept_is_fetched_and_sta
 def test_a_bundle_of_caches_fills_those_of_a_site_without_a_way_out(upstream, kiosk, ansible, hosts, name, tmp_path):
     server, storage = hosts["server"], f"{CACHES}/docker/registry/v2"
     wanted = {"wharf_bundle": str(tmp_path / "caches.tar")}
+    deploy, load = "playbooks/deploy-registry.yml", "playbooks/import-images.yml"
+    offline = {"upstream": THERE, "offline": True, "keep": ["kept/image:1"]}
     digest = publish(upstream.host, name)
     publish(upstream.host, f"{name}-other")
     assert pull(kiosk, name) == digest
     layers = f"{storage}/repositories/{CACHE}/{name[:-2]}/_layers/sha256"
     wait_until(server, f"[ $(ls {layers} | wc -l) = 2 ]")  # version 2 keeps them a moment later
     ansible.succeeds("playbooks/export-images.yml", wharf_export_images=[f"{CACHE}/{name}"], **wanted)
-    with broken(server, ":", f"docker start registry-cache-{CACHE}"), broken(upstream.host, *AWAY):
-        server.check_output(f"rm -rf {storage}/blobs/* {storage}/repositories/{CACHE}/*")
+    server.check_output(f"rm -rf {storage}/blobs/* {storage}/repositories/{CACHE}/*")
+    with broken(upstream.host, *AWAY):
         refused(kiosk, name)
-        assert ansible("playbooks/import-images.yml", **wanted).changes == 1
+        ansible.succeeds(deploy, load, wharf_caches=[offline], **wanted)
+        assert f"registry-cache-{CACHE}" not in server.check_output("docker ps --all --format '{{.Names}}'")
+        before = figures(server)
         assert pull(kiosk, name) == digest
-        server.check_output(f"docker stop registry-cache-{CACHE}")
+        assert f"is not in the cache {CACHE}, which has no upstream here" in refused(kiosk, f"{name}-other")[0]
+        after = figures(server)
+        assert "up" not in after
+        assert after["errors_total"] == before["errors_total"]
+        assert after["requests_total hit"] > before["requests_total hit"]
+        server.check_output("wharf trim-caches")  # what it is to keep is not there, and is not asked for
         assert pull(kiosk, name) == digest
         assert server.check_output(f"find {storage}/blobs {storage}/repositories/{CACHE} ! -user 59500") == ""
-        assert ansible("playbooks/import-images.yml", **wanted).changes == 0
+    assert "already there" in ansible.succeeds(load, deploy, **wanted).stdout
     wait_until(kiosk, f"docker pull --quiet {HERE}/{name}-other", seconds=75, every=2)
     assert pull(kiosk, name) == digest
 
