@@ -25,18 +25,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell what the marks mean."""
-    config.addinivalue_line("markers", "thorough: repeats what unit tests hold, or is long and rare; only on demand")
+    what = "repeats what unit tests hold, or is long and rare: only on demand, of some parameters where IDs are given"
+    config.addinivalue_line("markers", f"thorough(*ids): {what}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is only for `make test-thorough`, and put the tests of each file in the order that is wanted."""
     if not os.environ.get("THOROUGH"):
-        left_out = [test for test in items if test.get_closest_marker("thorough")]
+        left_out = [test for test in items if is_thorough(test)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [test for test in items if test not in left_out]
     if config.getoption("backwards"):
         files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
         items[:] = [test for tests in files for test in reversed(tests)]
+
+
+def is_thorough(test: pytest.Item) -> bool:
+    """Tell whether a test, with its parameters, is only for `make test-thorough`."""
+    marks = test.iter_markers("thorough")
+    return any(not mark.args or test.callspec.id in mark.args for mark in marks)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

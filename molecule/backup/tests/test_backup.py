@@ -270,6 +270,7 @@ def test_schedule_makes_a_backup_by_itself(hosts, backed_up):
     assert server.file(RESULT).content_string.startswith("ok ")
 
 
+@pytest.mark.thorough
 def test_hosts_with_a_backup_are_as_its_snapshot_says(backed_up, compare_with_snapshot):
     compare_with_snapshot("snapshot-with-backup", backed_up.snapshot)
 
@@ -282,6 +283,7 @@ def test_deployment_sets_the_backup_up_and_changes_nothing_after_that(hosts, ans
     assert play(ansible, "deploy-registry").changes == 0
 
 
+@pytest.mark.thorough
 def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansible, backed_up):
     kept = hosts["server"].check_output("sha256sum /etc/wharf/backup/*")
     refused = play(ansible, "upgrade-registry", wharf_backup_password="not-the-right-one")
@@ -292,6 +294,7 @@ def test_upgrade_with_a_wrong_password_stops_before_anything_changes(hosts, ansi
     assert hosts["server"].check_output("sha256sum /etc/wharf/backup/*") == kept
 
 
+@pytest.mark.thorough
 def test_controller_without_the_password_changes_nothing(hosts, ansible, backed_up, tmp_path):
     """A second one, that has the inventory and not what was generated."""
     kept = hosts["server"].check_output("sha256sum /etc/wharf/backup/*")
@@ -401,6 +404,7 @@ def test_interrupted_backup_does_not_disturb_the_next(hosts, backed_up):
 
 
 @pytest.mark.parametrize("damage", ["flipped byte", "missing file"])
+@pytest.mark.thorough("missing file")
 def test_damaged_backup_is_found_and_never_restored(hosts, one, damage):
     client1, server = hosts["client1"], hosts["server"]
     pack = client1.check_output(f"find {BACKUP}/data -type f -printf '%s %p\\n' | sort -n | tail -1").split()[1]
@@ -440,6 +444,7 @@ def test_one_repository_is_restored(hosts, ansible, one):
     pull(hosts["client2"], reference, digest)
 
 
+@pytest.mark.thorough
 def test_tag_that_leads_elsewhere_is_restored_only_on_request(hosts, one):
     reference, digest = one
     client1 = hosts["client1"]
@@ -530,6 +535,7 @@ def test_restore_that_fails_replaces_nothing(hosts, ansible, one):
     untouched(hosts, *one)
 
 
+@pytest.mark.thorough
 def test_speed_against_a_plain_copy(hosts, number):
     """The same data (images, and 300 MB like layers) by restic to a fresh repository and by cp; all get to the disk.
 

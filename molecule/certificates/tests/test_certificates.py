@@ -144,6 +144,7 @@ def test_a_renewal_that_was_cut_off_is_made_up_for(hosts, ansible, by):
     assert started(server) == before
 
 
+@pytest.mark.thorough
 def test_it_waits_for_what_else_is_at_work(hosts, ansible):
     server = hosts["server"]
     before = in_file(server)
@@ -169,6 +170,7 @@ def test_a_renewal_at_once_costs_nothing(hosts, ansible, pulled, number):
     number("renew-certificates.yml, pulls that failed", seen.failures, f"of {seen.pulls}")
 
 
+@pytest.mark.thorough
 def test_check_mode_renews_nothing(hosts, ansible):
     before = in_file(hosts["server"])
     for playbook in ("renew-certificates", "rotate-ca"):
@@ -288,6 +290,7 @@ def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, n
     assert "about to follow" not in result.stdout
 
 
+@pytest.mark.thorough
 def test_a_limit_that_leaves_the_server_out_is_refused(hosts, ansible):
     result = ansible.fails("playbooks/rotate-ca.yml", "--limit", "client1")
     assert "--limit: leaves server out" in result.stdout

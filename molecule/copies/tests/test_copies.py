@@ -511,6 +511,7 @@ def import_(play: Deployments, bundle: Path, **also: str) -> Run:
         ("path outside", "was altered: it holds '../../etc/cron.d/evil'"),
     ],
 )
+@pytest.mark.thorough("cut short-cut short", "missing blob-which is missing", "tags exchanged-was altered: index.json")
 def test_bundle_that_is_not_as_it_was_is_refused_before_anything_is_pushed(second, play, bundle, tmp_path, how, words):
     before = stored(second)
     altered(bundle.path, tmp_path / "altered.tar", how)

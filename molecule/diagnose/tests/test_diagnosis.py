@@ -396,6 +396,7 @@ def two_faults(hosts, first: Fault, second: Fault) -> Iterator[Callable[[Diagnos
 
 
 @pytest.mark.parametrize(("first", "second"), [*zip(CLIENT1, CLIENT2, strict=True)])
+@pytest.mark.thorough("CA with capital letter-daemon.json is broken under a running engine", "CA with scheme-proxy")
 def test_fault_of_each_of_two_clients(hosts, examine, first, second):
     with two_faults(hosts, CLIENT1[first], CLIENT2[second]) as compare:
         result = examine(*BOTH)
@@ -420,6 +421,7 @@ def test_name_that_leads_to_another_host_with_a_closed_port_and_a_login_that_is_
         compare(examine(*BOTH))
 
 
+@pytest.mark.thorough
 def test_name_that_leads_to_another_host_with_another_server_and_an_engine_that_is_stopped(hosts, examine):
     address, server = (hosts[name].check_output("hostname --ip-address") for name in ("client2", "server"))
     first = other_host(address, server, "no registry answers on the port")
@@ -476,6 +478,7 @@ def test_large_packets_that_vanish(hosts, examine):
     ],
     ids=["switch", "rules"],
 )
+@pytest.mark.thorough("rules")
 def test_server_that_forwards_nothing(hosts, examine, ansible, how, repair, code, remedy):
     server = hosts["server"]
     kept = "/run/kept.rules"
@@ -490,6 +493,7 @@ def test_server_that_forwards_nothing(hosts, examine, ansible, how, repair, code
             assert examine(*BOTH, server=True).is_well()
 
 
+@pytest.mark.thorough
 def test_networks_that_overlap(hosts, examine):
     """The server's Docker has a network for the address of one client, the other client's for that of the server."""
     server, client1, client2 = (hosts[name] for name in ("server", *BOTH))
@@ -521,6 +525,7 @@ def test_engine_of_the_server_that_hangs(hosts, examine):
     assert time.monotonic() - start < 25
 
 
+@pytest.mark.thorough
 def test_container_that_is_stopped_in_the_playbook(hosts):
     with broken(hosts["server"], "docker stop --time 0 registry", "docker start registry"):
         result = diagnose()
@@ -532,7 +537,11 @@ def test_container_that_is_stopped_in_the_playbook(hosts):
     [
         pytest.param(["registry"], "docker start registry", marks=pytest.mark.thorough),
         pytest.param(["registry-gateway"], "docker start registry-gateway", marks=pytest.mark.thorough),
-        (["registry-network"], "docker start registry-network; docker restart registry-gateway"),
+        pytest.param(
+            ["registry-network"],
+            "docker start registry-network; docker restart registry-gateway",
+            marks=pytest.mark.thorough,
+        ),
         (["registry", "registry-network", "registry-gateway"], None),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
@@ -566,6 +575,7 @@ ALL_OF_GATEWAY = "$(docker top registry-gateway -o pid | tail -n +2)"
     ],
     ids=["network", "gateway", "another network", "registry"],
 )
+@pytest.mark.thorough("another network", "registry")
 def test_containers_that_nobody_gets_through_to(hosts, examine, how, repair, code):
     server = hosts["server"]
     with without_repair(server), broken(server, how, repair):
@@ -612,6 +622,7 @@ def test_gateway_that_asks_in_the_wrong_place(hosts, examine, ansible):
         ["/etc/wharf/gateway/users", "/etc/wharf/registry/config.yml", "/etc/wharf/tls/registry.key"],
     ),
 )
+@pytest.mark.thorough
 def test_file_that_a_container_may_not_read(hosts, examine, path):
     """Each breaks at another time: the users with the next request, the others with the next start."""
     server = hosts["server"]
@@ -735,6 +746,7 @@ RIGHT = f"DNS:{NAME},DNS:localhost"
     ],
     ids=["expired", "not yet valid", "another CA", "name"],
 )
+@pytest.mark.thorough("not yet valid", "another CA")
 def test_certificate_that_is_wrong(hosts, examine, issued, code, words, where):
     with certificate(hosts["server"], *issued):
         result = examine(*BOTH, server=True)
@@ -847,6 +859,7 @@ def test_disk_that_is_nearly_full_is_a_warning(hosts, examine):
     ],
     ids=["read-only", "owner", "mode"],
 )
+@pytest.mark.thorough("owner", "mode")
 def test_storage_that_is_not_writable(hosts, examine, image, password, how, repair, code, words):
     log_in(hosts["client1"], password)
     push(hosts["client1"], image)  # without an image there are no repositories
@@ -894,6 +907,7 @@ def damage(server: Host, kind: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "named"), [("layer", True), ("manifest", False)], ids=["named", "first"])
+@pytest.mark.thorough("first")
 def test_digest_that_does_not_match(hosts, examine, pushed, kind, named):
     server = hosts["server"]
     repository = pushed.partition(":")[0]
@@ -908,6 +922,7 @@ def test_digest_that_does_not_match(hosts, examine, pushed, kind, named):
 
 
 @pytest.mark.parametrize("code", ["digest", "blob_missing"])
+@pytest.mark.thorough("blob_missing")
 def test_remedy_for_damaged_content_works(hosts, examine, image, pushed, code):
     server, repository = hosts["server"], pushed.partition(":")[0]
     path = contents(server, repository)["layer"]

@@ -185,6 +185,7 @@ def test_a_move_that_nobody_asked_for_is_refused_and_names_the_packages(hosts, a
     assert snapshot(hosts["mover"]) == before
 
 
+@pytest.mark.thorough
 def test_check_mode_tells_the_move_and_changes_nothing(hosts, ansible):
     before = snapshot(hosts["mover"])
     result = ansible.succeeds(CONVERGE, *MOVER, "--check", **TO_DOCKER, **REPLACE)
@@ -224,6 +225,7 @@ def test_a_move_there_and_back_keeps_images_volumes_and_what_runs(hosts, ansible
     host.check_output("apt-mark unhold docker.io; rm /var/lib/wharf/docker_engine.holds")
 
 
+@pytest.mark.thorough
 def test_restart_that_a_run_was_cut_off_before_is_made_up_for_in_a_downgrade_that_was_asked_for(hosts, ansible):
     """The packages are there already; only the engine that runs is still the old one."""
     host = hosts["testing"]
@@ -244,6 +246,7 @@ def test_restart_that_a_run_was_cut_off_before_is_made_up_for_in_a_downgrade_tha
         assert ansible.succeeds(CONVERGE, "--limit", "testing", **older).changes == 0
 
 
+@pytest.mark.thorough
 def test_a_move_after_which_images_would_be_out_of_sight_is_refused(hosts, ansible):
     """The images are in containerd's store because of an option, and the option does not come along."""
     host = hosts["testing"]

@@ -320,7 +320,7 @@ def killed(server: Host, phase: str) -> None:
     assert containers(server) != PARTS  # it was in the middle
 
 
-@pytest.mark.parametrize("phase", some(["pushes wait", "the collection runs on"], KILLED))
+@pytest.mark.parametrize("phase", some(["the collection runs on"], KILLED))
 def test_killed_collection_is_recovered_by_the_next(server, client, kept, steady, phase):
     add_garbage(client, server)
     with watch(client, steady) as seen, without_repair(server), pushing_in_two(client, server):
@@ -343,6 +343,7 @@ def test_killed_collection_is_recovered_by_what_runs_every_minute(server, client
     as_it_was(server, kept)
 
 
+@pytest.mark.thorough
 def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, steady, ansible):
     add_garbage(client, server)
     with watch(client, steady) as seen, without_repair(server), pushing_in_two(client, server):
@@ -400,6 +401,7 @@ BEFORE = [
 ]
 
 
+@pytest.mark.thorough
 def test_collection_that_fails_before_it_deletes_changes_nothing(server, client, kept, steady, ansible):
     place = add_garbage(client, server)
     with watch(client, steady) as seen:
@@ -668,6 +670,7 @@ def test_retention_deletes_what_its_plan_says_and_nothing_else(server, client, k
     server.check_output(f"rm -r {STORAGE}/repositories/{name}")
 
 
+@pytest.mark.thorough
 def test_retention_that_fails_deletes_all_or_nothing(server, client, kept, steady, ansible):
     name = f"app/{secrets.token_hex(3)}"
     for tag in ("1", "2", "3"):

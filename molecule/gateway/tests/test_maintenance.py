@@ -143,6 +143,7 @@ def test_upgrade(ansible, server, unnoticed, name):
 
 
 @pytest.mark.parametrize("name", ["registry", "gateway"])
+@pytest.mark.thorough("gateway")
 def test_upgrade_that_does_not_answer_goes_back(ansible, server, unnoticed, name):
     before, image = running(server), f"wharf-{name}:distro"
     server.check_output(f"docker tag {image} good:1")
@@ -159,6 +160,7 @@ def test_upgrade_that_does_not_answer_goes_back(ansible, server, unnoticed, name
     assert changed(before, running(server)) == set()
 
 
+@pytest.mark.thorough
 def test_failure_when_the_new_registry_serves_already(hosts, ansible, server, passwords, unnoticed):
     """In one run another configuration, and an image for the gateway without nginx, which is found out last.
 
@@ -187,6 +189,7 @@ def test_failure_when_the_new_registry_serves_already(hosts, ansible, server, pa
     }
 
 
+@pytest.mark.thorough
 def test_backup(ansible, server, unnoticed):
     before = running(server)
     with unnoticed("backup"):
@@ -195,6 +198,7 @@ def test_backup(ansible, server, unnoticed):
     assert changed(before, running(server)) == set()
 
 
+@pytest.mark.thorough
 def test_rotation_of_the_ca(ansible, server, unnoticed):
     before, certificate = running(server), served_certificate(server)
     with unnoticed("rotation of the CA"):
@@ -315,6 +319,7 @@ def test_restart_of_an_engine_that_takes_its_containers_along(server, number):
 
 
 @pytest.mark.parametrize("holder", ["nobody", "back-up"])
+@pytest.mark.thorough("back-up")
 def test_restart_of_the_network_by_hand(server, number, holder):
     """The gateway is cut off. A backup may have the lock for hours."""
     with without_repair(server), nullcontext() if holder == "nobody" else lock_held(server, name=holder):

@@ -69,6 +69,7 @@ def test_container_of_another_is_refused_and_its_images_can_be_taken_over(hosts,
     pull(client, *pushed)
 
 
+@pytest.mark.thorough
 def test_port_of_another_is_told_with_who_has_it(hosts, ansible):
     server = hosts["server"]
     image = make_tutorial_image(server)
@@ -214,6 +215,7 @@ def test_client_reaches_the_registry_over_ipv6_alone(hosts, ansible, pushed):
     assert client.check_output("getent ahosts registry.corp.test").split()[0] != ipv6
 
 
+@pytest.mark.thorough
 def test_registry_listens_where_it_should_and_nowhere_else(hosts, ansible, pushed):
     server, client = hosts["server"], hosts["client1"]
     ipv4, ipv6 = addresses(server)

@@ -54,7 +54,7 @@ def steady(hosts, password) -> Iterator[str]:
         pytest.param("write /etc/wharf", {}, "Read-only file system", marks=pytest.mark.thorough),
         pytest.param("write /etc/wharf/tls", {}, "Read-only file system", marks=pytest.mark.thorough),
         pytest.param("write /etc/wharf/registry", {}, "Read-only file system", marks=pytest.mark.thorough),
-        ("write /etc/wharf/gateway", {}, "Read-only file system"),
+        pytest.param("write /etc/wharf/gateway", {}, "Read-only file system", marks=pytest.mark.thorough),
         ("", REFUSED, "the container registry does not stay up"),
         pytest.param("POST .*/rename", {}, BROKEN, marks=pytest.mark.thorough),
         pytest.param("POST .*/containers/create.name=registry$", {}, BROKEN, marks=pytest.mark.thorough),

@@ -304,6 +304,7 @@ def test_what_is_in_an_image_is_text_and_nothing_more(browse):
         ("zh-CN", "zh-CN", "镜像库", "前"),
     ],
 )
+@pytest.mark.thorough("fr-FR-en-Repositories-ago")
 def test_the_page_speaks_the_browsers_language(browse, language, code, title, ago):
     ann = browse("ann", language=language)
     ann.open()

@@ -11,7 +11,7 @@ from clients import REGISTRY, make_image, pull, push
 from machines import PREPARED, PROJECT, lock_held, program
 from plays import INVENTORY, Run
 
-NEEDING = ["collect-garbage", "apply-retention", "renew-certificates", "trust-registry"]
+NEEDING = ["collect-garbage", "trust-registry"]
 
 
 def look(host) -> set[str]:
@@ -52,8 +52,7 @@ def story(hosts, ansible) -> Story:
     daemon_json = json.loads(client.check_output("cat /etc/docker/daemon.json"))
     logins = {name: json.loads(host.check_output("cat /root/.docker/config.json")) for name, host in both.items()}
     again = ansible("playbooks/remove-registry.yml")
-    rules = [{"repositories": ".*", "keep_newest": 1}]
-    needing = {name: ansible(f"playbooks/{name}.yml", wharf_retention=rules) for name in NEEDING}
+    needing = {name: ansible(f"playbooks/{name}.yml") for name in NEEDING}
 
     ca = server.check_output("sha256sum </etc/wharf/ca/ca.crt")
     ansible.succeeds("site.yml")

@@ -144,6 +144,7 @@ def test_what_is_missing_there_is_named(hosts, ansible, tmp_path):
 
 
 @pytest.mark.parametrize("name", some(["unknown"], ["redhat", "unknown"]))
+@pytest.mark.thorough
 def test_a_server_without_apt_serves_an_image_from_a_file(hosts, ansible, tmp_path, name):
     """A whole deployment on one host, removed again. First the source that needs apt is refused."""
     host, archive, inventory = hosts[name], tmp_path / "images.tar", tmp_path / "hosts.json"

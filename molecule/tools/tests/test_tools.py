@@ -143,6 +143,18 @@ def test_buildx_builds_and_pushes(hosts):
 @pytest.mark.parametrize("name", CONTAINERS)
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("tool", ["podman", "buildah", "skopeo"])
+@pytest.mark.thorough(
+    "podman-root-debian13",
+    "podman-dev-debian13",
+    "buildah-root-debian12",
+    "buildah-root-debian13",
+    "buildah-dev-debian12",
+    "buildah-dev-debian13",
+    "skopeo-root-debian12",
+    "skopeo-root-debian13",
+    "skopeo-dev-debian12",
+    "skopeo-dev-debian13",
+)
 def test_podman_and_its_sisters_push_and_pull(hosts, name, user, tool):
     result = moves(hosts[name], user, tool)
     assert result.rc == 0, result.stderr
@@ -287,6 +299,7 @@ def without_our_block(host) -> str:
     return text.partition("# BEGIN wharf")[0]
 
 
+@pytest.mark.thorough
 def test_directory_that_somebody_chose_for_containerd_is_used(hosts, ansible, password):
     node = hosts["nodetesting"]
     bare = without_our_block(node)
@@ -502,6 +515,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.thorough
 def test_diagnosis_asks_each_tool_as_its_user_does(hosts, ansible):
     # The tests before have used another driver for storage than the tools choose here, and two are too many for them.
     hosts["testing"].check_output("rm -rf /var/lib/containers/storage ~dev/.local/share/containers")
@@ -521,11 +535,13 @@ def test_diagnosis_asks_each_tool_as_its_user_does(hosts, ansible):
         hosts["debian12"].check_output(f"{remedy} && skopeo copy docker://{IMAGE} dir:/var/tmp/image")
 
 
+@pytest.mark.thorough
 def test_check_mode_on_finished_hosts_finds_nothing_to_do(ansible):
     result = ansible.succeeds("site.yml", "--check", "--diff")
     assert "changed: [" not in result.stdout
 
 
+@pytest.mark.thorough
 def test_plain_http_instead_and_back(hosts, ansible):
     """Every tool changes over to plain HTTP, and nothing of the CA is left; and the other way round."""
     plain = {

@@ -234,6 +234,7 @@ def before_the_gateway(hosts, password, kept) -> None:
     kept.update(push_new(client))
 
 
+@pytest.mark.thorough
 def test_deployment_of_before_is_taken_over(hosts, ansible, password, kept, steady, before_the_gateway, number):
     """Where its last step fails, the container of before is back, with its files; then all of it goes well."""
     client, server = hosts["client1"], hosts["server"]
@@ -302,6 +303,7 @@ def test_move_that_cannot_be_is_refused(hosts, ansible):
     assert re.search("collect-garbage is at work on server since 20.*: wait", held.stdout), held.stdout
 
 
+@pytest.mark.thorough
 def test_disk_that_is_not_mounted_stops_the_run_and_the_container(hosts, ansible, kept):
     """An empty tmpfs over the data stands for the mount point without its disk."""
     server = hosts["server"]
