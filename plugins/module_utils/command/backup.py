@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from ..errors import WharfError
-from ..files import no_link, read_text, write_atomic
+from ..files import write_atomic
 from ..restic import TAG, Restic, seconds
-from ..storage import DIGEST, Storage
+from ..staging import TREE, stage_links
+from ..storage import Storage
 from ..text import human_bytes
 from .cli import Task, add_wait
 from .registry import Registry
 
 STATE = Path("/var/lib/wharf/backup")
 STAGE = STATE / "stage"  # always the same place, so that restic finds what it had before
-TREE = "docker/registry/v2"
 RESERVE = 64 << 20  # bytes that must stay free
-
-# Why a backup is consistent while people push: the registry writes a blob before the link that names it, and the links
-# of layers before those of manifests and tags. So links are copied first, tags before manifests before layers, and the
-# blobs are backed up after that. Nothing else removes blobs meanwhile, because garbage collection takes the same lock.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,48 +105,16 @@ def preflight(restic: Restic, registry: Registry) -> tuple[bool, int]:
 
 
 def stage(data: Path) -> dict[str, str]:
-    """Bring the copy of the registry's links in STAGE up to date, and return what is tagged: {"name:tag": digest}.
+    """Bring STAGE up to date, so that it is a registry's storage of its own; return what is tagged.
 
-    The blobs are shown beside them, so that STAGE is a registry's storage of its own.
+    The blobs are shown beside the links, and not copied.
     """
     STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    source, target, blobs = data / TREE / "repositories", STAGE / TREE / "repositories", STAGE / TREE / "blobs"
-    target.mkdir(parents=True, exist_ok=True)
+    blobs = STAGE / TREE / "blobs"
+    blobs.parent.mkdir(parents=True, exist_ok=True)
     blobs.unlink(missing_ok=True)
     blobs.symlink_to(data / TREE / "blobs")
-    copied: set[Path] = set()
-    for name in Storage(data).repositories():
-        # The order in which the registry writes them, backwards. Uploads under way are left out.
-        for part in ("_manifests/tags", "_manifests/revisions", "_layers"):
-            for link in (source / name / part).rglob("link"):
-                if link.is_file():  # and no tag of this name
-                    copy = target / link.relative_to(source)
-                    copy_link(link, copy)
-                    copied.add(copy)
-    for directory, _, names in os.walk(target, topdown=False):
-        place = Path(directory)
-        if "link" in names and place / "link" not in copied:
-            (place / "link").unlink()
-        if place != target and not os.listdir(place):
-            place.rmdir()
-    return {f"{name}:{tag}": digest for (name, tag), digest in Storage(STAGE).all_tags().items()}
-
-
-def copy_link(link: Path, copy: Path) -> None:
-    """Copy a link with its time. A copy that is right already is not touched, so that restic finds nothing new."""
-    # Version 2 writes a link in place: one that is read meanwhile is empty, for a moment.
-    for _ in range(20):
-        # The time before the content: if it is overwritten in between, its copy is older than it, and the next one new.
-        written, content = link.lstat().st_mtime_ns, read_text(link, no_link)
-        if DIGEST.fullmatch(content.strip()):
-            break
-        time.sleep(0.05)
-    else:
-        content = ""  # whatever it is, it is not the registry's: the copy is found to be damaged, as the link is
-    if not copy.is_file() or copy.stat().st_mtime_ns != written or copy.read_text() != content:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(content)
-        os.utime(copy, ns=(written, written))
+    return stage_links(data, STAGE)
 
 
 def make_snapshot(restic: Restic, registry: Registry, tags: dict[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import WharfError
 from ..restic import TAG, Restic, significant_lines
-from .backup import TREE
+from ..staging import TREE
 from .cli import Task
 
 

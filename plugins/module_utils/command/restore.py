@@ -27,9 +27,10 @@ from ..files import all_or_nothing, free_bytes, read_entry, write_atomic
 from ..parts import container_names
 from ..restic import Restic, significant_lines
 from ..server_data import RECORD
+from ..staging import TREE
 from ..storage import Storage
 from ..text import human_bytes, pluralize
-from .backup import RESERVE, STAGE, TREE, record_repository
+from .backup import RESERVE, STAGE, record_repository
 from .cli import Task, add_wait, ignore_signals
 from .read_only import wait_until_ready
 from .registry import Registry

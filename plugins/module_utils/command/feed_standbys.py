@@ -1,0 +1,183 @@
+"""Bring the standbys up to date with this server, over SSH, with rsync.
+
+The registry goes on meanwhile. A standby is a whole registry at each moment, also where the copying is cut off: what
+images need comes before their tags, and goes after them. Exit code 1: one standby at least was not reached, or must not
+be overwritten; the others are up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import WharfError
+from ..files import read_json, write_atomic
+from ..lock import RESULTS
+from ..staging import TREE, stage_links
+from ..text import human_bytes, one_line
+from .cli import Task, add_wait
+from .registry import Registry
+
+SETTINGS = Path("/etc/wharf/standby")
+STATE = Path("/var/lib/wharf/standby")
+RESULT = RESULTS / "feed-standbys.json"  # by the names of standbys: when its links were staged, and how many tags
+MARK = ".wharf-copied.json"  # in a standby's storage: of which data it is a copy, and as of when
+LINKS = f"{TREE}/repositories"
+# Of the links, only those that make tags.
+TAGS = ("--include=*/", "--include=**/_manifests/tags/**", "--exclude=*")
+NO_TAGS = ("--exclude=**/_manifests/tags/",)
+VANISHED = 24  # rsync's exit code where a file was gone when it was to be read: an upload that has ended
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--pending", action="store_true", help="only say which tags the standbys have not got yet")
+    add_wait(parser)
+
+
+def run(task: Task) -> str:
+    """Copy, or only say what is still to be copied."""
+    task.record = not task.options.pending
+    standbys = json.loads((SETTINGS / "standbys.json").read_text("utf-8")) if SETTINGS.is_dir() else []
+    if not standbys:
+        return task.line("there is no standby: the group registry_standbys is empty")
+    with task.lock():
+        feeder = Feeder(Registry.in_files())
+        results = {one["name"]: feeder.pending(one["name"]) for one in standbys}
+        if not task.options.pending:
+            results = {one["name"]: feeder.feed(one["name"], one["data"]) for one in standbys}
+            feeder.write_state(standbys)
+    task.result["standbys"] = results
+    task.result["changed"] = any(one.get("changed") for one in results.values())
+    lines = [task.line(f"{name}: {in_words(one)}") for name, one in results.items()]
+    if failed := [line for line, one in zip(lines, results.values()) if "failed" in one]:
+        raise WharfError("; ".join(failed))
+    return "; ".join(lines)
+
+
+def in_words(result: Mapping[str, Any]) -> str:
+    """Return how a standby is, as a person reads it."""
+    if "failed" in result:
+        return f"is not up to date: {result['failed']}"
+    if "missing" in result:
+        names = ", ".join(result["missing"][:10])
+        return f"has not got {len(result['missing'])} tags yet: {names}" if names else "has got every tag"
+    return f"has {result['tags']} tags, {human_bytes(result['sent'])} sent in {result['seconds']} s"
+
+
+class Feeder:
+    """Copies the storage of a registry to other hosts, while the lock keeps everything in its place."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Copy the links of the registry aside. Raises WharfError where there are none to copy."""
+        registry.require_data()
+        self.registry, self.data, self.at = registry, registry.path, int(time.time())
+        STATE.mkdir(mode=0o750, parents=True, exist_ok=True)
+        os.chown(STATE, 0, registry.uid)  # rsync runs as the registry's user
+        self.tags = stage_links(self.data, STATE / "stage")
+        self.state: dict[str, Any] = read_json(RESULT)
+
+    def pending(self, name: str) -> dict[str, Any]:
+        """Return which tags a standby has not got yet, or has with another digest."""
+        before = read_json(STATE / f"{name}.json")
+        missing = sorted(tag for tag, digest in self.tags.items() if before.get(tag) != digest)
+        return {"at": self.state.get(name, {}).get("at", 0), "missing": missing}
+
+    def feed(self, name: str, place: str) -> dict[str, Any]:
+        """Bring a standby up to date.
+
+        Args:
+            name: what SSH calls it.
+            place: the root directory of its storage.
+
+        Returns:
+            When the links were staged ("at"), "tags", the bytes that were "sent", "seconds", and whether anything
+            "changed"; or why it has "failed".
+        """
+        start = time.monotonic()
+        try:
+            self.require_copy(name)
+            to, sent = f"{name}:", []
+            everything = [f"{self.data}/./{TREE}/blobs", f"{STATE}/stage/./{LINKS}"]
+            sent.append(self.rsync("--relative", *NO_TAGS, *everything, to))
+            sent.append(self.rsync("--delete", *TAGS, f"{STATE}/stage/{LINKS}/", f"{to}{LINKS}/"))
+            sent.append(self.rsync("--relative", "--delete", *everything, to))
+            self.mark(to)
+        except WharfError as error:
+            return {"failed": one_line(str(error), 500)}
+        write_atomic(str(STATE / f"{name}.json"), json.dumps(self.tags).encode(), 0o600)
+        files, size = map(sum, zip(*sent))
+        self.state[name] = {"at": self.at, "tags": len(self.tags)}
+        seconds = round(time.monotonic() - start, 1)
+        return {**self.state[name], "sent": size, "seconds": seconds, "changed": files > 0}
+
+    def require_copy(self, name: str) -> None:
+        """Refuse to write over what is no copy of this registry. Raises WharfError."""
+        with tempfile.TemporaryDirectory() as directory:
+            os.chown(directory, self.registry.uid, self.registry.uid)
+            copy = Path(directory, MARK)
+            try:
+                self.rsync(f"{name}:{MARK}", str(copy))
+            except WharfError as error:
+                if "No such file" not in str(error):
+                    raise
+            source = read_json(copy).get("source")
+        if source != self.registry.data_id:
+            raise WharfError(
+                "its data is no copy of this server's: it was promoted, or belongs to another server; to have it follow"
+                " this one, run playbooks/site.yml with it in registry_standbys"
+            )
+
+    def mark(self, to: str) -> None:
+        """Let a standby know as of when it is a copy."""
+        known = {"source": self.registry.data_id, "server": os.uname().nodename, "at": self.at, "tags": len(self.tags)}
+        write_atomic(str(STATE / MARK), json.dumps(known).encode())
+        self.rsync(str(STATE / MARK), to)
+
+    def rsync(self, *arguments: str) -> tuple[int, int]:
+        """Run rsync as the registry's own user; root neither reads nor writes where that may write.
+
+        Returns:
+            How many files were written or deleted, and the bytes sent.
+
+        Raises:
+            WharfError: it fails.
+        """
+        uid = str(self.registry.uid)
+        result = subprocess.run(
+            [
+                *("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--pdeathsig", "TERM"),
+                *("rsync", "--recursive", "--times", "--timeout=120", "--stats", "--no-human-readable"),
+                *(f"--rsh=ssh -F {SETTINGS}/ssh_config", *arguments),
+            ],
+            env={**os.environ, "LC_ALL": "C", "HOME": str(SETTINGS)},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        if result.returncode not in (0, VANISHED):
+            raise WharfError(f"rsync ended with {result.returncode}: {one_line(result.stderr, 400)}")
+        return counted(result.stdout)
+
+    def write_state(self, standbys: Sequence[Mapping[str, str]]) -> None:
+        """Keep when each standby was last brought up to date."""
+        names = {one["name"] for one in standbys}
+        state = {name: known for name, known in self.state.items() if name in names}
+        RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_atomic(str(RESULT), json.dumps(state).encode())
+
+
+def counted(statistics: str) -> tuple[int, int]:
+    """Return from rsync's --stats how many files were written or deleted, and the bytes sent."""
+    found = dict(line.split(": ", 1) for line in statistics.splitlines() if ": " in line)
+
+    def number(name: str) -> int:
+        return int(found.get(name, "0").split(" ")[0])
+
+    changed = number("Number of regular files transferred") + number("Number of deleted files")
+    return changed, number("Total bytes sent")

@@ -1,0 +1,60 @@
+"""Copies what a registry has linked, while people push, so that each tag of the copy has all that it needs.
+
+The registry writes a blob before the link that names it, and the links of layers before those of manifests and tags. So
+tags are copied before manifests before layers, and the blobs are read after that. Nothing else removes blobs meanwhile,
+as long as whoever copies holds the lock, which garbage collection takes as well.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from .files import no_link, read_text
+from .storage import DIGEST, Storage
+
+TREE = "docker/registry/v2"
+
+
+def stage_links(data: Path, place: Path) -> dict[str, str]:
+    """Bring a copy of a registry's links up to date, and return what is tagged: {"name:tag": digest}.
+
+    Args:
+        data: the root directory of the registry's storage.
+        place: that of the copy, which only root writes.
+    """
+    source, target = data / TREE / "repositories", place / TREE / "repositories"
+    target.mkdir(parents=True, exist_ok=True)
+    copied: set[Path] = set()
+    for name in Storage(data).repositories():
+        # The order in which the registry writes them, backwards. Uploads under way are left out.
+        for part in ("_manifests/tags", "_manifests/revisions", "_layers"):
+            for link in (source / name / part).rglob("link"):
+                if link.is_file():  # and no tag of this name
+                    copy = target / link.relative_to(source)
+                    copy_link(link, copy)
+                    copied.add(copy)
+    for directory, _, names in os.walk(target, topdown=False):
+        place_of_links = Path(directory)
+        if "link" in names and place_of_links / "link" not in copied:
+            (place_of_links / "link").unlink()
+        if place_of_links != target and not os.listdir(place_of_links):
+            place_of_links.rmdir()
+    return {f"{name}:{tag}": digest for (name, tag), digest in Storage(place).all_tags().items()}
+
+
+def copy_link(link: Path, copy: Path) -> None:
+    """Copy a link with its time. A copy that is right already is not touched, so that it is not taken for a new one."""
+    # Version 2 writes a link in place: one that is read meanwhile is empty, for a moment.
+    for _ in range(20):
+        content, written = read_text(link, no_link), link.lstat().st_mtime_ns
+        if DIGEST.fullmatch(content.strip()):
+            break
+        time.sleep(0.05)
+    else:
+        content = ""  # whatever it is, it is not the registry's: the copy is found to be damaged, as the link is
+    if not copy.is_file() or copy.stat().st_mtime_ns != written or copy.read_text() != content:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(content)
+        os.utime(copy, ns=(written, written))
