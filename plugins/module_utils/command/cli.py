@@ -38,6 +38,7 @@ SUBCOMMANDS = {
     "collect-garbage": ("garbage", "delete what no image needs any more"),
     "apply-retention": ("retention", "delete old tags by rules, after a plan"),
     "trim-caches": ("trim_caches", "bring caches under their sizes, and fetch what they keep"),
+    "feed-standbys": ("feed_standbys", "bring the standbys up to date"),
     "back-up": ("backup", "make a snapshot of the registry"),
     "check-backup": ("check_backup", "read the whole backup and name what is damaged"),
     "restore": ("restore", "restore a snapshot"),
