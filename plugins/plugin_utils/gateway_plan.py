@@ -64,6 +64,11 @@ CACHE_ERRORS = (
 OFFLINE_ERRORS = (
     ("not_brought", 404, "MANIFEST_UNKNOWN", "this is not in the cache $cache, which has no upstream here"),
 )
+# What a standby answers to all that writes, instead of what a registry does about methods that it does not know.
+STANDBY = (
+    "this is a standby of {0} and takes no pushes and no deletions: use {0}, to which the name of the registry should"
+    " lead, or have this standby promoted"
+)
 UPSTREAM_SECONDS = 10  # that an upstream may take for its next byte
 
 
@@ -80,6 +85,7 @@ def gateway_plan(
     offline: Sequence[str],
     open_caches: bool,
     mirror: bool,
+    standby_of: str,
 ) -> dict[str, Any]:
     """Return what the template is filled with.
 
@@ -95,8 +101,12 @@ def gateway_plan(
         offline: those of them that have no upstream, but only what bundles have brought.
         open_caches: whether these are read without a password.
         mirror: whether that of Docker Hub is a mirror as well, at a port of its own.
+        standby_of: the server that this one is a standby of; empty for none.
     """
     tables = gateway_tables(users, rules)
+    errors = [*ERRORS, *(CACHE_ERRORS if caches else ()), *(OFFLINE_ERRORS if offline else ())]
+    if standby_of:
+        errors = [(*error[:3], STANDBY.format(standby_of)) if error[0] == "unsupported" else error for error in errors]
     levels = [[_quoted(key), level] for key, level in tables["levels"]]
     return {
         "tls": tls,
@@ -117,11 +127,12 @@ def gateway_plan(
         "part": PART,
         "name": PATH,
         "kinds": KINDS,
-        "errors": [*ERRORS, *(CACHE_ERRORS if caches else ()), *(OFFLINE_ERRORS if offline else ())],
         "caches": [{"name": name, "pattern": re.escape(name), "offline": name in offline} for name in caches],
+        "errors": errors,
         "shelf": {"name": SHELF},
         "open_caches": bool(caches) and open_caches and bool(users),
         "mirror": mirror,
+        "takes_pushes": not standby_of,
         "mirrored": HUB,
         "own_socket": OWN_SOCKET,
         "cache_prefix": CACHE_PREFIX,

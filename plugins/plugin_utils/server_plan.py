@@ -50,10 +50,14 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import absent, shown
 
+# What stands in messages of the gateway, in its quotes, and is a host's name to SSH.
+HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]*")
 # What the role builds from the distribution's packages.
 DISTRO_IMAGES = {"registry": "wharf-registry:distro", "gateway": "wharf-gateway:distro"}
 # Sections of the registry's configuration with which it asks others than its own storage.
 NEED_NETWORK = ("redis", "notifications", "proxy")
+# Of a standby, whose gateway refuses pushes already: for whoever gets around that.
+READ_ONLY = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
 
 
 def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +110,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             boolean(settings["caches_anonymous"]) or not users,
         ),
         *own_directory_problems(settings["caches_data"], "registry_server_caches_data", CACHES_DATA),
+        *(standby_problems(settings["standby_of"], own_config) if settings["standby_of"] else []),
     ]
     replaced = settings["replace_passwords"].replace(",", " ").split()
     unsaid = [user["name"] for user in users or [] if absent(user.get("password"))] if not problems else []
@@ -128,7 +133,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         ]
     if problems:
         return {"problems": problems}
-    config = merged_config(base, own_config)
+    config = merged_config(base, own_config, READ_ONLY if settings["standby_of"] else {})
     passwords = passwords_of(users, settings["password_directory"])
     driver = storage_driver(config)
     root = (config["storage"].get(driver) or {}).get("rootdirectory", "/var/lib/registry")
@@ -148,6 +153,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "retention": settings["retention"],
         "read_only": bool(((config["storage"].get("maintenance") or {}).get("readonly") or {}).get("enabled")),
         **known_caches(settings["caches"], settings["caches_data"]),
+        **({"standby_of": settings["standby_of"]} if settings["standby_of"] else {}),
         "descriptor_cache": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
     return {
@@ -169,6 +175,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             offline=[slug(cache["upstream"]) for cache in settings["caches"] if is_offline(cache)],
             open_caches=boolean(settings["caches_anonymous"]),
             mirror=bool(settings["mirror_port"]),
+            standby_of=settings["standby_of"],
         ),
         "registry": {
             **{key: settings[key] for key in REGISTRY_SPEC if key in settings and key != "config"},
@@ -184,6 +191,27 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "generate": [name for name, password in passwords.items() if not password],
         "generated": [name for name in unsaid if name not in replaced],
     }
+
+
+def standby_problems(server: str, own_config: Mapping[str, Any]) -> list[str]:
+    """Judge whether a registry can be the standby of a server, whose files are copied to it while it runs."""
+    problems, storage = [], own_config.get("storage") or {}
+    if not HOST.fullmatch(server):
+        problems.append(
+            f"registry_server_standby_of: {shown(server)} is not a name that a message can hold: use the server's name"
+            " in the inventory, of letters, digits, dots, colons, hyphens and underscores"
+        )
+    if (driver := storage_driver(own_config)) != "filesystem":
+        problems.append(
+            f"registry_server_config: storage.{driver} cannot have a standby, to which files are copied: leave it out,"
+            " or registry_server_standby_of empty"
+        )
+    if (storage.get("cache") or {}).get("blobdescriptor"):
+        problems.append(
+            "registry_server_config: storage.cache.blobdescriptor would still know what was deleted on"
+            f" {server}, and give it to clients: leave it out on a standby"
+        )
+    return problems
 
 
 def _images(settings: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], str, list[str]]:

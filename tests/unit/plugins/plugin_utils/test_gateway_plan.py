@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from typing import Any
 
@@ -38,7 +39,7 @@ RULES = [
 
 
 SERVED: dict[str, Any] = {"page": True, "metrics_addresses": [], "mirror": False}
-SERVED |= {"caches": [], "offline": [], "open_caches": False}
+SERVED |= {"caches": [], "offline": [], "open_caches": False, "standby_of": ""}
 
 
 def words_of(text: str) -> list[tuple[str, bool]]:
@@ -478,6 +479,37 @@ def test_of_a_cache_without_an_upstream_only_what_serves_what_is_there_is_asked(
         '</v2/docker.io/x/tags/list?n=1>; rel="next"'
     )
     assert "offline" not in rendered(**CACHED)
+
+
+WRITING = ["PUT manifest", "POST uploads", "GET upload", "PATCH upload", "PUT upload", "DELETE upload"]
+
+
+@pytest.mark.parametrize("request_", [*WRITING, "DELETE manifest", "DELETE blob"])
+def test_a_standby_takes_nothing_that_writes(request_: str) -> None:
+    found = maps(rendered(standby_of="server1"))
+    assert look_up(found["needed"], f"{request_} ") == "method"
+    assert look_up(found["decision"], "method:3") == look_up(found["decision"], "method:0") == "method"
+    is_read = request_.startswith("GET ")  # where a browser may ask, too
+    assert look_up(found["needed"], f"{request_} cross-site") == ("method" if is_read else "nobody")
+
+
+def test_a_standby_is_read_as_its_server_is() -> None:
+    found, of_server = maps(rendered(standby_of="server1")), maps(rendered())
+    for request_ in ("GET base", "HEAD manifest", "GET blob", "GET tags", "GET page_status", "GET metrics", "PUT tags"):
+        assert look_up(found["needed"], f"{request_} ") == look_up(of_server["needed"], f"{request_} ")
+
+
+def test_a_standby_says_whose_it_is_as_json_and_only_there() -> None:
+    def told(standby_of: str) -> str:
+        server = next(block for words, block in http(rendered(standby_of=standby_of)) if words == ["server"])
+        block = next(block for words, block in server if words == ["location", "@unsupported"])
+        [(status, text)] = [words[1:] for words, _ in block if words[0] == "return"]
+        [error] = json.loads(text)["errors"]
+        assert (status, error["code"]) == ("405", "UNSUPPORTED")
+        return error["message"]
+
+    assert told("reg-1.example.com").startswith("this is a standby of reg-1.example.com and takes no pushes")
+    assert told("") == "a registry does not do this"
 
 
 def test_only_with_caches_there_is_a_second_kind_of_line() -> None:

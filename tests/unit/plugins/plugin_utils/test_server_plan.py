@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
     "uid": 59500,
     "container": "registry",
     "delete_untagged": False,
+    "standby_of": "",
 }
 
 
@@ -138,6 +139,16 @@ def test_gateway_containers_and_command_are_told_which_caches_are_offline() -> N
     assert [one["name"] for one in made["registry"]["caches"] if one.get("offline")] == ["hub.test_5000"]
 
 
+def test_a_standby_is_known_as_one_and_its_registry_writes_nothing() -> None:
+    own = {"storage": {"maintenance": {"uploadpurging": {"enabled": False}, "readonly": {"enabled": False}}}}
+    made = plan(standby_of="server1", config=own)
+    known = json.loads(made["registry"]["settings"])
+    assert (known["standby_of"], known["read_only"], made["gateway"]["takes_pushes"]) == ("server1", True, False)
+    maintenance = {"uploadpurging": {"enabled": False}, "readonly": {"enabled": True}}
+    assert made["config"]["storage"]["maintenance"] == maintenance
+    assert plan()["gateway"]["takes_pushes"]
+
+
 def test_who_may_do_what_is_told_to_the_command_and_to_the_gateway() -> None:
     users = [{"name": "ci", "password": STRONG}, {"name": "kiosk", "role": "reader", "password": STRONG + "x"}]
     made = plan(users=users, rules=[{"repositories": "team/*", "write": ["kiosk"]}])
@@ -204,6 +215,18 @@ def test_numbers_and_booleans_that_arrive_as_text_are_taken_for_what_they_mean()
         (
             {"memory_limit": "much"},
             "registry_server_memory_limit: 'much' is not a size: use a whole number followed by k, m or g",
+        ),
+        (
+            {"standby_of": "it's"},
+            "registry_server_standby_of: \"it's\" is not a name that a message can hold: use the server's name in the",
+        ),
+        (
+            {"standby_of": "server1", "config": {"storage": {"s3": {"bucket": "images"}}}},
+            "registry_server_config: storage.s3 cannot have a standby, to which files are copied: leave it out, or",
+        ),
+        (
+            {"standby_of": "server1", "config": {"storage": {"cache": {"blobdescriptor": "inmemory"}}}},
+            "registry_server_config: storage.cache.blobdescriptor would still know what was deleted on server1, and",
         ),
         ({"image": "registry"}, "registry_server_image: 'registry' is not pinned"),
         ({"gateway_image": "nginx"}, "registry_server_gateway_image: 'nginx' is not pinned"),
