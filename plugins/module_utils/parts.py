@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+USER = "wharf-registry"  # what the user of registry and gateway is called where a standby makes it need a name
 PARTS = ("registry", "network", "gateway")  # in the order in which they start
 SOCKETS = "/var/lib/wharf/sockets"  # of the registry's containers
 SOCKETS_INSIDE = "/wharf/sockets"

@@ -132,7 +132,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.firewall import Fir
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import belongs, hashes_of, users_of
 from ansible_collections.wharf.registry.plugins.module_utils.image_pull import pull_problem
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
-from ansible_collections.wharf.registry.plugins.module_utils.parts import STAND_INS, container_names, is_ours
+from ansible_collections.wharf.registry.plugins.module_utils.parts import STAND_INS, USER, container_names, is_ours
 from ansible_collections.wharf.registry.plugins.module_utils.processes import has
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
 from ansible_collections.wharf.registry.plugins.module_utils.server_files import pending_files
@@ -357,10 +357,10 @@ def conflicts(registry: dict[str, Any], host: str, known: list[dict[str, Any]]) 
     if not re.match(r"localhost$|127\.", registry["name"]) and (problem := forwarding.problem(host)):
         problems.append(problem)
     with contextlib.suppress(KeyError):
-        user = pwd.getpwuid(uid).pw_name
-        problems.append(
-            f"registry_server_uid: {uid} belongs to the user {user} on {host}: choose a number that nobody has"
-        )
+        if (user := pwd.getpwuid(uid).pw_name) != USER:
+            problems.append(
+                f"registry_server_uid: {uid} belongs to the user {user} on {host}: choose a number that nobody has"
+            )
     return problems
 
 

@@ -70,8 +70,8 @@ def test_a_place_is_read_and_remembered_whatever_its_name(tmp_path: Path, name: 
     assert module.read(str(path), str(directory)) == module.Data("aa", NAME, True, "aa", str(path))
 
 
-def test_a_disk_s_own_directory_is_no_data(tmp_path: Path) -> None:
-    for name in ("lost+found", ".wharf-moved"):
+def test_a_disk_s_own_directory_and_what_a_standby_was_told_is_no_data(tmp_path: Path) -> None:
+    for name in ("lost+found", ".wharf-moved", ".wharf-copied.json"):
         (tmp_path / name).mkdir()
     assert not module.read(str(tmp_path), str(tmp_path / "no")).used
 

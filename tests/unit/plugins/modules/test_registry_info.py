@@ -315,6 +315,13 @@ def test_what_stands_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch, parame
     ]
 
 
+def test_the_registry_s_own_user_may_have_its_number(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(module.pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name="wharf-registry"))
+    assert module.inspect(parameters)[1] == []
+
+
 def test_a_container_of_another_is_refused_with_what_it_holds(
     monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
 ) -> None:
