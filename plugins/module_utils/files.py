@@ -134,12 +134,12 @@ def read_text(path: str | Path, opener: Callable[[str, int], int] = no_pipe) -> 
         return ""
 
 
-def read_json(path: str | Path) -> dict:
+def read_json(path: str | Path, opener: Callable[[str, int], int] = no_pipe) -> dict:
     """Return the mapping in a JSON file; an empty one where there is none to read."""
     try:
-        with open(path, encoding="utf-8", opener=no_pipe) as file:
+        with open(path, encoding="utf-8", opener=opener) as file:
             document = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

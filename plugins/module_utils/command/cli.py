@@ -27,6 +27,7 @@ from typing import Any
 from ..containers import STOPPING
 from ..errors import BusyError, WharfError, message_of
 from ..lock import lock, write_result
+from .registry import Registry
 
 # What it is called: the file, and what it does.
 SUBCOMMANDS = {
@@ -47,6 +48,11 @@ SUBCOMMANDS = {
     "verify-storage": ("verify", "name what keeps an image from being served whole"),
     "move-data": ("move", "copy the registry's data to another place"),
 }
+# What changes the images or copies them elsewhere. A standby has its server's, and follows.
+SERVER_ONLY = ("collect-garbage", "apply-retention", "back-up", "restore", "move-data")
+SERVER_ONLY += ("repair-storage", "feed-standbys")
+# With these they bring back what was cut off on this host, and change nothing else.
+RECOVERING = ("recover", "if_needed")
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do
@@ -124,6 +130,7 @@ class Task:
         for number in STOPPING:
             signal.signal(number, _stop)
         try:
+            self._require_server()
             message = work(self)
             code = 3 if self.result.get("problems") else 0
             self._keep(code == 0, message)
@@ -140,6 +147,12 @@ class Task:
         if self.options.json:
             print(json.dumps(self.result | {"message": message}))
         return code
+
+    def _require_server(self) -> None:
+        """Refuse on a standby what is for its server alone."""
+        name = self.options.subcommand
+        if name in SERVER_ONLY and not any(getattr(self.options, option, False) for option in RECOVERING):
+            Registry(must_exist=False, ask=False).require_server(name)
 
     def _keep(self, good: bool, message: str) -> None:
         if self.record:

@@ -23,12 +23,11 @@ from ..lock import RESULTS
 from ..staging import TREE, stage_links
 from ..text import human_bytes, one_line
 from .cli import Task, add_wait
-from .registry import Registry
+from .registry import MARK, Registry
 
 SETTINGS = Path("/etc/wharf/standby")
 STATE = Path("/var/lib/wharf/standby")
 RESULT = RESULTS / "feed-standbys.json"  # by the names of standbys: when its links were staged, and how many tags
-MARK = ".wharf-copied.json"  # in a standby's storage: of which data it is a copy, and as of when
 LINKS = f"{TREE}/repositories"
 # Of the links, only those that make tags.
 TAGS = ("--include=*/", "--include=**/_manifests/tags/**", "--exclude=*")

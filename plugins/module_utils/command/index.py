@@ -156,8 +156,11 @@ def write_status(registry: Registry) -> None:
 
 
 def retention_of(registry: Registry, now: float) -> dict[str, Any] | None:
-    """Return what the rules of the last deployment would delete now; None without rules, or where nobody can tell."""
-    if not registry.retention or registry.driver != "filesystem":
+    """Return what the rules of the last deployment would delete now; None without rules, or where nobody can tell.
+
+    On a standby nothing is deleted: its server's page tells.
+    """
+    if not registry.retention or registry.driver != "filesystem" or registry.standby_of:
         return None
     try:
         candidates = find_candidates(registry.storage, [read_rule(rule) for rule in registry.retention], now)

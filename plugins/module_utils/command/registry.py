@@ -10,7 +10,7 @@ from typing import Any
 from .. import containers, data, gateway, server_rollback
 from ..api import Client
 from ..errors import WharfError
-from ..files import free_bytes, no_link, read_text
+from ..files import free_bytes, no_link, read_json, read_text
 from ..parts import slot_of
 from ..server_data import DATA_ID
 from ..server_versions import running_version
@@ -19,6 +19,7 @@ from ..text import human_bytes
 
 SETTINGS = Path("/etc/wharf/registry.json")
 CONFIGURATION = Path("/etc/wharf/registry")  # unless the container has another directory mounted
+MARK = ".wharf-copied.json"  # in a standby's storage: of which data it is a copy, and as of when
 SPARE = 16 * 1024**2  # bytes that the smoke test, the users' file and the registry's own traces must find
 
 
@@ -45,6 +46,7 @@ class Registry:
     descriptor_cache: bool = False  # it remembers which blobs it has
     caches: Mapping[str, Any] = {}  # the pull-through caches: "data", "upstreams"
     read_only: bool = False  # by its configuration
+    standby_of: str = ""  # the server whose images are copied here
     users: Sequence[dict[str, str]] = ()
     rules: Sequence[dict[str, Any]] = ()
     retention: Sequence[dict[str, Any]] = ()
@@ -97,6 +99,19 @@ class Registry:
     def may_ask(self) -> bool:
         """Tell whether the engine, where it must not be asked, need not be: it alone knows where a volume lies."""
         return self.asks or self.place.startswith("/")
+
+    def require_server(self, subcommand: str) -> None:
+        """Raise a WharfError on a standby: what its images are is its server's business."""
+        if self.standby_of:
+            raise WharfError(
+                f"this is a standby of {self.standby_of}, whose images are copied here: run `wharf {subcommand}` there,"
+                " or promote this one first"
+            )
+
+    def copied(self) -> float:
+        """Return as of when a standby has its server's images, in seconds since 1970; 0 before they were copied."""
+        at = read_json(self.path / MARK, no_link).get("at")
+        return at if isinstance(at, (int, float)) and 0 < at < 1e11 else 0
 
     def require_data(self) -> None:
         """Raise a WharfError where a disk is not mounted: what lies in its place would be taken for all there is."""

@@ -23,7 +23,7 @@ from ..parts import INDEX, STAND_INS, container_names
 from ..server_versions import gateway_version
 from ..storage import Storage
 from ..text import age, human_bytes, pluralize, table
-from .cli import Task
+from .cli import SERVER_ONLY, Task
 from .read_only import client_of
 from .registry import Registry
 from .repair import STATE as REPAIR_STATE
@@ -32,6 +32,7 @@ from .trim_caches import in_words
 
 DAY = 86400
 STATE = "state/state.db"  # of the index
+COPY_LATE = 900  # seconds after which a standby should have been copied to again
 INDEX_LATE = 600  # seconds: it is brought up to date every minute
 RUNS = {
     "collect-garbage": "garbage collection",
@@ -65,9 +66,12 @@ def look(registry: Registry, result: dict[str, Any], used: int | None = None) ->
         *container_rows(registry, result),
         ("certificate", certificate_line(registry.ca, now, result)),
         ("storage", storage_line(registry, result, used)),
+        *standby_rows(registry, now, result),
     ]
     result["results"] = {}
     for name, purpose in RUNS.items():
+        if registry.standby_of and name in SERVER_ONLY:  # what there is dates from when it was the server
+            continue
         last = read_result(name)
         result["results"][name] = last._asdict() if last else None
         if last and not last.good:
@@ -78,6 +82,21 @@ def look(registry: Registry, result: dict[str, Any], used: int | None = None) ->
     rows += index_rows(now, result)
     rows.append(("at work", work_line(registry, result)))
     return rows
+
+
+def standby_rows(registry: Registry, now: float, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Find out how far a standby is behind its server; return a line about it."""
+    result["standby"] = None
+    if not (server := registry.standby_of):
+        return []
+    copied = 0.0
+    with suppress(WharfError):  # the containers' lines say what is missing
+        copied = registry.copied()
+    result["standby"] = {"of": server, "copied": copied}
+    text = f"copied from {server} {age(now - copied)} ago" if copied else f"nothing was copied from {server} yet"
+    if now - copied > COPY_LATE:
+        result["problems"].append(f"{text}: see `wharf feed-standbys` there")
+    return [("standby", text)]
 
 
 def index_rows(now: float, result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -7,10 +7,11 @@ import os
 import signal
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils.command import cli
+from ansible_collections.wharf.registry.plugins.module_utils.command import cli, registry
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
 
 
@@ -120,3 +121,34 @@ def test_recovery_goes_on_whatever_signal_comes(kept):
         return "recovered"
 
     assert perform(work) == 0
+
+
+@pytest.fixture
+def standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: list[tuple[str, bool, str]]) -> None:
+    """Let this server be a standby."""
+    (tmp_path / "registry.json").write_text('{"standby_of": "server1"}')
+    monkeypatch.setattr(registry, "SETTINGS", tmp_path / "registry.json")
+
+
+def perform_on_standby(subcommand: str, **options: bool) -> int:
+    """Perform a subcommand that does nothing."""
+    return cli.Task(Namespace(subcommand=subcommand, wait=60, json=False, **options)).perform(lambda _: "done")
+
+
+@pytest.mark.parametrize("name", cli.SERVER_ONLY)
+def test_what_changes_images_is_refused_on_a_standby_and_not_kept_as_a_failure(standby, kept, capsys, name):
+    assert perform_on_standby(name) == 1
+    assert capsys.readouterr().err.startswith(f"wharf {name}: this is a standby of server1, ")
+    assert kept == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in ("index", "metrics", "status", "renew-certificate", "verify-storage", "trim-caches")),
+        ("collect-garbage", {"recover": True}),
+        ("repair-storage", {"if_needed": True}),
+    ],
+)
+def test_what_a_standby_needs_itself_works_there(standby, name, options):
+    assert perform_on_standby(name, **options) == 0

@@ -246,6 +246,17 @@ def test_two_pushes_at_the_same_moment_are_both_seen(page: Page) -> None:
     assert page.tags("app")["1"]["digest"] == second
 
 
+def test_a_tag_that_was_copied_with_an_older_time_is_seen(page: Page) -> None:
+    """As on a standby: of the links each has the time of its push, and of the directories none."""
+    page.image("app", "1", b"first")
+    page.later()
+    page.run()
+    second = page.image("app", "1", b"second")
+    os.utime(page.stored.top / "repositories/app/_manifests/tags/1/current/link", (1_700_000_000, 1_700_000_000))
+    assert page.run() == ["app"]
+    assert [page.tags("app")["1"][key] for key in ("digest", "pushed")] == [second, 1_700_000_000]
+
+
 def test_a_tag_and_a_repository_that_are_deleted_are_gone(page: Page) -> None:
     for name in ("app", "app/part", "other"):
         for tag in ("1", "2"):
@@ -1034,9 +1045,12 @@ def test_admins_see_what_retention_would_delete_and_what_takes_long_is_found_out
     page.stored.image("app", "3.0")
     monkeypatch.setattr(index, "DAY", 0)
     assert status()["retention"]["count"] == 4
+    page.more["standby_of"] = "server1"  # where that is deleted
+    assert status()["retention"] is None
+    del page.more["standby_of"]
     monkeypatch.setattr(index, "HOUR", 1e-9)
     assert status()["storage"] == {"used": 5}
-    assert page.counted[2:] == [5, 5, 5, None]
+    assert page.counted[2:] == [5, 5, 5, 5, None]
 
 
 def test_a_registry_that_does_not_say_how_it_is_has_its_lists_all_the_same(

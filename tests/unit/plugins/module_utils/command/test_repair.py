@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -508,3 +509,23 @@ def test_what_a_killed_collection_has_left_to_pushes_is_cleaned_up_unless_one_is
     if held:
         assert repair.run(boot.task) == ""
     assert len(cleaned) == held
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_on_a_standby_only_the_host_is_repaired(
+    boot: Boot, registry: Pushing, monkeypatch: pytest.MonkeyPatch, cut_off: bool
+) -> None:
+    registry.push("team/app", "1", b"one", cut_off="manifest")
+    monkeypatch.setattr(repair, "engine_runs", lambda: True)
+    monkeypatch.setattr(repair.server_rollback, "has_begun", lambda: cut_off)
+    monkeypatch.setattr(repair.server_rollback, "recover", lambda: "all is as it was")
+    monkeypatch.setattr(repair.gateway, "is_held", lambda _: False)
+    known = {"standby_of": "server1", "path": registry.root, "storage": storage.Storage(registry.root)}
+    vars(boot.seen).update(known, gateway_directory="")
+    monkeypatch.setattr(repair, "could_not_start", lambda _: {})
+    known_registry = MagicMock(return_value=boot.seen)
+    known_registry.in_files.return_value = boot.seen
+    monkeypatch.setattr(repair, "Registry", known_registry)
+    boot.task.options = SimpleNamespace(if_needed=True, list=False)
+    assert repair.run(boot.task) == ("a deployment was cut off: all is as it was" if cut_off else "")
+    assert len(repair.find_faults(boot.seen.storage)) > 0

@@ -244,3 +244,33 @@ def test_a_page_whose_index_is_stuck_is_a_problem(server, capsys, tmp_path: Path
     code, output = show(server, capsys, as_json=True)
     assert code == 3
     assert json.loads(output)["problems"] == ["what the page shows is 2 hours old: see `wharf index`"]
+
+
+def test_a_standby_says_how_old_its_copy_is_and_nothing_of_what_its_server_does(server, capsys, tmp_path: Path) -> None:
+    assert json.loads(show(server, capsys, as_json=True)[1])["standby"] is None
+    server["settings"]["standby_of"] = "server1"
+    (server["results"] / "back-up").write_text("failed 1 no room")  # when it was the server
+    code, output = show(server, capsys, as_json=True)
+    assert (code, json.loads(output)["problems"]) == (
+        3,
+        ["nothing was copied from server1 yet: see `wharf feed-standbys` there"],
+    )
+    copied = tmp_path / "data/.wharf-copied.json"
+    copied.write_text(json.dumps({"at": time.time() - 40}))
+    code, output = show(server, capsys)
+    lines = dict(line.split("  ", 1) for line in output.splitlines())
+    assert (code, lines["standby"].strip()) == (0, "copied from server1 40 seconds ago")
+    assert not {"backup", "garbage collection", "storage repair"} & lines.keys()
+    copied.write_text(json.dumps({"at": time.time() - 7210}))
+    code, output = show(server, capsys, as_json=True)
+    assert (code, json.loads(output)["problems"]) == (
+        3,
+        ["copied from server1 2 hours ago: see `wharf feed-standbys` there"],
+    )
+
+
+def test_a_standby_without_its_data_says_so_all_the_same(server, capsys) -> None:
+    server["settings"]["standby_of"] = "server1"
+    del server["containers"]["registry"]
+    server["direct"] = "refused"
+    assert "the container registry is absent" in json.loads(show(server, capsys, as_json=True)[1])["problems"]
