@@ -33,7 +33,7 @@ from ..openssl import end_of
 from ..processes import network_of
 from ..server_versions import gateway_version
 from ..version import VERSION
-from .cli import Task
+from .cli import SERVER_ONLY, Task
 from .read_only import client_of
 from .registry import Registry
 from .repair import STATE as REPAIR_STATE
@@ -72,6 +72,8 @@ FIGURES = {
     "wharf_up": ("gauge", "Whether the registry or its gateway answers."),
     "wharf_build_info": ("gauge", "The versions of Wharf, of the registry and of nginx; always 1."),
     "wharf_metrics_written_timestamp_seconds": ("gauge", "When these figures were written."),
+    "wharf_standby": ("gauge", "Whether this is a standby, to which a server's images are copied."),
+    "wharf_standby_last_copy_timestamp_seconds": ("gauge", "As of when a standby has its server's images."),
     "wharf_read_only": ("gauge", "Whether the registry takes no push just now."),
     "wharf_certificate_expiry_timestamp_seconds": ("gauge", "When the registry's certificate ends."),
     "wharf_ca_expiry_timestamp_seconds": ("gauge", "When the last of the CAs ends that clients trust."),
@@ -184,6 +186,7 @@ class Server:
             "nginx": self.nginx,
             "the registry's own": self.registrys_own,
             "storage": self.storage,
+            "standby": self.standby,
             "contents": self.contents,
         }
         for cache in self.registry.caches.get("upstreams", ()):
@@ -248,6 +251,8 @@ class Server:
     def tasks(self) -> None:
         """Tell how each task ended last, and how often it is to run."""
         for task, subcommand in TASKS.items():
+            if self.registry.standby_of and subcommand in SERVER_ONLY:
+                continue
             files = [path for path in (Path(one.format(subcommand)) for one in SCHEDULES) if path.exists()]
             facts = last_run(subcommand)
             if task == "repair" and self.registry.driver != "filesystem":
@@ -347,6 +352,12 @@ class Server:
         if facts.f_files:
             self.figures.add("wharf_storage_inodes", facts.f_files)
             self.figures.add("wharf_storage_inodes_free", facts.f_favail)
+
+    def standby(self) -> None:
+        """Tell whether this is a standby, and how old what it has is."""
+        self.figures.add("wharf_standby", int(bool(self.registry.standby_of)))
+        if self.registry.standby_of and (copied := self.registry.copied()):
+            self.figures.add("wharf_standby_last_copy_timestamp_seconds", int(copied))
 
     def contents(self) -> None:
         """Count repositories and tags; where they are in an object store, those that the page's index has."""

@@ -219,6 +219,21 @@ def test_a_registry_that_is_read_only_by_its_configuration(server: Server) -> No
     assert server.write()["wharf_read_only"] == 1
 
 
+def test_a_standby_tells_as_of_when_it_has_the_server_s_images_and_no_tasks_of_the_server(server: Server) -> None:
+    lock.RESULTS.mkdir()
+    for name in ("back-up", "index"):
+        (lock.RESULTS / name).write_text("failed 2000 no room\n")
+    assert server.write()["wharf_standby"] == 0
+    server.settings |= {"standby_of": "server1", "read_only": True}
+    found, name = server.write(), "wharf_standby_last_copy_timestamp_seconds"
+    assert (found["wharf_standby"], found["wharf_read_only"], name in found) == (1, 1, False)
+    assert [one for one in found if one.startswith("wharf_task_last_run_success")] == [
+        'wharf_task_last_run_success{task="index"}'
+    ]
+    (server.stored.root / ".wharf-copied.json").write_text('{"server": "server1", "at": 1795967000, "tags": 2}')
+    assert server.write()[name] == 1795967000
+
+
 # Tasks ------------------------------------------------------------------------------------------------------------
 
 
