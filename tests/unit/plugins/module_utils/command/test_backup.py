@@ -54,11 +54,11 @@ def test_stage_follows_the_registry_and_leaves_alone_what_is_right(tmp_path, sta
 
 
 def test_a_tag_that_moves_while_it_is_copied_is_newer_the_next_time(tmp_path, staged, monkeypatch):
-    """restic goes by size and time: the copy must not have the new time with the old content."""
+    """Whoever copies on goes by size and time: it must not have a new time with an old content."""
     data, digests = tmp_path / "data", []
     registry = StoredRegistry(data)
     registry.image("app", "1", b"old")
-    link, read = backup.Storage(data).tag_link("app", "1"), backup.read_text
+    link, read = Storage(data).tag_link("app", "1"), staging.read_text
     os.utime(link, (1000, 1000))
 
     def read_and_push(path, opener):
@@ -67,11 +67,11 @@ def test_a_tag_that_moves_while_it_is_copied_is_newer_the_next_time(tmp_path, st
             digests.append(registry.image("app", "1", b"new"))
         return text
 
-    monkeypatch.setattr(backup, "read_text", read_and_push)
+    monkeypatch.setattr(staging, "read_text", read_and_push)
     backup.stage(data)
-    assert backup.Storage(staged).pushed("app", "1") == 1000
+    assert Storage(staged).pushed("app", "1") == 1000
     assert backup.stage(data) == {"app:1": digests[0]}
-    assert backup.Storage(staged).pushed("app", "1") > 1000
+    assert Storage(staged).pushed("app", "1") > 1000
 
 
 def test_stage_takes_nothing_along_that_a_link_to_elsewhere_leads_to(tmp_path, staged, monkeypatch):
