@@ -153,7 +153,9 @@ class Feeder:
         result = subprocess.run(
             [
                 *("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--pdeathsig", "TERM"),
-                *("rsync", "--recursive", "--times", "--timeout=120", "--stats", "--no-human-readable"),
+                # Not the times of directories, by which the standby's index sees what is new since it looked there.
+                *("rsync", "--recursive", "--times", "--omit-dir-times"),
+                *("--timeout=120", "--stats", "--no-human-readable"),
                 *(f"--rsh=ssh -F {SETTINGS}/ssh_config", *arguments),
             ],
             env={**os.environ, "LC_ALL": "C", "HOME": str(SETTINGS)},
