@@ -51,8 +51,8 @@ SUBCOMMANDS = {
 # What changes the images or copies them elsewhere. A standby has its server's, and follows.
 SERVER_ONLY = ("collect-garbage", "apply-retention", "back-up", "restore", "move-data")
 SERVER_ONLY += ("repair-storage", "feed-standbys")
-# With these they bring back what was cut off on this host, and change nothing else.
-RECOVERING = ("recover", "if_needed")
+# But with these, which bring back what was cut off on this host, or copy what it had as the server.
+EVERYWHERE = ("recover", "if_needed", "last")
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do
@@ -151,7 +151,7 @@ class Task:
     def _require_server(self) -> None:
         """Refuse on a standby what is for its server alone."""
         name = self.options.subcommand
-        if name in SERVER_ONLY and not any(getattr(self.options, option, False) for option in RECOVERING):
+        if name in SERVER_ONLY and not any(getattr(self.options, option, False) for option in EVERYWHERE):
             Registry(must_exist=False, ask=False).require_server(name)
 
     def _keep(self, good: bool, message: str) -> None:

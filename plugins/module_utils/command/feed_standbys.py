@@ -29,7 +29,7 @@ SETTINGS = Path("/etc/wharf/standby")
 STATE = Path("/var/lib/wharf/standby")
 RESULT = RESULTS / "feed-standbys.json"  # by the names of standbys: when its links were staged, and how many tags
 LINKS = f"{TREE}/repositories"
-# Of the links, only those that make tags.
+# Of the links, only those that make tags. By their content: two pushes may have the same time.
 TAGS = ("--include=*/", "--include=**/_manifests/tags/**", "--exclude=*")
 NO_TAGS = ("--exclude=**/_manifests/tags/",)
 VANISHED = 24  # rsync's exit code where a file was gone when it was to be read: an upload that has ended
@@ -38,6 +38,9 @@ VANISHED = 24  # rsync's exit code where a file was gone when it was to be read:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--pending", action="store_true", help="only say which tags the standbys have not got yet")
+    parser.add_argument(
+        "--last", action="store_true", help="also from a server that has become a standby, before another is promoted"
+    )
     add_wait(parser)
 
 
@@ -106,7 +109,7 @@ class Feeder:
             to, sent = f"{name}:", []
             everything = [f"{self.data}/./{TREE}/blobs", f"{STATE}/stage/./{LINKS}"]
             sent.append(self.rsync("--relative", *NO_TAGS, *everything, to))
-            sent.append(self.rsync("--delete", *TAGS, f"{STATE}/stage/{LINKS}/", f"{to}{LINKS}/"))
+            sent.append(self.rsync("--checksum", "--delete", *TAGS, f"{STATE}/stage/{LINKS}/", f"{to}{LINKS}/"))
             sent.append(self.rsync("--relative", "--delete", *everything, to))
             self.mark(to)
         except WharfError as error:

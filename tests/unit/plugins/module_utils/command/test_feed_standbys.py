@@ -58,7 +58,7 @@ def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
 
 def feed(pending: bool = False) -> dict[str, Any]:
     """Run the subcommand; return what it has found out of each standby."""
-    task = Task(Namespace(subcommand="feed-standbys", json=True, pending=pending, wait=0))
+    task = Task(Namespace(subcommand="feed-standbys", json=True, pending=pending, last=False, wait=0))
     with suppress(WharfError):
         feed_standbys.run(task)
     return task.result["standbys"]
