@@ -15,8 +15,8 @@ name: settings_hosts
 author: Wharf maintainers
 short_description: The pattern of the hosts whose settings are judged
 description:
-  - The servers and clients of the registry. With C(--limit), which may leave out all of them, every host; where the
-    inventory has none, C(localhost), so that somebody says so.
+  - The servers, standbys and clients of the registry. With C(--limit), which may leave out all of them, every host;
+    where the inventory has none, C(localhost), so that somebody says so.
   - Fails where a file of variables beside the inventory is no YAML, or has a key twice. This is looked at here, because
     Ansible reads the files next, and names none of them when it fails.
 positional: limit
@@ -45,7 +45,8 @@ def settings_hosts(groups: Mapping[str, Sequence[str]], limit: str = "") -> str:
             "\n".join(["Nothing was changed, because files of variables cannot be read:", *faults])
         )
     if groups.get("registry_servers") and not limit:
-        return "registry_servers:registry_clients"
+        standbys = ":registry_standbys" if groups.get("registry_standbys") else ""  # Ansible warns of an unknown group
+        return f"registry_servers{standbys}:registry_clients"
     return "all" if groups.get("all") else "localhost"
 
 

@@ -31,11 +31,12 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.values import (
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.variable_files import READ
 
-SERVERS, CLIENTS = "registry_servers", "registry_clients"
+SERVERS, STANDBYS, CLIENTS = GROUPS = "registry_servers", "registry_standbys", "registry_clients"
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 # The playbooks of a deployment; others hand the roles what is meant for one run, such as what takes all away.
 _WIRING = ("deploy-registry", "trust-registry", "set-up-backup", "install-command", "install-docker", "validate")
-# Settings that mean the same to every host, and those that only clients read. All others only the server reads.
+# Settings that mean the same to every host, and those that only clients read. All others the server and its standbys
+# read, and all but a host's own addresses and places are the same there: one is to take the other's place.
 SHARED = (
     *(f"wharf_registry_{name}" for name in ("name", "port", "trust", "aliases", "users", "rules", "anonymous")),
     "wharf_credentials_directory",
@@ -48,6 +49,7 @@ OF_CLIENTS = (
     "wharf_registry_logins",
     "wharf_registry_previous_names",
 )
+OF_ONE_HOST = ("wharf_registry_listen", "wharf_registry_data", "wharf_caches_data")
 # What only one source of the engine reads.
 _OF_DOCKER_CE = ("channel", "repository_url", "repository_key_fingerprint")
 _NUMBER = re.compile(
@@ -100,8 +102,8 @@ def settings_problems(
     of_this_run: Collection[str] = (),
 ) -> list[str]:
     """Return the mistakes in a deployment: see the filter of that name. Each is a line, once for all hosts."""
-    servers, clients = groups.get(SERVERS) or [], groups.get(CLIENTS) or []
-    members = list(dict.fromkeys([*servers, *clients]))
+    servers, standbys, clients = (groups.get(name) or [] for name in GROUPS)
+    members = list(dict.fromkeys([*servers, *standbys, *clients]))
     variables = {host: hostvars[host] for host in members}
     problems = [(line, "") for line in [*_group_problems(groups), *_limit_problems(groups, limit, hosts)]]
     in_run = [host for host in members if host in hosts or host in servers]
@@ -111,17 +113,21 @@ def settings_problems(
     every_run = _given_to_every_run(given, of_this_run)
     given = {host: {name: value for name, value in own.items() if name not in every_run} for host, own in given.items()}
     server = given[servers[0]]
-    settled = {host: given[host] if host in servers else _as_client(given[host], server) for host in in_run}
+    settled = {
+        host: given[host] if host in (*servers, *standbys) else _as_client(given[host], server) for host in in_run
+    }
     for prefix, judge in JUDGES.items():
         problems += problems_on_hosts(settled, in_run, prefix, judge)
     problems += every_run.values()
     problems += _unknown_tags(variables[servers[0]])
     problems += _lacking(given, servers[0], hosts, needs)
     problems += _backup_host_problems(server.get("wharf_backup_host") or "", groups.get("all") or [], servers)
-    problems += _differences({host: given[host] for host in in_run}, servers[0])
+    problems += _differences({host: given[host] for host in in_run}, servers[0], standbys)
     wrong = _names(problems)
-    problems += [line for line in _in_vain(given, servers, clients) if not wrong & _names([line])]
-    problems += _conflicts({host: given[host] for host in in_run}, servers[0])
+    problems += [line for line in _in_vain(given, [*servers, *standbys], clients) if not wrong & _names([line])]
+    for host in (*servers, *(standby for standby in standbys if standby in in_run)):
+        problems += _conflicts({one: given[one] for one in in_run}, host)
+    problems += _standby_problems(server, standbys)
     problems += _skipped_clients(given, clients)
     problems += _reachability_problems(variables, given, servers[0], clients)
     problems += [*_connection_problems({host: variables[host] for host in in_run}), *_file_problems(variables, groups)]
@@ -145,7 +151,8 @@ def warnings(hostvars: Variables, hosts: Sequence[str], groups: Mapping[str, Seq
         f"{file} is named like a vault, but is not encrypted: run ansible-vault encrypt {file}"
         for file in clear_vaults(variables, hosts)
     ]
-    others = [host for host in groups.get("all") or [] if host not in (groups.get(SERVERS) or [])]
+    served = [*(groups.get(SERVERS) or []), *(groups.get(STANDBYS) or [])]
+    others = [host for host in groups.get("all") or [] if host not in served]
     if others and not groups.get(CLIENTS):
         found.append(f"{CLIENTS}: has no host, so that {_some(others)} will not trust the registry")
     places: dict[tuple[str, ...], list[str]] = {}
@@ -203,15 +210,15 @@ def _as_client(own: Mapping[str, Any], server: Mapping[str, Any]) -> dict[str, A
 
 def _group_problems(groups: Mapping[str, Sequence[str]]) -> list[str]:
     """Return what is wrong with the inventory's groups."""
-    servers, clients = groups.get(SERVERS) or [], groups.get(CLIENTS) or []
+    servers, standbys, clients = (groups.get(name) or [] for name in GROUPS)
     problems = []
     for name, hosts in groups.items():
-        right = near(name.lower().replace("-", "_"), (SERVERS, CLIENTS), 0.85) if name not in (SERVERS, CLIENTS) else ""
-        if right and (strays := [host for host in hosts if host not in (*servers, *clients)]):
+        right = near(name.lower().replace("-", "_"), GROUPS, 0.85) if name not in GROUPS else ""
+        if right and (strays := [host for host in hosts if host not in (*servers, *standbys, *clients)]):
             problems.append(
                 f"{name}: is a group that no playbook knows, so that {_some(strays)} would be left out: use {right}"
             )
-    for host in dict.fromkeys([*servers, *clients]):
+    for host in dict.fromkeys([*servers, *standbys, *clients]):
         if others := [other for other in groups.get(host) or [] if other != host]:
             problems.append(
                 f"{host}: is both a host and the group of {_some(others)}: write a group among the children (in INI"
@@ -219,10 +226,12 @@ def _group_problems(groups: Mapping[str, Sequence[str]]) -> list[str]:
             )
     if not servers and not problems:
         problems.append(
-            f"{SERVERS}: the group is empty: put the host that shall run the registry into it, and name the inventory"
-            " with -i"
+            f"{SERVERS}: the group is empty{f' and {_some(standbys)} would follow nobody' if standbys else ''}: put the"
+            " host that shall run the registry into it, and name the inventory with -i"
         )
-    if len(servers) > 1:
+    if both := [host for host in standbys if host in servers]:
+        problems.append(f"{STANDBYS}: {_some(both)} is in {SERVERS}, too, and would be its own copy: leave it in one")
+    elif len(servers) > 1:
         problems.append(
             f"{SERVERS}: has {len(servers)} hosts, {_some(servers)}, but one name leads to one registry: leave one in"
             " it, and give each other registry an inventory of its own"
@@ -232,12 +241,12 @@ def _group_problems(groups: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _limit_problems(groups: Mapping[str, Sequence[str]], limit: str, hosts: Sequence[str]) -> list[str]:
     """Return why a run that is limited to some hosts would do nothing there."""
-    servers, clients = groups.get(SERVERS) or [], groups.get(CLIENTS) or []
-    if not servers or not limit:
+    members = [host for name in GROUPS for host in groups.get(name) or []]
+    if not groups.get(SERVERS) or not limit:
         return []
     known = [host for host in re.split("[,:]", limit) if host in (groups.get("all") or [])]
-    strays = [host for host in known if host not in (*servers, *clients)]
-    if not strays and not any(host in (*servers, *clients) for host in hosts):
+    strays = [host for host in known if host not in members]
+    if not strays and not any(host in members for host in hosts):
         strays = list(hosts)
     return [
         f"{host}: is in neither {SERVERS} nor {CLIENTS}, and nothing would be done there: put it into one"
@@ -248,17 +257,35 @@ def _limit_problems(groups: Mapping[str, Sequence[str]], limit: str, hosts: Sequ
 # Hosts ------------------------------------------------------------------------------------------------------------
 
 
-def _differences(given: Variables, server: str) -> Iterator[str]:
-    """Yield what the server and a client must see alike, but do not."""
-    for name in SHARED:
-        values = {host: judged({name: own.get(name)}, settings.ROLE)[0][name] for host, own in given.items()}
+def _differences(given: Variables, server: str, standbys: Sequence[str]) -> Iterator[str]:
+    """Yield what the server and a client, or a standby, must see alike, but do not."""
+    alike = [host for host in given if host in (server, *standbys)]
+    options = specification(settings.ROLE)
+    of_servers = [name for name in options if name not in (*SHARED, *OF_CLIENTS, *OF_ONE_HOST)]
+    for name in (*SHARED, *(of_servers if len(alike) > 1 else ())):
+        hosts = given if name in SHARED else alike
+        values = {host: judged({name: given[host].get(name)}, settings.ROLE)[0][name] for host in hosts}
         other = [host for host, value in values.items() if value != values[server]]
         if other:
             server_value, value = shown(values[server]), shown(values[other[0]])
             said = f"is {value} on {_some(other)}, and {server_value} on {server}"
-            if value == server_value:
+            if value == server_value or options[name].get("no_log"):
                 said = f"is another one on {_some(other)} than on {server}"
             yield f"{name}: {said}: set it once for all hosts, in group_vars/all"
+
+
+def _standby_problems(server: Mapping[str, Any], standbys: Sequence[str]) -> Iterator[str]:
+    """Yield why the server's images cannot be copied to its standbys."""
+    variable = "wharf_standby_confirm"
+    if (confirmed := server.get(variable)) and confirmed not in standbys:
+        yield f"{variable}: {shown(confirmed)} is not in {STANDBYS}: use the name of one of its hosts"
+    config = server.get("registry_server_config")
+    driver = storage_driver(config) if isinstance(config, Mapping) else "filesystem"
+    if standbys and driver != "filesystem":
+        yield (
+            f"{STANDBYS}: {_some(standbys)} would get a copy of the server's files, but its images lie in"
+            f" storage.{driver} (registry_server_config): leave the group empty, and use the store's own means"
+        )
 
 
 def _in_vain(given: Variables, servers: Sequence[str], clients: Sequence[str]) -> Iterator[str]:
@@ -633,7 +660,7 @@ def _file_problems(variables: Variables, groups: Mapping[str, Sequence[str]]) ->
             if right != folder.name and folder.is_dir():
                 yield f"{folder}: is read for no host: rename it to {right}"
         for file in sorted(directory.glob("group_vars/*")):
-            right = near(file.stem.lower().replace("-", "_"), ("all", SERVERS, CLIENTS), 0.8)
+            right = near(file.stem.lower().replace("-", "_"), ("all", *GROUPS), 0.8)
             if file.stem in _FOR_ALL and _SETTING.search(_text(file)):
                 right = "all/main" if (directory / "group_vars/all").is_dir() else "all"
             if file.stem in (groups.get("all") or []) and file.stem not in groups:
@@ -723,12 +750,12 @@ def _beside_vars(groups: Any, is_inventory: bool) -> Iterator[tuple[str, str, st
             yield from (
                 (f"in {here} itself", name, "put it under its vars")
                 for name in content
-                if str(name).startswith(PREFIXES) and name not in (SERVERS, CLIENTS)
+                if str(name).startswith(PREFIXES) and name not in GROUPS
             )
             for key in content.keys() - {*_OF_GROUPS}:
                 if right := near(str(key), _OF_GROUPS, 0.6):
                     yield f"in {here}", key, f"write {right}"
-                elif key in (SERVERS, CLIENTS):
+                elif key in GROUPS:
                     yield f"in {here} itself", key, "put it under its children"
             hosts = content.get("hosts")
             for host, own in hosts.items() if isinstance(hosts, Mapping) else ():

@@ -314,6 +314,13 @@ def _caches_data_problems(path: str, variable: str) -> list[str]:
     return own_directory_problems(path, variable, caches_plan.CACHES_DATA)
 
 
+def _interval_problems(minutes: int, variable: str) -> list[str]:
+    """Judge how often the standbys get a copy."""
+    if 1 <= minutes <= 1440:
+        return []
+    return [f"{variable}: {minutes} is out of range: use minutes from 1 to 1440, a day"]
+
+
 # What is set in vain unless another setting has this value.
 IGNORED_UNLESS = {
     "wharf_registry_certificate": ("wharf_registry_trust", "provided"),
@@ -370,6 +377,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (_schedule_problems, "backup_schedule backup_repository"),
     (_fetch_problems, "backup_fetch_to backup_repository backup_host"),
     (_kept_problems, "backup_keep backup_repository"),
+    (_interval_problems, "standby_interval"),
     (_remove_problems, "remove_confirm remove_data registry_name"),
     (_confirm_problems, "registry_data_confirm registry_data"),
     (_confirm_problems, "restore_confirm registry_name"),

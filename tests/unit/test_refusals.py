@@ -34,7 +34,7 @@ RIGHT = yaml.safe_load((ROOT / "tests/unit/right_deployments.yml").read_text("ut
 def problems(directory: Path, case: Mapping[str, Any]) -> list[str]:
     """Return what is wrong in the deployment of a case."""
     hostvars, groups = read(written(directory, case), case.get("extra"))
-    members = [host for group in ("registry_servers", "registry_clients") for host in groups.get(group, [])]
+    members = [host for group in deployment.GROUPS for host in groups.get(group, [])]
     hosts = case.get("hosts", members)
     lines = settings_problems(
         hostvars, hosts, groups, case.get("limit", ""), case.get("needs", ()), case.get("extra", {})
