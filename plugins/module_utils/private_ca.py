@@ -18,7 +18,7 @@ from typing import Any
 
 from .addresses import san
 from .errors import WharfError
-from .files import read_entry, write_atomic
+from .files import Changes, Entry, read_entry, read_text, write_atomic
 from .openssl import Certificate, new_key, public_key, signed, utc
 
 DAY = 86400
@@ -27,6 +27,7 @@ SETTINGS = Path("/etc/wharf/certificate.json")  # what the renewal on the server
 LOCALHOST = ("DNS:localhost", "IP:127.0.0.1", "IP:::1")
 # What the public key of a key on the curve P-256 begins with: the names of algorithm and curve in DER.
 P256 = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE"
+AUTHORITY = ("ca.key", "ca.crt", "next.key", "next.crt")  # all that makes a CA, in its directory
 # In the order in which they are taken.
 STEPS = (
     "write_settings", "repair_files", "replace_ca", "make_ca", "make_next_ca", "make_key", "issue", "publish_ca",
@@ -37,6 +38,27 @@ SERVER_EXTENSIONS = (
     "extendedKeyUsage = serverAuth",
     "basicConstraints = critical,CA:FALSE",
 )
+
+
+def read_authority(directory: str, ca_directory: str) -> dict[str, str]:
+    """Return the files of this host's CA, text by name, for another host; and ca.crt for clients as "published"."""
+    files = {name: read_text(Path(ca_directory, name)) for name in AUTHORITY}
+    return {**files, "published": read_text(Path(directory, "ca.crt"))}
+
+
+def take_authority(authority: Mapping[str, str], directory: str, ca_directory: str, changes: Changes) -> None:
+    """Let another host's CA be this host's, whatever was there; that it has retired its old CA as well.
+
+    Raises:
+        OSError: something cannot be written.
+    """
+    changes.put(ca_directory, Entry(0, 0, 0o700, None))
+    for name in AUTHORITY:
+        entry = Entry(0, 0, 0o600 if name.endswith(".key") else 0o644, authority[name].encode())
+        changes.put(f"{ca_directory}/{name}", entry if authority[name] else None)
+    if authority["published"] == authority["next.crt"] != "":
+        changes.put(directory, Entry(0, 0, 0o755, None))
+        changes.put(f"{directory}/ca.crt", Entry(0, 0, 0o644, authority["published"].encode()))
 
 
 def starts(days: float) -> float:

@@ -10,7 +10,7 @@ short_description: Keep the certificate of a registry's server right
 description:
   - Judges the certificate, its key, the CA and their owners and modes on the host, and makes, installs or repairs what
     is pending, all in one visit. What only a person can put right is refused before anything changes.
-  - Private keys are made on the host and never leave it.
+  - Private keys are made on the host and never leave it, but for the CA's, which another host may take over.
   - The role C(registry_tls) calls this module and describes what a certificate is like and when it is replaced.
 options:
   state:
@@ -53,6 +53,13 @@ options:
     default: keep
   endpoint: {description: "For the renewal, where the server answers, ADDRESS:PORT.", type: str, default: ""}
   restart_command: {description: The command that lets the server load a renewed certificate., type: str, default: ""}
+  authority:
+    description:
+      - The CA of another host, as M(wharf.registry.registry_authority_info) returns it, which is to be this host's as
+        well, whatever CA is there. Without, this host has a CA of its own.
+    type: str
+    default: ""
+  authority_of: {description: "The name of that host; empty where there is none.", type: str, default: ""}
   key: {description: "For O(mode=provided), the key of O(provided.certificate), in PEM.", type: str, default: ""}
   provided:
     description: For O(mode=provided), what the filter P(wharf.registry.provided_certificate#filter) returns.
@@ -193,17 +200,42 @@ def issue(module: AnsibleModule) -> dict[str, Any]:
             "ca_pem": bundle.read_text() if there else "",
         }
     files = private_ca.PrivateCA(module.params, addresses(module))
-    if files.errors:
-        raise WharfError("\n".join(files.errors))
-    pending = files.pending
-    if pending and not module.check_mode:
-        paths = [os.path.realpath(path) for path in files.modes]
-        keep(module, *paths)
-        with all_or_nothing(*paths, str(private_ca.SETTINGS)):
+    paths = [os.path.realpath(path) for path in files.modes]
+    taken = take_authority(module, paths, True)
+    if taken and module.check_mode:
+        return {"pending": taken, "fingerprint": "", "ca_pem": ""}
+    with all_or_nothing(*paths, str(private_ca.SETTINGS)):
+        if taken:
+            take_authority(module, paths, False)
+            files.judge()
+        if files.errors:
+            raise WharfError("\n".join(files.errors))
+        pending = [*taken, *files.pending]
+        if files.pending and not module.check_mode:
+            keep(module, *paths)
             files.apply()
     for warning in files.warnings:
         module.warn(warning)
     return {"pending": pending, "fingerprint": files.fingerprint(), "ca_pem": files.ca_pem()}
+
+
+def take_authority(module: AnsibleModule, paths: list[str], check_mode: bool) -> list[str]:
+    """Let the CA of the host that this one follows be its own; return what differs."""
+    wanted = module.params
+    if not wanted["authority_of"]:
+        return []
+    authority = json.loads(wanted["authority"])
+    source = f"the CA of {wanted['authority_of']}"
+    if not authority["ca.key"] or not authority["ca.crt"]:
+        if module.check_mode:
+            return [f"{source} is still to be made"]
+        raise WharfError(f"registry_tls_authority_of: {source} is not there: run playbooks/deploy-registry.yml for it")
+    if not check_mode:
+        keep(module, *paths)
+    changes = Changes(check_mode)
+    directories = (os.path.realpath(wanted[key]) for key in ("directory", "ca_directory"))
+    private_ca.take_authority(authority, *directories, changes)
+    return [f"{path} is not that of {source}" for path in changes.paths]
 
 
 def keep(module: AnsibleModule, *paths: str) -> None:
@@ -323,6 +355,8 @@ def main() -> None:
             "restart_command": text,
             # Not inside of provided: a key there would be shown in the host's journal, because it has several lines.
             "key": {"type": "str", "default": "", "no_log": True},
+            "authority": {"type": "str", "default": "", "no_log": True},
+            "authority_of": text,
             "provided": {"type": "dict", "options": provided, "apply_defaults": True},
             "controller_time": {"type": "float"},
         },

@@ -186,6 +186,90 @@ def test_without_openssl_nothing_is_judged_or_changed(run, tmp_path, monkeypatch
     assert run()["msg"] == "openssl must be installed on this host first, which has no apt-get and no dnf"
 
 
+# ----------------------------------------------------------------------------------------------------- another's CA
+
+
+@pytest.fixture
+def standby(run, tmp_path):
+    """Return a function that runs the module for a second host, which shares the CA of the first."""
+
+    def call(**arguments: Any) -> dict[str, Any]:
+        authority = json.dumps(private_ca.read_authority(str(tmp_path / "etc/tls"), str(tmp_path / "etc/ca")))
+        own = {"directory": str(tmp_path / "standby/tls"), "ca_directory": str(tmp_path / "standby/ca")}
+        return run(**own, authority=authority, authority_of="server", **arguments)
+
+    return call
+
+
+def cas(root: Path) -> dict[str, bytes]:
+    """Return a host's CAs: those that sign, and what clients trust."""
+    return {name: content for name, content in contents(root).items() if name.startswith(("ca/", "tls/ca.crt"))}
+
+
+def test_a_standby_has_the_ca_of_the_server_and_a_certificate_of_its_own(run, standby, tmp_path):
+    server = run()
+    announced = standby(_ansible_check_mode=True)
+    assert announced["changed"] and not (tmp_path / "standby").exists()
+    made = standby()
+    assert made["changed"] and made["ca_pem"] == server["ca_pem"]
+    assert cas(tmp_path / "standby") == cas(tmp_path / "etc")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "standby/ca").iterdir()}
+    assert modes == {"ca.key": 0o600, "ca.crt": 0o644} and (tmp_path / "standby/ca").stat().st_mode & 0o777 == 0o700
+    keys = [(tmp_path / host / "tls/registry.key").read_text() for host in ("etc", "standby")]
+    assert keys[0] != keys[1]
+    assert not standby()["changed"]
+
+
+def test_the_servers_ca_takes_the_place_of_a_standbys_own(run, standby, tmp_path):
+    paths = {"directory": str(tmp_path / "standby/tls"), "ca_directory": str(tmp_path / "standby/ca")}
+    run(**paths)
+    (tmp_path / "standby/ca/ca.key").unlink()  # as broken as it may be
+    server = run()
+    before = contents(tmp_path / "standby")
+    assert "ca.crt is not that of the CA of server" in json.dumps(standby(_ansible_check_mode=True)["pending"])
+    assert contents(tmp_path / "standby") == before
+    assert standby()["ca_pem"] == server["ca_pem"]
+    assert cas(tmp_path / "standby") == cas(tmp_path / "etc")
+
+
+def test_a_standby_follows_each_step_of_a_rotation(run, standby, tmp_path):
+    run()
+    standby()
+    for step in ("stage", "switch", "retire", "finish"):
+        server = run(rotation=step)
+        assert standby(rotation=step)["ca_pem"] == server["ca_pem"], step
+        assert cas(tmp_path / "standby") == cas(tmp_path / "etc"), step
+        assert not standby()["changed"], step
+
+
+@pytest.mark.parametrize("step", ["stage", "switch", "retire", "finish"])
+def test_a_standby_that_comes_in_a_rotation_has_what_clients_trust_then(run, standby, tmp_path, step):
+    for one in ("keep", "stage", "switch", "retire", "finish"):
+        server = run(rotation=one)
+        if one == step:
+            break
+    assert standby()["ca_pem"] == server["ca_pem"]
+    (tmp_path / "trusted.crt").write_text(server["ca_pem"])
+    openssl.openssl("verify", "-CAfile", tmp_path / "trusted.crt", tmp_path / "standby/tls/registry.crt")
+    assert cas(tmp_path / "standby") == cas(tmp_path / "etc")
+    assert not standby()["changed"]
+
+
+def test_a_standby_waits_for_the_servers_ca(run, standby, tmp_path):
+    assert "the CA of server is still to be made" in standby(_ansible_check_mode=True)["pending"]
+    assert standby()["msg"].startswith("registry_tls_authority_of: the CA of server is not there: run")
+    assert not (tmp_path / "standby").exists()
+
+
+def test_neither_a_result_nor_the_journal_holds_the_key_of_the_shared_ca(run, standby, tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(registry_certificate.AnsibleModule, "log", lambda _self, text, **_: logged.append(text))
+    results = [run(), standby(), standby(days=0)]
+    keys = [line for path in tmp_path.rglob("*.key") for line in path.read_text().splitlines()[1:-1]]
+    assert keys and len(logged) == 3
+    assert not any(line in json.dumps([results, logged]) for line in keys)
+
+
 # ----------------------------------------------------------------------------------------------------------- provided
 
 
