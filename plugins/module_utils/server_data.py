@@ -12,6 +12,7 @@ from .data import directory as directory_of
 from .files import no_link, read_text, write_atomic
 
 DATA_ID = ".wharf"  # in the data: "ID NAME"
+COPIED = ".wharf-copied.json"  # in the data of a standby: of which data it is a copy, and as of when
 RECORD = "/etc/wharf/before.json"  # what a run has replaced until the registry answers: see server_rollback.py
 STATE_FILE = "data"  # beside the configuration: "ID DATA", DATA as the setting says it
 

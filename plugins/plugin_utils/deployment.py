@@ -127,7 +127,7 @@ def settings_problems(
     problems += [line for line in _in_vain(given, [*servers, *standbys], clients) if not wrong & _names([line])]
     for host in (*servers, *(standby for standby in standbys if standby in in_run)):
         problems += _conflicts({one: given[one] for one in in_run}, host)
-    problems += _standby_problems(server, standbys)
+    problems += _standby_problems(given, servers[0], standbys)
     problems += _skipped_clients(given, clients)
     problems += _reachability_problems(variables, given, servers[0], clients)
     problems += [*_connection_problems({host: variables[host] for host in in_run}), *_file_problems(variables, groups)]
@@ -274,12 +274,19 @@ def _differences(given: Variables, server: str, standbys: Sequence[str]) -> Iter
             yield f"{name}: {said}: set it once for all hosts, in group_vars/all"
 
 
-def _standby_problems(server: Mapping[str, Any], standbys: Sequence[str]) -> Iterator[str]:
+def _standby_problems(given: Variables, server: str, standbys: Sequence[str]) -> Iterator[str]:
     """Yield why the server's images cannot be copied to its standbys."""
-    variable = "wharf_standby_confirm"
-    if (confirmed := server.get(variable)) and confirmed not in standbys:
+    variable, data = "wharf_standby_confirm", "wharf_registry_data"
+    if (confirmed := given[server].get(variable)) and confirmed not in standbys:
         yield f"{variable}: {shown(confirmed)} is not in {STANDBYS}: use the name of one of its hosts"
-    config = server.get("registry_server_config")
+    places = {host: str(given[host].get(data) or defaults(settings.ROLE)[data]) for host in (server, *standbys)}
+    if volumes := [host for host, place in places.items() if standbys and "/" not in place]:
+        yield (
+            f"{data}: {shown(places[volumes[0]])} on {_some(volumes)} is a volume, which only root gets to, and the"
+            " registry's own user copies to standbys: use a directory, such as /var/lib/wharf/registry"
+            " (playbooks/move-registry-data.yml moves the images there)"
+        )
+    config = given[server].get("registry_server_config")
     driver = storage_driver(config) if isinstance(config, Mapping) else "filesystem"
     if standbys and driver != "filesystem":
         yield (

@@ -10,7 +10,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged, near, specification
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, listed, shown
 
-ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup")
+ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup", "registry_standby")
 _DRIVERS = ("filesystem", "s3", "azure", "gcs", "swift", "oss", "inmemory", "middleware")
 # Source: distribution, configuration/configuration.go of v2.8.3 and v3.1.1.
 _CONFIG = (

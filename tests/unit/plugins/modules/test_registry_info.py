@@ -313,6 +313,8 @@ def test_what_stands_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch, parame
         "registry_server_port: 5000 is taken on server by the container other: stop it or choose another port",
         "registry_server_uid: 59500 belongs to the user daemon on server: choose a number that nobody has",
     ]
+    monkeypatch.setattr(module.pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name="wharf-registry"))
+    assert not any("registry_server_uid" in line for line in module.inspect(parameters)[1])
 
 
 def test_the_registry_s_own_user_may_have_its_number(

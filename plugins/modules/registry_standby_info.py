@@ -1,0 +1,205 @@
+#!/usr/bin/python
+"""Ansible module: what a registry's server, or a standby of it, has for the copying between them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: registry_standby_info
+short_description: Tell what a registry's server or a standby has for the copying between them, and what is pending
+description:
+  - One visit that changes nothing tells all that the role registry_standby decides by.
+  - Fails where the registry's user could not get to the images, and where a standby has no SSH server.
+options:
+  server: {description: "Whether this is the server, which copies.", type: bool, required: true}
+  data: {description: "The directory of the registry's data.", type: path, required: true}
+  uid: {description: "The user and group ID that the registry runs as.", type: int, required: true}
+  images: {description: "Whether the images are wanted, too: all tags are read then.", type: bool, default: false}
+  host: {description: "The host's name, for the messages.", type: str, required: true}
+attributes: {check_mode: {support: full}}
+author: [Wharf maintainers]
+"""
+
+EXAMPLES = r"""
+- wharf.registry.registry_standby_info:
+    server: true
+    data: /var/lib/wharf/registry
+    uid: 59500
+    host: "{{ inventory_hostname }}"
+"""
+
+RETURN = r"""
+pending:
+  description: What is not as it should be, of packages, user, directories and key.
+  returned: success
+  type: list
+  elements: str
+missing_packages: {description: The packages that are not installed., returned: success, type: list, elements: str}
+package_lists: {description: Whether apt knows any package., returned: success, type: bool}
+files:
+  description: The text of the files of the connection, by their paths; none where one is missing or is anybody's.
+  returned: success
+  type: dict
+public_key: {description: The key of the server., returned: success, type: str}
+host_key: {description: The key of this host's SSH server., returned: success, type: str}
+data: {description: Where the data lies., returned: success, type: str}
+data_id: {description: The ID of the data; empty where it has none., returned: success, type: str}
+source: {description: The ID of the data of which this is a copy; empty for none., returned: success, type: str}
+copied: {description: Whether it has been copied, or is only about to be., returned: success, type: bool}
+used: {description: Whether there are repositories in the data., returned: success, type: bool}
+images: {description: "The digests of the images, by REPOSITORY:TAG.", returned: success, type: dict}
+"""
+
+import json
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.wharf.registry.plugins.module_utils import server_data
+from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
+from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, no_link, read_entry, read_text
+from ansible_collections.wharf.registry.plugins.module_utils.parts import USER
+from ansible_collections.wharf.registry.plugins.module_utils.processes import has
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
+
+SETTINGS = Path("/etc/wharf/standby")
+HOME = Path("/var/lib/wharf-standby")
+HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key.pub")
+LISTS = Path("/var/lib/apt/lists")
+ROOT = 0
+# The programs of each side, and what holds them.
+PACKAGES = {
+    True: {"rsync": "rsync", "ssh": "openssh-client", "ssh-keygen": "openssh-client"},
+    False: {"rsync": "rsync", "rrsync": "rsync"},
+}
+
+
+def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[str, Any]:
+    """Return what is there, and what is pending.
+
+    Args:
+        server: whether this is the server, which copies, or a standby.
+        data: the directory of the registry's data.
+        uid: the registry's user.
+        images: whether to read all tags.
+        host: the host's name, for the messages.
+
+    Raises:
+        WharfError: something only a person can put right.
+    """
+    path = os.path.realpath(data)
+    if closed := closed_above(path, uid):
+        raise WharfError(
+            f"registry_standby_data: {data} on {host} lies below {closed}, where the registry's user, {uid}, has no way"
+            " through, and it does the copying: use one such as /var/lib/wharf/registry"
+        )
+    host_key = " ".join(read_text(HOST_KEY).split()[:2])
+    if not server and not host_key:
+        raise WharfError(
+            f"registry_standby_hosts: {host} has no SSH server with a key of the type ed25519 ({HOST_KEY}), by which"
+            " the server would get there: install openssh-server"
+        )
+    missing = missing_packages(server)
+    directories = {SETTINGS: Entry(ROOT, uid, 0o750, None)} if server else {}
+    directories |= {HOME: Entry(ROOT, ROOT, 0o755, None)}
+    directories |= {} if server else {HOME / ".ssh": Entry(ROOT, ROOT, 0o755, None)}
+    pending = {
+        **dict.fromkeys(missing, True),
+        "user": not has_user(uid),
+        **{str(path): read_entry(str(path)) != entry for path, entry in directories.items()},
+        "key": server and not has_key(uid),
+    }
+    names = ("ssh_config", "known_hosts", "standbys.json")
+    files = [SETTINGS / name for name in names] if server else [HOME / ".ssh/authorized_keys"]
+    mark = copied_from(path)
+    storage = Storage(path) if os.path.isdir(path) else None
+    return {
+        "pending": [name for name, is_pending in pending.items() if is_pending],
+        "missing_packages": missing,
+        "package_lists": any(file.stat().st_size for file in LISTS.glob("*Packages*")),
+        "files": {str(file): text_of(file) for file in files},
+        "public_key": " ".join(read_text(SETTINGS / "id_ed25519.pub").split()[:2]),
+        "host_key": host_key,
+        "data": path,
+        "data_id": server_data.read(path, "").id,
+        "source": str(mark.get("source") or ""),
+        "copied": bool(mark.get("at")),
+        "used": bool(storage and os.path.isdir(storage.top / "repositories") and storage.repositories()),
+        "images": {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
+        if images and storage
+        else {},
+    }
+
+
+def missing_packages(server: bool) -> list[str]:
+    """Return the packages with the programs that are missing. Raises WharfError where nothing could install them."""
+    missing = list(dict.fromkeys(package for program, package in PACKAGES[server].items() if not has(program)))
+    if missing and not has("apt-get"):
+        raise WharfError(f"{' and '.join(missing)}: must be installed on this host first, which has no apt-get")
+    return missing
+
+
+def closed_above(path: str, uid: int) -> str:
+    """Return a directory above a path that a user cannot pass through; empty where there is none."""
+    for parent in Path(path).parents:
+        if parent.exists() and not (facts := parent.stat()).st_mode & 0o001:
+            own = (facts.st_uid == uid and facts.st_mode & 0o100) or (facts.st_gid == uid and facts.st_mode & 0o010)
+            if not own:
+                return str(parent)
+    return ""
+
+
+def has_user(uid: int) -> bool:
+    """Tell whether the user is there as which rsync and SSH run."""
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:
+        return False
+    return (user.pw_uid, user.pw_gid, user.pw_dir, user.pw_shell) == (uid, uid, str(HOME), "/bin/sh")
+
+
+def has_key(uid: int) -> bool:
+    """Tell whether the server has a key that it can use."""
+    key = read_entry(str(SETTINGS / "id_ed25519"))
+    return bool(key and (key.uid, key.mode) == (uid, 0o400) and (SETTINGS / "id_ed25519.pub").is_file())
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a file that is root's alone to write, and that the registry's user reads."""
+    entry = read_entry(str(path))
+    wanted = entry and entry.content and entry == Entry(ROOT, ROOT, 0o644, entry.content)
+    return entry.content.decode("utf-8", "replace") if wanted else ""
+
+
+def copied_from(path: str) -> dict[str, Any]:
+    """Return what the data says of which data it is a copy; nothing where it does not."""
+    try:
+        mark = json.loads(read_text(os.path.join(path, server_data.COPIED), no_link) or "{}")
+    except ValueError:
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "server": {"type": "bool", "required": True},
+            "data": {"type": "path", "required": True},
+            "uid": {"type": "int", "required": True},
+            "images": {"type": "bool", "default": False},
+            "host": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(changed=False, **gather(**module.params))
+    except (WharfError, OSError) as error:
+        module.fail_json(msg=message_of(error))
+
+
+if __name__ == "__main__":
+    main()
