@@ -28,8 +28,8 @@ options:
   limit: {description: The variable C(ansible_limit)., type: str, default: ""}
   needs:
     description:
-      - What the playbook cannot do without. The names of variables that must not be empty, and C(registry_servers)
-        where C(--limit) must not leave out the server.
+      - What the playbook cannot do without. The names of variables that must not be empty, C(registry_servers)
+        where C(--limit) must not leave out the server, and C(registry_standbys) where that group must not be empty.
     type: list
     elements: str
     default: []

@@ -34,7 +34,15 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.variable_files impo
 SERVERS, STANDBYS, CLIENTS = GROUPS = "registry_servers", "registry_standbys", "registry_clients"
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 # The playbooks of a deployment; others hand the roles what is meant for one run, such as what takes all away.
-_WIRING = ("deploy-registry", "trust-registry", "set-up-backup", "install-command", "install-docker", "validate")
+_WIRING = (
+    "deploy-registry",
+    "deploy-standbys",
+    "trust-registry",
+    "set-up-backup",
+    "install-command",
+    "install-docker",
+    "validate",
+)
 # Settings that mean the same to every host, and those that only clients read. All others the server and its standbys
 # read, and all but a host's own addresses and places are the same there: one is to take the other's place.
 SHARED = (
@@ -120,7 +128,7 @@ def settings_problems(
         problems += problems_on_hosts(settled, in_run, prefix, judge)
     problems += every_run.values()
     problems += _unknown_tags(variables[servers[0]])
-    problems += _lacking(given, servers[0], hosts, needs)
+    problems += _lacking(given, servers[0], hosts, standbys, needs)
     problems += _backup_host_problems(server.get("wharf_backup_host") or "", groups.get("all") or [], servers)
     problems += _differences({host: given[host] for host in in_run}, servers[0], standbys)
     wrong = _names(problems)
@@ -433,12 +441,16 @@ def _unknown_tags(own: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{option}: {shown(tag)} is no tag of site.yml: use {right}"
 
 
-def _lacking(given: Variables, server: str, hosts: Sequence[str], needs: Collection[str]) -> Iterator[str]:
+def _lacking(
+    given: Variables, server: str, hosts: Sequence[str], standbys: Sequence[str], needs: Collection[str]
+) -> Iterator[str]:
     """Yield what a playbook cannot do without."""
     if SERVERS in needs and server not in hosts:
         yield f"--limit: leaves out {server}, which this playbook is for: leave --limit out"
+    if STANDBYS in needs and not standbys:
+        yield f"{STANDBYS}: the group is empty, and this playbook is for its hosts: put one into it, or use site.yml"
     for name in needs:
-        if name != SERVERS and not given[server].get(name):
+        if name not in GROUPS and not given[server].get(name):
             yield f"{name}: is missing, and this playbook needs it: set it, see docs/variables.md"
 
 
