@@ -9,18 +9,21 @@ short_description: The files that are still to be written where a server and its
 description:
   - Compares what M(wharf.registry.registry_standby_info) has found on the server and on its standbys with what
     connects them. There are none while something of it is not known yet.
-positional: host, server, hosts, uid, ssh_config
+positional: host, server, uid, ssh_config
 options:
-  _input: {description: The variable C(hostvars)., type: dict, required: true}
+  _input:
+    description: The server and its standbys, as P(wharf.registry.standby_hosts#filter) returns them.
+    type: list
+    elements: dict
+    required: true
   host: {description: The host that this is about., type: str, required: true}
   server: {description: The registry's server., type: str, required: true}
-  hosts: {description: Its standbys., type: list, elements: str, required: true}
   uid: {description: The user that the registry runs as., type: int, required: true}
   ssh_config: {description: The text of the server's configuration of SSH., type: str, required: true}
 """
 
 EXAMPLES = r"""
-# {{ hostvars | wharf.registry.standby_files(inventory_hostname, 'server', ['standby'], 59500, 'Host standby\n') }}
+# {{ registry_standby_hosts | wharf.registry.standby_files(inventory_hostname, 'server', 59500, 'Host standby\n') }}
 """
 
 RETURN = r"""

@@ -13,22 +13,40 @@ SETTINGS, HOME = "/etc/wharf/standby", "/var/lib/wharf-standby"
 SHOWN = 10
 
 
+def standby_hosts(hostvars: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return how the server reaches hosts by SSH, as Ansible does, and what was found on them; nothing where none was.
+
+    Args:
+        hostvars: what Ansible knows of the hosts.
+        names: the hosts.
+    """
+    return [
+        {
+            "name": name,
+            "address": hostvars[name].get("ansible_host") or name,
+            "port": int(hostvars[name].get("ansible_port") or 22),
+            "found": hostvars[name].get(INFO) or {},
+        }
+        for name in names
+    ]
+
+
 def standby_files(
-    hostvars: Mapping[str, Any], host: str, server: str, hosts: Sequence[str], uid: int, ssh_config: str
+    members: Sequence[Mapping[str, Any]], host: str, server: str, uid: int, ssh_config: str
 ) -> list[dict[str, Any]]:
     """Return the files that are still to be written on a host, for the module host_files.
 
     Nothing is pending while what they are made from is not known of the server and of all standbys.
 
     Args:
-        hostvars: with what was found on each host.
+        members: the server and its standbys, as standby_hosts() returns them.
         host: the one that this is about.
         server: the registry's server.
-        hosts: its standbys.
         uid: the registry's user.
         ssh_config: the text of the server's configuration of SSH.
     """
-    found = {name: hostvars[name].get(INFO) or {} for name in (server, *hosts)}
+    found = {member["name"]: member["found"] for member in members}
+    hosts = [name for name in found if name != server]
     key, own, source = found[server].get("public_key"), found[host], found[server].get("data_id")
     if not key or not source or not all(found.values()):
         return []

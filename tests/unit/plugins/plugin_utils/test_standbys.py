@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.plugin_utils.standbys import overwritten_problem, standby_files
+from ansible_collections.wharf.registry.plugins.plugin_utils.standbys import (
+    overwritten_problem,
+    standby_files,
+    standby_hosts,
+)
 
 UID = 59500
 SERVER: dict[str, Any] = {"public_key": "ssh-ed25519 BBBB", "data_id": "5f", "source": "", "data": "/d", "files": {}}
@@ -24,7 +28,8 @@ def pending(host: str, **found: Any) -> dict[str, dict[str, Any]]:
         name: {"__registry_standby_info": info}
         for name, info in {"server": SERVER, "one": STANDBY, "two": {**STANDBY, "data": "/t"}, **found}.items()
     }
-    files = standby_files(hostvars, host, "server", ["one", "two"], UID, "Host one\n")
+    members = standby_hosts(hostvars, ["server", "one", "two"])
+    files = standby_files(members, host, "server", UID, "Host one\n")
     return {file["path"]: file for file in files}
 
 
@@ -63,6 +68,14 @@ def test_a_standby_lets_the_server_in_after_its_data_is_known_to_be_a_copy():
 @pytest.mark.parametrize("host", ["server", "one"])
 def test_nothing_is_connected_while_something_is_not_known(host, found):
     assert pending(host, **found) == {}
+
+
+def test_hosts_are_reached_as_ansible_does():
+    hostvars = {"one": {"ansible_host": "192.0.2.2", "ansible_port": "2222"}, "two": {}}
+    assert standby_hosts(hostvars, ["one", "two"]) == [
+        {"name": "one", "address": "192.0.2.2", "port": 2222, "found": {}},
+        {"name": "two", "address": "two", "port": 22, "found": {}},
+    ]
 
 
 def test_images_that_the_server_lacks_are_named():
