@@ -235,7 +235,15 @@ def test_a_value_from_a_vault_is_read_and_one_that_cannot_be_decrypted_is_named(
 # Whatever somebody writes -----------------------------------------------------------------------------------------
 
 ODD = [True, -1, 1.5, "", "x", "\t", [], {}, [None], [[]], {"a": None}, [{"a": 1}], {"name": ["x"]}, "{{", "ä" * 300]
-ROLES = ("settings", "docker_engine", "registry_server", "registry_tls", "registry_client", "registry_backup")
+ROLES = (
+    "settings",
+    "docker_engine",
+    "registry_server",
+    "registry_tls",
+    "registry_client",
+    "registry_backup",
+    "registry_standby",
+)
 
 
 @pytest.mark.parametrize("role", ROLES)
