@@ -21,7 +21,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value: {description: One line; empty where the host has no images., type: str}
+_value: {description: One line; empty where the server has all its images., type: str}
 """
 
 

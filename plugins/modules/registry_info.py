@@ -108,6 +108,7 @@ pending:
 """
 
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -127,7 +128,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import (
 )
 from ansible_collections.wharf.registry.plugins.module_utils.data import location
 from ansible_collections.wharf.registry.plugins.module_utils.errors import BusyError, WharfError
-from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
+from ansible_collections.wharf.registry.plugins.module_utils.files import no_link, read_json, read_text
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import belongs, hashes_of, users_of
 from ansible_collections.wharf.registry.plugins.module_utils.image_pull import pull_problem
@@ -220,6 +221,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     problems = [busy] if busy and info["pending"] else []
     problems += conflicts(registry, p["host"], known)
     problems += cache_problems(registry, path, p["host"])
+    problems += copy_problems(registry, path, p["host"])
     if pending.get("users"):
         problems += unknown_passwords(p)
     if p["image_source"] == "pull":
@@ -239,6 +241,24 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             " registry: use an image whose ENTRYPOINT takes serve, garbage-collect and --version"
         )
     return info, problems
+
+
+def copy_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
+    """Return why a host cannot be the server whose images are a copy of another's; at most one line.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+        path: where the registry's data lies.
+        host: the host's name, for the message.
+    """
+    is_standby = json.loads(registry["settings"] or "{}").get("standby_of")
+    mark = {} if is_standby else read_json(f"{path}/{server_data.COPIED}", no_link)
+    if not mark:
+        return []
+    return [
+        f"{host} is a standby of {mark.get('server') or 'another server'}: run playbooks/promote-standby.yml to make it"
+        " the server, or put it back into registry_standbys"
+    ]
 
 
 def cache_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:

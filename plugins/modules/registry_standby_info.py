@@ -46,11 +46,16 @@ data: {description: Where the data lies., returned: success, type: str}
 data_id: {description: The ID of the data; empty where it has none., returned: success, type: str}
 source: {description: The ID of the data of which this is a copy; empty for none., returned: success, type: str}
 copied: {description: Whether it has been copied, or is only about to be., returned: success, type: bool}
+copy:
+  description: Of which data it is a copy, of which server at which address, as of when, and with how many tags.
+  returned: success
+  type: dict
+standby_of: {description: The server that the registry here is a standby of., returned: success, type: str}
+deployed: {description: Whether there is a registry., returned: success, type: bool}
 used: {description: Whether there are repositories in the data., returned: success, type: bool}
 images: {description: "The digests of the images, by REPOSITORY:TAG.", returned: success, type: dict}
 """
 
-import json
 import os
 import pwd
 from pathlib import Path
@@ -60,7 +65,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.wharf.registry.plugins.module_utils import server_data
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
-from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, no_link, read_entry, read_text
+from ansible_collections.wharf.registry.plugins.module_utils.files import (
+    Entry,
+    no_link,
+    read_entry,
+    read_json,
+    read_text,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.parts import USER
 from ansible_collections.wharf.registry.plugins.module_utils.processes import has
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
@@ -69,6 +80,7 @@ SETTINGS = Path("/etc/wharf/standby")
 HOME = Path("/var/lib/wharf-standby")
 HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key.pub")
 LISTS = Path("/var/lib/apt/lists")
+REGISTRY = Path("/etc/wharf/registry.json")
 ROOT = 0
 # The programs of each side, and what holds them.
 PACKAGES = {
@@ -114,7 +126,7 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
     }
     names = ("ssh_config", "known_hosts", "standbys.json")
     files = [SETTINGS / name for name in names] if server else [HOME / ".ssh/authorized_keys"]
-    mark = copied_from(path)
+    mark, known = read_json(os.path.join(path, server_data.COPIED), no_link), read_json(REGISTRY)
     storage = Storage(path) if os.path.isdir(path) else None
     return {
         "pending": [name for name, is_pending in pending.items() if is_pending],
@@ -127,6 +139,9 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
         "data_id": server_data.read(path, "").id,
         "source": str(mark.get("source") or ""),
         "copied": bool(mark.get("at")),
+        "copy": mark,
+        "standby_of": known.get("standby_of", ""),
+        "deployed": bool(known),
         "used": bool(storage and os.path.isdir(storage.top / "repositories") and storage.repositories()),
         "images": {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
         if images and storage
@@ -172,15 +187,6 @@ def text_of(path: Path) -> str:
     entry = read_entry(str(path))
     wanted = entry and entry.content and entry == Entry(ROOT, ROOT, 0o644, entry.content)
     return entry.content.decode("utf-8", "replace") if wanted else ""
-
-
-def copied_from(path: str) -> dict[str, Any]:
-    """Return what the data says of which data it is a copy; nothing where it does not."""
-    try:
-        mark = json.loads(read_text(os.path.join(path, server_data.COPIED), no_link) or "{}")
-    except ValueError:
-        return {}
-    return mark if isinstance(mark, dict) else {}
 
 
 def main() -> None:

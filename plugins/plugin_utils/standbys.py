@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.module_utils.lock import local_time
 from ansible_collections.wharf.registry.plugins.module_utils.server_data import COPIED
 
 INFO = "__registry_standby_info"  # what the module registry_standby_info has found on each of them
@@ -46,6 +47,7 @@ def standby_files(
         ssh_config: the text of the server's configuration of SSH.
     """
     found = {member["name"]: member["found"] for member in members}
+    addresses = {member["name"]: member["address"] for member in members}
     hosts = [name for name in found if name != server]
     key, own, source = found[server].get("public_key"), found[host], found[server].get("data_id")
     if not key or not source or not all(found.values()):
@@ -54,7 +56,7 @@ def standby_files(
         wanted = {
             f"{SETTINGS}/ssh_config": ssh_config,
             f"{SETTINGS}/known_hosts": "".join(f"{name} {found[name]['host_key']}\n" for name in hosts),
-            f"{SETTINGS}/standbys.json": json.dumps([{"name": name, "data": found[name]["data"]} for name in hosts])
+            f"{SETTINGS}/standbys.json": json.dumps([{"name": name, "address": addresses[name]} for name in hosts])
             + "\n",
         }
     else:
@@ -67,8 +69,48 @@ def standby_files(
     return files
 
 
+def promotion(
+    found: Mapping[str, Mapping[str, Any]], new: str, answers: bool = False, force: bool = False
+) -> dict[str, Any]:
+    """Return whether a standby can become the server, and with what.
+
+    Args:
+        found: what the module registry_standby_info has found, by host, of the new server and of all standbys.
+        new: the host that is to be the server.
+        answers: whether the old server, which is none of these, answers all the same.
+        force: whether that does not matter.
+
+    Returns:
+        "problem", empty where there is none; a "line" for people; and "old", the host that is the server until now,
+        empty where it is not among these.
+    """
+    own = found[new]
+    copy = own.get("copy") or {}
+    if not copy and own.get("deployed") and not own.get("standby_of"):
+        return {"problem": "", "line": f"{new} is the server already: there is nothing to promote", "old": ""}
+    if not copy.get("at"):
+        problem = f"registry_servers: {new} is no standby that was ever copied to: name one that was, or run site.yml"
+        return {"problem": problem, "line": "", "old": ""}
+    servers = [name for name, one in found.items() if name != new and one.get("deployed") and not one.get("standby_of")]
+    old = next((name for name in servers if found[name].get("data_id") == copy["source"]), "")
+    server, when = copy.get("server") or "the server", local_time(copy["at"])
+    line = f"{new} has {copy.get('tags', 0)} tags of {server}, as of {when}"
+    if old:
+        line += f": before it becomes the server, {old} takes no more pushes and copies a last time"
+    else:
+        line += f": what was pushed to {server} after that is not there"
+    problem = ""
+    if answers and not old and not force:
+        problem = (
+            f"registry_standbys: the registry on {server} ({copy['address']}) still answers, and would take pushes that"
+            f" {new} has not got: put it into registry_standbys, so that it takes none and copies a last time, or go on"
+            " without it: -e wharf_promote_force=true"
+        )
+    return {"problem": problem, "line": line, "old": old}
+
+
 def overwritten_problem(images: Mapping[str, str], kept: Mapping[str, str], host: str, server: str) -> str:
-    """Return why a host cannot be made a standby in silence; empty where it has no images.
+    """Return why a host cannot be made a standby in silence; empty where the server has all its images.
 
     Args:
         images: those of the host, digests by REPOSITORY:TAG.
@@ -76,13 +118,12 @@ def overwritten_problem(images: Mapping[str, str], kept: Mapping[str, str], host
         host: the host.
         server: the registry's server.
     """
-    if not images:
-        return ""
     lost = sorted(name for name, digest in images.items() if kept.get(name) != digest)
+    if not lost:
+        return ""
     more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
-    what = f"{server} lacks, or has with another digest, {', '.join(lost[:SHOWN])}{more}" if lost else ""
     return (
-        f"wharf_standby_confirm: {host} has {len(images)} images of its own, which are no copy of those of {server},"
-        f" and a copy would take their place: {what or f'{server} has all of them'}. Copy first what is still needed"
-        f" (playbooks/copy-images.yml), then: -e wharf_standby_confirm={host}"
+        f"wharf_standby_confirm: {host} has images that {server} lacks, or has with another digest, and a copy would"
+        f" take their place: {', '.join(lost[:SHOWN])}{more}. Push those that are still needed to {server} first, then:"
+        f" -e wharf_standby_confirm={host}"
     )

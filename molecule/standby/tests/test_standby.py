@@ -1,7 +1,6 @@
-"""A standby has each tag whole at every moment, takes no pushes, and becomes the server without a loss or with one told.
+"""A standby has each tag whole at every moment and takes no pushes; it becomes the server, and what is lost is told.
 
-The network is cut with iptables, and a power failure kills all processes of a host; what else a lost machine takes
-along cannot be shown with containers.
+The network is cut with iptables, and a lost machine is a container that is killed and not started again for a while.
 """
 
 from __future__ import annotations
@@ -9,61 +8,60 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import yaml
-from clients import REGISTRY, AllTheTime, by_digest, make_image, pull, push
-from machines import broken, container, from_outside, in_background, wait_until
+from clients import REGISTRY, AllTheTime, make_image, pull, push
+from machines import broken, container, from_outside, program, put, wait_until
 from plays import INVENTORY, Ansible
 from testinfra.host import Host
 
 DATA = "/var/lib/wharf/registry"
+REPOSITORIES = f"{DATA}/docker/registry/v2/repositories"
+CA = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
 FEED = "wharf feed-standbys --wait 60 --json"
-TIMERS = "wharf-feed-standbys.timer"
-
-
-@pytest.fixture(scope="session")
-def of_beta(hosts) -> str:
-    """Return what the registry is called where only the standby is meant; clients trust it under no such name."""
-    return f"{hosts['beta'].check_output('hostname --ip-address').split()[0]}:5000"
+TIMER = "wharf-feed-standbys.timer"
+RUNS = 5  # of rsync in a copy
 
 
 @pytest.fixture
 def still(hosts) -> Iterator[Host]:
     """Return the server, which copies only when it is told to."""
-    with broken(hosts["alpha"], f"systemctl stop {TIMERS} && {FEED}", f"systemctl start {TIMERS}"):
+    with broken(hosts["alpha"], f"systemctl stop {TIMER} && {FEED}", f"systemctl start {TIMER}"):
         yield hosts["alpha"]
 
 
-def fed(server: Host) -> dict:
-    """Let the server copy, and return what it says of the standby."""
-    return json.loads(server.run(FEED).stdout)["standbys"]["beta"]
+def feed(server: Host, standby: str = "beta") -> dict:
+    """Let the server copy, and return what it says of a standby."""
+    return json.loads(server.run(FEED).stdout)["standbys"][standby]
 
 
-def publish(client: Host, name: str, size: int = 200_000) -> str:
+def publish(client: Host, name: str) -> str:
     """Push an image of fresh content, and return its digest."""
-    make_image(client, f"{REGISTRY}/{name}", size)
+    make_image(client, f"{REGISTRY}/{name}")
     return push(client, f"{REGISTRY}/{name}")
 
 
-@contextmanager
-def led_to(client: Host, host: Host) -> Iterator[None]:
-    """Let the registry's name lead a client to another host."""
-    address = host.check_output("hostname --ip-address").split()[0]
-    # In place: the file is a mount.
-    change = f"cp /etc/hosts /root/hosts && sed -E 's/^\\S+(.*registry\\.wharf\\.test)/{address}\\1/' /root/hosts >/etc/hosts"
-    with broken(client, change, "cat /root/hosts >/etc/hosts"):
-        yield
+def address(host: Host) -> str:
+    """Return the address of a host."""
+    return host.check_output("hostname --ip-address").split()[0]
+
+
+def led_to(client: Host, host: Host) -> AbstractContextManager[None]:
+    """Let the registry's name lead a client to another host, in place: the file is a mount."""
+    line = f"s/^[0-9.]+(.*registry\\.wharf\\.test)/{address(host)}\\1/"
+    change = f"cp /etc/hosts /root/hosts && sed -E '{line}' /root/hosts >/etc/hosts"
+    return broken(client, change, "cat /root/hosts >/etc/hosts")
 
 
 def tags(host: Host) -> dict[str, str]:
-    """Return what a host's storage has tagged."""
-    links = f"cd {DATA}/docker/registry/v2/repositories && grep -r . --include=link . | grep /_manifests/tags/.*/current/"
-    rows = [line.split(":", 1) for line in host.run(links).stdout.splitlines()]
-    return {path.replace("./", "", 1).replace("/_manifests/tags/", ":").removesuffix("/current/link"): digest for path, digest in rows}
+    """Return what a host's storage has tagged: digests by REPOSITORY:TAG."""
+    links = host.run(f"cd {REPOSITORIES} && grep --recursive --include link '' . | grep /_manifests/tags/.*/current/")
+    rows = [line.removeprefix("./").split("/current/link:") for line in links.stdout.splitlines()]
+    return {path.replace("/_manifests/tags/", ":"): digest for path, digest in rows}
 
 
 def assert_whole(host: Host) -> None:
@@ -75,72 +73,59 @@ def assert_whole(host: Host) -> None:
 
 
 def test_a_standby_serves_what_was_pushed_to_the_server_and_takes_nothing_itself(hosts, still):
-    client, digest = hosts["client1"], publish(hosts["client1"], "team/app:1")
-    assert fed(still)["tags"] >= 1
-    with led_to(client, hosts["beta"]):
+    client, beta = hosts["client1"], hosts["beta"]
+    digest = publish(client, "team/app:1")
+    assert feed(still)["changed"]
+    with led_to(client, beta):
         pull(client, f"{REGISTRY}/team/app:1", digest)
         make_image(client, f"{REGISTRY}/team/app:2")
-        refused = client.run(f"docker push {REGISTRY}/team/app:2").stderr
-        assert "this is a standby of alpha and takes no pushes" in refused
-    for command in ("collect-garbage", "apply-retention", "back-up"):
-        assert "alpha" in hosts["beta"].run(f"wharf {command}").stderr
-    assert "copied from alpha" in hosts["beta"].check_output("wharf status")
+        assert (
+            "this is a standby of alpha and takes no pushes" in client.run(f"docker push {REGISTRY}/team/app:2").stderr
+        )
+    for command in ("collect-garbage", "apply-retention", "back-up", "feed-standbys"):
+        assert "this is a standby of alpha" in beta.run(f"wharf {command} </dev/null").stderr
+    assert "copied from alpha" in beta.check_output("wharf status")
+    assert not feed(still)["changed"]
 
 
 def test_what_the_server_deletes_goes_from_the_standby(hosts, still, passwords):
     client, beta = hosts["client1"], hosts["beta"]
     digest = publish(client, "gone/app:1")
-    publish(client, "gone/stays:1")
-    fed(still)
-    assert {"gone/app:1", "gone/stays:1"} <= tags(beta).keys()
-    ask = f"curl --silent --fail --cacert /etc/docker/certs.d/{REGISTRY}/wharf-ca.crt --request DELETE"
-    python = (
-        "import base64, ssl, sys, urllib.request; login = base64.b64encode(sys.stdin.read().strip().encode()).decode();"
-        f" request = urllib.request.Request('https://{REGISTRY}/v2/gone/app/manifests/{digest}', method='DELETE',"
-        " headers={'Authorization': 'Basic ' + login});"
-        f" urllib.request.urlopen(request, context=ssl.create_default_context(cafile='/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt'))"
-    )
-    del ask
-    client.check_output(f'echo "boss:{passwords["boss"]}" | python3 -c "{python}"')
+    feed(still)
+    assert tags(beta)["gone/app:1"] == digest
+    delete = program(client, "delete.py", REGISTRY, CA, "gone/app", digest)
+    client.check_output(f"echo 'boss:{passwords['boss']}' | {delete}")
     still.check_output("wharf collect-garbage")
-    fed(still)
+    feed(still)
     assert "gone/app:1" not in tags(beta)
     assert tags(beta) == tags(still)
     number = digest.partition(":")[2]
-    assert not beta.file(f"{DATA}/docker/registry/v2/blobs/sha256/{number[:2]}/{number}/data").exists
+    assert not beta.file(f"{DATA}/docker/registry/v2/blobs/sha256/{number[:2]}/{number}").exists
     assert_whole(beta)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
-def test_a_copy_that_is_killed_leaves_a_whole_registry(hosts, still, step):
-    """The server's rsync is killed when it begins its first, second, ... run."""
-    client, beta = hosts["client1"], hosts["beta"]
-    new = {f"killed/{secrets.token_hex(4)}:1": "" for _ in range(2)}
-    for name in new:
-        new[name] = publish(client, name)
-    kill = f'n=$(cat /run/steps 2>/dev/null || echo 0); n=$((n + 1)); echo $n >/run/steps; [ $n != {step} ] || kill -9 -$PPID'
-    wrapper = f"#!/bin/sh\n{kill}\nexec /usr/bin/rsync \"$@\"\n"
-    path = "/usr/local/sbin/rsync"
-    with broken(still, f"rm -f /run/steps; printf '%s' '{wrapper}' >{path}; chmod 755 {path}; touch /run/steps; chmod 666 /run/steps", f"rm {path}"):
-        still.run(f"setsid --wait {FEED}")
+@pytest.mark.parametrize("run", range(1, RUNS + 1))
+def test_a_copy_that_is_killed_leaves_a_whole_registry(hosts, still, run):
+    beta, name = hosts["beta"], f"killed/{secrets.token_hex(4)}:1"
+    digest = publish(hosts["client1"], name)
+    place = "/usr/local/sbin/rsync"
+    put(still, "killed-at.sh", place, "0755")
+    with broken(still, f"echo {run} >/run/killed-at; chmod 666 /run/killed-at", f"rm -f {place}"):
+        assert still.run(f"setsid --wait {FEED}").rc != 0
     assert_whole(beta)
-    for name in new:
-        assert tags(beta).get(name) in (None, new[name])
-    assert fed(still).get("failed") is None
+    assert tags(beta).get(name) in (None, digest)
+    assert "failed" not in feed(still)
     assert tags(beta) == tags(still)
 
 
-def test_a_network_that_is_cut_is_told_and_made_up_for(hosts, still, ansible):
-    beta = hosts["beta"]
-    address = beta.check_output("hostname --ip-address").split()[0]
-    cut = f"iptables -I OUTPUT -d {address} -j DROP"
+def test_a_network_that_is_cut_is_told_and_made_up_for(hosts, still):
+    cut = f"iptables -I OUTPUT -d {address(hosts['beta'])} -j DROP"
     with broken(still, cut, cut.replace("-I", "-D")):
         publish(hosts["client1"], "cut/app:1")
-        assert "failed" in fed(still)
-        assert "cut/app:1" not in tags(beta)
-    assert "cut/app:1" in still.run("wharf feed-standbys --pending").stdout
-    fed(still)
-    assert "cut/app:1" in tags(beta)
+        assert "failed" in feed(still)
+    assert "cut/app:1" in still.check_output("wharf feed-standbys --pending")
+    feed(still)
+    assert tags(hosts["beta"]) == tags(still)
 
 
 def test_it_follows_by_itself_while_people_push(hosts, passwords, number):
@@ -149,8 +134,79 @@ def test_it_follows_by_itself_while_people_push(hosts, passwords, number):
     try:
         digest = publish(hosts["client2"], "timer/app:1")
         start = time.monotonic()
-        wait_until(beta, f"grep -rq {digest} {DATA}/docker/registry/v2/repositories/timer", 150, every=0.5)
+        wait_until(beta, f"grep -rqs {digest} {REPOSITORIES}/timer", 150, every=0.5)
         number("from a push to the standby", time.monotonic() - start, "s")
         assert_whole(beta)
     finally:
         people.end()
+
+
+# Another server -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inventory(tmp_path) -> Callable[..., Ansible]:
+    """Return a function that returns what runs playbooks with other hosts as server and standby."""
+
+    def write(server: str, standby: str = "") -> Ansible:
+        old, path = Path(INVENTORY), tmp_path / f"{server}-{standby}.yml"
+        content = yaml.safe_load(old.read_text())
+        known = {name: one for group in content.values() for name, one in (group.get("hosts") or {}).items()}
+        content["registry_servers"] = {"hosts": {server: known[server]}}
+        content["registry_standbys"] = {"hosts": {standby: known[standby]} if standby else {}}
+        content["all"]["hosts"] = {name: one for name, one in known.items() if name.startswith("client")}
+        for name in ("group_vars", ".credentials"):
+            link = path.with_name(name)
+            if not link.is_symlink():
+                link.symlink_to(old.with_name(name))
+        path.write_text(yaml.safe_dump(content))
+        return Ansible(str(path))
+
+    return write
+
+
+def test_a_server_that_is_lost_is_followed_by_the_standby_and_comes_back_as_one(hosts, still, inventory, number):
+    alpha, beta, client = still, hosts["beta"], hosts["client1"]
+    copied = {name: publish(client, name) for name in ("lost/a:1", "lost/b:1")}
+    feed(alpha)
+    late = publish(client, "lost/late:1")  # acknowledged, and not copied
+    lone = inventory("beta")
+    # Nobody becomes the server while the other one answers, nor without being asked to.
+    assert "beta is a standby of alpha: run playbooks/promote-standby.yml" in lone.fails("site.yml").stdout
+    refused = lone.fails("playbooks/promote-standby.yml").stdout
+    assert f"the registry on alpha ({address(alpha)}) still answers" in refused
+    from_outside("kill", container("alpha"))
+    start = time.monotonic()
+    promoted = lone.succeeds("playbooks/promote-standby.yml")
+    number("a lost server to the standby as the server", time.monotonic() - start, "s")
+    assert "what was pushed to alpha after that is not there" in promoted.stdout
+    for name, digest in copied.items():
+        pull(client, f"{REGISTRY}/{name}", digest)
+    again = publish(client, "lost/a:1")  # overwrites what alpha has
+
+    # It comes back, takes itself for the server, and may not write to the new one.
+    from_outside("start", container("alpha"))
+    wait_until(
+        alpha, "systemctl is-active docker && docker exec registry true || docker ps | grep registry-gateway", 60
+    )
+    alpha.run("systemctl stop wharf-feed-standbys.timer")
+    assert "failed" in feed(alpha)
+    assert tags(beta)["lost/a:1"] == again
+    both = inventory("beta", "alpha")
+    refused = both.fails("site.yml").stdout
+    assert "alpha has images that beta lacks, or has with another digest" in refused
+    assert "lost/a:1" in refused and "lost/late:1" in refused
+    both.succeeds("site.yml", "-e", "wharf_standby_confirm=alpha")
+    assert tags(alpha) == tags(beta)
+    assert late not in tags(alpha).values()
+    assert both("site.yml").changes == 0
+
+    # And on an ordinary day nothing is lost.
+    last = publish(client, "lost/last:1")
+    back = inventory("alpha", "beta")
+    told = back.succeeds("playbooks/promote-standby.yml", "--check").stdout
+    assert "lost/last:1" in told
+    back.succeeds("playbooks/promote-standby.yml")
+    pull(client, f"{REGISTRY}/lost/last:1", last)
+    assert back("site.yml").changes == 0
+    assert feed(alpha)["tags"] == len(tags(beta))

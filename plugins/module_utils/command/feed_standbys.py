@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -20,10 +21,11 @@ from typing import Any
 from ..errors import WharfError
 from ..files import read_json, write_atomic
 from ..lock import RESULTS
+from ..server_data import COPIED
 from ..staging import TREE, stage_links
 from ..text import human_bytes, one_line
 from .cli import Task, add_wait
-from .registry import MARK, Registry
+from .registry import Registry
 
 SETTINGS = Path("/etc/wharf/standby")
 STATE = Path("/var/lib/wharf/standby")
@@ -54,7 +56,7 @@ def run(task: Task) -> str:
         feeder = Feeder(Registry.in_files())
         results = {one["name"]: feeder.pending(one["name"]) for one in standbys}
         if not task.options.pending:
-            results = {one["name"]: feeder.feed(one["name"], one["data"]) for one in standbys}
+            results = {one["name"]: feeder.feed(one["name"], one["address"]) for one in standbys}
             feeder.write_state(standbys)
     task.result["standbys"] = results
     task.result["changed"] = any(one.get("changed") for one in results.values())
@@ -92,12 +94,12 @@ class Feeder:
         missing = sorted(tag for tag, digest in self.tags.items() if before.get(tag) != digest)
         return {"at": self.state.get(name, {}).get("at", 0), "missing": missing}
 
-    def feed(self, name: str, place: str) -> dict[str, Any]:
+    def feed(self, name: str, address: str) -> dict[str, Any]:
         """Bring a standby up to date.
 
         Args:
             name: what SSH calls it.
-            place: the root directory of its storage.
+            address: its address.
 
         Returns:
             When the links were staged ("at"), "tags", the bytes that were "sent", "seconds", and whether anything
@@ -111,7 +113,7 @@ class Feeder:
             sent.append(self.rsync("--relative", *NO_TAGS, *everything, to))
             sent.append(self.rsync("--checksum", "--delete", *TAGS, f"{STATE}/stage/{LINKS}/", f"{to}{LINKS}/"))
             sent.append(self.rsync("--relative", "--delete", *everything, to))
-            self.mark(to)
+            self.mark(name, address)
         except WharfError as error:
             return {"failed": one_line(str(error), 500)}
         write_atomic(str(STATE / f"{name}.json"), json.dumps(self.tags).encode(), 0o600)
@@ -124,9 +126,9 @@ class Feeder:
         """Refuse to write over what is no copy of this registry. Raises WharfError."""
         with tempfile.TemporaryDirectory() as directory:
             os.chown(directory, self.registry.uid, self.registry.uid)
-            copy = Path(directory, MARK)
+            copy = Path(directory, COPIED)
             try:
-                self.rsync(f"{name}:{MARK}", str(copy))
+                self.rsync(f"{name}:{COPIED}", str(copy))
             except WharfError as error:
                 if "No such file" not in str(error):
                     raise
@@ -137,11 +139,12 @@ class Feeder:
                 " this one, run playbooks/site.yml with it in registry_standbys"
             )
 
-    def mark(self, to: str) -> None:
-        """Let a standby know as of when it is a copy."""
-        known = {"source": self.registry.data_id, "server": os.uname().nodename, "at": self.at, "tags": len(self.tags)}
-        write_atomic(str(STATE / MARK), json.dumps(known).encode())
-        self.rsync(str(STATE / MARK), to)
+    def mark(self, name: str, address: str) -> None:
+        """Let a standby know as of when it is a copy, and of whose images."""
+        known = {"source": self.registry.data_id, "server": os.uname().nodename, "address": own_address(address)}
+        known |= {"at": self.at, "tags": len(self.tags)}
+        write_atomic(str(STATE / COPIED), json.dumps(known).encode())
+        self.rsync(str(STATE / COPIED), f"{name}:")
 
     def rsync(self, *arguments: str) -> tuple[int, int]:
         """Run rsync as the registry's own user; root neither reads nor writes where that may write.
@@ -174,6 +177,17 @@ class Feeder:
         state = {name: known for name, known in self.state.items() if name in names}
         RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomic(str(RESULT), json.dumps(state).encode())
+
+
+def own_address(address: str) -> str:
+    """Return the address of this host from which another one is reached; empty where there is none."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(address, 22, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:  # sends nothing
+            probe.connect(place)
+            return probe.getsockname()[0]
+    except OSError:
+        return ""
 
 
 def counted(statistics: str) -> tuple[int, int]:

@@ -12,14 +12,13 @@ from ..api import Client
 from ..errors import WharfError
 from ..files import free_bytes, no_link, read_json, read_text
 from ..parts import slot_of
-from ..server_data import DATA_ID
+from ..server_data import COPIED, DATA_ID
 from ..server_versions import running_version
 from ..storage import Storage
 from ..text import human_bytes
 
 SETTINGS = Path("/etc/wharf/registry.json")
 CONFIGURATION = Path("/etc/wharf/registry")  # unless the container has another directory mounted
-MARK = ".wharf-copied.json"  # in a standby's storage: of which data it is a copy, and as of when
 SPARE = 16 * 1024**2  # bytes that the smoke test, the users' file and the registry's own traces must find
 
 
@@ -110,7 +109,7 @@ class Registry:
 
     def copied(self) -> float:
         """Return as of when a standby has its server's images, in seconds since 1970; 0 before they were copied."""
-        at = read_json(self.path / MARK, no_link).get("at")
+        at = read_json(self.path / COPIED, no_link).get("at")
         return at if isinstance(at, (int, float)) and 0 < at < 1e11 else 0
 
     def require_data(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.standbys import (
     overwritten_problem,
+    promotion,
     standby_files,
     standby_hosts,
 )
@@ -37,7 +38,7 @@ def test_the_server_gets_to_know_its_standbys():
     files = {path: file["content"] for path, file in pending("server").items()}
     assert files[f"{CONFIG}/ssh_config"] == "Host one\n"
     assert files[f"{CONFIG}/known_hosts"] == "one ssh-ed25519 CCCC\ntwo ssh-ed25519 CCCC\n"
-    standbys = [{"name": "one", "data": "/s"}, {"name": "two", "data": "/t"}]
+    standbys = [{"name": "one", "address": "one"}, {"name": "two", "address": "two"}]
     assert json.loads(files[f"{CONFIG}/standbys.json"]) == standbys
     assert pending("server", server={**SERVER, "files": files}) == {}
     changed = {**files, f"{CONFIG}/known_hosts": ""}
@@ -80,10 +81,47 @@ def test_hosts_are_reached_as_ansible_does():
 
 def test_images_that_the_server_lacks_are_named():
     assert overwritten_problem({}, {"a:1": "x"}, "one", "server") == ""
+    assert overwritten_problem({"a:1": "x"}, {"a:1": "x", "b:1": "y"}, "one", "server") == ""
     line = overwritten_problem({"a:1": "x", "b:1": "y", "c:1": "z"}, {"a:1": "x", "b:1": "w"}, "one", "server")
-    assert line.startswith("wharf_standby_confirm: one has 3 images of its own")
-    assert "server lacks, or has with another digest, b:1, c:1. " in line
+    assert line.startswith("wharf_standby_confirm: one has images that server lacks")
+    assert ": b:1, c:1. " in line
     assert line.endswith("-e wharf_standby_confirm=one")
-    assert "server has all of them. " in overwritten_problem({"a:1": "x"}, {"a:1": "x"}, "one", "server")
     many = {f"app:{number:02}": "x" for number in range(12)}
     assert "app:09 and 2 more. " in overwritten_problem(many, {}, "one", "server")
+
+
+COPY = {"source": "5f", "server": "alpha", "address": "192.0.2.1", "at": 1795957200, "tags": 7}
+BETA = {"data_id": "77", "copy": COPY, "deployed": True, "standby_of": "alpha"}
+ALPHA = {"data_id": "5f", "copy": {}, "deployed": True, "standby_of": ""}
+
+
+def test_a_server_that_answers_is_a_standby_first_and_copies_a_last_time():
+    found = promotion({"beta": BETA, "alpha": ALPHA}, "beta", answers=True)
+    assert (found["problem"], found["old"]) == ("", "alpha")
+    assert found["line"].startswith("beta has 7 tags of alpha, as of 2026-11-29")
+    assert "alpha takes no more pushes" in found["line"]
+
+
+def test_of_a_server_that_is_lost_it_is_told_what_cannot_be_there():
+    found = promotion({"beta": BETA}, "beta")
+    assert (found["problem"], found["old"]) == ("", "")
+    assert found["line"].endswith("what was pushed to alpha after that is not there")
+
+
+def test_two_servers_are_refused_unless_that_is_forced():
+    refused = promotion({"beta": BETA}, "beta", answers=True)["problem"]
+    assert refused.startswith("registry_standbys: the registry on alpha (192.0.2.1) still answers")
+    assert refused.endswith("-e wharf_promote_force=true")
+    assert promotion({"beta": BETA}, "beta", answers=True, force=True)["problem"] == ""
+
+
+@pytest.mark.parametrize("copy", [{}, {**COPY, "at": 0}])
+def test_what_was_never_copied_to_is_no_standby(copy):
+    assert "beta is no standby" in promotion({"beta": {**BETA, "copy": copy}}, "beta")["problem"]
+
+
+def test_who_is_the_server_already_stays_it():
+    found = promotion(
+        {"beta": {**BETA, "copy": {}, "standby_of": ""}, "alpha": {**ALPHA, "standby_of": "beta"}}, "beta"
+    )
+    assert found == {"problem": "", "line": "beta is the server already: there is nothing to promote", "old": ""}

@@ -32,7 +32,7 @@ def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
         arguments = [one for one in command[command.index("rsync") + 1 :] if not one.startswith("--rsh")]
         seen.runs.append(arguments)
         name, _, path = arguments[-2].partition(":")
-        if path == feed_standbys.MARK:
+        if path == feed_standbys.COPIED:
             if seen.broken == name:
                 return subprocess.CompletedProcess(command, 255, "", "ssh: no route to host")
             if name not in seen.marks:
@@ -42,7 +42,7 @@ def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
 
     settings = tmp_path / "etc"
     settings.mkdir()
-    standbys = [{"name": name, "data": "/srv/data"} for name in ("beta", "gamma")]
+    standbys = [{"name": name, "address": "127.0.0.1"} for name in ("beta", "gamma")]
     (settings / "standbys.json").write_text(json.dumps(standbys))
     monkeypatch.setattr(feed_standbys, "SETTINGS", settings)
     monkeypatch.setattr(feed_standbys, "STATE", tmp_path / "state")
