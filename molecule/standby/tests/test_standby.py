@@ -186,9 +186,7 @@ def test_a_server_that_is_lost_is_followed_by_the_standby_and_comes_back_as_one(
 
     # It comes back, takes itself for the server, and may not write to the new one.
     from_outside("start", container("alpha"))
-    wait_until(
-        alpha, "systemctl is-active docker && docker exec registry true || docker ps | grep registry-gateway", 60
-    )
+    wait_until(alpha, "wharf status", 90)
     alpha.run("systemctl stop wharf-feed-standbys.timer")
     assert "failed" in feed(alpha)
     assert tags(beta)["lost/a:1"] == again
