@@ -48,9 +48,9 @@ def copy_link(link: Path, copy: Path) -> None:
     """Copy a link with its time. A copy that is right already is not touched, so that it is not taken for a new one."""
     # Version 2 writes a link in place: one that is read meanwhile is empty, for a moment.
     for _ in range(20):
-        # The time before the content: if it is overwritten in between, its copy is older than it, and the next one new.
         written, content = link.lstat().st_mtime_ns, read_text(link, no_link)
-        if DIGEST.fullmatch(content.strip()):
+        # Time and content must belong together: restic and rsync go by size and time.
+        if DIGEST.fullmatch(content.strip()) and link.lstat().st_mtime_ns == written:
             break
         time.sleep(0.05)
     else:

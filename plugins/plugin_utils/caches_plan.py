@@ -75,13 +75,32 @@ def _upstream_fault(upstream: str, own: set[str]) -> str:
 
 def _faults(cache: Mapping[str, Any], own: set[str], major: int) -> list[str]:
     """Return what else is wrong with a cache."""
-    upstream, faults = shown(cache["upstream"]), []
-    remote, user, password = cache.get("remote") or "", cache.get("user"), cache.get("password")
-    proxy = cache.get("proxy") or ""
+    upstream = shown(cache["upstream"])
+    faults = [] if is_offline(cache) else _fetching_faults(cache, own, major)
     if is_offline(cache) and (unused := [key for key in OF_UPSTREAM if not absent(cache.get(key))]):
         faults.append(
             f"the cache of {upstream} is offline, and has no use for {', '.join(unused)}: leave that out, or offline"
         )
+    size = cache.get("size") or ""
+    if size and not (_SIZE.fullmatch(str(size)) and size_of(cache) >= 1 << 20):
+        faults.append(f"the size of {upstream}, {shown(size)}, is not a number with a unit: use one such as 100G")
+    for image in cache.get("keep") or []:
+        if not REPOSITORY_TAG.fullmatch(str(image)):
+            example = "library/debian:13" if cache["upstream"] == HUB else "team/app:1"
+            faults.append(
+                f"{shown(image)}, which the cache of {upstream} is to keep, is not NAME:TAG as the upstream has it:"
+                f" use one such as {example}"
+            )
+        elif cache["upstream"] == HUB and "/" not in str(image):
+            faults.append(f"Docker Hub has {shown(image)} as {shown(f'library/{image}')}: use that")
+    return faults
+
+
+def _fetching_faults(cache: Mapping[str, Any], own: set[str], major: int) -> list[str]:
+    """Return what is wrong with how a cache gets to its upstream."""
+    upstream, faults = shown(cache["upstream"]), []
+    remote, user, password = cache.get("remote") or "", cache.get("user"), cache.get("password")
+    proxy = cache.get("proxy") or ""
     if remote and "@" in remote:
         faults.append(f"the remote of {upstream} has a login in it: give user and password beside it")
     elif remote and not _URL.fullmatch(remote):
@@ -103,18 +122,6 @@ def _faults(cache: Mapping[str, Any], own: set[str], major: int) -> list[str]:
         )
     if proxy and not PROXY.fullmatch(proxy):
         faults.append(f"the proxy of {upstream} is no address of a proxy: use one such as http://proxy.example:3128")
-    size = cache.get("size") or ""
-    if size and not (_SIZE.fullmatch(str(size)) and size_of(cache) >= 1 << 20):
-        faults.append(f"the size of {upstream}, {shown(size)}, is not a number with a unit: use one such as 100G")
-    for image in cache.get("keep") or []:
-        if not REPOSITORY_TAG.fullmatch(str(image)):
-            example = "library/debian:13" if cache["upstream"] == HUB else "team/app:1"
-            faults.append(
-                f"{shown(image)}, which the cache of {upstream} is to keep, is not NAME:TAG as the upstream has it:"
-                f" use one such as {example}"
-            )
-        elif cache["upstream"] == HUB and "/" not in str(image):
-            faults.append(f"Docker Hub has {shown(image)} as {shown(f'library/{image}')}: use that")
     return faults
 
 

@@ -617,10 +617,7 @@ def test_gateway_that_asks_in_the_wrong_place(hosts, examine, ansible):
 
 @pytest.mark.parametrize(
     "path",
-    some(
-        ["/etc/wharf/gateway/users"],
-        ["/etc/wharf/gateway/users", "/etc/wharf/registry/config.yml", "/etc/wharf/tls/registry.key"],
-    ),
+    ["/etc/wharf/gateway/users", "/etc/wharf/registry/config.yml", "/etc/wharf/tls/registry.key"],
 )
 @pytest.mark.thorough
 def test_file_that_a_container_may_not_read(hosts, examine, path):

@@ -79,7 +79,7 @@ def cached(hosts) -> str:
     hosts["server"].check_output(
         f"mkdir -p {CACHED}/repositories/upstream.invalid && cp -r {STORED}/blobs {CACHED} && "
         f"cp -r {STORED}/repositories/test {CACHED}/repositories/upstream.invalid && "
-        f"chown -R --reference {CACHED} {CACHED}"
+        f"chown -R --reference {CACHED}/blobs {CACHED}/blobs {CACHED}/repositories/upstream.invalid"
     )
     return "upstream.invalid/test/cached:1"
 
@@ -87,7 +87,7 @@ def cached(hosts) -> str:
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("name", HOSTS)
 def test_users_get_what_is_upstream_through_the_cache(hosts, cached, name, user):
-    """By a proxy that is gone skopeo gets nowhere."""
+    """Without the proxy of the environment, which is gone: skopeo would ask it."""
     ask = f"env --unset https_proxy --unset HTTPS_PROXY skopeo inspect docker://{cached}"
     assert cached.removesuffix(":1") in hosts[name].check_output(as_user(user, ask))
 
@@ -158,7 +158,7 @@ def maintained(hosts, ansible, cached, tmp_path_factory) -> tuple[Run, Run]:
     server.check_output(f"systemctl stop {timers}")  # two cannot run at a time
     blob = f"{CACHED}/blobs/sha256/aa/{'a' * 64}"
     server.check_output(f"mkdir -p {blob} && touch -d '2 hours ago' {blob}/data")
-    server.check_output(f"chown -R --reference {CACHED} {CACHED}/blobs")
+    server.check_output(f"chown -R --reference {CACHED}/blobs {CACHED}/blobs")
     for command in (
         "repair-storage",
         "status",
@@ -180,7 +180,7 @@ def maintained(hosts, ansible, cached, tmp_path_factory) -> tuple[Run, Run]:
     bundle = {"wharf_bundle": f"{place}/bundle.tar"}
     ansible.succeeds("playbooks/export-images.yml", **bundle, wharf_export_images=["*", "upstream.invalid/**"])
     link = f"{CACHED}/repositories/upstream.invalid/test/cached/_manifests/tags/1/current/link"
-    server.check_output(f"rm -r {CACHED}/blobs {CACHED}/repositories/upstream.invalid")
+    server.check_output(f"rm -r {CACHED}/blobs/* {CACHED}/repositories/upstream.invalid/*")
     ansible.succeeds("playbooks/import-images.yml", **bundle)
     assert server.file(link).exists
     images = "wharf-registry:distro wharf-gateway:distro"

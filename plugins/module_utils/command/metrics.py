@@ -306,9 +306,8 @@ class Server:
             self.figures.add("wharf_cache_images", facts["images"], upstream=upstream)
         if cache["size"]:
             self.figures.add("wharf_cache_limit_bytes", cache["size"], upstream=upstream)
-        if cache.get("offline"):
-            return
-        with self.telling("wharf_cache_up", upstream=upstream), caches.direct(cache["slug"], 2) as client:
+        serving = caches.SHELF if cache.get("offline") else cache["slug"]
+        with self.telling("wharf_cache_up", upstream=upstream), caches.direct(serving, 2) as client:
             client.ping()
 
     def network(self) -> None:

@@ -214,8 +214,10 @@ class Trimming:
         self.show(going)
         self.task.line(f"would be freed: {pluralize(len(freed), 'blob')}, {human_bytes(sum(freed.values()))}")
         for name, tag in sorted(one for one in self.kept if not self.storage.is_whole(*one)):
-            if name.partition("/")[0] not in self.offline:
-                self.task.line(f"would be fetched: {name}:{tag}")
+            is_offline = name.partition("/")[0] in self.offline
+            self.task.line(
+                f"{'not there before a bundle brings it' if is_offline else 'would be fetched'}: {name}:{tag}"
+            )
         self.tell(images, files)
 
     def show(self, going: dict[Image, str]) -> None:

@@ -440,16 +440,16 @@ def test_layers_of_caches_are_counted_once(caching: Server) -> None:
     assert found['wharf_gateway_events_total{event="pushed"}'] == 1
 
 
-def test_whether_a_cache_without_an_upstream_answers_is_not_asked(caching: Server) -> None:
+@pytest.mark.parametrize("away", ["docker.io", "shelf"])
+def test_of_a_cache_without_an_upstream_that_is_asked_which_serves_its_images(caching: Server, away: str) -> None:
     caching.settings["caches"]["upstreams"] = [HUB | {"offline": True}, OTHER]
-    caching.away = {"docker.io"}
+    caching.away = {away}
     caching.write()
     caching.log.add_layers("hit: docker.io 5")
     found = of_caches(caching.write())
-    assert "up docker.io" not in found
+    assert found["up docker.io"] == (away != "shelf")
     names = ["limit_bytes docker.io", "requests_total hit docker.io", "up hub.test:5000"]
     assert [found[name] for name in names] == [1000, 1, 1]
-    assert not caching.task.result.get("lines")
 
 
 def test_a_cache_that_does_not_answer_leaves_the_others(caching: Server) -> None:

@@ -470,6 +470,7 @@ def test_what_a_cache_without_an_upstream_keeps_stays_and_is_not_fetched(server,
     server.asked = None
     assert server.run(capsys, check=True) == 0
     assert "would be fetched" not in server.output
+    assert "not there before a bundle brings it: docker.io/library/nginx:1" in server.output
     assert server.run(capsys) == 0
     assert server.tags() == {f"{DEBIAN}:13"}
     assert ", 1 image; 2 kept images\n" in server.output
