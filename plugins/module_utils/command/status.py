@@ -42,6 +42,7 @@ RUNS = {
     "repair-storage": "storage repair",
     "renew-certificate": "certificate renewal",
     "trim-caches": "cache trimming",
+    "feed-standbys": "copy to standbys",
 }
 
 
@@ -76,7 +77,8 @@ def look(registry: Registry, result: dict[str, Any], used: int | None = None) ->
         result["results"][name] = last._asdict() if last else None
         if last and not last.good:
             result["problems"].append(f"{name} failed")
-        if {"renew-certificate": result["certificate"], "trim-caches": registry.caches}.get(name, True):
+        needed = {"renew-certificate": result["certificate"], "trim-caches": registry.caches, "feed-standbys": last}
+        if needed.get(name, True):
             rows.append((purpose, run_line(name, last, now)))
     rows += cache_rows(registry, result)
     rows += index_rows(now, result)

@@ -288,8 +288,8 @@ def test_a_repair_that_found_nothing_was_a_run(server: Server, result: str, expe
 @pytest.mark.parametrize("kind", ["systemd/system/wharf-*.timer.j2", "cron.d/wharf-*.j2"])
 def test_each_job_says_how_often_it_runs(kind: str) -> None:
     files = sorted((ROOT / "roles/server_programs/templates/etc").glob(kind))
-    assert len(files) == 7
-    for file in files:
+    assert len(files) == 8
+    for file in [file for file in files if "feed-standbys" not in file.name]:  # a standby itself tells its copy's age
         text = re.sub(r"{{ server_programs_\w+_schedule }}", "monthly", file.read_text())
         assert metrics._SCHEDULE.findall(text), file
 
