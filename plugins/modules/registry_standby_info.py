@@ -46,7 +46,7 @@ data: {description: Where the data lies., returned: success, type: str}
 data_id: {description: The ID of the data; empty where it has none., returned: success, type: str}
 source: {description: The ID of the data of which this is a copy; empty for none., returned: success, type: str}
 copied: {description: Whether it has been copied, or is only about to be., returned: success, type: bool}
-copy:
+mark:
   description: Of which data it is a copy, of which server at which address, as of when, and with how many tags.
   returned: success
   type: dict
@@ -56,8 +56,11 @@ used: {description: Whether there are repositories in the data., returned: succe
 images: {description: "The digests of the images, by REPOSITORY:TAG.", returned: success, type: dict}
 """
 
+import ipaddress
 import os
 import pwd
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.storage import Stor
 
 SETTINGS = Path("/etc/wharf/standby")
 HOME = Path("/var/lib/wharf-standby")
+STATE = Path("/var/lib/wharf/standby")
 HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key.pub")
 LISTS = Path("/var/lib/apt/lists")
 REGISTRY = Path("/etc/wharf/registry.json")
@@ -118,15 +122,17 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
     directories = {SETTINGS: Entry(ROOT, uid, 0o750, None)} if server else {}
     directories |= {HOME: Entry(ROOT, ROOT, 0o755, None)}
     directories |= {} if server else {HOME / ".ssh": Entry(ROOT, ROOT, 0o755, None)}
+    left = [str(STATE)] if not server and STATE.exists() else []  # of a server that it was
     pending = {
         **dict.fromkeys(missing, True),
         "user": not has_user(uid),
         **{str(path): read_entry(str(path)) != entry for path, entry in directories.items()},
         "key": server and not has_key(uid),
+        **dict.fromkeys(left, True),
     }
     names = ("ssh_config", "known_hosts", "standbys.json")
     files = [SETTINGS / name for name in names] if server else [HOME / ".ssh/authorized_keys"]
-    mark, known = read_json(os.path.join(path, server_data.COPIED), no_link), read_json(REGISTRY)
+    mark, known = mark_of(path), read_json(REGISTRY)
     storage = Storage(path) if os.path.isdir(path) else None
     return {
         "pending": [name for name, is_pending in pending.items() if is_pending],
@@ -139,7 +145,7 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
         "data_id": server_data.read(path, "").id,
         "source": str(mark.get("source") or ""),
         "copied": bool(mark.get("at")),
-        "copy": mark,
+        "mark": mark,
         "standby_of": known.get("standby_of", ""),
         "deployed": bool(known),
         "used": bool(storage and os.path.isdir(storage.top / "repositories") and storage.repositories()),
@@ -147,6 +153,25 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
         if images and storage
         else {},
     }
+
+
+def mark_of(path: str) -> dict[str, Any]:
+    """Return of which data this is a copy; nothing where it is none, or what is written there cannot be.
+
+    The registry's user may write it, whoever that is.
+    """
+    mark = read_json(os.path.join(path, server_data.COPIED), no_link)
+    try:
+        address = str(mark.get("address") or "")
+        return mark and {
+            "source": re.fullmatch("[0-9a-f]+", mark["source"])[0],  # type: ignore[index]
+            "server": re.fullmatch(r"[\w.-]*", mark["server"])[0],  # type: ignore[index]
+            "address": str(ipaddress.ip_address(address)) if address else "",
+            "at": min(max(int(mark["at"]), 0), int(time.time())),
+            "tags": int(mark["tags"]),
+        }
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return {}
 
 
 def missing_packages(server: bool) -> list[str]:

@@ -257,7 +257,7 @@ def _limit_problems(groups: Mapping[str, Sequence[str]], limit: str, hosts: Sequ
     if not strays and not any(host in members for host in hosts):
         strays = list(hosts)
     return [
-        f"{host}: is in neither {SERVERS} nor {CLIENTS}, and nothing would be done there: put it into one"
+        f"{host}: is in none of {SERVERS}, {STANDBYS} and {CLIENTS}, and nothing would be done there: put it into one"
         for host in strays
     ]
 
@@ -285,6 +285,9 @@ def _differences(given: Variables, server: str, standbys: Sequence[str]) -> Iter
 def _standby_problems(given: Variables, server: str, standbys: Sequence[str]) -> Iterator[str]:
     """Yield why the server's images cannot be copied to its standbys."""
     variable, data = "wharf_standby_confirm", "wharf_registry_data"
+    for host in standbys:
+        if ":" in host:
+            yield f"{STANDBYS}: {host} has a colon, by which rsync would take it for another host: give it another name"
     if (confirmed := given[server].get(variable)) and confirmed not in standbys:
         yield f"{variable}: {shown(confirmed)} is not in {STANDBYS}: use the name of one of its hosts"
     places = {host: str(given[host].get(data) or defaults(settings.ROLE)[data]) for host in (server, *standbys)}

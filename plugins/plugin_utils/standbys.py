@@ -78,35 +78,47 @@ def promotion(
         found: what the module registry_standby_info has found, by host, of the new server and of all standbys.
         new: the host that is to be the server.
         answers: whether the old server, which is none of these, answers all the same.
-        force: whether that does not matter.
+        force: whether that, and a standby with a newer copy, does not matter.
 
     Returns:
-        "problem", empty where there is none; a "line" for people; and "old", the host that is the server until now,
-        empty where it is not among these.
+        "problem", empty where there is none; a "line" for people; "old", the host that is the server until now, empty
+        where it is not among these; and "marks", of which data which standbys are copies then.
     """
     own = found[new]
-    copy = own.get("copy") or {}
-    if not copy and own.get("deployed") and not own.get("standby_of"):
-        return {"problem": "", "line": f"{new} is the server already: there is nothing to promote", "old": ""}
-    if not copy.get("at"):
-        problem = f"registry_servers: {new} is no standby that was ever copied to: name one that was, or run site.yml"
-        return {"problem": problem, "line": "", "old": ""}
-    servers = [name for name, one in found.items() if name != new and one.get("deployed") and not one.get("standby_of")]
-    old = next((name for name in servers if found[name].get("data_id") == copy["source"]), "")
-    server, when = copy.get("server") or "the server", local_time(copy["at"])
-    line = f"{new} has {copy.get('tags', 0)} tags of {server}, as of {when}"
-    if old:
-        line += f": before it becomes the server, {old} takes no more pushes and copies a last time"
-    else:
-        line += f": what was pushed to {server} after that is not there"
+    mark = own.get("mark") or {}
+    plan: dict[str, Any] = {"problem": "", "line": "", "old": "", "marks": {}}
+    if not mark and own.get("deployed"):
+        done = "is about to be the server: the promotion goes on" if own.get("standby_of") else "is the server already"
+        return {**plan, "line": f"{new} {done}"}
+    if not mark.get("at"):
+        problem = f"registry_servers: nothing was ever copied to {new}: name a standby, or run site.yml"
+        return {**plan, "problem": problem}
+    others = {name: one for name, one in found.items() if name != new and one.get("deployed")}
+    source, server = mark["source"], mark["server"] or "the server"
+    # One that was fenced by a run that was cut off is a standby of the new one already.
+    servers = [name for name, one in others.items() if one["data_id"] == source and one["standby_of"] in ("", new)]
+    old = servers[0] if servers else ""
+    copies = {name: one["mark"] for name, one in others.items() if one["mark"].get("source") == source}
+    newer = [name for name, one in copies.items() if one["at"] > mark["at"]]
+    line = f"{new} has {mark['tags']} tags of {server}, as of {local_time(mark['at'])}"
+    line += (
+        f": before it becomes the server, {old} takes no more pushes and copies a last time"
+        if old
+        else f": what was pushed to {server} after that is not there"
+    )
     problem = ""
-    if answers and not old and not force:
+    if not (old or force) and newer:
+        problem = f"registry_servers: {newer[0]} has a newer copy: promote that one, or -e wharf_promote_force=true"
+    elif not (old or force) and answers:
         problem = (
-            f"registry_standbys: the registry on {server} ({copy['address']}) still answers, and would take pushes that"
+            f"registry_standbys: the registry on {server} ({mark['address']}) still answers, and would take pushes that"
             f" {new} has not got: put it into registry_standbys, so that it takes none and copies a last time, or go on"
             " without it: -e wharf_promote_force=true"
         )
-    return {"problem": problem, "line": line, "old": old}
+    # After the last copy nobody has what the new one lacks.
+    follow = (old, *copies) if old else [name for name in copies if name not in newer]
+    marks = {name: {**mark, "source": own["data_id"], "server": new} for name in follow}
+    return {"problem": problem, "line": line, "old": old, "marks": marks}
 
 
 def overwritten_problem(images: Mapping[str, str], kept: Mapping[str, str], host: str, server: str) -> str:

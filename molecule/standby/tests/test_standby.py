@@ -108,9 +108,9 @@ def test_what_the_server_deletes_goes_from_the_standby(hosts, still, passwords):
 def test_a_copy_that_is_killed_leaves_a_whole_registry(hosts, still, run):
     beta, name = hosts["beta"], f"killed/{secrets.token_hex(4)}:1"
     digest = publish(hosts["client1"], name)
-    place = "/usr/local/sbin/rsync"
-    put(still, "killed-at.sh", place, "0755")
-    with broken(still, f"echo {run} >/run/killed-at; chmod 666 /run/killed-at", f"rm -f {place}"):
+    place = "/usr/local/sbin/setpriv"
+    put(still, "setpriv-killed-at.sh", place, "0755")
+    with broken(still, f"echo {run} >/run/killed-at", f"rm {place}"):
         assert still.run(f"setsid --wait {FEED}").rc != 0
     assert_whole(beta)
     assert tags(beta).get(name) in (None, digest)

@@ -52,7 +52,7 @@ SUBCOMMANDS = {
 SERVER_ONLY = ("collect-garbage", "apply-retention", "back-up", "restore", "move-data")
 SERVER_ONLY += ("repair-storage", "feed-standbys")
 # But with these, which bring back what was cut off on this host, or copy what it had as the server.
-EVERYWHERE = ("recover", "if_needed", "last")
+EVERYWHERE = ("recover", "if_needed", "last", "pending")
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do

@@ -14,12 +14,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import WharfError
-from ..files import read_json, write_atomic
+from ..files import no_link, read_json, read_text, write_atomic
 from ..lock import RESULTS
 from ..server_data import COPIED
 from ..staging import TREE, stage_links
@@ -43,13 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last", action="store_true", help="also from a server that has become a standby, before another is promoted"
     )
+    parser.add_argument("--only", default="", metavar="NAME", help="only this standby")
     add_wait(parser)
 
 
 def run(task: Task) -> str:
     """Copy, or only say what is still to be copied."""
     task.record = not task.options.pending
-    standbys = json.loads((SETTINGS / "standbys.json").read_text("utf-8")) if SETTINGS.is_dir() else []
+    known = read_text(SETTINGS / "standbys.json")
+    only = task.options.only
+    standbys = [one for one in json.loads(known or "[]") if only in ("", one["name"])]
+    if only and not standbys:
+        raise WharfError(f"{only} is no standby of this server")
     if not standbys:
         return task.line("there is no standby: the group registry_standbys is empty")
     with task.lock():
@@ -57,7 +62,7 @@ def run(task: Task) -> str:
         results = {one["name"]: feeder.pending(one["name"]) for one in standbys}
         if not task.options.pending:
             results = {one["name"]: feeder.feed(one["name"], one["address"]) for one in standbys}
-            feeder.write_state(standbys)
+            feeder.write_state()
     task.result["standbys"] = results
     task.result["changed"] = any(one.get("changed") for one in results.values())
     lines = [task.line(f"{name}: {in_words(one)}") for name, one in results.items()]
@@ -109,7 +114,9 @@ class Feeder:
         try:
             self.require_copy(name)
             to, sent = f"{name}:", []
-            everything = [f"{self.data}/./{TREE}/blobs", f"{STATE}/stage/./{LINKS}"]
+            everything = [f"{STATE}/stage/./{LINKS}"]
+            if (self.data / TREE / "blobs").is_dir():  # as after the first push
+                everything.insert(0, f"{self.data}/./{TREE}/blobs")
             sent.append(self.rsync("--relative", *NO_TAGS, *everything, to))
             sent.append(self.rsync("--checksum", "--delete", *TAGS, f"{STATE}/stage/{LINKS}/", f"{to}{LINKS}/"))
             sent.append(self.rsync("--relative", "--delete", *everything, to))
@@ -132,7 +139,7 @@ class Feeder:
             except WharfError as error:
                 if "No such file" not in str(error):
                     raise
-            source = read_json(copy).get("source")
+            source = read_json(copy, no_link).get("source")
         if source != self.registry.data_id:
             raise WharfError(
                 "its data is no copy of this server's: it was promoted, or belongs to another server; to have it follow"
@@ -171,12 +178,10 @@ class Feeder:
             raise WharfError(f"rsync ended with {result.returncode}: {one_line(result.stderr, 400)}")
         return counted(result.stdout)
 
-    def write_state(self, standbys: Sequence[Mapping[str, str]]) -> None:
+    def write_state(self) -> None:
         """Keep when each standby was last brought up to date."""
-        names = {one["name"] for one in standbys}
-        state = {name: known for name, known in self.state.items() if name in names}
         RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
-        write_atomic(str(RESULT), json.dumps(state).encode())
+        write_atomic(str(RESULT), json.dumps(self.state).encode())
 
 
 def own_address(address: str) -> str:

@@ -51,6 +51,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "HOME": home,
         "HOST_KEY": tmp_path / "host.pub",
         "LISTS": tmp_path,
+        "STATE": tmp_path / "none",
+        "REGISTRY": tmp_path / "registry.json",
     }.items():
         monkeypatch.setattr(module, name, path)
     return tmp_path
@@ -86,6 +88,36 @@ def test_a_user_of_another_number_is_pending(host, monkeypatch):
     user = SimpleNamespace(pw_uid=999, pw_gid=999, pw_dir=str(host / "home"), pw_shell="/bin/sh")
     monkeypatch.setattr(module.pwd, "getpwnam", lambda _name: user)
     assert gather(host, False)["pending"] == ["user"]
+
+
+def test_what_is_left_of_a_server_is_pending_on_a_standby(host):
+    (host / "none").mkdir()
+    assert (gather(host, True)["pending"], gather(host, False)["pending"]) == ([], [str(host / "none")])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[]",
+        "{",
+        '{"source": "../5f", "server": "a", "at": 1, "tags": 1}',
+        '{"source": "5f", "server": "a\\u001b", "at": 1}',
+        '{"source": "5f", "server": "a", "at": "x", "tags": 1}',
+        '{"source": "5f", "server": "a", "address": "a b", "at": 1, "tags": 1}',
+    ],
+)
+def test_what_the_registry_s_user_writes_is_judged(host, written):
+    (host / "data/.wharf-copied.json").write_text(written)
+    assert gather(host, False)["mark"] == {}
+
+
+def test_a_standby_tells_of_which_data_it_is_a_copy(host):
+    mark = {"source": "5f", "server": "alpha", "address": "192.0.2.1", "at": 1000, "tags": 3}
+    (host / "data/.wharf-copied.json").write_text(json.dumps({**mark, "at": 1000.5}))
+    (host / "registry.json").write_text('{"standby_of": "alpha"}')
+    found = gather(host, False)
+    assert (found["mark"], found["source"], found["copied"]) == (mark, "5f", True)
+    assert (found["standby_of"], found["deployed"]) == ("alpha", True)
 
 
 def test_a_file_that_others_may_write_counts_as_missing(host):

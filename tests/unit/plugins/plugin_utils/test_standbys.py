@@ -17,7 +17,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.standbys import (
 UID = 59500
 SERVER: dict[str, Any] = {"public_key": "ssh-ed25519 BBBB", "data_id": "5f", "source": "", "data": "/d", "files": {}}
 STANDBY = {"public_key": "", "host_key": "ssh-ed25519 CCCC", "data_id": "77", "source": "", "data": "/s", "files": {}}
-MARK = '{"source": "5f", "server": "server", "at": 0, "tags": 0}'
+FIRST_MARK = '{"source": "5f", "server": "server", "at": 0, "tags": 0}'
 CONFIG = "/etc/wharf/standby"
 KEYS = "/var/lib/wharf-standby/.ssh/authorized_keys"
 WAY_IN = 'restrict,command="/usr/bin/rrsync -no-lock /s" ssh-ed25519 BBBB server\n'
@@ -49,7 +49,7 @@ def test_a_standby_lets_the_server_in_after_its_data_is_known_to_be_a_copy():
     files = pending("one")
     assert list(files) == ["/s/.wharf-copied.json", KEYS]
     assert files["/s/.wharf-copied.json"] == {
-        "path": "/s/.wharf-copied.json", "content": MARK, "uid": UID, "gid": UID,
+        "path": "/s/.wharf-copied.json", "content": FIRST_MARK, "uid": UID, "gid": UID,
     }  # fmt: skip
     assert files[KEYS] == {"path": KEYS, "content": WAY_IN}
     done = {**STANDBY, "source": "5f", "files": {KEYS: WAY_IN}}
@@ -90,21 +90,24 @@ def test_images_that_the_server_lacks_are_named():
     assert "app:09 and 2 more. " in overwritten_problem(many, {}, "one", "server")
 
 
-COPY = {"source": "5f", "server": "alpha", "address": "192.0.2.1", "at": 1795957200, "tags": 7}
-BETA = {"data_id": "77", "copy": COPY, "deployed": True, "standby_of": "alpha"}
-ALPHA = {"data_id": "5f", "copy": {}, "deployed": True, "standby_of": ""}
+MARK = {"source": "5f", "server": "alpha", "address": "192.0.2.1", "at": 1795957200, "tags": 7}
+BETA = {"data_id": "77", "mark": MARK, "deployed": True, "standby_of": "alpha"}
+GAMMA = {**BETA, "data_id": "99"}
+ALPHA = {"data_id": "5f", "mark": {}, "deployed": True, "standby_of": ""}
+FOLLOWS = {**MARK, "source": "77", "server": "beta"}
 
 
-def test_a_server_that_answers_is_a_standby_first_and_copies_a_last_time():
-    found = promotion({"beta": BETA, "alpha": ALPHA}, "beta", answers=True)
-    assert (found["problem"], found["old"]) == ("", "alpha")
+@pytest.mark.parametrize("standby_of", ["", "beta"])  # a run that was cut off had fenced it already
+def test_a_server_that_answers_is_a_standby_first_and_copies_a_last_time(standby_of):
+    found = promotion({"beta": BETA, "alpha": {**ALPHA, "standby_of": standby_of}}, "beta", answers=True)
+    assert (found["problem"], found["old"], found["marks"]) == ("", "alpha", {"alpha": FOLLOWS})
     assert found["line"].startswith("beta has 7 tags of alpha, as of 2026-11-29")
     assert "alpha takes no more pushes" in found["line"]
 
 
 def test_of_a_server_that_is_lost_it_is_told_what_cannot_be_there():
-    found = promotion({"beta": BETA}, "beta")
-    assert (found["problem"], found["old"]) == ("", "")
+    found = promotion({"beta": BETA, "gamma": GAMMA}, "beta")
+    assert (found["problem"], found["old"], found["marks"]) == ("", "", {"gamma": FOLLOWS})
     assert found["line"].endswith("what was pushed to alpha after that is not there")
 
 
@@ -115,13 +118,20 @@ def test_two_servers_are_refused_unless_that_is_forced():
     assert promotion({"beta": BETA}, "beta", answers=True, force=True)["problem"] == ""
 
 
-@pytest.mark.parametrize("copy", [{}, {**COPY, "at": 0}])
-def test_what_was_never_copied_to_is_no_standby(copy):
-    assert "beta is no standby" in promotion({"beta": {**BETA, "copy": copy}}, "beta")["problem"]
+def test_the_newest_copy_is_the_one_to_be_promoted():
+    hosts = {"beta": BETA, "gamma": {**GAMMA, "mark": {**MARK, "at": MARK["at"] + 60}}}
+    assert promotion(hosts, "beta")["problem"].startswith("registry_servers: gamma has a newer copy")
+    forced = promotion(hosts, "beta", force=True)
+    assert (forced["problem"], forced["marks"]) == ("", {})  # what gamma has stays until somebody confirms
+    assert promotion({**hosts, "alpha": ALPHA}, "beta")["marks"] == {"alpha": FOLLOWS, "gamma": FOLLOWS}
 
 
-def test_who_is_the_server_already_stays_it():
-    found = promotion(
-        {"beta": {**BETA, "copy": {}, "standby_of": ""}, "alpha": {**ALPHA, "standby_of": "beta"}}, "beta"
-    )
-    assert found == {"problem": "", "line": "beta is the server already: there is nothing to promote", "old": ""}
+@pytest.mark.parametrize("own", [{"mark": {**MARK, "at": 0}}, {"mark": {}, "deployed": False}])
+def test_what_was_never_copied_to_is_no_standby(own):
+    assert "nothing was ever copied to beta" in promotion({"beta": {**BETA, **own}}, "beta")["problem"]
+
+
+@pytest.mark.parametrize(("standby_of", "words"), [("", "is the server already"), ("alpha", "the promotion goes on")])
+def test_who_is_the_server_already_or_nearly_becomes_it(standby_of, words):
+    found = promotion({"beta": {**BETA, "mark": {}, "standby_of": standby_of}}, "beta")
+    assert found["problem"] == "" and words in found["line"]

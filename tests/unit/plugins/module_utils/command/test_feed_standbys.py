@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from argparse import Namespace
 from contextlib import nullcontext, suppress
@@ -56,9 +57,9 @@ def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     return seen
 
 
-def feed(pending: bool = False) -> dict[str, Any]:
+def feed(pending: bool = False, only: str = "") -> dict[str, Any]:
     """Run the subcommand; return what it has found out of each standby."""
-    task = Task(Namespace(subcommand="feed-standbys", json=True, pending=pending, last=False, wait=0))
+    task = Task(Namespace(subcommand="feed-standbys", json=True, pending=pending, last=False, only=only, wait=0))
     with suppress(WharfError):
         feed_standbys.run(task)
     return task.result["standbys"]
@@ -107,6 +108,18 @@ def test_what_a_standby_lacks_is_named_and_nothing_is_copied_for_that(rsync):
     assert rsync.runs == []
     feed()
     assert feed(pending=True)["beta"]["missing"] == []
+
+
+def test_one_standby_alone_and_what_is_none(rsync):
+    assert [*feed(only="gamma")] == ["gamma"]
+    with pytest.raises(KeyError):  # it has raised before it found anything
+        feed(only="delta")
+
+
+def test_before_the_first_push_there_are_no_blobs_to_copy(rsync, tmp_path):
+    shutil.rmtree(tmp_path / "data/docker")
+    assert feed()["beta"]["tags"] == 0
+    assert not [run for run in rsync.runs if any("/blobs" in one for one in run)]
 
 
 def test_rsync_s_figures_are_read():
