@@ -300,6 +300,7 @@ def test_a_limit_that_leaves_the_server_out_is_refused(hosts, ansible):
 # Without systemd, and without a CA of Wharf's own ---------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_cron_renews_where_there_is_no_systemd_and_stops_when_others_provide_the_certificate(hosts, ansible):
     sysv = hosts["sysv"]
     ansible.succeeds("molecule/certificates/alone.yml")

@@ -275,6 +275,7 @@ def test_collection(hosts, server, passwords, unnoticed, garbage):
     assert changed(before, running(server)) == set()
 
 
+@pytest.mark.thorough
 def test_collection_that_is_killed_lets_pushes_go_on_within_a_minute(
     hosts, server, passwords, unnoticed, garbage, number
 ):
