@@ -218,6 +218,7 @@ def system_trusts(host) -> bool:
     return host.run(command).rc == 0
 
 
+@pytest.mark.thorough
 def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, number):
     """Each step fails once, and is undone: what it would have changed is as before, and the steps before it stay."""
 

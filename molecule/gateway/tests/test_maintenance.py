@@ -198,7 +198,6 @@ def test_backup(ansible, server, unnoticed):
     assert changed(before, running(server)) == set()
 
 
-@pytest.mark.thorough
 def test_rotation_of_the_ca(ansible, server, unnoticed):
     before, certificate = running(server), served_certificate(server)
     with unnoticed("rotation of the CA"):
