@@ -11,6 +11,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.specifications impo
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, listed, shown
 
 ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup", "registry_standby")
+FACTS = ("registry_tls_fingerprint", "registry_tls_ca_pem")  # which a role has set, where a run has several playbooks
 _DRIVERS = ("filesystem", "s3", "azure", "gcs", "swift", "oss", "inmemory", "middleware")
 # Source: distribution, configuration/configuration.go of v2.8.3 and v3.1.1.
 _CONFIG = (
@@ -89,7 +90,7 @@ def problems_of(given: Mapping[str, Any]) -> list[str]:
         problems += [
             f"{name}: is unknown: use {right}"
             for name in given
-            if name.startswith(f"{role}_") and name not in known and (right := near(name, known, 0.85))
+            if name.startswith(f"{role}_") and name not in (*known, *FACTS) and (right := near(name, known, 0.85))
         ]
         if role == "registry_server":
             problems += memory_problems(values["registry_server_memory_limit"])

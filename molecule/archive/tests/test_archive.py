@@ -53,6 +53,7 @@ def test_file_without_the_gateway_s_image_is_refused_before_anything_changes(hos
     assert snapshot(hosts["server"]) == before
 
 
+@pytest.mark.thorough
 def test_engine_with_the_containerd_image_store_loads_the_archive_once(hosts, ansible, password, image):
     """An image has another id there, and what the engine had before is out of sight: all but the data."""
     server, client = hosts["server"], hosts["client1"]

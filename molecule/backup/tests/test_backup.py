@@ -309,6 +309,7 @@ def test_controller_without_the_password_changes_nothing(hosts, ansible, backed_
     assert f"wharf_registry_users: ci: have no password, and none in {tmp_path}/users: copy" in lost.stdout
 
 
+@pytest.mark.thorough
 def test_upgrade_backs_up_first(hosts, ansible, backed_up):
     server, start = hosts["server"], "systemctl daemon-reload; systemctl start wharf-back-up.timer"
     with put_back(server, "/etc/systemd/system", then=start):
@@ -319,6 +320,7 @@ def test_upgrade_backs_up_first(hosts, ansible, backed_up):
     assert upgraded.stdout.index("PLAY [Back the registry up]") < upgraded.stdout.index("PLAY [Deploy the registry]")
 
 
+@pytest.mark.thorough
 def test_damage_counts_where_a_tag_leads_to_it_and_an_override_overrides(hosts, ansible, backed_up):
     server, client1, name = hosts["server"], hosts["client1"], "test/overwritten"
     digests = []
@@ -502,6 +504,7 @@ FAILS = {
 }
 
 
+@pytest.mark.thorough
 def test_restore_that_fails_replaces_nothing(hosts, ansible, one):
     server, client, (reference, digest) = hosts["server"], hosts["client2"], one
     users, ca = "/etc/wharf/gateway/users", "/etc/wharf/ca/ca.crt"

@@ -288,21 +288,24 @@ def test_a_bundle_of_caches_fills_those_of_a_site_without_a_way_out(upstream, ki
     wait_until(server, f"[ $(ls {layers} | wc -l) = 2 ]")  # version 2 keeps them a moment later
     ansible.succeeds("playbooks/export-images.yml", wharf_export_images=[f"{CACHE}/{name}"], **wanted)
     server.check_output(f"rm -rf {storage}/blobs/* {storage}/repositories/{CACHE}/*")
-    with broken(upstream.host, *AWAY):
-        refused(kiosk, name)
-        ansible.succeeds(deploy, load, wharf_caches=[offline], **wanted)
-        assert f"registry-cache-{CACHE}" not in server.check_output("docker ps --all --format '{{.Names}}'")
-        before = figures(server)
-        assert pull(kiosk, name) == digest
-        assert f"is not in the cache {CACHE}, which has no upstream here" in refused(kiosk, f"{name}-other")[0]
-        after = figures(server)
-        assert after["up"] == 1
-        assert after["errors_total"] == before["errors_total"]
-        assert after["requests_total hit"] > before["requests_total hit"]
-        server.check_output("wharf trim-caches")  # what it is to keep is not there, and is not asked for
-        assert pull(kiosk, name) == digest
-        assert server.check_output(f"find {storage}/blobs {storage}/repositories/{CACHE} ! -user 59500") == ""
-    assert "already there" in ansible.succeeds(load, deploy, **wanted).stdout
+    try:
+        with broken(upstream.host, *AWAY):
+            refused(kiosk, name)
+            ansible.succeeds(deploy, load, wharf_caches=[offline], **wanted)
+            assert f"registry-cache-{CACHE}" not in server.check_output("docker ps --all --format '{{.Names}}'")
+            before = figures(server)
+            assert pull(kiosk, name) == digest
+            assert f"is not in the cache {CACHE}, which has no upstream here" in refused(kiosk, f"{name}-other")[0]
+            after = figures(server)
+            assert after["up"] == 1
+            assert after["errors_total"] == before["errors_total"]
+            assert after["requests_total hit"] > before["requests_total hit"]
+            server.check_output("wharf trim-caches")  # what it is to keep is not there, and is not asked for
+            assert pull(kiosk, name) == digest
+            assert server.check_output(f"find {storage}/blobs {storage}/repositories/{CACHE} ! -user 59500") == ""
+    finally:
+        again = ansible.succeeds(load, deploy, **wanted)
+    assert "already there" in again.stdout
     wait_until(kiosk, f"docker pull --quiet {HERE}/{name}-other", seconds=75, every=2)
     assert pull(kiosk, name) == digest
 

@@ -72,6 +72,7 @@ def test_docker_with_the_containerd_image_store(hosts, image):
     assert client.file(f"/etc/docker/{HOSTS}").mode == 0o600
 
 
+@pytest.mark.thorough
 def test_an_older_docker_is_told_that_it_cannot_and_takes_the_cache_of_hub_as_a_mirror(hosts, ansible, upstream):
     """The upstream plays Docker Hub."""
     client, name = hosts["client1"], f"library/{secrets.token_hex(6)}:1"

@@ -218,6 +218,7 @@ def system_trusts(host) -> bool:
     return host.run(command).rc == 0
 
 
+@pytest.mark.thorough
 def test_one_ca_follows_the_other_while_a_client_pulls(hosts, ansible, pulled, number):
     """Each step fails once, and is undone: what it would have changed is as before, and the steps before it stay."""
 
@@ -300,6 +301,7 @@ def test_a_limit_that_leaves_the_server_out_is_refused(hosts, ansible):
 # Without systemd, and without a CA of Wharf's own ---------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_cron_renews_where_there_is_no_systemd_and_stops_when_others_provide_the_certificate(hosts, ansible):
     sysv = hosts["sysv"]
     ansible.succeeds("molecule/certificates/alone.yml")

@@ -304,6 +304,7 @@ def test_passwords_are_nowhere_to_be_seen_and_nothing_stays_behind(hosts, copied
     assert "skopeo" in hosts["server"].check_output("tr '\\0' ' ' </tmp/seen | grep -o 'skopeo copy' | head -n 1")
 
 
+@pytest.mark.thorough
 def test_second_run_moves_nothing(hosts, play, copied):
     before = stored(hosts["server"])
     for arguments in ([], ["--check"]):

@@ -575,7 +575,7 @@ ALL_OF_GATEWAY = "$(docker top registry-gateway -o pid | tail -n +2)"
     ],
     ids=["network", "gateway", "another network", "registry"],
 )
-@pytest.mark.thorough("another network", "registry")
+@pytest.mark.thorough("gateway", "another network", "registry")
 def test_containers_that_nobody_gets_through_to(hosts, examine, how, repair, code):
     server = hosts["server"]
     with without_repair(server), broken(server, how, repair):

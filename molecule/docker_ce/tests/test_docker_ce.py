@@ -97,6 +97,7 @@ def test_what_is_pinned_is_held_and_apt_does_not_upgrade_it(hosts):
     assert "docker-ce" not in host.check_output("apt-get --simulate dist-upgrade | grep ^Inst || true")
 
 
+@pytest.mark.thorough
 def test_a_newer_pin_upgrades_by_one_restart_and_an_older_one_is_refused(hosts, ansible):
     host = hosts["debian13"]
     with packages_put_back(host):

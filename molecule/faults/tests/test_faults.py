@@ -197,6 +197,7 @@ def test_server_reboots(hosts, password, number):
 
 
 @pytest.mark.parametrize("part", PARTS.split())
+@pytest.mark.thorough("registry-network")
 def test_container_is_killed_during_a_push(hosts, password, part, number):
     """The gateway joins the network of another container, and must be started anew when that was."""
     server = hosts["server"]

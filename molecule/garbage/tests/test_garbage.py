@@ -359,6 +359,7 @@ def test_killed_collection_is_recovered_by_a_deployment(server, client, kept, st
     serves(client)
 
 
+@pytest.mark.thorough
 def test_collection_that_is_stopped_brings_the_registry_back(server, client, kept):
     add_garbage(client, server)
     stop = '"start --attach registry-collect-garbage") kill -TERM $PPID; sleep 1; real "$@" ;;'
@@ -434,6 +435,7 @@ AFTER = {
 }
 
 
+@pytest.mark.thorough
 def test_collection_that_fails_after_it_deletes_says_what_is_gone_and_the_next_finishes(
     server, client, kept, steady, ansible
 ):
@@ -700,6 +702,7 @@ def test_retention_that_fails_deletes_all_or_nothing(server, client, kept, stead
     as_it_was(server, kept)
 
 
+@pytest.mark.thorough
 def test_retention_lets_signatures_stay_and_go_with_their_image(server, client, kept):
     """Also those of signatures, and an index that stands for referrers."""
     name = f"signed/{secrets.token_hex(3)}"

@@ -198,7 +198,6 @@ def test_backup(ansible, server, unnoticed):
     assert changed(before, running(server)) == set()
 
 
-@pytest.mark.thorough
 def test_rotation_of_the_ca(ansible, server, unnoticed):
     before, certificate = running(server), served_certificate(server)
     with unnoticed("rotation of the CA"):
@@ -275,6 +274,7 @@ def test_collection(hosts, server, passwords, unnoticed, garbage):
     assert changed(before, running(server)) == set()
 
 
+@pytest.mark.thorough
 def test_collection_that_is_killed_lets_pushes_go_on_within_a_minute(
     hosts, server, passwords, unnoticed, garbage, number
 ):

@@ -143,6 +143,7 @@ def test_upgrade_that_is_killed_is_mended_by_the_next_run(hosts, ansible, kept, 
     pull_all(client, kept)
 
 
+@pytest.mark.thorough
 def test_a_version_that_never_answers_makes_room_for_the_one_that_ran(hosts, ansible, kept, steady, number):
     client, server = hosts["client1"], hosts["server"]
     before = snapshot(server)
