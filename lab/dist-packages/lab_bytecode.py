@@ -1,7 +1,7 @@
 """Keeps the bytecode of what root's programs import from zip files, on the hosts of the tests.
 
-Ansible's modules and the command wharf are zip files, and Python compiles what is in one anew at each start: more than
-half of the processor time that a module takes, and a scenario runs thousands. Nothing else differs: what is kept is
+Ansible's modules and the command wharf are zip files, and Python compiles what is in one anew at each start: about half
+of the processor time that a module takes, and a scenario runs thousands. Nothing else differs: what is kept is
 found by the source's hash and by Python's version.
 """
 

@@ -248,6 +248,7 @@ def test_proxies_of_somebody_else_in_daemon_json_are_not_overruled_in_silence(ho
 # An engine that is somebody else's ------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_engine_from_nowhere_is_refused_or_only_configured(hosts, ansible):
     """A binary that no package knows, as from an archive."""
     host = hosts["debian12"]
@@ -284,6 +285,7 @@ def test_system_that_is_not_supported_is_refused(hosts, ansible):
     assert snapshot(host) == before
 
 
+@pytest.mark.thorough
 def test_broken_file_on_a_bare_host_is_refused_before_the_packages_come(hosts, ansible):
     host = hosts["testing"]
     host.check_output("apt-get remove --yes --quiet docker.io docker-cli")

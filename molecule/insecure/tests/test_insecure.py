@@ -98,6 +98,7 @@ def test_there_is_no_certificate_to_renew(ansible):
     assert "wharf_registry_trust: is insecure, so that there is no certificate" in result.stdout
 
 
+@pytest.mark.thorough
 def test_registrys_own_images_are_pulled_by_their_digests(hosts, ansible, tmp_path):
     """As the default does from Docker Hub: here the registry that is there already is the source."""
     server, sources = hosts["server"], {}
