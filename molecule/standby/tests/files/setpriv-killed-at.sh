@@ -3,5 +3,5 @@
 # begins the run that /run/killed-at counts down to.
 count=$(($(cat /run/killed-at) - 1))
 echo "$count" >/run/killed-at
-[ "$count" != 0 ] || kill -9 -- "-$(ps -o pgid= -p $$ | tr -d ' ')"
+[ "$count" != 0 ] || kill -9 "-$(ps -o pgid= -p $$ | tr -d ' ')"
 exec /usr/bin/setpriv "$@"
