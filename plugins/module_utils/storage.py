@@ -6,6 +6,7 @@ https://distribution.github.io/distribution/ (storage/paths.go in its source).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -108,6 +109,33 @@ class Storage:
                 if (when := os.stat(path).st_mtime) > moment:
                     found[f"{algorithm}:{number}"] = when
         return found
+
+    def states(self, settled: int) -> dict[str, str]:
+        """Return of each repository what is another text once anything was linked there or removed.
+
+        It is empty where that was so lately that the next change may have the same time.
+
+        Args:
+            settled: what was written before, in nanoseconds since 1970, has a time of its own.
+        """
+        return {name: _state(self._places(str(self.repository(name))), settled) for name in self.repositories()}
+
+    def _places(self, top: str) -> Iterator[str]:
+        """Yield the files and directories of a repository by whose times it is seen that its links are others."""
+        yield (tags := f"{top}/_manifests/tags")
+        yield from (f"{tags}/{tag}/current/link" for tag in _names(tags))
+        for part in ("_manifests/revisions", "_layers"):
+            for algorithm in _names(f"{top}/{part}"):
+                yield (directory := f"{top}/{part}/{algorithm}")
+                if part != "_layers":  # a layer comes before the manifest that has it
+                    for number in _names(directory):
+                        yield from (f"{directory}/{number}", f"{directory}/{number}/link")
+
+    def blob_states(self, settled: int) -> dict[str, str]:
+        """Return of each directory of blobs, such as sha256/0a, what is another text once one was added or removed."""
+        blobs = f"{self.top}/blobs"
+        parts = [f"{algorithm}/{part}" for algorithm in _names(blobs) for part in _names(f"{blobs}/{algorithm}")]
+        return {part: _state([f"{blobs}/{part}"], settled) for part in parts}
 
     def blob_path(self, digest: str) -> Path:
         """Return the file of a blob or manifest, whether it is there or not."""
@@ -339,6 +367,17 @@ def _linked(directory: Path, known: Collection[str] = ()) -> set[str]:
             with suppress(DamageError):  # no link: the registry does not serve it either
                 found.add(digest if digest in known and os.path.lexists(path) else _link(path))
     return found
+
+
+def _state(places: Iterable[str], settled: int) -> str:
+    """Return a text of the times of files and directories; empty where one of them is not settled."""
+    times = []
+    for place in places:
+        try:
+            times.append(os.lstat(place).st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return "" if max(times, default=0) >= settled else hashlib.sha256(repr(times).encode()).hexdigest()[:16]
 
 
 def _names(directory: Path | str) -> list[str]:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ from .registry import Registry
 SETTINGS = Path("/etc/wharf/standby")
 STATE = Path("/var/lib/wharf/standby")
 RESULT = RESULTS / "feed-standbys.json"  # by the names of standbys: when its links were staged, and how many tags
-LINKS = f"{TREE}/repositories"
+LINKS, BLOBS = f"{TREE}/repositories", f"{TREE}/blobs"
+JOBS = ("apply-retention", "collect-garbage", "repair-storage", "restore")  # they change what pushes do not
+DAY, SETTLED = 86400, 2 * 10**9  # seconds; nanoseconds
+MOST = 300  # parts, of which each is an argument of rsync
 # Of the links, only those that make tags. By their content: two pushes may have the same time.
 TAGS = ("--include=*/", "--include=**/_manifests/tags/**", "--exclude=*")
 NO_TAGS = ("--exclude=**/_manifests/tags/",)
@@ -82,7 +85,13 @@ def in_words(result: Mapping[str, Any]) -> str:
 
 
 class Feeder:
-    """Copies the storage of a registry to other hosts, while the lock keeps everything in its place."""
+    """Copies the storage of a registry to other hosts, while the lock keeps everything in its place.
+
+    Attributes:
+        parts: of the directories that are copied by themselves, the repositories and the 256 of blobs, what is another
+            text once anything in them was; and of the whole, whose text is another one when all is to be copied.
+        tags: what is tagged, digests by REPOSITORY:TAG.
+    """
 
     def __init__(self, registry: Registry) -> None:
         """Copy the links of the registry aside. Raises WharfError where there are none to copy."""
@@ -90,12 +99,30 @@ class Feeder:
         self.registry, self.data, self.at = registry, registry.path, int(time.time())
         STATE.mkdir(mode=0o750, parents=True, exist_ok=True)
         os.chown(STATE, 0, registry.uid)  # rsync runs as the registry's user
-        self.tags = stage_links(self.data, STATE / "stage")
+        storage, settled = registry.storage, time.time_ns() - SETTLED
+        states = storage.states(settled)
+        self.parts = {"": whole_state(self.at)} | {f"{LINKS}/{name}": state for name, state in states.items()}
+        self.tags = self.stage()
+        # After the links: what they need has come by now.
+        self.parts |= {f"{BLOBS}/{part}": state for part, state in storage.blob_states(settled).items()}
         self.state: dict[str, Any] = read_json(RESULT)
+
+    def stage(self) -> dict[str, str]:
+        """Bring the copy of the links up to date, and return what is tagged."""
+        known = read_json(STATE / ".stage.json")
+        changed = differing(known.get("parts", {}), self.parts)
+        if changed is None:
+            tags = stage_links(self.data, STATE / "stage")
+        else:
+            names = {part.removeprefix(f"{LINKS}/") for part in changed}
+            tags = {tag: digest for tag, digest in known["tags"].items() if tag.partition(":")[0] not in names}
+            tags |= stage_links(self.data, STATE / "stage", names)
+        write_json(STATE / ".stage.json", {"parts": self.parts, "tags": tags})
+        return tags
 
     def pending(self, name: str) -> dict[str, Any]:
         """Return which tags a standby has not got yet, or has with another digest."""
-        before = read_json(STATE / f"{name}.json")
+        before = read_json(STATE / f"{name}.json").get("tags", {})
         missing = sorted(tag for tag, digest in self.tags.items() if before.get(tag) != digest)
         return {"at": self.state.get(name, {}).get("at", 0), "missing": missing}
 
@@ -110,50 +137,68 @@ class Feeder:
             When the links were staged ("at"), "tags", the bytes that were "sent", "seconds", and whether anything
             "changed"; or why it has "failed".
         """
-        start = time.monotonic()
+        start, known = time.monotonic(), read_json(STATE / f"{name}.json")
         try:
-            self.require_copy(name)
-            to, sent = f"{name}:", []
-            everything = [f"{STATE}/stage/./{LINKS}"]
-            if (self.data / TREE / "blobs").is_dir():  # as after the first push
-                everything.insert(0, f"{self.data}/./{TREE}/blobs")
-            sent.append(self.rsync("--relative", *NO_TAGS, *everything, to))
-            sent.append(self.rsync("--checksum", "--delete", *TAGS, f"{STATE}/stage/{LINKS}/", f"{to}{LINKS}/"))
-            sent.append(self.rsync("--relative", "--delete", *everything, to))
+            mark, to, sent = self.require_copy(name), f"{name}:", [(0, 0)]
+            # It is only what is known of it if nobody else has copied to it since.
+            parts = differing(known.get("parts", {}) if mark.get("at") == known.get("at") else {}, self.parts)
+            blobs, links = self.places([BLOBS, LINKS] if parts is None else parts)
+            if blobs or links:
+                sent.append(self.rsync(*NO_TAGS, *blobs, *links, to))
+            if links:
+                sent.append(self.rsync("--checksum", "--delete", *TAGS, *links, to))
+            if blobs or links:
+                sent.append(self.rsync("--delete", *blobs, *links, to))
             self.mark(name, address)
         except WharfError as error:
             return {"failed": one_line(str(error), 500)}
-        write_atomic(str(STATE / f"{name}.json"), json.dumps(self.tags).encode(), 0o600)
+        write_json(STATE / f"{name}.json", {"at": self.at, "parts": self.parts, "tags": self.tags})
         files, size = map(sum, zip(*sent))
         self.state[name] = {"at": self.at, "tags": len(self.tags)}
         seconds = round(time.monotonic() - start, 1)
         return {**self.state[name], "sent": size, "seconds": seconds, "changed": files > 0}
 
-    def require_copy(self, name: str) -> None:
-        """Refuse to write over what is no copy of this registry. Raises WharfError."""
+    def places(self, parts: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Return the directories of blobs and of links that rsync copies, below the root of the storage.
+
+        Of a repository only its own, and not the repositories whose names begin with its name.
+        """
+        blobs, links = [], []
+        for part in parts:
+            if part == BLOBS or part.startswith(f"{BLOBS}/"):
+                blobs.append(f"{self.data}/./{part}")
+            else:
+                links += [
+                    f"{STATE}/stage/./{part}{own}" for own in ([""] if part == LINKS else ["/_manifests", "/_layers"])
+                ]
+        return tuple([place for place in one if os.path.isdir(place)] for one in (blobs, links))  # type: ignore[return-value]
+
+    def require_copy(self, name: str) -> dict[str, Any]:
+        """Return the mark of a standby. Raises WharfError where its data is no copy of this registry's."""
         with tempfile.TemporaryDirectory() as directory:
             os.chown(directory, self.registry.uid, self.registry.uid)
             copy = Path(directory, COPIED)
             try:
-                self.rsync(f"{name}:{COPIED}", str(copy))
+                self.rsync(f"{name}:{COPIED}", str(copy), relative=False)
             except WharfError as error:
                 if "No such file" not in str(error):
                     raise
-            source = read_json(copy, no_link).get("source")
-        if source != self.registry.data_id:
+            mark = read_json(copy, no_link)
+        if mark.get("source") != self.registry.data_id:
             raise WharfError(
                 "its data is no copy of this server's: it was promoted, or belongs to another server; to have it follow"
                 " this one, run playbooks/site.yml with it in registry_standbys"
             )
+        return mark
 
     def mark(self, name: str, address: str) -> None:
         """Let a standby know as of when it is a copy, and of whose images."""
         known = {"source": self.registry.data_id, "server": os.uname().nodename, "address": own_address(address)}
         known |= {"at": self.at, "tags": len(self.tags)}
         write_atomic(str(STATE / COPIED), json.dumps(known).encode())
-        self.rsync(str(STATE / COPIED), f"{name}:")
+        self.rsync(str(STATE / COPIED), f"{name}:", relative=False)
 
-    def rsync(self, *arguments: str) -> tuple[int, int]:
+    def rsync(self, *arguments: str, relative: bool = True) -> tuple[int, int]:
         """Run rsync as the registry's own user; root neither reads nor writes where that may write.
 
         Returns:
@@ -168,7 +213,7 @@ class Feeder:
                 *("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--pdeathsig", "TERM"),
                 # Not the times of directories, by which the standby's index sees what is new since it looked there.
                 *("rsync", "--recursive", "--times", "--omit-dir-times"),
-                *("--timeout=120", "--stats", "--no-human-readable"),
+                *("--timeout=120", "--stats", "--no-human-readable", *["--relative"] * relative),
                 *(f"--rsh=ssh -F {SETTINGS}/ssh_config", *arguments),
             ],
             env={**os.environ, "LC_ALL": "C", "HOME": str(SETTINGS)},
@@ -182,6 +227,28 @@ class Feeder:
         """Keep when each standby was last brought up to date."""
         RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
         write_atomic(str(RESULT), json.dumps(self.state).encode())
+
+
+def whole_state(now: int) -> str:
+    """Return what is another text when all is to be copied: each day, and after what changes more than links.
+
+    A collection removes blobs, and a repair may leave their directories.
+    """
+    times = [int(path.stat().st_mtime) if (path := RESULTS / job).exists() else 0 for job in JOBS]
+    return f"{now // DAY} {times}"
+
+
+def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str] | None:
+    """Return which parts are others than they were; None where they are all to be copied."""
+    if before.get("") != now[""] or not before.keys() <= now.keys():
+        return None
+    changed = [part for part, state in now.items() if not state or before.get(part) != state]
+    return changed if len(changed) <= MOST else None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Keep what only root need read."""
+    write_atomic(str(path), json.dumps(content).encode(), 0o600)
 
 
 def own_address(address: str) -> str:

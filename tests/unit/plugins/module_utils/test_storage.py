@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -274,3 +276,36 @@ def test_no_link_in_a_shared_storage_is_followed(registry, above):
         read.read(digest)
     if above:  # an admin may have moved blobs of the registry itself
         assert storage.Storage(registry.root).read(digest) == {"schemaVersion": 2}
+
+
+# What is new --------------------------------------------------------------------------------------
+
+
+def test_whatever_is_linked_or_removed_is_seen(tmp_path):
+    stored = StoredRegistry(tmp_path)
+    first, second = stored.image("team/app", "1"), stored.image("team/app", None, b"untagged")
+    stored.image("other", "1")
+    top = tmp_path / "docker/registry/v2"
+    tags, revisions = top / "repositories/team/app/_manifests/tags", top / "repositories/team/app/_manifests/revisions"
+    link = revisions / second.replace(":", "/") / "link"
+    steps = [
+        lambda: stored.image("team/app", "2"),
+        lambda: (tags / "1/current/link").write_text(second),  # as version 2 does
+        lambda: link.unlink(),
+        lambda: link.write_text(second),
+        lambda: shutil.rmtree(tags / "2"),
+    ]
+    read, never = storage.Storage(tmp_path), time.time_ns() + 10**12
+    for step in steps:
+        before = read.states(never)
+        assert before == read.states(never) and all(before.values())
+        time.sleep(0.02)
+        step()
+        now = read.states(never)
+        assert now["team/app"] != before["team/app"] and now["other"] == before["other"]
+    assert {*read.states(0).values(), *read.blob_states(0).values()} == {""}
+    before = read.blob_states(never)
+    time.sleep(0.02)
+    shutil.rmtree(read.blob_path(first).parent)
+    now, part = read.blob_states(never), first.replace(":", "/")[: len("sha256/00")]
+    assert [one for one in now if now[one] != before[one]] == [part]

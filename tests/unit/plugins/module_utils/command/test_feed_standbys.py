@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.wharf.registry.plugins.module_utils.command import feed_standbys
 from ansible_collections.wharf.registry.plugins.module_utils.command.cli import Task
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from tests.unit.stored_registry import StoredRegistry
 
 STATISTICS = "Number of deleted files: {} (reg: 1)\nNumber of regular files transferred: {}\nTotal bytes sent: 1000\n"
@@ -27,7 +28,9 @@ def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     seen = SimpleNamespace(runs=[], marks={"beta": {"source": "ID"}, "gamma": {"source": "ID"}}, broken="", files=0)
     seen.registry = StoredRegistry(tmp_path / "data")
     seen.digest = seen.registry.image("team/app", "1")
-    registry = SimpleNamespace(require_data=lambda: None, path=tmp_path / "data", uid=0, data_id="ID")
+    registry = SimpleNamespace(
+        require_data=lambda: None, path=tmp_path / "data", uid=0, data_id="ID", storage=Storage(tmp_path / "data")
+    )
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         arguments = [one for one in command[command.index("rsync") + 1 :] if not one.startswith("--rsh")]
@@ -39,6 +42,8 @@ def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
             if name not in seen.marks:
                 return subprocess.CompletedProcess(command, 23, "", "link_stat failed: No such file or directory (2)")
             Path(arguments[-1]).write_text(json.dumps(seen.marks[name]))
+        if path == "" and arguments[-2].endswith(feed_standbys.COPIED):
+            seen.marks[arguments[-1].rstrip(":")] = json.loads(Path(arguments[-2]).read_text())
         return subprocess.CompletedProcess(command, 0, STATISTICS.format(0, seen.files), "")
 
     settings = tmp_path / "etc"
@@ -72,7 +77,7 @@ def test_what_images_need_comes_before_their_tags_and_goes_after_them(rsync, tmp
     mark, content, tags, rest, known = rsync.runs[:5]
     assert mark[-2] == "beta:.wharf-copied.json"
     assert "--delete" not in content and "--exclude=**/_manifests/tags/" in content
-    assert "--delete" in tags and tags[-1] == "beta:docker/registry/v2/repositories/"
+    assert "--delete" in tags and tags[-2].endswith("/stage/./docker/registry/v2/repositories")
     assert "--delete" in rest and rest[-3:-1] == content[-3:-1]
     assert (known[-2], known[-1]) == (f"{tmp_path}/state/.wharf-copied.json", "beta:")
     assert json.loads(Path(known[-2]).read_text())["source"] == "ID"
@@ -82,12 +87,75 @@ def test_nothing_new_is_no_change(rsync):
     assert not feed()["beta"]["changed"]
 
 
+@pytest.fixture
+def settled(rsync, monkeypatch) -> SimpleNamespace:
+    """Have copied everything, and let what was pushed before be old enough to be told from what is pushed now."""
+    monkeypatch.setattr(feed_standbys, "SETTLED", -(10**12))
+    feed()
+    rsync.runs.clear()
+    return rsync
+
+
+def copied(rsync: SimpleNamespace) -> list[str]:
+    """Return what beta got, as paths below the storage's root, and forget it."""
+    runs = [run for run in rsync.runs if run[-1] == "beta:" and "--relative" in run]
+    rsync.runs.clear()
+    return sorted(
+        {one.partition("/./")[2].removeprefix("docker/registry/v2/") for run in runs for one in run if "/./" in one}
+    )
+
+
+def test_only_what_is_new_is_copied(settled):
+    feed()
+    assert copied(settled) == []
+    digest = settled.registry.image("team/app/more", "2", b"new")
+    settled.registry.image("other", "1")
+    feed()
+    first = f"blobs/sha256/{digest.removeprefix('sha256:')[:2]}"
+    found = copied(settled)
+    assert first in found and {"repositories/team/app/more/_manifests", "repositories/other/_layers"} <= {*found}
+    assert not [one for one in found if one.startswith("repositories/team/app/_") or one == "blobs"]
+    feed()
+    assert copied(settled) == []
+    assert feed(pending=True)["beta"]["missing"] == []
+
+
+@pytest.mark.parametrize("what", ["repository", "collection", "day", "other", "promoted"])
+def test_everything_is_copied_when_more_than_links_may_have_changed(settled, monkeypatch, tmp_path, what):
+    if what == "repository":
+        settled.registry.image("gone", "1")
+        feed()
+        copied(settled)
+        shutil.rmtree(tmp_path / "data/docker/registry/v2/repositories/gone")
+    elif what == "collection":
+        (tmp_path / "results").mkdir(exist_ok=True)
+        (tmp_path / "results/collect-garbage").write_text("ok 1 removed")
+    elif what == "day":
+        now = feed_standbys.time.time() + feed_standbys.DAY
+        monkeypatch.setattr(feed_standbys.time, "time", lambda: now)
+    elif what == "other":  # somebody else has copied there, such as this server before it was restored
+        settled.marks["beta"]["at"] = 5
+    else:
+        settled.marks["beta"] = {"source": "ID", "at": 0}
+    feed()
+    assert copied(settled) == ["blobs", "repositories"]
+    feed()
+    assert copied(settled) == []
+
+
+def test_what_was_just_pushed_is_copied_once_more(rsync):
+    feed()
+    copied(rsync)
+    feed()  # its time may be that of a push that came after it was read
+    assert "repositories/team/app/_manifests" in copied(rsync)
+
+
 def test_a_standby_that_is_not_reached_keeps_no_other_from_its_copy(rsync):
     rsync.broken = "beta"
     found = feed()
     assert "no route to host" in found["beta"]["failed"]
     assert found["gamma"]["tags"] == 1
-    assert [run[-1] for run in rsync.runs].count("gamma:") == 3
+    assert [run[-1] for run in rsync.runs].count("gamma:") == 4  # the mark, too
 
 
 @pytest.mark.parametrize("mark", [None, {"source": "OTHER"}])
