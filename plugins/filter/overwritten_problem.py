@@ -7,7 +7,7 @@ name: overwritten_problem
 author: Wharf maintainers
 short_description: Why a host with images of its own is not made a standby in silence
 description:
-  - Names up to ten of its images that the server lacks, or has with another digest.
+  - Names up to a hundred of its images that the server lacks, or has with another digest.
 positional: kept, host, server
 options:
   _input: {description: "The host's images, digests by REPOSITORY:TAG.", type: dict, required: true}

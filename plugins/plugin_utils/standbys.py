@@ -11,7 +11,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.server_data import 
 
 INFO = "__registry_standby_info"  # what the module registry_standby_info has found on each of them
 SETTINGS, HOME = "/etc/wharf/standby", "/var/lib/wharf-standby"
-SHOWN = 10
+SHOWN = 100
 
 
 def standby_hosts(hostvars: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
 from clients import REGISTRY, AllTheTime, make_image, pull, push
-from machines import broken, container, from_outside, program, put, wait_until
+from machines import broken, container, from_outside, in_background, program, put, wait_until
 from plays import INVENTORY, Ansible
 from testinfra.host import Host
 
@@ -165,24 +166,59 @@ def inventory(tmp_path) -> Callable[..., Ansible]:
     return write
 
 
+class Pushed(NamedTuple):
+    """An image whose push was acknowledged, and when, in seconds since 1970."""
+
+    when: float
+    name: str
+    digest: str
+
+
+def end_pushes(clients: list[Host]) -> list[Pushed]:
+    """Let clients push no more, and return what was acknowledged to them."""
+    rows = []
+    for client in clients:
+        client.check_output("touch /run/stop")
+        wait_until(client, "[ -e /run/ended ]", 60)
+        lines = [line.split() for line in client.check_output("cat /run/acknowledged").splitlines()]
+        rows += [Pushed(float(when), name, digest) for when, name, digest in lines]
+    return rows
+
+
 def test_a_server_that_is_lost_is_followed_by_the_standby_and_comes_back_as_one(hosts, still, inventory, number):
     alpha, beta, client = still, hosts["beta"], hosts["client1"]
-    copied = {name: publish(client, name) for name in ("lost/a:1", "lost/b:1")}
-    feed(alpha)
-    late = publish(client, "lost/late:1")  # acknowledged, and not copied
+    clients = [client, hosts["client2"]]
+    for one in clients:
+        reference = f"{REGISTRY}/people/{one.check_output('hostname')}"
+        one.check_output(in_background(program(one, "push-all-the-time.sh", reference)))
+    first = publish(client, "lost/a:1")
+    wait_until(client, "[ $(wc -l </run/acknowledged) -gt 2 ]", 60)
+    copied = feed(alpha)["at"]
+    late = publish(client, "lost/late:1")
     lone = inventory("beta")
     # Nobody becomes the server while the other one answers, nor without being asked to.
     assert "beta is a standby of alpha: run playbooks/promote-standby.yml" in lone.fails("site.yml").stdout
     refused = lone.fails("playbooks/promote-standby.yml").stdout
     assert f"the registry on alpha ({address(alpha)}) still answers" in refused
     from_outside("kill", container("alpha"))
-    start = time.monotonic()
+    killed = start = time.time()
     promoted = lone.succeeds("playbooks/promote-standby.yml")
-    number("a lost server to the standby as the server", time.monotonic() - start, "s")
+    number("a lost server to the standby as the server", time.time() - start, "s")
     assert "what was pushed to alpha after that is not there" in promoted.stdout
-    for name, digest in copied.items():
-        pull(client, f"{REGISTRY}/{name}", digest)
     again = publish(client, "lost/a:1")  # overwrites what alpha has
+    back = time.time()
+
+    # Clients go on by themselves, what was acknowledged before the copy is there, and what came later is not.
+    time.sleep(5)
+    pushed, there = end_pushes(clients), tags(beta)
+    kept = [one for one in pushed if one.when < copied or one.when > killed]
+    assert [one for one in kept if one.when < copied] and [one for one in kept if one.when > back]
+    assert [one for one in kept if there.get(one.name) != one.digest] == []
+    lost = [one.name for one in pushed if one.name not in there]
+    assert lost
+    pull(client, f"{REGISTRY}/lost/a:1", first)
+    for one in kept[:3]:
+        pull(client, f"{REGISTRY}/{one.name}", one.digest)
 
     # It comes back, takes itself for the server, and may not write to the new one.
     from_outside("start", container("alpha"))
@@ -193,7 +229,7 @@ def test_a_server_that_is_lost_is_followed_by_the_standby_and_comes_back_as_one(
     both = inventory("beta", "alpha")
     refused = both.fails("site.yml").stdout
     assert "alpha has images that beta lacks, or has with another digest" in refused
-    assert "lost/a:1" in refused and "lost/late:1" in refused
+    assert [name for name in ("lost/a:1", "lost/late:1", *lost) if name not in refused] == []
     both.succeeds("site.yml", "-e", "wharf_standby_confirm=alpha")
     assert tags(alpha) == tags(beta)
     assert late not in tags(alpha).values()

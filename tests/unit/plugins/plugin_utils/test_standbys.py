@@ -86,8 +86,8 @@ def test_images_that_the_server_lacks_are_named():
     assert line.startswith("wharf_standby_confirm: one has images that server lacks")
     assert ": b:1, c:1. " in line
     assert line.endswith("-e wharf_standby_confirm=one")
-    many = {f"app:{number:02}": "x" for number in range(12)}
-    assert "app:09 and 2 more. " in overwritten_problem(many, {}, "one", "server")
+    many = {f"app:{number:03}": "x" for number in range(102)}
+    assert "app:099 and 2 more. " in overwritten_problem(many, {}, "one", "server")
 
 
 MARK = {"source": "5f", "server": "alpha", "address": "192.0.2.1", "at": 1795957200, "tags": 7}
