@@ -52,9 +52,9 @@ def address(host: Host) -> str:
 
 
 def led_to(client: Host, host: Host) -> AbstractContextManager[None]:
-    """Let the registry's name lead a client to another host, in place: the file is a mount."""
+    """Let the registry's name lead a client to another host, in place: the file is a mount. Go remembers it for 5 s."""
     line = f"s/^[0-9.]+(.*registry\\.wharf\\.test)/{address(host)}\\1/"
-    change = f"cp /etc/hosts /root/hosts && sed -E '{line}' /root/hosts >/etc/hosts"
+    change = f"cp /etc/hosts /root/hosts && sed -E '{line}' /root/hosts >/etc/hosts && sleep 5"
     return broken(client, change, "cat /root/hosts >/etc/hosts")
 
 
