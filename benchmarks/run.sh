@@ -3,6 +3,7 @@
 #
 #   benchmarks/run.sh           the deployment, on three hosts of its own (wharf-bench-*); `make bench` calls this
 #   benchmarks/run.sh registry  of that only what the registry bears
+#   benchmarks/run.sh clients   of that only what 10, 50 and 100 clients cost the controller
 #   benchmarks/run.sh caches    of that only the caches, which have three other hosts
 #   benchmarks/run.sh lab       `make lab` from a clean clone of the last commit, and again when all is there
 #
@@ -163,20 +164,28 @@ measure_unchanged() {
     row 'tasks that change something in it' "$changed" - "$changed" most 0
 }
 
-# spent VARIABLE LOG COMMAND...: sets the variable to the seconds of processor time that the command used here.
+# spent LOG COMMAND...: prints the seconds of the command, those of the processor that it used here, and the MiB of its
+# largest process.
 spent() {
-    local -n __spent=$1
-    local log=$bench/$2.log used
-    shift 2
-    used=$( { TIMEFORMAT='%U + %S'; time "$@" >"$log" 2>&1 </dev/null; } 2>&1) || die "$1 failed, see $log"
-    __spent=$(calc 2 "$used")
+    python3 - "$bench/$1.log" "${@:2}" <<'PYTHON' || die "$2 failed, see $bench/$1.log"
+import resource, subprocess, sys, time
+start = time.monotonic()
+with open(sys.argv[1], "w") as log:
+    code = subprocess.run(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(f"{time.monotonic() - start:.1f} {used.ru_utime + used.ru_stime:.2f} {used.ru_maxrss // 1024}")
+sys.exit(code)
+PYTHON
 }
 
-# Thirty clients are names of two hosts: what the controller does for each is the same.
+# The clients are names of two hosts: what the controller does for each is the same.
 measure_crowd() {
-    local clients=30 wharf ping round runs=() pings=()
-    say "processor time of the controller, $clients clients"
-    (umask 077 && python3 - "$bench/inventory/hosts.yml" "$clients" >"$bench/inventory/crowd.yml" <<'PYTHON'
+    local clients inventory seconds used memory first='' ping forks
+    forks=$(sed -n 's/^forks = //p' ansible.cfg)
+    for clients in 10 50 100; do
+        say "a run that changes nothing with $clients clients"
+        inventory=$bench/inventory/crowd-$clients.yml
+        (umask 077 && python3 - "$bench/inventory/hosts.yml" "$clients" >"$inventory" <<'PYTHON'
 import sys, yaml
 inventory = yaml.safe_load(open(sys.argv[1]))
 groups = inventory["all"]["children"]
@@ -184,18 +193,15 @@ two = list(groups["registry_clients"]["hosts"].values())
 groups["registry_clients"]["hosts"] = {f"client{n}": two[n % 2] for n in range(1, int(sys.argv[2]) + 1)}
 print(yaml.safe_dump(inventory))
 PYTHON
-    )
-    crowd_site() { ansible-playbook -i "$bench/inventory/crowd.yml" site.yml --skip-tags verify; }
-    crowd_ping() { ansible -i "$bench/inventory/crowd.yml" all -m ping; }
-    spent wharf crowd crowd_site
-    for ((round = 0; round < 3; round++)); do
-        spent ping crowd-ping crowd_ping
-        pings+=("$ping")
-        spent wharf crowd crowd_site
-        runs+=("$wharf")
+        )
+        spent crowd ansible-playbook -i "$inventory" site.yml --skip-tags verify >"$bench/crowd.first"
+        read -r _ ping _ < <(spent crowd-ping ansible -i "$inventory" all -m ping)
+        read -r seconds used memory < <(spent crowd ansible-playbook -i "$inventory" site.yml --skip-tags verify)
+        used=$(calc 2 "$used / $clients") ping=$(calc 3 "$ping / $clients") first=${first:-$used}
+        row "$clients clients, $forks forks: ${seconds} s, $memory MiB; for each (10)" "$used s" "$first s" \
+            "$(calc 2 "$used / $first")" most 1.2
     done
-    wharf=$(calc 2 "$(median "${runs[@]}") / $clients") ping=$(calc 3 "$(median "${pings[@]}") / $clients")
-    row "processor time for each of $clients clients (a ping)" "$wharf s" "$ping s" "$(calc 2 "$wharf / $ping")" most 5.5
+    row "processor time for each of $clients clients (a ping)" "$used s" "$ping s" "$(calc 2 "$used / $ping")" most 5.5
 }
 
 # The registry as a package, without a container: Debian's configuration, but for where it listens and keeps its data.
@@ -435,13 +441,17 @@ JSON
     if [[ ${1:-} == registry ]]; then
         fresh_hosts
         timed deployed site site
+    elif [[ ${1:-} == clients ]]; then
+        fresh_hosts
+        timed deployed site site
+        measure_crowd
     elif [[ ${1:-} != caches ]]; then
         measure_moved
         measure_unchanged
         measure_crowd
     fi
-    [[ ${1:-} == caches ]] || measure_transport
-    [[ ${1:-} == registry ]] || measure_caches
+    [[ ${1:-} == caches || ${1:-} == clients ]] || measure_transport
+    [[ ${1:-} == registry || ${1:-} == clients ]] || measure_caches
 fi
 table
 exit "$failed"
