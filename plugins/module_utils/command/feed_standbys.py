@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -30,6 +31,7 @@ from .registry import Registry
 SETTINGS = Path("/etc/wharf/standby")
 STATE = Path("/var/lib/wharf/standby")
 RESULT = RESULTS / "feed-standbys.json"  # by the names of standbys: when its links were staged, and how many tags
+SCHEDULES = ("/etc/systemd/system/wharf-feed-standbys.timer", "/etc/cron.d/wharf-feed-standbys")
 LINKS, BLOBS = f"{TREE}/repositories", f"{TREE}/blobs"
 JOBS = ("apply-retention", "collect-garbage", "repair-storage", "restore")  # they change what pushes do not
 DAY, SETTLED = 86400, 2 * 10**9  # seconds; nanoseconds
@@ -194,7 +196,7 @@ class Feeder:
     def mark(self, name: str, address: str) -> None:
         """Let a standby know as of when it is a copy, and of whose images."""
         known = {"source": self.registry.data_id, "server": os.uname().nodename, "address": own_address(address)}
-        known |= {"at": self.at, "tags": len(self.tags)}
+        known |= {"at": self.at, "tags": len(self.tags), "interval": interval()}
         write_atomic(str(STATE / COPIED), json.dumps(known).encode())
         self.rsync(str(STATE / COPIED), f"{name}:", relative=False)
 
@@ -249,6 +251,14 @@ def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str] | 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Keep what only root need read."""
     write_atomic(str(path), json.dumps(content).encode(), 0o600)
+
+
+def interval() -> int:
+    """Return after how many seconds the next copy begins; 0 where nothing starts it."""
+    for path in SCHEDULES:
+        if match := re.search(r"\(after (\d+) min at most\)$", read_text(path), re.MULTILINE):
+            return 60 * int(match[1])
+    return 0
 
 
 def own_address(address: str) -> str:

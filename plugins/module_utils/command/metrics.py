@@ -74,6 +74,7 @@ FIGURES = {
     "wharf_metrics_written_timestamp_seconds": ("gauge", "When these figures were written."),
     "wharf_standby": ("gauge", "Whether this is a standby, to which a server's images are copied."),
     "wharf_standby_last_copy_timestamp_seconds": ("gauge", "As of when a standby has its server's images."),
+    "wharf_standby_interval_seconds": ("gauge", "How often they are copied."),
     "wharf_read_only": ("gauge", "Whether the registry takes no push just now."),
     "wharf_certificate_expiry_timestamp_seconds": ("gauge", "When the registry's certificate ends."),
     "wharf_ca_expiry_timestamp_seconds": ("gauge", "When the last of the CAs ends that clients trust."),
@@ -355,8 +356,11 @@ class Server:
     def standby(self) -> None:
         """Tell whether this is a standby, and how old what it has is."""
         self.figures.add("wharf_standby", int(bool(self.registry.standby_of)))
-        if self.registry.standby_of and (copied := self.registry.copied()):
-            self.figures.add("wharf_standby_last_copy_timestamp_seconds", int(copied))
+        if self.registry.standby_of:
+            copied, interval = self.registry.copied()
+            if copied:
+                self.figures.add("wharf_standby_last_copy_timestamp_seconds", int(copied))
+                self.figures.add("wharf_standby_interval_seconds", int(interval))
 
     def contents(self) -> None:
         """Count repositories and tags; where they are in an object store, those that the page's index has."""

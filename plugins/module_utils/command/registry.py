@@ -107,10 +107,15 @@ class Registry:
                 " or promote this one first"
             )
 
-    def copied(self) -> float:
-        """Return as of when a standby has its server's images, in seconds since 1970; 0 before they were copied."""
-        at = read_json(self.path / COPIED, no_link).get("at")
-        return at if isinstance(at, (int, float)) and 0 < at < 1e11 else 0
+    def copied(self) -> tuple[float, float]:
+        """Return as of when a standby has its server's images, in seconds since 1970, and the interval of the copies.
+
+        Both are 0 where nobody knows: nothing was copied yet.
+        """
+        mark = read_json(self.path / COPIED, no_link)
+        known = (mark.get("at"), mark.get("interval"))
+        at, interval = (one if isinstance(one, (int, float)) and 0 < one < 1e11 else 0 for one in known)
+        return at, interval
 
     def require_data(self) -> None:
         """Raise a WharfError where a disk is not mounted: what lies in its place would be taken for all there is."""

@@ -32,7 +32,7 @@ from .trim_caches import in_words
 
 DAY = 86400
 STATE = "state/state.db"  # of the index
-COPY_LATE = 900  # seconds after which a standby should have been copied to again
+COPY_LATE = 900  # seconds: the next copy to a standby is due after their interval
 INDEX_LATE = 600  # seconds: it is brought up to date every minute
 RUNS = {
     "collect-garbage": "garbage collection",
@@ -91,12 +91,12 @@ def standby_rows(registry: Registry, now: float, result: dict[str, Any]) -> list
     result["standby"] = None
     if not (server := registry.standby_of):
         return []
-    copied = 0.0
+    copied = interval = 0.0
     with suppress(WharfError):  # the containers' lines say what is missing
-        copied = registry.copied()
+        copied, interval = registry.copied()
     result["standby"] = {"of": server, "copied": copied}
     text = f"copied from {server} {age(now - copied)} ago" if copied else f"nothing was copied from {server} yet"
-    if now - copied > COPY_LATE:
+    if now - copied > interval + COPY_LATE:
         result["problems"].append(f"{text}: see `wharf feed-standbys` there")
     return [("standby", text)]
 

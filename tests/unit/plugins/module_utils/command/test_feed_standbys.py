@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.module_utils.command import feed_standbys
 from ansible_collections.wharf.registry.plugins.module_utils.command.cli import Task
@@ -81,6 +82,15 @@ def test_what_images_need_comes_before_their_tags_and_goes_after_them(rsync, tmp
     assert "--delete" in rest and rest[-3:-1] == content[-3:-1]
     assert (known[-2], known[-1]) == (f"{tmp_path}/state/.wharf-copied.json", "beta:")
     assert json.loads(Path(known[-2]).read_text())["source"] == "ID"
+
+
+@pytest.mark.parametrize("kind", ["systemd/system/wharf-feed-standbys.timer.j2", "cron.d/wharf-feed-standbys.j2"])
+def test_how_often_it_copies_is_what_starts_it(monkeypatch, tmp_path, kind):
+    monkeypatch.setattr(feed_standbys, "SCHEDULES", (str(tmp_path / "none"), str(tmp_path / "schedule")))
+    assert feed_standbys.interval() == 0
+    text = (ROOT / "roles/server_programs/templates/etc" / kind).read_text()
+    (tmp_path / "schedule").write_text(text.replace("{{ server_programs_standby_interval }}", "90"))
+    assert feed_standbys.interval() == 5400
 
 
 def test_nothing_new_is_no_change(rsync):

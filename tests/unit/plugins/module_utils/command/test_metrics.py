@@ -230,8 +230,10 @@ def test_a_standby_tells_as_of_when_it_has_the_server_s_images_and_no_tasks_of_t
     assert [one for one in found if one.startswith("wharf_task_last_run_success")] == [
         'wharf_task_last_run_success{task="index"}'
     ]
-    (server.stored.root / ".wharf-copied.json").write_text('{"server": "server1", "at": 1795967000, "tags": 2}')
-    assert server.write()[name] == 1795967000
+    mark = {"server": "server1", "at": 1795967000, "tags": 2, "interval": 3600}
+    (server.stored.root / ".wharf-copied.json").write_text(json.dumps(mark))
+    found = server.write()
+    assert (found[name], found["wharf_standby_interval_seconds"]) == (1795967000, 3600)
 
 
 # Tasks ------------------------------------------------------------------------------------------------------------

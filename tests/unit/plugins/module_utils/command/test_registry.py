@@ -128,23 +128,24 @@ def test_pull_through_caches_are_not_taken_for_what_the_registry_remembers(deplo
 @pytest.mark.parametrize(
     ("text", "copied"),
     [
-        ('{"source": "aa", "server": "server1", "at": 1795967000, "tags": 2}', 1795967000),
+        ('{"source": "aa", "server": "server1", "at": 1795967000, "tags": 2, "interval": 60}', 1795967000),
+        ('{"at": 1795967000, "interval": "soon"}', 1795967000),
         *(("", 0), ("{", 0), ("[]", 0), ("{}", 0), ('{"at": "now"}', 0), ('{"at": 1e999}', 0), ('{"at": -1}', 0)),
         ("[" * 100000, 0),
     ],
 )
 def test_a_standby_knows_as_of_when_it_is_a_copy(tmp_path, deployed, text, copied):
     here = deployed({DATA: tmp_path}, standby_of="server1")
-    assert here.copied() == 0
+    assert here.copied() == (0, 0)
     (tmp_path / ".wharf-copied.json").write_text(text)
-    assert here.copied() == copied
+    assert here.copied() == (copied, 60 if "60" in text.partition("interval")[2] else 0)
 
 
 def test_a_link_in_the_place_of_what_was_copied_last_is_not_followed(tmp_path, deployed):
     here = deployed({DATA: tmp_path})
     (tmp_path / "elsewhere").write_text('{"at": 1795967000}')
     (tmp_path / ".wharf-copied.json").symlink_to("elsewhere")
-    assert here.copied() == 0
+    assert here.copied() == (0, 0)
 
 
 def test_what_is_the_server_s_business_is_refused_on_a_standby(deployed):

@@ -261,7 +261,9 @@ def test_a_standby_says_how_old_its_copy_is_and_nothing_of_what_its_server_does(
     lines = dict(line.split("  ", 1) for line in output.splitlines())
     assert (code, lines["standby"].strip()) == (0, "copied from server1 40 seconds ago")
     assert not {"backup", "garbage collection", "storage repair"} & lines.keys()
-    copied.write_text(json.dumps({"at": time.time() - 7210}))
+    copied.write_text(json.dumps({"at": time.time() - 7210, "interval": 7200}))
+    assert show(server, capsys)[0] == 0
+    copied.write_text(json.dumps({"at": time.time() - 7210, "interval": 60}))
     code, output = show(server, capsys, as_json=True)
     assert (code, json.loads(output)["problems"]) == (
         3,
