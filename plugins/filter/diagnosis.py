@@ -15,7 +15,9 @@ description:
 positional: clients, settings
 options:
   _input:
-    description: The servers' names, each with the registered result of M(wharf.registry.registry_server_diagnosis).
+    description:
+      - The names of the server and its standbys, in this order, each with the registered result of
+        M(wharf.registry.registry_server_diagnosis).
     type: dict
     required: true
   clients:

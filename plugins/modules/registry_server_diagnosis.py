@@ -8,8 +8,8 @@ module: registry_server_diagnosis
 short_description: Tell how a registry's server is, for a diagnosis together with its clients
 description:
   - Finds the first thing that is wrong with the engine, the containers of registry and gateway, what they have mounted,
-    the port, or the way from one to the other, how the scheduled programs ended, and whether the caches of other
-    registries and their upstreams answer. Changes nothing, and starts no engine.
+    the port, or the way from one to the other, how the scheduled programs ended, how old the copy of a standby is, and
+    whether the caches of other registries and their upstreams answer. Changes nothing, and starts no engine.
 options:
   container:
     description: Name of the registry's container, with which those of the gateway and its network begin.
@@ -63,6 +63,7 @@ import shutil
 import stat
 import subprocess
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import (
     lock,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_inner, own_addresses
+from ansible_collections.wharf.registry.plugins.module_utils.command.cli import SERVER_ONLY
 from ansible_collections.wharf.registry.plugins.module_utils.command.registry import Registry
 from ansible_collections.wharf.registry.plugins.module_utils.engine import running_engine
 from ansible_collections.wharf.registry.plugins.module_utils.engine_faults import Fault, config_fault, stopped_fault
@@ -112,13 +114,13 @@ FULL_INODES = 16
 ENGINE_TIMEOUT = 10  # seconds
 
 
-def failed_programs() -> list[Fault]:
-    """Return a warning for each program that a timer runs and that failed when it ran last."""
+def failed_programs(but: Sequence[str] = ()) -> list[Fault]:
+    """Return a warning for each program that a timer runs and that failed when it ran last, but for some."""
     warnings: list[Fault] = []
     units = output("systemctl", "list-units", "--failed", "--plain", "--no-legend", "wharf-*.service")
     failed_units = re.findall(r"^wharf-\S+\.service", units, re.MULTILINE)
     # Those with a dot are no results: what is half written, and what wharf trim-caches remembers.
-    for path in sorted(one for one in lock.RESULTS.glob("*") if "." not in one.name):
+    for path in sorted(one for one in lock.RESULTS.glob("*") if "." not in one.name and one.name not in but):
         result = lock.read_result(path.name)
         if result is None or not result.good:  # none: its line is damaged
             when = f"{datetime.fromtimestamp(result.time, timezone.utc):%Y-%m-%d %H:%M UTC}" if result else ""
@@ -352,7 +354,10 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
         WharfError: the engine runs, but does not answer.
         OSError: something has changed meanwhile.
     """
-    warnings, details, known, forwarded = failed_programs(), {}, [], None
+    settings = Registry(must_exist=False, ask=False)
+    # What they have left on a standby dates from when it was the server.
+    warnings = failed_programs(SERVER_ONLY if settings.standby_of else ())
+    details, known, forwarded = {}, [], None
     names = container_names(name)
     # An engine that does not run must not be asked: its socket would start it.
     engine = running_engine()
@@ -370,11 +375,17 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
         if all(found.values()):
             document, later = config_fault(engine.argv)
             warnings += [(f"{later[0]}_later", later[1])] if later else []
-            warnings += cache_faults.faults(name, Registry(must_exist=False, ask=False).caches.get("upstreams", ()))
+            warnings += cache_faults.faults(name, settings.caches.get("upstreams", ()))
             forwarded = forwarding.fault(name, port, info, document.get("iptables") is not False)
             if not forwarded and (mirror := forwarding.mirror_fault(name, found["network"])):
                 warnings.append(mirror)
         details["place"] = place
+        if settings.standby_of:
+            _, copied, is_late = Registry().copy_state()
+            details["standby_note"] = f": a standby of {settings.standby_of}, {copied}"
+            warnings += [("standby_behind", {"copied": copied})] if is_late else []
+    if settings.standby_of:
+        details["standby_of"] = settings.standby_of
     if code == "disk_low":
         warnings.append((code, details))
         code = "ok"

@@ -61,7 +61,7 @@ def diagnosis(
     """Judge what was found on the hosts.
 
     Args:
-        servers: host name to the registered result of registry_server_diagnosis there.
+        servers: host name to the registered result of registry_server_diagnosis there; standbys come last.
         clients: host name to the registered result of registry_diagnosis there; an empty one where it did not run.
         settings: name, port, trust, address (empty where it is not set) and container of the registry.
 
@@ -143,6 +143,8 @@ def _client(found: Finding, servers: Sequence[Finding], settings: Mapping[str, A
     if server.clock is None and code == "ok" and 0 < fields.get("ends", 0) - time.time() < SOON:
         found.warnings.append(("certificate_soon", dict(fields)))
 
+    if "standby_of" in server.fields:  # the name leads to no server, which would come before it
+        found.warnings.append(("name_of_standby", {"name": settings["name"]}))
     fields.update(addresses=found.addresses, there=VERDICTS[code]["short"])
     if code == "digest":
         place = server.fields.get("place") or f"({settings['container']}'s data)"
@@ -230,6 +232,7 @@ def _certificate_fields(pem: str, settings: Mapping[str, Any]) -> dict[str, Any]
 def _verdict(finding: Finding, server: Finding, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the verdict on a host."""
     shared = {**settings, "host": finding.host, "server": server.host, "server_addresses": server.addresses}
+    shared["standby_of"] = server.fields.get("standby_of", "")
     texts = _texts(finding.code, shared | finding.fields)
     warnings = [{"code": code, **_texts(code, shared | details)} for code, details in finding.warnings]
     return {
@@ -256,6 +259,7 @@ def _texts(code: str, details: Mapping[str, Any]) -> dict[str, str]:
     if "file" in fields:
         fields["file_note"] = f" (it is set in {fields['file']})"
         fields["file_too"] = f", and correct {fields['file']}"
+    fields["playbook"] = "deploy-standbys.yml" if "standby_of" in fields else "deploy-registry.yml"
     fields["proxy_place"] = details.get("source") or "its environment"
     if "log" in fields:
         fields["log_note"] = f": {fields['log']}"

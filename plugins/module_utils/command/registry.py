@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,10 +17,11 @@ from ..parts import slot_of
 from ..server_data import COPIED, DATA_ID
 from ..server_versions import running_version
 from ..storage import Storage
-from ..text import human_bytes
+from ..text import age, human_bytes
 
 SETTINGS = Path("/etc/wharf/registry.json")
 CONFIGURATION = Path("/etc/wharf/registry")  # unless the container has another directory mounted
+LATE = 900  # seconds after the next copy to a standby was due
 SPARE = 16 * 1024**2  # bytes that the smoke test, the users' file and the registry's own traces must find
 
 
@@ -116,6 +119,15 @@ class Registry:
         known = (mark.get("at"), mark.get("interval"))
         at, interval = (one if isinstance(one, (int, float)) and 0 < one < 1e11 else 0 for one in known)
         return at, interval
+
+    def copy_state(self) -> tuple[float, str, bool]:
+        """Return as of when a standby has its server's images, that in words, and whether the next copy is late."""
+        now, copied, interval = time.time(), 0.0, 0.0
+        with suppress(WharfError):  # what is missing is said elsewhere
+            copied, interval = self.copied()
+        text = f"copied from {self.standby_of} {age(now - copied)} ago"
+        text = text if copied else f"nothing was copied from {self.standby_of} yet"
+        return copied, text, now - copied > interval + LATE
 
     def require_data(self) -> None:
         """Raise a WharfError where a disk is not mounted: what lies in its place would be taken for all there is."""

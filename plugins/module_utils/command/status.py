@@ -32,7 +32,6 @@ from .trim_caches import in_words
 
 DAY = 86400
 STATE = "state/state.db"  # of the index
-COPY_LATE = 900  # seconds: the next copy to a standby is due after their interval
 INDEX_LATE = 600  # seconds: it is brought up to date every minute
 RUNS = {
     "collect-garbage": "garbage collection",
@@ -67,7 +66,7 @@ def look(registry: Registry, result: dict[str, Any], used: int | None = None) ->
         *container_rows(registry, result),
         ("certificate", certificate_line(registry.ca, now, result)),
         ("storage", storage_line(registry, result, used)),
-        *standby_rows(registry, now, result),
+        *standby_rows(registry, result),
     ]
     result["results"] = {}
     for name, purpose in RUNS.items():
@@ -86,17 +85,14 @@ def look(registry: Registry, result: dict[str, Any], used: int | None = None) ->
     return rows
 
 
-def standby_rows(registry: Registry, now: float, result: dict[str, Any]) -> list[tuple[str, str]]:
+def standby_rows(registry: Registry, result: dict[str, Any]) -> list[tuple[str, str]]:
     """Find out how far a standby is behind its server; return a line about it."""
     result["standby"] = None
-    if not (server := registry.standby_of):
+    if not registry.standby_of:
         return []
-    copied = interval = 0.0
-    with suppress(WharfError):  # the containers' lines say what is missing
-        copied, interval = registry.copied()
-    result["standby"] = {"of": server, "copied": copied}
-    text = f"copied from {server} {age(now - copied)} ago" if copied else f"nothing was copied from {server} yet"
-    if now - copied > interval + COPY_LATE:
+    copied, text, is_late = registry.copy_state()
+    result["standby"] = {"of": registry.standby_of, "copied": copied, "late": is_late}
+    if is_late:
         result["problems"].append(f"{text}: see `wharf feed-standbys` there")
     return [("standby", text)]
 

@@ -85,7 +85,8 @@ class Engine:
         self.later = None
         self.log = ""
         self.storage = ("ok", {})
-        self.caches: list = []
+        self.copied = ("copied from alpha 40 seconds ago", False)
+        self.settings = SimpleNamespace(caches={}, standby_of="", copy_state=lambda: (1.0, *self.copied))
         self.behind = self.front = None  # what is wrong with the registry itself, and with the gateway
 
     def container(self, name: str) -> dict | None:
@@ -107,7 +108,7 @@ def engine(monkeypatch, results, tmp_path):
     monkeypatch.setattr(module.containers, "containers", lambda: made.known)
     monkeypatch.setattr(module.containers, "engine_info", lambda _timeout: made.info)
     monkeypatch.setattr(module.forwarding, "fault", lambda *_: None)
-    monkeypatch.setattr(module, "Registry", lambda **_: SimpleNamespace(caches={"upstreams": made.caches}))
+    monkeypatch.setattr(module, "Registry", lambda **_: made.settings)
     monkeypatch.setattr(
         module.cache_faults, "faults", lambda name, upstreams: [("cache_silent", {"container": name})] * len(upstreams)
     )
@@ -314,10 +315,27 @@ def test_an_engine_that_would_not_start_again_is_a_warning(engine, tmp_path):
 
 
 def test_what_is_wrong_with_a_cache_is_a_warning(engine, tmp_path):
-    engine.caches = [{"upstream": "docker.io", "slug": "docker.io"}]
+    engine.settings.caches = {"upstreams": [{"upstream": "docker.io", "slug": "docker.io"}]}
     found = inspect(tmp_path)
     warning = {"code": "cache_silent", "details": {"container": "registry"}}
     assert (found["code"], found["warnings_found"]) == ("ok", [warning])
+
+
+def test_a_standby_tells_how_old_its_copy_is_and_nothing_of_what_its_server_does(engine, results, tmp_path):
+    engine.settings.standby_of = "alpha"
+    for name in ("back-up", "index"):
+        (results / name).write_text("failed 1700000000 no room\n")
+    found = inspect(tmp_path)
+    assert [one["details"]["program"] for one in found["warnings_found"]] == ["index"]
+    assert found["details"]["standby_note"] == ": a standby of alpha, copied from alpha 40 seconds ago"
+    engine.copied = ("copied from alpha 2 hours ago", True)
+    found = inspect(tmp_path)
+    assert (found["code"], found["warnings_found"][-1]) == (
+        "ok",
+        {"code": "standby_behind", "details": {"copied": "copied from alpha 2 hours ago"}},
+    )
+    engine.info = None  # it hangs
+    assert inspect(tmp_path)["details"]["standby_of"] == "alpha"
 
 
 def test_a_mirror_that_the_firewall_closes_is_a_warning(engine, tmp_path, monkeypatch):

@@ -160,6 +160,39 @@ def test_every_phrase_is_used_and_stands_before_those_that_use_it():
 # What the findings mean ------------------------------------------------------------------
 
 
+STANDBY = {"standby_of": "server", "standby_note": ": a standby of server, copied from server 40 seconds ago"}
+
+
+def judged_with_a_standby(standby: dict, leads_to: str = "192.0.2.1") -> dict[str, dict]:
+    """Return the verdicts on a server, a standby at 192.0.2.2, and a client whose name leads to one of them."""
+    servers = {"server": server(), "standby": standby}
+    return diagnosis.diagnosis(servers, {"client": client(addresses=[leads_to])}, SETTINGS)["verdicts"]
+
+
+def test_a_standby_is_told_to_be_one_and_when_it_is_behind():
+    late = [{"code": "standby_behind", "details": {"copied": "copied from server 2 hours ago"}}]
+    found = judged_with_a_standby(server(details=STANDBY, addresses=["192.0.2.2"], warnings_found=late))
+    assert found["standby"]["line"] == (
+        "all is well: a standby of server, copied from server 40 seconds ago. Warning: standby is a standby of server,"
+        " and its next copy is late: copied from server 2 hours ago. To do: `wharf feed-standbys` on server copies at"
+        " once, or says why it cannot."
+    )
+    assert found["client"]["line"] == "all is well."
+
+
+def test_a_standby_that_is_broken_breaks_no_client_and_is_put_right_by_its_own_playbook():
+    broken = server("container_absent", details={"container": "registry", **STANDBY}, addresses=["192.0.2.2"])
+    found = judged_with_a_standby(broken)
+    assert [one["code"] for one in found.values()] == ["ok", "container_absent", "ok"]
+    assert found["standby"]["do"] == "run playbooks/deploy-standbys.yml"
+
+
+def test_a_name_that_leads_to_a_standby_is_a_warning():
+    found = judged_with_a_standby(server(details=STANDBY, addresses=["192.0.2.2"]), leads_to="192.0.2.2")
+    assert found["client"]["code"] == "ok"
+    assert "reg.test leads here to standby, a standby of server, which takes no pushes" in found["client"]["line"]
+
+
 def test_all_is_well():
     found = judged(server(), client())
     assert [one["broken"] for one in found.values()] == [False, False]
