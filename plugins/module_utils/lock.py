@@ -20,6 +20,8 @@ from .files import write_atomic
 # In /run only root writes, unlike in /run/lock; and only root can open it: whoever can open a file can hold its lock.
 LOCK = Path("/run/wharf-registry.lock")
 RESULTS = Path("/var/lib/wharf/results")
+COPY = "feed-standbys"  # holds it each minute, for longer than a moment
+COPY_WAIT = 60.0  # seconds: it is no reason to refuse anything at once
 
 
 class Holder(NamedTuple):
@@ -51,28 +53,23 @@ def lock(name: str, wait: float = 0, check_mode: bool = False, path: Path | None
 
     Args:
         name: who holds it, as others will read it.
-        wait: how long to wait for it, in seconds.
+        wait: how long to wait for it, in seconds; at least COPY_WAIT for the copy to the standbys.
         check_mode: only find out whether it is free: not even its file is made.
         path: of another lock than the registry's.
 
     Raises:
         BusyError: it is held; the message says by whom and since when.
     """
+    start = time.monotonic()
     if check_mode:
-        deadline = time.monotonic() + wait
         while holder := lock_holder():
-            if time.monotonic() >= deadline:
-                raise BusyError(f"{holder}: wait until it has finished")
-            time.sleep(0.2)
+            _wait_for(holder, start, wait)
         yield
         return
     file = os.open(path or LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        deadline = time.monotonic() + wait
         while not _acquire(file):
-            if time.monotonic() >= deadline:
-                raise BusyError(f"{_holder(file)}: wait until it has finished")
-            time.sleep(0.2)
+            _wait_for(_holder(file), start, wait)
         os.ftruncate(file, 0)
         os.pwrite(file, f"{name} {int(time.time())}\n".encode(), 0)
         try:
@@ -93,6 +90,13 @@ def lock_holder() -> Holder | None:
         return None if _acquire(file, fcntl.LOCK_SH) else _holder(file)
     finally:
         os.close(file)
+
+
+def _wait_for(holder: Holder, start: float, wait: float) -> None:
+    """Wait a moment for the one who holds the lock. Raises BusyError after so many seconds."""
+    if time.monotonic() - start >= (max(wait, COPY_WAIT) if holder.name == COPY else wait):
+        raise BusyError(f"{holder}: wait until it has finished")
+    time.sleep(0.2)
 
 
 def _acquire(file: int, kind: int = fcntl.LOCK_EX) -> bool:

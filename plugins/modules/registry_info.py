@@ -132,7 +132,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.files import no_lin
 from ansible_collections.wharf.registry.plugins.module_utils.firewall import Firewall
 from ansible_collections.wharf.registry.plugins.module_utils.htpasswd import belongs, hashes_of, users_of
 from ansible_collections.wharf.registry.plugins.module_utils.image_pull import pull_problem
-from ansible_collections.wharf.registry.plugins.module_utils.lock import lock, lock_holder
+from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.parts import STAND_INS, USER, container_names, is_ours
 from ansible_collections.wharf.registry.plugins.module_utils.processes import has
 from ansible_collections.wharf.registry.plugins.module_utils.server_container import REGISTRY_SPEC
@@ -149,7 +149,6 @@ from ansible_collections.wharf.registry.plugins.module_utils.text import human_b
 
 REPOSITORIES = "docker/registry/v2/repositories"  # in the data of a registry
 LOCK_WAIT = 2  # seconds: what runs every minute holds the lock for a moment, which is no reason to refuse anything
-COPY_WAIT = 60.0  # the same for the copy to standbys
 
 
 def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -337,10 +336,8 @@ def is_image_pending(p: dict[str, Any], name: str, image: dict[str, Any], engine
 
 def lock_taken() -> str:
     """Return who is at work on the registry, and what to do; empty when nobody is."""
-    holder = lock_holder()
-    copies = holder is not None and holder.name == "feed-standbys"  # each minute, and for longer than a moment
     try:
-        with lock("registry_info", COPY_WAIT if copies else LOCK_WAIT, check_mode=True):
+        with lock("registry_info", LOCK_WAIT, check_mode=True):
             return ""
     except BusyError as error:
         return str(error)

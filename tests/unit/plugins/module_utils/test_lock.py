@@ -38,6 +38,19 @@ def test_check_mode_tells_who_is_at_work_and_makes_nothing() -> None:
         assert lock.lock_holder().name == "back-up"
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_the_copy_to_standbys_is_waited_for_whatever_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    passed = [0.0]
+    monkeypatch.setattr(lock.time, "monotonic", lambda: passed[0])
+    monkeypatch.setattr(lock.time, "sleep", lambda _: passed.append(passed.pop() + 20))
+    busy = pytest.raises(BusyError, match="^feed-standbys is at work")
+    with lock.lock("feed-standbys"), busy, lock.lock("collect-garbage", check_mode=check_mode):
+        pass
+    assert passed == [60]
+
+
 def test_only_its_owner_can_open_it_and_so_hold_it() -> None:
     with lock.lock("x"):
         assert lock.LOCK.stat().st_mode & 0o7777 == 0o600
