@@ -127,7 +127,7 @@ def _line(path: str) -> str:
     return read_text(path, no_link).rstrip("\n")
 
 
-def data_problems(data: Data, place: str, name: str, confirmed: str, host: str) -> list[str]:
+def data_problems(data: Data, place: str, name: str, confirmed: str, host: str, standby_of: str = "") -> list[str]:
     """Judge whether the data that was found is this registry's own; return at most one line.
 
     Args:
@@ -136,6 +136,7 @@ def data_problems(data: Data, place: str, name: str, confirmed: str, host: str) 
         name: the registry's name.
         confirmed: ``place`` once more where what is there is to become this registry's, whatever it is.
         host: the host's name, for the message.
+        standby_of: the server whose images are copied to this host; empty for none.
     """
     if confirmed == place or data.id == data.state_id or (data.name == name and not data.state_id):
         return []
@@ -145,9 +146,10 @@ def data_problems(data: Data, place: str, name: str, confirmed: str, host: str) 
         owner = f"{data.name}, {data.id}"
         problem = f"holds the data of another registry ({owner}), and not this one's ({data.state_id}): name its own."
     elif data.state_place != place:
+        moves = f"{standby_of} copies them there anew" if standby_of else "playbooks/move-registry-data.yml moves them"
         problem = (
             f"{'holds something else' if data.used else 'is empty'}, and the images of {name} are in"
-            f" {data.state_place}: playbooks/move-registry-data.yml moves them, or keep {data.state_place}."
+            f" {data.state_place}: {moves}, or keep {data.state_place}."
         )
     elif data.used:
         problem = (

@@ -221,7 +221,8 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     problems = [busy] if busy and info["pending"] else []
     problems += conflicts(registry, p["host"], known)
     problems += cache_problems(registry, path, p["host"])
-    problems += copy_problems(registry, path, p["host"])
+    standby_of = json.loads(registry["settings"] or "{}").get("standby_of", "")
+    problems += [] if standby_of else copy_problems(path, p["host"])
     if pending.get("users"):
         problems += unknown_passwords(p)
     if p["image_source"] == "pull":
@@ -231,7 +232,9 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             "registry_server_image_source: is distro, which builds the images of Debian's or Ubuntu's packages, but "
             f"{p['host']} has no apt-get: use pull or archive"
         )
-    problems += server_data.data_problems(data, registry["data"], registry["name"], p["data_confirm"], p["host"])
+    problems += server_data.data_problems(
+        data, registry["data"], registry["name"], p["data_confirm"], p["host"], standby_of
+    )
     if found and image and not images["registry"] and (found["Image"] != image["Id"] or p["fetched"]):
         info["version_change"], reasons = version_change(p, found["Image"], image["Id"])
         problems += reasons
@@ -243,16 +246,14 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return info, problems
 
 
-def copy_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
+def copy_problems(path: str, host: str) -> list[str]:
     """Return why a host cannot be the server whose images are a copy of another's; at most one line.
 
     Args:
-        registry: values for REGISTRY_SPEC.
         path: where the registry's data lies.
         host: the host's name, for the message.
     """
-    is_standby = json.loads(registry["settings"] or "{}").get("standby_of")
-    mark = {} if is_standby else read_json(f"{path}/{server_data.COPIED}", no_link)
+    mark = read_json(f"{path}/{server_data.COPIED}", no_link)
     if not mark:
         return []
     return [

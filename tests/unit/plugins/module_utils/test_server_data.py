@@ -58,6 +58,13 @@ def test_other_data_and_missing_data_is_refused_unless_confirmed(found: dict, li
     assert judge(PLACE, **found) == []
 
 
+def test_where_the_data_of_a_standby_is_to_lie_its_server_copies_it_there() -> None:
+    data = module.Data("", "", False, "aa", "/old")
+    line = module.data_problems(data, PLACE, NAME, "", "beta", "alpha")[0]
+    assert "the images of reg.test are in /old: alpha copies them there anew, or keep /old. To go on" in line
+    assert module.data_problems(data, PLACE, NAME, PLACE, "beta", "alpha") == []
+
+
 @pytest.mark.parametrize("name", ["images", 'a"b', "a\\b", "a'b $HOME"])
 def test_a_place_is_read_and_remembered_whatever_its_name(tmp_path: Path, name: str) -> None:
     path, directory = tmp_path / name, tmp_path / "registry"
