@@ -24,10 +24,10 @@ const TEXTS = {
     runs: "Maintenance tasks", reason: "Reason", message: "Message", runNone: "no run yet", sbom: "SBOM", search: "Search repositories",
     showAll: ["Show all of it", "Show all {n} characters"], signature: "signature", size: "Size", skip: "Skip to the content",
     status: "Status", stop: "Stop signal", storage: "Storage", healthcheck: "Health check", tag: ["1 tag", "{n} tags"], tagName: "Tag",
-    tags: "Tags", type: "Type", used: "used", userNow: "Signed in as {user}", user: "User", userRoot: "root, as no user is set", volumes: "Volumes",
+    standby: "Standby of", tags: "Tags", type: "Type", used: "used", userNow: "Signed in as {user}", user: "User", userRoot: "root, as no user is set", volumes: "Volumes",
     waiting: "Pushes wait until it has ended.", well: "All is well.", when: "When", "collect-garbage": "Garbage collection",
     "apply-retention": "Retention", "back-up": "Backup", "check-backup": "Check of the backup", "repair-storage": "Storage repair",
-    "renew-certificate": "Certificate renewal", "trim-caches": "Cache trimming", retry: "Try again", e401: "You are not signed in",
+    "renew-certificate": "Certificate renewal", "trim-caches": "Cache trimming", "feed-standbys": "Copy to standbys", retry: "Try again", e401: "You are not signed in",
     e401Text: "Reload the page and enter your user name and password.", e403: "No access",
     e403Text: "Your user may not read this repository, or it does not exist. An administrator of the registry decides who may read what.",
     e404: "Nothing here", e404Text: "There is no such repository or image. It may have been deleted, or pushed again under another digest.",
@@ -57,10 +57,10 @@ const TEXTS = {
     problems: "需要处理", pull: "拉取", pushed: "推送时间", pushedAgo: "最近一次推送:{ago}", recent: "最近推送", registry: "镜像仓库",
     gateway: "网关", repository: "{n} 个镜像库", repositories: "镜像库", retention: "保留规则接下来会删除", retentionNone: "无:规则保留所有标签。",
     result: "结果", run: "任务", runs: "维护任务", reason: "原因", message: "信息", runNone: "尚未运行", sbom: "SBOM", search: "搜索镜像库",
-    showAll: "显示全部 {n} 个字符", signature: "签名", size: "大小", skip: "跳到内容", status: "仓库状况", stop: "停止信号", storage: "存储",
+    showAll: "显示全部 {n} 个字符", signature: "签名", size: "大小", skip: "跳到内容", standby: "备用服务器,主服务器是", status: "仓库状况", stop: "停止信号", storage: "存储",
     healthcheck: "健康检查", tag: "{n} 个标签", tagName: "标签", tags: "标签", type: "类型", used: "已用", userNow: "当前用户:{user}", user: "用户",
     userRoot: "root(未设置用户)", volumes: "卷", waiting: "推送需等它结束。", well: "一切正常。", when: "时间", "collect-garbage": "垃圾回收",
-    "apply-retention": "保留规则", "back-up": "备份", "check-backup": "备份检查", "repair-storage": "存储修复", "renew-certificate": "证书续期", "trim-caches": "缓存清理",
+    "apply-retention": "保留规则", "back-up": "备份", "check-backup": "备份检查", "repair-storage": "存储修复", "renew-certificate": "证书续期", "trim-caches": "缓存清理", "feed-standbys": "复制到备用服务器",
     retry: "重试", e401: "您尚未登录", e401Text: "请重新加载页面,并输入用户名和密码。", e403: "您无权查看",
     e403Text: "您的用户不能读取此镜像库,或者它不存在。谁可以读取什么,由仓库的管理员决定。", e404: "这里什么也没有",
     e404Text: "没有这个镜像库或镜像。它可能已被删除,或已以另一个摘要重新推送。", e429: "连接过多",
@@ -857,11 +857,11 @@ function configSection(config) {
 function statusPanel(status) {
   const problems = list(status.problems);
   const english = (text) => h("span", { lang: "en" }, foreign(text));
-  const { storage, certificate, containers, results } = Object.fromEntries(
-    ["storage", "certificate", "containers", "results"].map((key) => [key, dict(status[key])]));
+  const { storage, certificate, containers, results, standby } = Object.fromEntries(
+    ["storage", "certificate", "containers", "results", "standby"].map((key) => [key, dict(status[key])]));
   const whole = number(storage.used) + number(storage.free);
   const days = certificate.days;
-  const isShown = ([key, last]) => key in TEXTS.en && (last || key !== "trim-caches");
+  const isShown = ([key, last]) => key in TEXTS.en && (last || !["trim-caches", "feed-standbys"].includes(key));
   const runs = Object.entries(results).filter(isShown).map(([key, last]) => row(t(key),
     last ? h("span", { class: last.good ? "good" : "bad" }, t(last.good ? "ok" : "failed")) : h("span", { class: "faint" }, t("runNone")),
     last ? when(last.time) : "", last ? english(last.message || "") : ""));
@@ -871,6 +871,7 @@ function statusPanel(status) {
       ? h("div", { class: "problems" }, h("h3", {}, t("problems")), h("ul", {}, problems.map((text) => h("li", {}, english(text)))))
       : h("p", { class: "good" }, t("well")),
     terms([
+      [t("standby"), standby.of && [foreign(standby.of), " · ", standby.copied ? when(standby.copied) : t("runNone")]],
       [t("storage"), whole > 0 && [`${size(storage.used)} ${t("used")} · ${size(storage.free)} ${t("free")}`, bar(storage.used, whole, "wide")]],
       [t("caches"), number(status.cached) > 0 && `${size(status.cached)} ${t("used")}`],
       [t("certificate"), !status.certificate ? t("certificateNone")
