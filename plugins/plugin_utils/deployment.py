@@ -135,7 +135,7 @@ def settings_problems(
     problems += [line for line in _in_vain(given, [*servers, *standbys], clients) if not wrong & _names([line])]
     for host in (*servers, *(standby for standby in standbys if standby in in_run)):
         problems += _conflicts({one: given[one] for one in in_run}, host)
-    problems += _standby_problems(given, servers[0], standbys)
+    problems += [*_standby_problems(given, servers[0], standbys), *_copying_problems(variables, servers[0], standbys)]
     problems += _skipped_clients(given, clients)
     problems += _reachability_problems(variables, given, servers[0], clients)
     problems += [*_connection_problems({host: variables[host] for host in in_run}), *_file_problems(variables, groups)]
@@ -304,6 +304,21 @@ def _standby_problems(given: Variables, server: str, standbys: Sequence[str]) ->
             f"{STANDBYS}: {_some(standbys)} would get a copy of the server's files, but its images lie in"
             f" storage.{driver} (registry_server_config): leave the group empty, and use the store's own means"
         )
+
+
+def _copying_problems(variables: Variables, server: str, standbys: Sequence[str]) -> Iterator[str]:
+    """Yield why the server would not reach its standbys, which it does under the addresses that Ansible has."""
+    places = {
+        host: (_said(variables[host], "host") or host, _said(variables[host], "port") or "22")
+        for host in (server, *standbys)
+    }
+    for host in standbys:
+        address = places[host][0]
+        if _is_loopback(address) or places[host] == places[server]:
+            yield (
+                f"{STANDBYS}: {host} has the address {address}, which leads {server} to itself when it copies there:"
+                f" use another machine, with an ansible_host under which {server} reaches its SSH"
+            )
 
 
 def _in_vain(given: Variables, servers: Sequence[str], clients: Sequence[str]) -> Iterator[str]:
