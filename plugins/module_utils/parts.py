@@ -7,9 +7,13 @@ one: containers that join its network share the port.
 
 from __future__ import annotations
 
+import os
+import pwd
 from typing import Any
 
 USER = "wharf-registry"  # what the user of registry and gateway is called where a standby makes it need a name
+# What a host has of the copying to standbys: the server's settings, the home of that user, what the server remembers.
+COPYING = ("/etc/wharf/standby", "/var/lib/wharf-standby", "/var/lib/wharf/standby")
 PARTS = ("registry", "network", "gateway")  # in the order in which they start
 SOCKETS = "/var/lib/wharf/sockets"  # of the registry's containers
 SOCKETS_INSIDE = "/wharf/sockets"
@@ -39,6 +43,15 @@ DRAIN_SECONDS = 60  # how long what is replaced may take to finish what it has b
 def container_names(container: str) -> dict[str, str]:
     """Return the names of the containers of a registry, by part."""
     return {"registry": container, "network": f"{container}-network", "gateway": f"{container}-gateway"}
+
+
+def has_copied() -> bool:
+    """Tell whether this host has something of the copying between a server and its standbys."""
+    try:
+        home = pwd.getpwnam(USER).pw_dir  # an administrator's own has another
+    except KeyError:
+        home = ""
+    return any(map(os.path.exists, COPYING)) or home == COPYING[1]
 
 
 def is_ours(container: dict[str, Any]) -> bool:

@@ -44,15 +44,9 @@ removed:
   elements: str
   sample: [container registry, image wharf-registry:distro, /etc/wharf/registry]
   returned: always
-has_copied:
-  description: Whether there is something of the copying between a server and its standbys, for role registry_standby.
-  type: bool
-  returned: success
 """
 
 import os
-import pwd
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -66,13 +60,11 @@ from ansible_collections.wharf.registry.plugins.module_utils.parts import (
     CACHES_CONFIG,
     SOCKETS,
     STAND_INS,
-    USER,
     is_ours,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.server_data import DATA_ID, RECORD
 from ansible_collections.wharf.registry.plugins.module_utils.server_rollback import SETTINGS
 
-COPYING = ("/etc/wharf/standby", "/var/lib/wharf-standby", "/var/lib/wharf/standby")
 DISTRO_IMAGES = ("wharf-registry:distro", "wharf-gateway:distro")
 # In this order: the gateway is in the network's container, and what has been set aside may be, too.
 SUFFIXES = ("-gateway", "-network", "", *(f"-{name}" for name in STAND_INS), "-collect-garbage-dry-run")
@@ -144,11 +136,6 @@ def remove_containers(changes: Changes, name: str) -> None:
         containers.remove_image(image)
 
 
-def has_copied() -> bool:
-    """Tell whether this host has, or has had, standbys, or was one."""
-    return any(Path(path).exists() for path in COPYING) or USER in [user.pw_name for user in pwd.getpwall()]
-
-
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -167,7 +154,7 @@ def main() -> None:
             remove(changes, p["container"], p["directories"], p["data"], p["caches_data"])
     except (WharfError, OSError) as error:
         module.fail_json(msg=str(error), removed=changes.paths)
-    module.exit_json(changed=bool(changes.paths), removed=changes.paths, has_copied=has_copied())
+    module.exit_json(changed=bool(changes.paths), removed=changes.paths)
 
 
 if __name__ == "__main__":

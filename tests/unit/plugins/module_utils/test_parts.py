@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,3 +47,19 @@ def test_ours_bear_a_label(labels: Any, ours: bool) -> None:
 )
 def test_one_of_the_time_before_the_gateway_has_a_port(bindings: Any, has: bool) -> None:
     assert module.has_port({"HostConfig": {"PortBindings": bindings}}) is has
+
+
+def test_what_a_host_has_of_the_copying_is_found_by_its_files_and_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes: dict[str, str] = {}
+    monkeypatch.setattr(module.pwd, "getpwnam", lambda name: SimpleNamespace(pw_dir=homes[name]))
+    monkeypatch.setattr(module, "COPYING", (f"{tmp_path}/etc", f"{tmp_path}/home"))
+    assert not module.has_copied()
+    homes["wharf-registry"] = "/home/somebody"
+    assert not module.has_copied()
+    (tmp_path / "etc").mkdir()
+    assert module.has_copied()
+    (tmp_path / "etc").rmdir()
+    homes["wharf-registry"] = f"{tmp_path}/home"
+    assert module.has_copied()

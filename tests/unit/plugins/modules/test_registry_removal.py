@@ -111,18 +111,6 @@ def test_check_mode_tells_the_same_and_removes_nothing(engine: dict[str, Any], t
     assert len(engine["containers"]) == 2
 
 
-def test_what_copied_between_server_and_standbys_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    users = [SimpleNamespace(pw_name="root")]
-    monkeypatch.setattr(module.pwd, "getpwall", lambda: users)
-    monkeypatch.setattr(module, "COPYING", (f"{tmp_path}/etc", f"{tmp_path}/home"))
-    assert not module.has_copied()
-    (tmp_path / "home").mkdir()
-    assert module.has_copied()
-    (tmp_path / "home").rmdir()
-    users.append(SimpleNamespace(pw_name="wharf-registry"))
-    assert module.has_copied()
-
-
 def test_caches_go_as_well_and_what_they_have_only_with_the_data(engine: dict[str, Any], tmp_path: Path) -> None:
     for name in ("registry-caches", "registry-cache-docker.io", "registry-cache-ghcr.io-before"):
         engine["containers"][name] = engine["containers"]["registry"]
