@@ -243,4 +243,6 @@ def test_a_server_that_is_lost_is_followed_by_the_standby_and_comes_back_as_one(
     back.succeeds("playbooks/promote-standby.yml")
     pull(client, f"{REGISTRY}/lost/last:1", last)
     assert back("site.yml").changes == 0
+    told = back.succeeds("playbooks/diagnose-registry.yml").stdout
+    assert "all is well: a standby of alpha, copied from alpha" in told
     assert feed(alpha)["tags"] == len(tags(beta))
