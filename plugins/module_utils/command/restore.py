@@ -24,6 +24,7 @@ from ..containers import cli
 from ..data import location
 from ..errors import WharfError, message_of
 from ..files import all_or_nothing, free_bytes, read_entry, write_atomic
+from ..lock import write_result
 from ..parts import container_names
 from ..restic import Restic, significant_lines
 from ..server_data import RECORD
@@ -69,6 +70,7 @@ def run(task: Task) -> str:
         message = job.restore_repository(options.repository) if options.repository else job.restore_all()
     if not options.plan:
         record_repository(job.restic)
+        write_result("restore", True, message)  # by which the copy to standbys knows that all may be another
         task.result["changed"] = True
     task.result["seconds"] = round(time.monotonic() - start, 1)
     return task.line(f"snapshot {job.title}: {message}")
