@@ -25,7 +25,9 @@ options:
     type: dict
     required: true
   settings:
-    description: The registry's C(name), C(port), C(trust), C(address) (empty where it is not set) and C(container).
+    description:
+      - The registry's C(name), C(port), C(trust), C(address) (empty where it is not set) and C(container), and
+        C(standbys), their names.
     type: dict
     required: true
 """

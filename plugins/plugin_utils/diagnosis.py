@@ -63,7 +63,8 @@ def diagnosis(
     Args:
         servers: host name to the registered result of registry_server_diagnosis there; standbys come last.
         clients: host name to the registered result of registry_diagnosis there; an empty one where it did not run.
-        settings: name, port, trust, address (empty where it is not set) and container of the registry.
+        settings: name, port, trust, address (empty where it is not set) and container of the registry, and standbys,
+            their names.
 
     Returns:
         What RETURN of the filter says.
@@ -259,7 +260,7 @@ def _texts(code: str, details: Mapping[str, Any]) -> dict[str, str]:
     if "file" in fields:
         fields["file_note"] = f" (it is set in {fields['file']})"
         fields["file_too"] = f", and correct {fields['file']}"
-    fields["playbook"] = "deploy-standbys.yml" if "standby_of" in fields else "deploy-registry.yml"
+    fields["playbook"] = f"deploy-{'standbys' if fields['server'] in details['standbys'] else 'registry'}.yml"
     fields["proxy_place"] = details.get("source") or "its environment"
     if "log" in fields:
         fields["log_note"] = f": {fields['log']}"

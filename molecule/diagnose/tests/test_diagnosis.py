@@ -163,7 +163,7 @@ def examine(call, good_server, password) -> Callable[..., Diagnosis]:
         output = "".join(future.result()[0] for future in asked.values())
         found = {host: future.result()[1] for host, future in asked.items()}
         servers = {"server": found.pop("server", server or good_server)}
-        settings = {"name": NAME, "port": 5000, "trust": trust, "address": "", "container": "registry"}
+        settings = {"name": NAME, "port": 5000, "trust": trust, "address": "", "container": "registry", "standbys": []}
         judged = diagnosis.diagnosis(servers, found, settings)
         lines = {host: verdict["line"] for host, verdict in judged["verdicts"].items()}
         return Diagnosis(output, lines, judged["table"])

@@ -26,6 +26,7 @@ SHARED = "".join(
 JUDGE = (PLUGINS / "plugin_utils/diagnosis.py").read_text("utf-8")
 SERVER = (PLUGINS / "modules/registry_server_diagnosis.py").read_text("utf-8").partition("import json")[2]
 SETTINGS = {"name": "reg.test", "port": 5000, "trust": "private_ca", "address": "", "container": "registry"}
+SETTINGS |= {"standbys": ["standby"]}
 NOW = datetime.now(UTC)
 
 
@@ -181,7 +182,7 @@ def test_a_standby_is_told_to_be_one_and_when_it_is_behind():
 
 
 def test_a_standby_that_is_broken_breaks_no_client_and_is_put_right_by_its_own_playbook():
-    broken = server("container_absent", details={"container": "registry", **STANDBY}, addresses=["192.0.2.2"])
+    broken = server("container_absent", details={"container": "registry"}, addresses=["192.0.2.2"])
     found = judged_with_a_standby(broken)
     assert [one["code"] for one in found.values()] == ["ok", "container_absent", "ok"]
     assert found["standby"]["do"] == "run playbooks/deploy-standbys.yml"
