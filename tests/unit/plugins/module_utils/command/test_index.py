@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils import access, storage
+from ansible_collections.wharf.registry.plugins.module_utils import access, lock, storage
 from ansible_collections.wharf.registry.plugins.module_utils.api import Client
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, index, registry
 from ansible_collections.wharf.registry.plugins.module_utils.lock import Result
@@ -54,6 +54,7 @@ class Page:
         monkeypatch.setattr(index, "get_data", lambda package, name: f"{package} {name}".encode())
         monkeypatch.setattr(index, "look", self.look)
         monkeypatch.setattr(index, "read_result", lambda _: None)
+        monkeypatch.setattr(lock, "RESULTS", place / "results")
         self.counted: list[int | None] = []
 
     def look(self, _registry: Any, result: dict[str, Any], used: int | None) -> None:
