@@ -48,6 +48,7 @@ _WIRING = (
 SHARED = (
     *(f"wharf_registry_{name}" for name in ("name", "port", "trust", "aliases", "users", "rules", "anonymous")),
     "wharf_credentials_directory",
+    "wharf_virtual_address",
 )
 OF_CLIENTS = (
     "wharf_client_tools",
@@ -515,6 +516,9 @@ def _reachability_problems(
             f"wharf_registry_name: {shown(name)} is on each client the client itself, and {_some(remote)}"
             f" {'is' if len(remote) == 1 else 'are'} not the server: use a name or an address of {server}"
         )
+    virtual = str(given[server].get("wharf_virtual_address") or "").partition("/")[0]
+    if owner := next((host for host, own in variables.items() if virtual in (_said(own, "host") or host, host)), ""):
+        yield f"wharf_virtual_address: {shown(virtual)} is {owner} itself (ansible_host): use one that no host has"
     strays = [host for host in remote if _is_loopback(str(given[host].get("wharf_registry_address") or ""))]
     if strays:
         yield (
