@@ -9,7 +9,7 @@ short_description: What keepalived is told on a host that may hold a registry's 
 description:
   - Made from what was found on the registry's server and all its standbys.
   - The server comes first. Where it has told others of the address that are none of these hosts any more, it goes on to
-    do so, and comes before a server of old that comes back.
+    do so, and comes before the server that it has followed.
 positional: host, server
 options:
   _input:
@@ -25,7 +25,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value: {description: "C(interface), C(source), C(priority) and C(peers).", type: dict}
+_value: {description: "C(interface), C(source), C(priority), C(server_priority) and C(peers).", type: dict}
 """
 
 

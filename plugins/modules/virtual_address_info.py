@@ -15,6 +15,10 @@ options:
     description: The address with its prefix; empty where only what is installed is wanted.
     type: str
     default: ""
+  wait:
+    description: So many seconds it may last until this host has the address. Otherwise that is an error.
+    type: int
+    default: 0
   tls: {description: "Whether the gateway speaks TLS, so that who asks it must, too.", type: bool, default: true}
   host: {description: "The host's name, for the messages.", type: str, required: true}
 attributes: {check_mode: {support: full}}
@@ -33,6 +37,8 @@ package_lists: {description: Whether apt knows any package., returned: success, 
 interface: {description: The interface in whose network the address lies., returned: success, type: str}
 source: {description: This host's own address there., returned: success, type: str}
 peers: {description: Whom the configuration that is there tells of the address., returned: success, type: list}
+priority: {description: The priority that it gives this host; 0 where there is none., returned: success, type: int}
+server_priority: {description: The one that it knows of the server., returned: success, type: int}
 holds: {description: Whether this host has the address now., returned: success, type: bool}
 files:
   description: The C(path), C(content) and C(mode) of what is installed, and is root's.
@@ -45,6 +51,7 @@ runs: {description: "Whether the service runs, now and after a boot.", returned:
 import ipaddress
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +82,10 @@ def gather(address: str, tls: bool, host: str) -> dict[str, Any]:
     """
     files = [found for path in FILES if (found := file_of(path))]
     config = next((one["content"] for one in files if one["path"] == str(CONFIG)), "")
-    peers = re.search(r"unicast_peer \{([^}]*)\}", config)
+    known = [
+        re.search(pattern, config) or ["", ""]
+        for pattern in (r"unicast_peer \{([^}]*)\}", r"\n *priority ([0-9]+)\n", r"\n *# The server's: ([0-9]+)\n")
+    ]
     interfaces = json.loads(must_run(["ip", "-json", "address", "show"], "the addresses cannot be read"))
     interface, source = place_of(address, interfaces, host, bool(config)) if address else ("", "")
     states = [run(["systemctl", verb, "--quiet", FILES[2].name])[0] for verb in ("is-active", "is-enabled")]
@@ -84,7 +94,9 @@ def gather(address: str, tls: bool, host: str) -> dict[str, Any]:
         "package_lists": any(file.stat().st_size for file in LISTS.glob("*Packages*")),
         "interface": interface,
         "source": source,
-        "peers": peers[1].split() if peers else [],
+        "peers": known[0][1].split(),
+        "priority": int(known[1][1] or 0),
+        "server_priority": int(known[2][1] or 0),
         "holds": bool(address) and has_address(interfaces, address),
         "files": files,
         "runs": states == [0, 0],
@@ -136,13 +148,25 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "address": {"type": "str", "default": ""},
+            "wait": {"type": "int", "default": 0},
             "tls": {"type": "bool", "default": True},
             "host": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(changed=False, **gather(**module.params))
+        seconds, given = module.params["wait"], {name: module.params[name] for name in ("address", "tls", "host")}
+        found = gather(**given)
+        end = time.monotonic() + seconds
+        while seconds and not found["holds"]:
+            if time.monotonic() > end:
+                raise WharfError(
+                    f"wharf_virtual_address: {given['host']} has not got {given['address']}: see there what"
+                    f" {FILES[1]} and journalctl --unit {FILES[2].name} tell"
+                )
+            time.sleep(0.5)
+            found = gather(**given)
+        module.exit_json(changed=False, **found)
     except (WharfError, OSError, ValueError) as error:
         module.fail_json(msg=message_of(error))
 

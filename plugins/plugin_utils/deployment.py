@@ -42,6 +42,7 @@ _WIRING = (
     "install-command",
     "install-docker",
     "validate",
+    "tasks/virtual-address",
 )
 # Settings that mean the same to every host, and those that only clients read. All others the server and its standbys
 # read, and all but a host's own addresses and places are the same there: one is to take the other's place.
@@ -393,7 +394,7 @@ def _set_by_playbooks(*playbooks: str) -> dict[str, str]:
     for playbook in playbooks:
         for play in yaml_load((PLAYBOOKS / f"{playbook}.yml").read_text("utf-8")):
             blocks = [task.get("block") or [task] for task in play.get("tasks") or []]
-            for part in [*(play.get("roles") or []), *itertools.chain(*blocks)]:
+            for part in [play, *(play.get("roles") or []), *itertools.chain(*blocks)]:
                 for name, value in (part.get("vars") or {}).items():
                     wharf = re.findall(r"\bwharf_(?!registry\b(?!_))\w+", str(value))
                     source = dict.fromkeys(word for word in wharf if word in specification(settings.ROLE))

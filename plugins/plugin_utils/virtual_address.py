@@ -6,8 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-# As others wrote it before, a server that a promotion knew nothing of still has SERVER: it must not take the address.
-PROMOTED, SERVER, STANDBY = 254, 200, 100
+MOST, SERVER, STANDBY = 254, 200, 100  # the priorities of VRRP
 
 
 def virtual_address_plan(hosts: Mapping[str, Mapping[str, Any]], host: str, server: str) -> dict[str, Any]:
@@ -19,16 +18,28 @@ def virtual_address_plan(hosts: Mapping[str, Mapping[str, Any]], host: str, serv
         server: the registry's server.
 
     Returns:
-        The "interface", this host's own address there ("source"), its "priority", and the addresses of the others
-        ("peers"). A server goes on to tell hosts that were among these once: one that comes back, and takes itself for
-        the server, then leaves it the address.
+        The "interface", this host's own address there ("source"), its "priority", the server's ("server_priority"), and
+        the addresses of the others ("peers"). A server goes on to tell hosts that were among these once: the one that
+        it has followed may come back and take itself for the server, and then leaves it the address.
     """
-    own, known = hosts[host], [one["source"] for one in hosts.values()]
-    peers = [one["source"] for name, one in hosts.items() if name != host]
-    former = [peer for peer in own["peers"] if host == server and peer not in known and _are_alike(peer, own["source"])]
+    own, main = hosts[host], hosts[server]
+    known = [one["source"] for one in hosts.values()]
+    former = [peer for peer in main["peers"] if peer not in known and _are_alike(peer, main["source"])]
+    top = SERVER
+    if former:
+        # One that was a standby until now comes before the server that it knew.
+        top = main["priority"] if main["priority"] >= SERVER else min(MOST, (main["server_priority"] or SERVER) + 1)
     standbys = [name for name in hosts if name != server]
-    priority = (PROMOTED if former else SERVER) if host == server else max(1, STANDBY - standbys.index(host))
-    return {"interface": own["interface"], "source": own["source"], "priority": priority, "peers": [*peers, *former]}
+    return {
+        "interface": own["interface"],
+        "source": own["source"],
+        "priority": top if host == server else max(1, STANDBY - standbys.index(host)),
+        "server_priority": top,
+        "peers": [
+            *(one["source"] for name, one in hosts.items() if name != host),
+            *(former if host == server else ()),
+        ],
+    }
 
 
 def _are_alike(one: str, other: str) -> bool:

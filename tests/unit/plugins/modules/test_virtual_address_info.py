@@ -5,12 +5,28 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jinja2
 import pytest
+from ansible.module_utils.testing import patch_module_args
+from conftest import ROOT
 
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.modules import virtual_address_info as module
 
-CONFIG = "unicast_peer {\n    192.0.2.2\n    192.0.2.3\n}\n"
+CONFIG = (ROOT / "roles/virtual_address/templates/etc/wharf/keepalived/keepalived.conf.j2").read_text("utf-8")
+CONFIG = jinja2.Template(CONFIG, keep_trailing_newline=True, trim_blocks=True).render(
+    ansible_managed="managed",
+    inventory_hostname="here",
+    virtual_address_address="192.0.2.10/24",
+    virtual_address_router_id=51,
+    __virtual_address_plan={
+        "interface": "eth0",
+        "source": "192.0.2.1",
+        "priority": 100,
+        "server_priority": 201,
+        "peers": ["192.0.2.2", "192.0.2.3"],
+    },
+)
 
 
 class Fake:
@@ -65,6 +81,7 @@ def test_a_finished_host_is_told_as_it_is(fake):
     info = fake.gather()
     assert (info["interface"], info["source"], info["holds"], info["runs"]) == ("eth0", "192.0.2.1", True, True)
     assert info["peers"] == ["192.0.2.2", "192.0.2.3"] and info["missing_packages"] == []
+    assert (info["priority"], info["server_priority"]) == (100, 201)
     assert [(Path(one["path"]).name, one["mode"]) for one in info["files"]] == [
         ("keepalived.conf", "0644"),
         ("check", "0755"),
@@ -80,6 +97,7 @@ def test_what_is_missing_is_told(fake):
     fake.states["is-enabled"] = 1
     info = fake.gather()
     assert (info["files"], info["peers"], info["holds"], info["runs"]) == ([], [], False, False)
+    assert (info["priority"], info["server_priority"]) == (0, 0)
     assert info["missing_packages"] == ["keepalived", "openssl"]
     assert fake.gather(tls=False)["missing_packages"] == ["keepalived"]
 
@@ -125,3 +143,15 @@ def test_without_systemd_or_a_way_to_install_it_is_refused(fake, monkeypatch):
     monkeypatch.setattr(module, "SYSTEMD", fake.root / "none")
     with pytest.raises(WharfError, match="needs systemd, which does not run on here"):
         fake.gather()
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_it_waits_until_the_host_has_the_address(fake, monkeypatch, capsys, comes):
+    times = iter(range(100))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(module.time, "sleep", lambda _: fake.addresses.append("192.0.2.10/24") if comes else None)
+    given = {"address": "192.0.2.10/24", "host": "here", "wait": 3}
+    with patch_module_args(given), pytest.raises(SystemExit):
+        module.main()
+    result = json.loads(capsys.readouterr().out)
+    assert result["holds"] if comes else "here has not got 192.0.2.10/24: see there" in result["msg"]

@@ -19,9 +19,10 @@ from tests.unit.served_registry import certificates  # noqa: F401
 TEMPLATES = ROOT / "roles/virtual_address/templates/etc/wharf/keepalived"
 
 
-def found(number: int, *peers: str) -> dict[str, object]:
+def found(number: int, *peers: str, priority: int = 0, of_server: int = 0) -> dict[str, object]:
     """Return what was found on a host."""
-    return {"interface": f"eth{number}", "source": f"192.0.2.{number}", "peers": [*peers]}
+    known = {"peers": [*peers], "priority": priority, "server_priority": of_server}
+    return {"interface": f"eth{number}", "source": f"192.0.2.{number}", **known}
 
 
 def plans(server: str, **hosts: dict[str, object]) -> dict[str, dict[str, object]]:
@@ -35,27 +36,42 @@ def test_the_server_comes_first_and_the_standbys_in_their_order():
         "interface": "eth1",
         "source": "192.0.2.1",
         "priority": 200,
+        "server_priority": 200,
         "peers": ["192.0.2.2", "192.0.2.3"],
     }
     assert [told[host]["priority"] for host in ("beta", "gamma")] == [100, 99]
-    assert told["gamma"]["peers"] == ["192.0.2.1", "192.0.2.2"]
+    assert told["gamma"]["peers"] == ["192.0.2.1", "192.0.2.2"] and told["gamma"]["server_priority"] == 200
 
 
 def test_a_promoted_server_comes_before_the_one_that_was_lost_and_tells_it():
-    told = plans("beta", beta=found(2, "192.0.2.1"))["beta"]
-    assert told["priority"] == 254 and told["peers"] == ["192.0.2.1"]
-    told = plans("beta", beta=found(2, "192.0.2.1", "192.0.2.3"), gamma=found(3, "192.0.2.1", "192.0.2.2"))
-    assert told["beta"]["priority"] == 254 and told["beta"]["peers"] == ["192.0.2.3", "192.0.2.1"]
-    assert told["gamma"]["priority"] == 100 and told["gamma"]["peers"] == ["192.0.2.2"]
+    beta = found(2, "192.0.2.1", priority=100, of_server=200)
+    told = plans("beta", beta=beta)["beta"]
+    assert told["priority"] == 201 and told["peers"] == ["192.0.2.1"]
+    # The next run changes nothing.
+    beta = found(2, "192.0.2.1", priority=201, of_server=201)
+    assert plans("beta", beta=beta)["beta"] == told
+    # Nor does a new standby, which comes before that server when its time has come.
+    told = plans("beta", beta=beta, gamma=found(3))
+    assert told["beta"]["priority"] == told["gamma"]["server_priority"] == 201
+    assert told["beta"]["peers"] == ["192.0.2.3", "192.0.2.1"] and told["gamma"]["peers"] == ["192.0.2.2"]
+    told = plans("gamma", gamma=found(3, "192.0.2.2", priority=100, of_server=201))["gamma"]
+    assert told["priority"] == 202 and told["peers"] == ["192.0.2.2"]
+    last = found(2, "192.0.2.1", priority=100, of_server=254)
+    assert plans("beta", beta=last)["beta"]["priority"] == 254
 
 
 def test_one_that_came_back_as_a_standby_is_one():
-    told = plans("beta", beta=found(2, "192.0.2.1"), alpha=found(1, "192.0.2.2"))
+    told = plans("beta", beta=found(2, "192.0.2.1", priority=201, of_server=201), alpha=found(1, "192.0.2.2"))
     assert [told[host]["priority"] for host in ("beta", "alpha")] == [200, 100]
 
 
+def test_a_server_whose_standby_is_gone_goes_on():
+    told = plans("alpha", alpha=found(1, "192.0.2.2", priority=200, of_server=200))["alpha"]
+    assert told["priority"] == 200 and told["peers"] == ["192.0.2.2"]
+
+
 def test_peers_of_another_version_are_forgotten():
-    own = {"interface": "eth0", "source": "2001:db8::2", "peers": ["192.0.2.1"]}
+    own = found(2, "192.0.2.1", priority=100, of_server=200) | {"source": "2001:db8::2"}
     assert plans("beta", beta=own)["beta"]["peers"] == []
 
 
