@@ -33,20 +33,17 @@ def own_addresses(interfaces: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def neighbour_of(interfaces: Sequence[Mapping[str, Any]], wanted: str) -> tuple[str, str]:
-    """Return on which interface another address is reached without a router, and this host's own address there.
+    """Return on which interface another address is reached without a router, and this host's own, with its prefix.
 
     Both are empty where there is none; the interfaces are as for own_addresses().
     """
     there = ipaddress.ip_address(wanted)
     for interface in interfaces:
         for own in own_addresses([interface]):
-            networks = [
-                ipaddress.ip_network(f"{own}/{entry['prefixlen']}", strict=False)
-                for entry in interface["addr_info"]
-                if entry.get("local") == own
-            ]
-            if ipaddress.ip_address(own) != there and any(there in network for network in networks):
-                return interface["ifname"], own
+            prefix = next(entry["prefixlen"] for entry in interface["addr_info"] if entry.get("local") == own)
+            place = ipaddress.ip_interface(f"{own}/{prefix}")
+            if place.ip != there and there in place.network:
+                return interface["ifname"], str(place)
     return "", ""
 
 

@@ -86,8 +86,10 @@ def gather(address: str, tls: bool, host: str) -> dict[str, Any]:
         re.search(pattern, config) or ["", ""]
         for pattern in (r"unicast_peer \{([^}]*)\}", r"\n *priority ([0-9]+)\n", r"\n *# The server's: ([0-9]+)\n")
     ]
-    interfaces = json.loads(must_run(["ip", "-json", "address", "show"], "the addresses cannot be read"))
-    interface, source = place_of(address, interfaces, host, bool(config)) if address else ("", "")
+    interfaces, interface, source = [], "", ""
+    if address:
+        interfaces = json.loads(must_run(["ip", "-json", "address", "show"], "the addresses cannot be read"))
+        interface, source = place_of(address, interfaces, host, bool(config))
     states = [run(["systemctl", verb, "--quiet", FILES[2].name])[0] for verb in ("is-active", "is-enabled")]
     return {
         "missing_packages": missing_packages(tls, host) if address else [],
@@ -124,11 +126,19 @@ def place_of(address: str, interfaces: list[dict[str, Any]], host: str, is_confi
             f"wharf_virtual_address: {address} is an address of {host} already: use one that no host has, or take it"
             " from that one"
         )
-    interface, source = neighbour_of(interfaces, str(ipaddress.ip_interface(address).ip))
-    if not source:
+    wanted = ipaddress.ip_interface(address)
+    interface, place = neighbour_of(interfaces, str(wanted.ip))
+    if not place:
         raise WharfError(
             f"wharf_virtual_address: {address} lies in no network that {host} has an address in: use one of a network"
             " that the server and its standbys share"
+        )
+    source, _, prefix = place.partition("/")
+    # With a narrower one what the host itself sends would come from the virtual address.
+    if int(prefix) != wanted.network.prefixlen:
+        raise WharfError(
+            f"wharf_virtual_address: {address} has another prefix than {host} has there, {place}: use"
+            f" {wanted.ip}/{prefix}"
         )
     return interface, source
 

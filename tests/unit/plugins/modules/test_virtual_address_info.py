@@ -102,8 +102,9 @@ def test_what_is_missing_is_told(fake):
     assert fake.gather(tls=False)["missing_packages"] == ["keepalived"]
 
 
-def test_without_an_address_nothing_is_looked_for_on_the_network(fake):
-    fake.addresses, fake.programs = [], set()
+def test_without_an_address_nothing_is_looked_for_on_the_network(fake, monkeypatch):
+    monkeypatch.setattr(module, "must_run", None)  # nor needed for it
+    fake.programs = set()
     info = fake.gather("")
     assert len(info["files"]) == 3 and info["missing_packages"] == [] and info["source"] == ""
 
@@ -124,6 +125,7 @@ def test_a_file_that_is_somebody_else_s_or_a_link_is_none(fake, monkeypatch):
     [
         ("192.0.2.1/24", ["192.0.2.1/24"], False, "192.0.2.1/24 is an address of here already"),
         ("198.51.100.1/24", ["192.0.2.1/24"], True, "lies in no network that here has an address in"),
+        ("192.0.2.10/24", ["192.0.2.1/16"], True, "has another prefix .* 192.0.2.1/16: use 192.0.2.10/16"),
         ("2001:db8::10/64", ["192.0.2.1/24"], True, "lies in no network that here has an address in"),
         ("192.0.2.10/24", ["192.0.2.10/24"], True, "lies in no network that here has an address in"),
     ],
