@@ -156,6 +156,7 @@ def virtual(hosts, ansible) -> Iterator[str]:
         yield held
     finally:
         ansible.succeeds("site.yml", "--tags", "deploy,trust")
+        time.sleep(5)  # Go knows a hosts file for so long
         for name in ("alpha", "beta"):
             assert held not in hosts[name].check_output("ip -oneline address")
             assert not hosts[name].file("/etc/wharf/keepalived").exists
