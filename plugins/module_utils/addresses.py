@@ -32,6 +32,21 @@ def own_addresses(interfaces: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(str(ipaddress.ip_address(entry["local"])) for entry in entries))
 
 
+def neighbour_of(interfaces: Sequence[Mapping[str, Any]], wanted: str) -> tuple[str, str]:
+    """Return on which interface another address is reached without a router, and this host's own, with its prefix.
+
+    Both are empty where there is none; the interfaces are as for own_addresses().
+    """
+    there = ipaddress.ip_address(wanted)
+    for interface in interfaces:
+        for own in own_addresses([interface]):
+            prefix = next(entry["prefixlen"] for entry in interface["addr_info"] if entry.get("local") == own)
+            place = ipaddress.ip_interface(f"{own}/{prefix}")
+            if place.ip != there and there in place.network:
+                return interface["ifname"], str(place)
+    return "", ""
+
+
 def is_inner(interface: str) -> bool:
     """Tell whether an interface leads to containers or virtual machines on the host, or nowhere."""
     return bool(_INNER_INTERFACE.match(interface))

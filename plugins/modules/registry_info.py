@@ -88,6 +88,7 @@ images_pending:
   elements: str
   returned: success
 container: {description: The ID of the container; empty where there is none., type: str, returned: success}
+virtual_address: {description: Whether this host may hold a virtual address., type: bool, returned: success}
 cut_off: {description: Whether a run that was cut off has left what can be rolled back., type: bool, returned: success}
 interrupted:
   description: The containers of a collection that was cut off.
@@ -148,6 +149,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.storage import Stor
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, pluralize
 
 REPOSITORIES = "docker/registry/v2/repositories"  # in the data of a registry
+VIRTUAL_ADDRESS = "/etc/wharf/keepalived"
 LOCK_WAIT = 2  # seconds: what runs every minute holds the lock for a moment, which is no reason to refuse anything
 
 
@@ -186,6 +188,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "image": image.get("Id", ""),
         "gateway_image": gateway_image.get("Id", ""),
         "container": found["Id"] if found else "",
+        "virtual_address": os.path.isdir(VIRTUAL_ADDRESS),
         "cut_off": server_rollback.has_begun() or bool(aside),
         "interrupted": sorted(names & {f"{name}-{role}" for role in STAND_INS}),
         "version_change": "",

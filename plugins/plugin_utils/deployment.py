@@ -42,12 +42,14 @@ _WIRING = (
     "install-command",
     "install-docker",
     "validate",
+    "tasks/virtual-address",
 )
 # Settings that mean the same to every host, and those that only clients read. All others the server and its standbys
 # read, and all but a host's own addresses and places are the same there: one is to take the other's place.
 SHARED = (
     *(f"wharf_registry_{name}" for name in ("name", "port", "trust", "aliases", "users", "rules", "anonymous")),
     "wharf_credentials_directory",
+    "wharf_virtual_address",
 )
 OF_CLIENTS = (
     "wharf_client_tools",
@@ -392,7 +394,7 @@ def _set_by_playbooks(*playbooks: str) -> dict[str, str]:
     for playbook in playbooks:
         for play in yaml_load((PLAYBOOKS / f"{playbook}.yml").read_text("utf-8")):
             blocks = [task.get("block") or [task] for task in play.get("tasks") or []]
-            for part in [*(play.get("roles") or []), *itertools.chain(*blocks)]:
+            for part in [play, *(play.get("roles") or []), *itertools.chain(*blocks)]:
                 for name, value in (part.get("vars") or {}).items():
                     wharf = re.findall(r"\bwharf_(?!registry\b(?!_))\w+", str(value))
                     source = dict.fromkeys(word for word in wharf if word in specification(settings.ROLE))
@@ -515,6 +517,9 @@ def _reachability_problems(
             f"wharf_registry_name: {shown(name)} is on each client the client itself, and {_some(remote)}"
             f" {'is' if len(remote) == 1 else 'are'} not the server: use a name or an address of {server}"
         )
+    virtual = str(given[server].get("wharf_virtual_address") or "").partition("/")[0]
+    if owner := next((host for host, own in variables.items() if virtual in (_said(own, "host") or host, host)), ""):
+        yield f"wharf_virtual_address: {shown(virtual)} is {owner} itself (ansible_host): use one that no host has"
     strays = [host for host in remote if _is_loopback(str(given[host].get("wharf_registry_address") or ""))]
     if strays:
         yield (

@@ -321,6 +321,35 @@ def _interval_problems(minutes: int, variable: str) -> list[str]:
     return [f"{variable}: {minutes} is out of range: use minutes from 1 to 1440, a day"]
 
 
+def _virtual_problems(address: str, variable: str, listen: Sequence[object]) -> list[str]:
+    """Judge the address that moves between the server and its standbys."""
+    use = "use one with its prefix, such as 192.0.2.10/24"
+    try:
+        found = ipaddress.ip_interface(address or "192.0.2.10/24")
+    except ValueError:
+        return [f"{variable}: {shown(address)} is not an IP address: {use}"]
+    if address and "/" not in address:
+        return [f"{variable}: {shown(address)} has no prefix: {use}"]
+    if names.address_fault(found.ip) or found.is_unspecified or found.is_loopback:
+        return [f"{variable}: {shown(address)} is not an address that a client can reach: {use}"]
+    if found.network.num_addresses > 2 and found.ip in (found.network[0], found.network[-1]) and found.version == 4:
+        return [f"{variable}: {shown(address)} is no host's address in its network: {use}"]
+    if address and str(found) != address:
+        return [f"{variable}: {shown(address)} has another usual form: use {shown(str(found))}"]
+    every = "::" if found.version == 6 else "0.0.0.0"
+    if address and listen and every not in listen:
+        return [
+            f"{variable}: nothing would listen at {shown(address)}: leave wharf_registry_listen out, or have {every} in"
+            " it, because no host has the address all the time"
+        ]
+    return []
+
+
+def _router_problems(number: int, variable: str) -> list[str]:
+    """Judge the number of the virtual router."""
+    return [] if 1 <= number <= 255 else [f"{variable}: {number} is out of range: use a number from 1 to 255"]
+
+
 # What is set in vain unless another setting has this value.
 IGNORED_UNLESS = {
     "wharf_registry_certificate": ("wharf_registry_trust", "provided"),
@@ -378,6 +407,8 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (_fetch_problems, "backup_fetch_to backup_repository backup_host"),
     (_kept_problems, "backup_keep backup_repository"),
     (_interval_problems, "standby_interval"),
+    (_virtual_problems, "virtual_address registry_listen"),
+    (_router_problems, "virtual_router_id"),
     (_remove_problems, "remove_confirm remove_data registry_name"),
     (_confirm_problems, "registry_data_confirm registry_data"),
     (_confirm_problems, "restore_confirm registry_name"),

@@ -5,6 +5,7 @@ The network is cut with iptables, and a lost machine is a container that is kill
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import secrets
 import time
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 from clients import REGISTRY, AllTheTime, make_image, pull, push
-from machines import broken, container, from_outside, in_background, program, put, wait_until
+from machines import broken, container, from_outside, in_background, program, put, wait_until, without_repair
 from plays import INVENTORY, Ansible
 from testinfra.host import Host
 
@@ -140,6 +141,47 @@ def test_it_follows_by_itself_while_people_push(hosts, passwords, number):
         assert_whole(beta)
     finally:
         people.end()
+
+
+# A virtual address --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def virtual(hosts, ansible) -> Iterator[str]:
+    """Return an address, with its prefix, that the server and its standby hold, and that clients are led to."""
+    own = ipaddress.ip_interface(hosts["alpha"].check_output("ip -oneline -4 address show dev eth0").split()[3])
+    held = f"{own.network[-2]}/{own.network.prefixlen}"
+    try:
+        ansible.succeeds("site.yml", "--tags", "deploy,trust", wharf_virtual_address=held)
+        yield held
+    finally:
+        ansible.succeeds("site.yml", "--tags", "deploy,trust")
+        time.sleep(5)  # Go knows a hosts file for so long
+        for name in ("alpha", "beta"):
+            assert held not in hosts[name].check_output("ip -oneline address")
+            assert not hosts[name].file("/etc/wharf/keepalived").exists
+
+
+def test_a_virtual_address_is_the_standby_s_while_the_server_does_not_answer(hosts, still, virtual, ansible, number):
+    alpha, beta, client = still, hosts["beta"], hosts["client1"]
+    here = f"ip -oneline address | grep -qF ' {virtual} '"
+    wait_until(alpha, here, 15)
+    assert virtual.partition("/")[0] in client.check_output(f"getent hosts {REGISTRY.partition(':')[0]}")
+    digest = publish(client, "virtual/app:1")
+    feed(alpha)
+    again = ansible("site.yml", "--tags", "deploy,trust", wharf_virtual_address=virtual)
+    assert again.changes == 0, again.output
+    with without_repair(alpha), broken(alpha, "docker kill registry-gateway", "docker start registry-gateway"):
+        start = time.monotonic()
+        wait_until(beta, here, 15)
+        number("a server that does not answer to its virtual address on the standby", time.monotonic() - start, "s")
+        assert alpha.run(here).rc != 0
+        pull(client, f"{REGISTRY}/virtual/app:1", digest)
+        make_image(client, f"{REGISTRY}/virtual/app:2")
+        refused = client.run(f"docker push {REGISTRY}/virtual/app:2").stderr
+        assert "this is a standby of alpha and takes no pushes" in refused
+    wait_until(alpha, here, 20)
+    publish(client, "virtual/app:3")
 
 
 # Another server -----------------------------------------------------------------------------------

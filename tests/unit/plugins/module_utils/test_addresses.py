@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_name, own_addresses, san
+from ansible_collections.wharf.registry.plugins.module_utils.addresses import (
+    is_name,
+    neighbour_of,
+    own_addresses,
+    san,
+)
 
 
 def test_only_lasting_addresses_of_the_host_itself_are_taken():
@@ -27,6 +32,30 @@ def test_only_lasting_addresses_of_the_host_itself_are_taken():
         {"ifname": "eth1"},
     ]
     assert own_addresses(interfaces) == ["10.0.0.5", "2001:db8::5"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place"),
+    [
+        ("10.0.0.9", ("br0", "10.0.0.5/24")),
+        ("10.0.0.6", ("br0", "10.0.0.5/24")),  # has it already
+        ("10.0.0.5", ("br0", "10.0.0.6/24")),
+        ("2001:db8::9", ("eth0", "2001:db8::5/64")),
+        ("172.17.0.9", ("", "")),  # a container's network
+        ("10.0.1.9", ("", "")),
+    ],
+)
+def test_an_address_belongs_where_it_is_reached_without_a_router(wanted, place):
+    def entry(address: str, bits: int) -> dict[str, Any]:
+        return {"local": address, "prefixlen": bits, "scope": "global"}
+
+    interfaces = [
+        {"ifname": "docker0", "addr_info": [entry("172.17.0.1", 16)]},
+        {"ifname": "br0", "addr_info": [entry("10.0.0.5", 24), entry("10.0.0.6", 24)]},
+        {"ifname": "eth0", "addr_info": [entry("2001:db8::5", 64)]},
+        {"ifname": "eth1"},
+    ]
+    assert neighbour_of(interfaces, wanted) == place
 
 
 @pytest.mark.parametrize(
