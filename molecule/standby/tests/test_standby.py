@@ -131,13 +131,23 @@ def test_a_network_that_is_cut_is_told_and_made_up_for(hosts, still):
 
 
 def test_it_follows_by_itself_while_people_push(hosts, passwords, number):
-    beta = hosts["beta"]
+    alpha, beta = hosts["alpha"], hosts["beta"]
+
+    def stored() -> int:
+        return int(alpha.check_output(f"du --bytes --summarize {DATA}/docker/registry/v2/blobs").split()[0])
+
     people = AllTheTime(hosts["client1"], "ci", passwords["ci"])
     try:
         digest = publish(hosts["client2"], "timer/app:1")
         start = time.monotonic()
         wait_until(beta, f"grep -rqs {digest} {REPOSITORIES}/timer", 150, every=0.5)
         number("from a push to the standby", time.monotonic() - start, "s")
+        feed(alpha)
+        before = stored()
+        time.sleep(10)
+        copied, pushed = feed(alpha), stored() - before
+        number("copying what people pushed in ten seconds", copied["seconds"], "s")
+        number("bytes sent for each byte of it", copied["sent"] / pushed, "")
         assert_whole(beta)
     finally:
         people.end()
