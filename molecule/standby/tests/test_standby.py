@@ -106,6 +106,7 @@ def test_what_the_server_deletes_goes_from_the_standby(hosts, still, passwords):
     assert_whole(beta)
 
 
+@pytest.mark.thorough("1", "2", "5")
 @pytest.mark.parametrize("run", range(1, RUNS + 1))
 def test_a_copy_that_is_killed_leaves_a_whole_registry(hosts, still, run):
     beta, name = hosts["beta"], f"killed/{secrets.token_hex(4)}:1"
