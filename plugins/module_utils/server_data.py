@@ -33,10 +33,10 @@ def path_of(place: str) -> str:
     return os.path.realpath(path) if path else ""
 
 
-def read(path: str, directory: str) -> Data:
-    """Return what there is to know of the data at a path, by the registry's configuration in a directory."""
+def read(path: str, directory: str = "") -> Data:
+    """Return what there is to know of the data at a path, and by the registry's configuration, if a directory has one."""
     id_, _, name = _line(os.path.join(path, DATA_ID) if path else "").partition(" ")
-    state_id, _, place = _line(os.path.join(directory, STATE_FILE)).partition(" ")
+    state_id, _, place = _line(os.path.join(directory, STATE_FILE) if directory else "").partition(" ")
     try:
         names = os.listdir(path) if os.path.isdir(path) else []
     except PermissionError:  # place_problems() tells

@@ -142,7 +142,7 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
         "public_key": " ".join(read_text(SETTINGS / "id_ed25519.pub").split()[:2]),
         "host_key": host_key,
         "data": path,
-        "data_id": server_data.read(path, "").id,
+        "data_id": server_data.read(path).id,
         "source": str(mark.get("source") or ""),
         "copied": bool(mark.get("at")),
         "mark": mark,

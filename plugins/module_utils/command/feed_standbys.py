@@ -177,7 +177,7 @@ class Feeder:
 
     def require_copy(self, name: str) -> dict[str, Any]:
         """Return the mark of a standby. Raises WharfError where its data is no copy of this registry's."""
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory(dir=STATE) as directory:
             os.chown(directory, self.registry.uid, self.registry.uid)
             copy = Path(directory, COPIED)
             try:
