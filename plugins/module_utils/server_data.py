@@ -34,7 +34,7 @@ def path_of(place: str) -> str:
 
 
 def read(path: str, directory: str = "") -> Data:
-    """Return what there is to know of the data at a path, and by the registry's configuration, if a directory has one."""
+    """Return what there is to know of the data at a path, and by the registry's configuration, where that is named."""
     id_, _, name = _line(os.path.join(path, DATA_ID) if path else "").partition(" ")
     state_id, _, place = _line(os.path.join(directory, STATE_FILE) if directory else "").partition(" ")
     try:

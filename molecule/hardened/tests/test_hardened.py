@@ -250,7 +250,7 @@ USED = {
     r"read /var/lib/wharf/cache-sockets/[\w.]+/registry\.sock": "the caches': the same",
     rf"read {CACHED}/.*": "what the caches store: no link is followed; what goes is deleted as their own user",
     rf"write {CACHED}/(blobs|repositories/upstream\.invalid)/.*": "what a bundle brings them: no link is followed",
-    r"\w+ /var/lib/wharf/registry/\.?\.wharf(-copied\.json)?(\.\w{8})?": "its ID, whose copy it is: new, no link is followed",
+    r"\w+ /var/lib/wharf/registry/\.?\.wharf(-copied\.json)?(\.\w{8})?": "its ID, and whose copy: new, no link counts",
     r"read /home/jane\.doe/<unknown>": "what Python tries to show of Ansible's module apt: no content is used",
 }
 
