@@ -19,9 +19,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import containers
 from ..errors import WharfError
 from ..files import no_link, read_json, read_text, write_atomic
 from ..lock import RESULTS
+from ..parts import container_names
 from ..server_data import COPIED
 from ..staging import TREE, stage_links
 from ..text import human_bytes, one_line
@@ -32,13 +34,18 @@ SETTINGS = Path("/etc/wharf/standby")
 STATE = Path("/var/lib/wharf/standby")
 RESULT = RESULTS / "feed-standbys.json"  # by the names of standbys: when its links were staged, and how many tags
 SCHEDULES = ("/etc/systemd/system/wharf-feed-standbys.timer", "/etc/cron.d/wharf-feed-standbys")
+STAGED = Path("/run/wharf-feed-standbys.json")  # what is staged; gone after a reboot: a lost power empties files
 LINKS, BLOBS = f"{TREE}/repositories", f"{TREE}/blobs"
-JOBS = ("apply-retention", "collect-garbage", "repair-storage", "restore")  # they change what pushes do not
-DAY, SETTLED = 86400, 2 * 10**9  # seconds; nanoseconds
+COLLECTION = "collect-garbage"  # alone removes blobs for good
+JOBS = ("apply-retention", COLLECTION, "repair-storage", "restore")  # they change what pushes do not
+DAY = 86400  # seconds
+SETTLED = 60 * 10**9  # nanoseconds; no disk is slower between the directory of a blob and its file
 MOST = 300  # parts, of which each is an argument of rsync
 # Of the links, only those that make tags. By their content: two pushes may have the same time.
 TAGS = ("--include=*/", "--include=**/_manifests/tags/**", "--exclude=*")
-NO_TAGS = ("--exclude=**/_manifests/tags/",)
+# All else is what its path says: what is there is right, whatever the server's own has become.
+NO_TAGS = ("--exclude=**/_manifests/tags/", "--ignore-existing")
+ONLY_DELETE = ("--delete", "--existing", "--ignore-existing")
 VANISHED = 24  # rsync's exit code where a file was gone when it was to be read: an upload that has ended
 
 
@@ -49,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--last", action="store_true", help="also from a server that has become a standby, before another is promoted"
     )
     parser.add_argument("--only", default="", metavar="NAME", help="only this standby")
+    parser.add_argument("--all", action="store_true", help="compare every file, such as after a standby has lost power")
     add_wait(parser)
 
 
@@ -63,11 +71,10 @@ def run(task: Task) -> str:
     if not standbys:
         return task.line("there is no standby: the group registry_standbys is empty")
     with task.lock():
-        feeder = Feeder(Registry.in_files())
+        feeder = Feeder(Registry.in_files(), task.options.all)
         results = {one["name"]: feeder.pending(one["name"]) for one in standbys}
         if not task.options.pending:
             results = {one["name"]: feeder.feed(one["name"], one["address"]) for one in standbys}
-            feeder.write_state()
     task.result["standbys"] = results
     task.result["changed"] = any(one.get("changed") for one in results.values())
     lines = [task.line(f"{name}: {in_words(one)}") for name, one in results.items()]
@@ -93,11 +100,19 @@ class Feeder:
         parts: of the directories that are copied by themselves, the repositories and the 256 of blobs, what is another
             text once anything in them was; and of the whole, whose text is another one when all is to be copied.
         tags: what is tagged, digests by REPOSITORY:TAG.
+        collected: when garbage was last collected, in seconds since 1970.
+        state: of each standby as of when it is a copy, and how many tags it has.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        """Copy the links of the registry aside. Raises WharfError where there are none to copy."""
+    def __init__(self, registry: Registry, everything: bool = False) -> None:
+        """Copy the links of the registry aside. Raises WharfError where there are none to copy.
+
+        Args:
+            registry: the registry.
+            everything: whether nothing that is there already is taken for right.
+        """
         registry.require_data()
+        self.everything, self.collected = everything, ended(COLLECTION)
         self.registry, self.data, self.at = registry, registry.path, int(time.time())
         STATE.mkdir(mode=0o750, parents=True, exist_ok=True)
         os.chown(STATE, 0, registry.uid)  # rsync runs as the registry's user
@@ -111,7 +126,7 @@ class Feeder:
 
     def stage(self) -> dict[str, str]:
         """Bring the copy of the links up to date, and return what is tagged."""
-        known = read_json(STATE / ".stage.json")
+        known = read_json(STAGED)
         changed = differing(known.get("parts", {}), self.parts)
         if changed is None:
             tags = stage_links(self.data, STATE / "stage")
@@ -119,7 +134,8 @@ class Feeder:
             names = {part.removeprefix(f"{LINKS}/") for part in changed}
             tags = {tag: digest for tag, digest in known["tags"].items() if tag.partition(":")[0] not in names}
             tags |= stage_links(self.data, STATE / "stage", names)
-        write_json(STATE / ".stage.json", {"parts": self.parts, "tags": tags})
+        if changed != []:
+            write_json(STAGED, {"parts": self.parts, "tags": tags})
         return tags
 
     def pending(self, name: str) -> dict[str, Any]:
@@ -140,23 +156,30 @@ class Feeder:
             "changed"; or why it has "failed".
         """
         start, known = time.monotonic(), read_json(STATE / f"{name}.json")
+        before = {"parts": self.parts, "tags": self.tags, "collected": self.collected}
         try:
             mark, to, sent = self.require_copy(name), f"{name}:", [(0, 0)]
-            # It is only what is known of it if nobody else has copied to it since.
-            parts = differing(known.get("parts", {}) if mark.get("at") == known.get("at") else {}, self.parts)
+            # What is known of it holds if nobody else has copied to it since.
+            holds = not self.everything and mark.get("at") == self.state.get(name, {}).get("at")
+            parts = differing(known.get("parts", {}) if holds else {}, self.parts)
             blobs, links = self.places([BLOBS, LINKS] if parts is None else parts)
             if blobs or links:
-                sent.append(self.rsync(*NO_TAGS, *blobs, *links, to))
+                sent.append(self.rsync(*NO_TAGS[: 1 if self.everything else None], *blobs, *links, to))
             if links:
                 sent.append(self.rsync("--checksum", "--delete", *TAGS, *links, to))
-            if blobs or links:
-                sent.append(self.rsync("--delete", *blobs, *links, to))
+            goes = self.everything or known.get("collected") != self.collected
+            removed = [*(blobs if goes else []), *links]
+            if removed:
+                sent.append(self.rsync(*ONLY_DELETE, *removed, to))
+            if before != known:
+                write_json(STATE / f"{name}.json", before)
             self.mark(name, address)
         except WharfError as error:
             return {"failed": one_line(str(error), 500)}
-        write_json(STATE / f"{name}.json", {"at": self.at, "parts": self.parts, "tags": self.tags})
-        files, size = map(sum, zip(*sent))
         self.state[name] = {"at": self.at, "tags": len(self.tags)}
+        RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_atomic(str(RESULT), json.dumps(self.state).encode())
+        files, size = map(sum, zip(*sent))
         seconds = round(time.monotonic() - start, 1)
         return {**self.state[name], "sent": size, "seconds": seconds, "changed": files > 0}
 
@@ -188,17 +211,27 @@ class Feeder:
             mark = read_json(copy, no_link)
         if mark.get("source") != self.registry.data_id:
             raise WharfError(
-                "its data is no copy of this server's: it was promoted, or belongs to another server; to have it follow"
-                " this one, run playbooks/site.yml with it in registry_standbys"
+                "its data is no copy of this server's: its disk is not mounted, it was promoted, or belongs to another"
+                " server; to have it follow this one, run playbooks/site.yml with it in registry_standbys"
             )
         return mark
 
     def mark(self, name: str, address: str) -> None:
         """Let a standby know as of when it is a copy, and of whose images."""
-        known = {"source": self.registry.data_id, "server": os.uname().nodename, "address": own_address(address)}
+        known = {"source": self.registry.data_id, "server": os.uname().nodename, "address": self.address(address)}
         known |= {"at": self.at, "tags": len(self.tags), "interval": interval()}
         write_atomic(str(STATE / COPIED), json.dumps(known).encode())
         self.rsync(str(STATE / COPIED), f"{name}:", relative=False)
+
+    def address(self, standby: str) -> str:
+        """Return where the registry here answers, as a standby can ask it; empty where that is not known."""
+        network = containers.container(container_names(self.registry.container)["network"]) or {"HostConfig": {}}
+        published = network["HostConfig"].get("PortBindings") or {}
+        listens = [one.get("HostIp") or "0.0.0.0" for entry in published.values() for one in entry or []]
+        own = own_address(standby)
+        if any(one in listens for one in ((own, "::") if ":" in own else (own, "0.0.0.0"))):
+            return own
+        return next((one for one in listens if one not in ("0.0.0.0", "::")), "")
 
     def rsync(self, *arguments: str, relative: bool = True) -> tuple[int, int]:
         """Run rsync as the registry's own user; root neither reads nor writes where that may write.
@@ -214,7 +247,8 @@ class Feeder:
             [
                 *("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--pdeathsig", "TERM"),
                 # Not the times of directories, by which the standby's index sees what is new since it looked there.
-                *("rsync", "--recursive", "--times", "--omit-dir-times"),
+                # What is there is there after a lost power, too.
+                *("rsync", "--recursive", "--times", "--omit-dir-times", "--fsync"),
                 *("--timeout=120", "--stats", "--no-human-readable", *["--relative"] * relative),
                 *(f"--rsh=ssh -F {SETTINGS}/ssh_config", *arguments),
             ],
@@ -225,19 +259,19 @@ class Feeder:
             raise WharfError(f"rsync ended with {result.returncode}: {one_line(result.stderr, 400)}")
         return counted(result.stdout)
 
-    def write_state(self) -> None:
-        """Keep when each standby was last brought up to date."""
-        RESULTS.mkdir(mode=0o755, parents=True, exist_ok=True)
-        write_atomic(str(RESULT), json.dumps(self.state).encode())
-
 
 def whole_state(now: int) -> str:
     """Return what is another text when all is to be copied: each day, and after what changes more than links.
 
     A collection removes blobs, and a repair may leave their directories.
     """
-    times = [int(path.stat().st_mtime) if (path := RESULTS / job).exists() else 0 for job in JOBS]
-    return f"{now // DAY} {times}"
+    return f"{now // DAY} {[ended(job) for job in JOBS]}"
+
+
+def ended(job: str) -> int:
+    """Return when a subcommand last ended, in seconds since 1970; 0 for never."""
+    path = RESULTS / job
+    return int(path.stat().st_mtime) if path.exists() else 0
 
 
 def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str] | None:

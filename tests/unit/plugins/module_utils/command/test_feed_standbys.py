@@ -26,11 +26,20 @@ STATISTICS = "Number of deleted files: {} (reg: 1)\nNumber of regular files tran
 @pytest.fixture
 def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """Have a registry with an image and two standbys; collect what rsync is asked for."""
-    seen = SimpleNamespace(runs=[], marks={"beta": {"source": "ID"}, "gamma": {"source": "ID"}}, broken="", files=0)
+    listens = {"5000/tcp": [{"HostIp": "0.0.0.0"}, {"HostIp": "::"}]}
+    network = {"HostConfig": {"PortBindings": listens}}
+    seen = SimpleNamespace(
+        network=network, runs=[], marks={"beta": {"source": "ID"}, "gamma": {"source": "ID"}}, broken="", files=0
+    )
     seen.registry = StoredRegistry(tmp_path / "data")
     seen.digest = seen.registry.image("team/app", "1")
     registry = SimpleNamespace(
-        require_data=lambda: None, path=tmp_path / "data", uid=0, data_id="ID", storage=Storage(tmp_path / "data")
+        container="registry",
+        require_data=lambda: None,
+        path=tmp_path / "data",
+        uid=0,
+        data_id="ID",
+        storage=Storage(tmp_path / "data"),
     )
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -53,6 +62,8 @@ def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     (settings / "standbys.json").write_text(json.dumps(standbys))
     monkeypatch.setattr(feed_standbys, "SETTINGS", settings)
     monkeypatch.setattr(feed_standbys, "STATE", tmp_path / "state")
+    monkeypatch.setattr(feed_standbys, "STAGED", tmp_path / "staged.json")
+    monkeypatch.setattr(feed_standbys.containers, "container", lambda _: seen.network)
     monkeypatch.setattr(feed_standbys, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(feed_standbys, "RESULT", tmp_path / "results/feed-standbys.json")
     monkeypatch.setattr(feed_standbys.Registry, "in_files", lambda: registry)
@@ -63,9 +74,11 @@ def rsync(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     return seen
 
 
-def feed(pending: bool = False, only: str = "") -> dict[str, Any]:
+def feed(pending: bool = False, only: str = "", everything: bool = False) -> dict[str, Any]:
     """Run the subcommand; return what it has found out of each standby."""
-    task = Task(Namespace(subcommand="feed-standbys", json=True, pending=pending, last=False, only=only, wait=0))
+    options = Namespace(subcommand="feed-standbys", json=True, pending=pending, last=False, only=only, wait=0)
+    options.all = everything
+    task = Task(options)
     with suppress(WharfError):
         feed_standbys.run(task)
     return task.result["standbys"]
@@ -76,6 +89,7 @@ def test_what_images_need_comes_before_their_tags_and_goes_after_them(rsync, tmp
     found = feed()["beta"]
     assert (found["tags"], found["sent"], found["changed"]) == (1, 3000, True)
     mark, content, tags, rest, known = rsync.runs[:5]
+    assert "--ignore-existing" in content  # the server's may have been damaged since
     assert mark[-2] == "beta:.wharf-copied.json"
     assert "--delete" not in content and "--exclude=**/_manifests/tags/" in content
     assert "--delete" in tags and tags[-2].endswith("/stage/./docker/registry/v2/repositories")
@@ -128,6 +142,39 @@ def test_only_what_is_new_is_copied(settled):
     feed()
     assert copied(settled) == []
     assert feed(pending=True)["beta"]["missing"] == []
+
+
+def test_blobs_go_only_after_a_collection(settled, tmp_path):
+    settled.registry.image("team/app", "2", b"new")
+    feed()
+    deleted = [run for run in settled.runs if run[-1] == "beta:" and "--existing" in run]
+    assert deleted and not [one for run in deleted for one in run if "/blobs" in one]
+    (tmp_path / "results/collect-garbage").write_text("ok 1 removed")
+    settled.runs.clear()
+    feed()
+    assert [run for run in settled.runs if "--existing" in run and any("/blobs" in one for one in run)]
+
+
+def test_all_is_compared_when_a_person_wants_that(settled):
+    feed(everything=True)
+    assert not [run for run in settled.runs if "--ignore-existing" in run and "--existing" not in run]
+    assert copied(settled) == ["blobs", "repositories"]
+
+
+def test_nothing_is_written_while_nothing_is_new(settled, tmp_path):
+    written = [tmp_path / "staged.json", tmp_path / "state/beta.json"]
+    before = [path.stat().st_mtime_ns for path in written]
+    feed()
+    assert [path.stat().st_mtime_ns for path in written] == before
+
+
+@pytest.mark.parametrize(
+    ("listens", "address"), [(["0.0.0.0", "::"], "127.0.0.1"), (["::"], ""), (["192.0.2.7"], "192.0.2.7"), ([], "")]
+)
+def test_a_standby_knows_where_the_registry_answers(rsync, listens, address):
+    rsync.network["HostConfig"]["PortBindings"] = {"5000/tcp": [{"HostIp": one} for one in listens]}
+    feed()
+    assert rsync.marks["beta"]["address"] == address
 
 
 @pytest.mark.parametrize("what", ["repository", "collection", "day", "other", "promoted"])
