@@ -256,9 +256,10 @@ def copy_problems(path: str, host: str) -> list[str]:
         path: where the registry's data lies.
         host: the host's name, for the message.
     """
-    mark = read_json(f"{path}/{server_data.COPIED}", no_link)
-    if not mark:
+    place = f"{path}/{server_data.COPIED}"
+    if not os.path.lexists(place):
         return []
+    mark = read_json(place, no_link)
     return [
         f"{host} is a standby of {mark.get('server') or 'another server'}: run playbooks/promote-standby.yml to make it"
         " the server, or put it back into registry_standbys"

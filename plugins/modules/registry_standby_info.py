@@ -53,14 +53,19 @@ mark:
 standby_of: {description: The server that the registry here is a standby of., returned: success, type: str}
 deployed: {description: Whether there is a registry., returned: success, type: bool}
 used: {description: Whether there are repositories in the data., returned: success, type: bool}
-images: {description: "The digests of the images, by REPOSITORY:TAG.", returned: success, type: dict}
+images:
+  description: The digests of the images, by REPOSITORY:TAG and REPOSITORY@DIGEST.
+  returned: success
+  type: dict
 """
 
+import grp
 import ipaddress
 import os
 import pwd
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +123,8 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
             f"registry_standby_hosts: {host} has no SSH server with a key of the type ed25519 ({HOST_KEY}), by which"
             " the server would get there: install openssh-server"
         )
+    if taken := taken_by_others(uid):
+        raise WharfError(f"{taken} on {host}, and the copying needs a user and a group {USER} with that number")
     missing = missing_packages(server)
     directories = {SETTINGS: Entry(ROOT, uid, 0o750, None)} if server else {}
     directories |= {HOME: Entry(ROOT, ROOT, 0o755, None)}
@@ -149,10 +156,14 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
         "standby_of": known.get("standby_of", ""),
         "deployed": bool(known),
         "used": bool(storage and os.path.isdir(storage.top / "repositories") and storage.repositories()),
-        "images": {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
-        if images and storage
-        else {},
+        "images": all_images(storage) if images and storage else {},
     }
+
+
+def all_images(storage: Storage) -> dict[str, str]:
+    """Return the digests of all images, by REPOSITORY:TAG and by REPOSITORY@DIGEST: some are pulled by that alone."""
+    found = {f"{name}:{tag}": digest for (name, tag), digest in storage.all_tags().items()}
+    return found | {f"{name}@{one}": one for name in storage.repositories() for one in storage.revisions(name)}
 
 
 def mark_of(path: str) -> dict[str, Any]:
@@ -176,10 +187,10 @@ def mark_of(path: str) -> dict[str, Any]:
 
 def missing_packages(server: bool) -> list[str]:
     """Return the packages with the programs that are missing. Raises WharfError where nothing could install them."""
-    missing = list(dict.fromkeys(package for program, package in PACKAGES[server].items() if not has(program)))
-    if missing and not has("apt-get"):
-        raise WharfError(f"{' and '.join(missing)}: must be installed on this host first, which has no apt-get")
-    return missing
+    programs = [program for program in PACKAGES[server] if not has(program)]
+    if programs and not has("apt-get"):
+        raise WharfError(f"{' and '.join(programs)}: must be installed on this host first, which has no apt-get")
+    return list(dict.fromkeys(PACKAGES[server][program] for program in programs))
 
 
 def closed_above(path: str, uid: int) -> str:
@@ -189,6 +200,17 @@ def closed_above(path: str, uid: int) -> str:
             own = (facts.st_uid == uid and facts.st_mode & 0o100) or (facts.st_gid == uid and facts.st_mode & 0o010)
             if not own:
                 return str(parent)
+    return ""
+
+
+def taken_by_others(uid: int) -> str:
+    """Return what of the name and the number of the user that copies somebody else has; nothing where both are free."""
+    with suppress(KeyError):
+        if (group := grp.getgrgid(uid).gr_name) != USER:
+            return f"registry_standby_uid: {uid} belongs to the group {group}"
+    with suppress(KeyError):
+        if (home := pwd.getpwnam(USER).pw_dir) != str(HOME):
+            return f"registry_standby_uid: {uid} cannot be the number of {USER}, a user with the home {home}"
     return ""
 
 

@@ -290,8 +290,9 @@ def _standby_problems(given: Variables, server: str, standbys: Sequence[str]) ->
     for host in standbys:
         if ":" in host:
             yield f"{STANDBYS}: {host} has a colon, by which rsync would take it for another host: give it another name"
-    if (confirmed := given[server].get(variable)) and confirmed not in standbys:
-        yield f"{variable}: {shown(confirmed)} is not in {STANDBYS}: use the name of one of its hosts"
+    for confirmed in str(given[server].get(variable) or "").split(","):
+        if confirmed and confirmed not in standbys:
+            yield f"{variable}: {shown(confirmed)} is not in {STANDBYS}: use names of its hosts, separated by commas"
     places = {host: str(given[host].get(data) or defaults(settings.ROLE)[data]) for host in (server, *standbys)}
     if volumes := [host for host, place in places.items() if standbys and "/" not in place]:
         yield (
@@ -311,7 +312,10 @@ def _standby_problems(given: Variables, server: str, standbys: Sequence[str]) ->
 def _copying_problems(variables: Variables, server: str, standbys: Sequence[str]) -> Iterator[str]:
     """Yield why the server would not reach its standbys, which it does under the addresses that Ansible has."""
     places = {
-        host: (_said(variables[host], "host") or host, _said(variables[host], "port") or "22")
+        host: (
+            _said(variables[host], "host") or _said(variables[host], "ssh_host") or host,
+            _said(variables[host], "port") or _said(variables[host], "ssh_port") or "22",
+        )
         for host in (server, *standbys)
     }
     for host in standbys:

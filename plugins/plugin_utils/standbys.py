@@ -24,8 +24,8 @@ def standby_hosts(hostvars: Mapping[str, Any], names: Sequence[str]) -> list[dic
     return [
         {
             "name": name,
-            "address": hostvars[name].get("ansible_host") or name,
-            "port": int(hostvars[name].get("ansible_port") or 22),
+            "address": hostvars[name].get("ansible_host") or hostvars[name].get("ansible_ssh_host") or name,
+            "port": int(hostvars[name].get("ansible_port") or hostvars[name].get("ansible_ssh_port") or 22),
             "found": hostvars[name].get(INFO) or {},
         }
         for name in names
@@ -107,7 +107,12 @@ def promotion(
         else f": what was pushed to {server} after that is not there"
     )
     problem = ""
-    if not (old or force) and newer:
+    if not (old or force) and not mark["address"]:
+        problem = (
+            f"registry_standbys: nobody knows where the registry on {server} answers, to ask whether it still takes"
+            f" pushes that {new} has not got: see to it that it does not, and go on with -e wharf_promote_force=true"
+        )
+    elif not (old or force) and newer:
         problem = f"registry_servers: {newer[0]} has a newer copy: promote that one, or -e wharf_promote_force=true"
     elif not (old or force) and answers:
         problem = (
@@ -115,9 +120,8 @@ def promotion(
             f" {new} has not got: put it into registry_standbys, so that it takes none and copies a last time, or go on"
             " without it: -e wharf_promote_force=true"
         )
-    # After the last copy nobody has what the new one lacks.
-    follow = (old, *copies) if old else [name for name in copies if name not in newer]
-    marks = {name: {**mark, "source": own["data_id"], "server": new} for name in follow}
+    # Only after a last copy has nobody what the new one lacks; otherwise their images are compared first.
+    marks = {name: {**mark, "source": own["data_id"], "server": new, "address": ""} for name in (old, *copies) if old}
     return {"problem": problem, "line": line, "old": old, "marks": marks}
 
 
@@ -125,12 +129,15 @@ def overwritten_problem(images: Mapping[str, str], kept: Mapping[str, str], host
     """Return why a host cannot be made a standby in silence; empty where the server has all its images.
 
     Args:
-        images: those of the host, digests by REPOSITORY:TAG.
+        images: those of the host, digests by REPOSITORY:TAG and REPOSITORY@DIGEST.
         kept: those of the server.
         host: the host.
         server: the registry's server.
     """
     lost = sorted(name for name, digest in images.items() if kept.get(name) != digest)
+    # What is lost with its tag is named by that.
+    tagged = {f"{name.rpartition(':')[0]}@{images[name]}" for name in lost if "@" not in name}
+    lost = [name for name in lost if name not in tagged]
     if not lost:
         return ""
     more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""

@@ -80,7 +80,9 @@ def test_what_is_missing_is_pending(host, monkeypatch):
     assert gather(host, True)["pending"] == ["rsync", "openssh-client", "user", str(host / "home"), "key"]
     assert gather(host, False)["pending"] == ["rsync", "user", str(host / "home")]
     monkeypatch.setattr(module, "has", lambda program: False)
-    with pytest.raises(WharfError, match="^rsync: must be installed on this host first, which has no apt-get$"):
+    with pytest.raises(
+        WharfError, match="^rsync and rrsync: must be installed on this host first, which has no apt-get$"
+    ):
         gather(host, False)
 
 
@@ -162,12 +164,22 @@ def test_a_mark_that_leads_elsewhere_is_none(host):
     assert gather(host, False)["source"] == ""
 
 
+def test_names_and_numbers_of_others_are_refused(host, monkeypatch):
+    monkeypatch.setattr(module.grp, "getgrgid", lambda _: SimpleNamespace(gr_name="staff"))
+    with pytest.raises(WharfError, match="belongs to the group staff on "):
+        gather(host, False)
+    monkeypatch.setattr(module.grp, "getgrgid", lambda _: SimpleNamespace(gr_name="wharf-registry"))
+    monkeypatch.setattr(module.pwd, "getpwnam", lambda _: SimpleNamespace(pw_dir="/home/admin"))
+    with pytest.raises(WharfError, match="wharf-registry, a user with the home /home/admin on "):
+        gather(host, False)
+
+
 def test_images_are_told_on_request(host):
     digest = StoredRegistry(host / "data").image("team/app", "1")
     (host / "data/.wharf").write_text("5f registry.test\n")
     found = gather(host, True)
     assert (found["data_id"], found["used"], found["images"]) == ("5f", True, {})
-    assert gather(host, True, images=True)["images"] == {"team/app:1": digest}
+    assert gather(host, True, images=True)["images"] == {"team/app:1": digest, f"team/app@{digest}": digest}
 
 
 def test_data_that_is_still_to_come_is_empty(host):

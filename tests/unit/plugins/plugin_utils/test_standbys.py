@@ -72,9 +72,11 @@ def test_nothing_is_connected_while_something_is_not_known(host, found):
 
 
 def test_hosts_are_reached_as_ansible_does():
-    hostvars = {"one": {"ansible_host": "192.0.2.2", "ansible_port": "2222"}, "two": {}}
-    assert standby_hosts(hostvars, ["one", "two"]) == [
+    own = {"ansible_host": "192.0.2.2", "ansible_port": "2222"}
+    old = {"ansible_ssh_host": "192.0.2.3", "ansible_ssh_port": 2223}
+    assert standby_hosts({"one": own, "old": old, "two": {}}, ["one", "old", "two"]) == [
         {"name": "one", "address": "192.0.2.2", "port": 2222, "found": {}},
+        {"name": "old", "address": "192.0.2.3", "port": 2223, "found": {}},
         {"name": "two", "address": "two", "port": 22, "found": {}},
     ]
 
@@ -86,6 +88,8 @@ def test_images_that_the_server_lacks_are_named():
     assert line.startswith("wharf_standby_confirm: one has images that server lacks")
     assert ": b:1, c:1. " in line
     assert line.endswith("-e wharf_standby_confirm=one")
+    mine = {"a:1": "x", "a@x": "x", "a@y": "y", "b@z": "z"}
+    assert ": a:1, a@y. " in overwritten_problem(mine, {"b@z": "z"}, "one", "server")
     many = {f"app:{number:03}": "x" for number in range(102)}
     assert "app:099 and 2 more. " in overwritten_problem(many, {}, "one", "server")
 
@@ -94,7 +98,7 @@ MARK = {"source": "5f", "server": "alpha", "address": "192.0.2.1", "at": 1795957
 BETA = {"data_id": "77", "mark": MARK, "deployed": True, "standby_of": "alpha"}
 GAMMA = {**BETA, "data_id": "99"}
 ALPHA = {"data_id": "5f", "mark": {}, "deployed": True, "standby_of": ""}
-FOLLOWS = {**MARK, "source": "77", "server": "beta"}
+FOLLOWS = {**MARK, "source": "77", "server": "beta", "address": ""}
 
 
 @pytest.mark.parametrize("standby_of", ["", "beta"])  # a run that was cut off had fenced it already
@@ -107,7 +111,7 @@ def test_a_server_that_answers_is_a_standby_first_and_copies_a_last_time(standby
 
 def test_of_a_server_that_is_lost_it_is_told_what_cannot_be_there():
     found = promotion({"beta": BETA, "gamma": GAMMA}, "beta")
-    assert (found["problem"], found["old"], found["marks"]) == ("", "", {"gamma": FOLLOWS})
+    assert (found["problem"], found["old"], found["marks"]) == ("", "", {})  # gamma's images are compared first
     assert found["line"].endswith("what was pushed to alpha after that is not there")
 
 
@@ -116,6 +120,13 @@ def test_two_servers_are_refused_unless_that_is_forced():
     assert refused.startswith("registry_standbys: the registry on alpha (192.0.2.1) still answers")
     assert refused.endswith("-e wharf_promote_force=true")
     assert promotion({"beta": BETA}, "beta", answers=True, force=True)["problem"] == ""
+
+
+def test_a_server_of_which_nobody_knows_the_address_is_not_taken_for_lost():
+    hosts = {"beta": {**BETA, "mark": {**MARK, "address": ""}}}
+    assert promotion(hosts, "beta")["problem"].startswith("registry_standbys: nobody knows where the registry on alpha")
+    assert promotion(hosts, "beta", force=True)["problem"] == ""
+    assert promotion({**hosts, "alpha": ALPHA}, "beta")["problem"] == ""
 
 
 def test_the_newest_copy_is_the_one_to_be_promoted():
