@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import containers
@@ -17,6 +18,8 @@ from .text import one_line
 
 RELOAD_SECONDS = 20
 SETTLE = 1.5  # seconds: whom the gateway had let in before a reload, and who has not asked yet, asks as it was before
+PEERS_NAME = "wharf-peers"  # what the servers on one store are to each other, whatever the registry's name
+PEERS_SOCKET = "/tmp/peers.sock"  # within its container; what leads to them
 OWN_SOCKET = "/tmp/own.sock"  # within its container; the port it may share with another gateway
 _FIGURES = "/tmp/figures.sock"  # beside it: what nginx counts
 _CONNECTED = re.compile(r"^\S+:(?: +\S+){4} +03 +\S+ (\S+)$", re.MULTILINE)  # of /proc/net/unix: SS_CONNECTED
@@ -27,23 +30,61 @@ def upstreams_file(directory: str) -> str:
     return f"{os.path.realpath(directory)}/upstreams.conf"
 
 
-def upstreams(reads: str, writes: str = "") -> str:
+def peers_file(directory: str) -> str:
+    """Return where the gateway's configuration, in a directory, says where the other servers on one store are."""
+    return f"{os.path.realpath(directory)}/peers.conf"
+
+
+def peers(addresses: Iterable[str], port: int) -> str:
+    """Return the text of that file. Raises WharfError where one of them cannot be found by its name."""
+    servers = "".join(f"    server {_resolved(one)}:{port} max_fails=1 fail_timeout=5s;\n" for one in addresses)
+    return f"upstream peers {{\n    zone peers 64k;\n    least_conn;\n{servers}    keepalive 64;\n}}\n"
+
+
+def _resolved(address: str) -> str:
+    """Return the IP address of a server: in the gateway's container a name may lead nowhere, and nginx not start."""
+    try:
+        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise WharfError(
+            f"registry_servers: {address} has no address here: use an ansible_host by which the servers reach each"
+            " other, or give the name one in the DNS or /etc/hosts"
+        ) from None
+    _, ip = min((family == socket.AF_INET6, entry[0]) for family, _, _, _, entry in found)
+    return f"[{ip}]" if ":" in ip else ip
+
+
+def upstreams(reads: str, writes: str = "", has_peers: bool = False) -> str:
     """Return the text of that file.
 
     Args:
         reads: the slot to which requests go that change nothing.
         writes: where the others go; the same one where it is empty.
+        has_peers: whether other servers on the same store serve while the registry here does not answer.
 
     A registry that runs in one of the usual slots comes next: what has stood in for it is gone after a reboot. Not so
-    for what is held back: it would reach a registry in the middle of a collection.
+    for what is held back: it would reach a registry in the middle of a collection, here or on another server.
     """
     text = "# Written by Wharf, anew when another container of the registry takes over.\n"
     for name, slot in (("reads", reads), ("writes", writes or reads)):
         next_ones = () if slot == STAND_INS[1] else [other for other in SLOTS if other != slot]
         others = [f"    server unix:{SOCKETS_INSIDE}/{other}.sock max_fails=0 backup;\n" for other in next_ones]
-        text += f"upstream {name} {{\n    server unix:{SOCKETS_INSIDE}/{slot}.sock max_fails=0;\n{''.join(others)}"
+        own = f"    server unix:{SOCKETS_INSIDE}/{slot}.sock max_fails=0;\n{''.join(others)}    keepalive 64;\n}}\n"
+        if not has_peers:
+            text += f"upstream {name} {{\n{own}"
+            continue
+        if slot not in STAND_INS:
+            others.append(f"    server unix:{PEERS_SOCKET} max_fails=0 backup;\n")
+        # What all of the gateway's processes know: who has just failed is left alone for a moment.
+        text += f"upstream own_{name} {{\n{own}upstream {name} {{\n    zone {name} 64k;\n"
+        text += f"    server unix:{SOCKETS_INSIDE}/{slot}.sock max_fails=1 fail_timeout=2s;\n{''.join(others)}"
         text += "    keepalive 64;\n}\n"
     return text
+
+
+def upstreams_now(directory: str, reads: str, writes: str = "") -> str:
+    """Return the same for a gateway's configuration in a directory, which says whether there are other servers."""
+    return upstreams(reads, writes, os.path.exists(peers_file(directory)))
 
 
 def is_held(directory: str) -> bool:
@@ -51,16 +92,20 @@ def is_held(directory: str) -> bool:
     return f"/{STAND_INS[0]}.sock" in read_text(upstreams_file(directory))
 
 
-def upstreams_entry(uid: int, reads: str, writes: str = "") -> Entry:
-    """Return the file as it should be."""
-    return Entry(0, uid, 0o640, upstreams(reads, writes).encode())
-
-
 def listen(tls: bool, port: int = PORT) -> str:
     """Return the text of a file that says where the gateway listens on a port, within its network."""
-    addresses = [str(port), *([f"[::]:{port}"] if os.path.exists("/proc/net/if_inet6") else [])]
-    ports = "".join(f"listen {one}{' ssl' if tls else ''} reuseport backlog=4096;\n" for one in addresses)
+    options = f"{' ssl' if tls else ''} reuseport backlog=4096"
+    ports = "".join(f"listen {one}{options};\n" for one in _addresses(port))
     return ports + (f"listen unix:{OWN_SOCKET};\n" if port == PORT else "")
+
+
+def peers_listen() -> str:
+    """Return the text for the server that the others reach at the same port, under PEERS_NAME."""
+    return "".join(f"listen {one} ssl;\n" for one in _addresses(PORT))
+
+
+def _addresses(port: int) -> list[str]:
+    return [str(port), *([f"[::]:{port}"] if os.path.exists("/proc/net/if_inet6") else [])]
 
 
 def is_cut_off(network: dict[str, Any], own: dict[str, Any]) -> bool:
@@ -131,7 +176,8 @@ def switch(container: str, directory: str, uid: int, reads: str, writes: str = "
     Raises:
         WharfError: it does not.
     """
-    entry, path = upstreams_entry(uid, reads, writes), upstreams_file(directory)
+    path = upstreams_file(directory)
+    entry = Entry(0, uid, 0o640, upstreams_now(directory, reads, writes).encode())
     if read_entry(path) != entry:  # on the way back it may be right still, because it could not be written
         write_atomic(path, entry.content or b"", entry.mode, entry.uid, entry.gid)
     gateway = container_names(container)["gateway"]

@@ -32,6 +32,9 @@ CACHE_SOCKETS_INSIDE = "/wharf/cache-sockets"
 CACHE_PREFIX = "/cache"
 CACHES_CONFIG = "/etc/wharf/caches"
 PORT = 5000  # within the containers
+# Of the gateway, where there are other servers on the same store.
+PEERS_FILES = ("peers.crt", "peers.key", "peers.conf", "peers-listen.conf")
+STORE_FILES = ("credentials", "store-ca.crt")  # of the registry: of the store that its images lie in
 MIRROR_PORT = 5001
 # What the gateway says by itself, by which it can be told from the registry.
 DENIED = "this user may not do that here"

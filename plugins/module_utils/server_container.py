@@ -61,6 +61,17 @@ REGISTRY_SPEC |= {
     "caches_data": {"type": "path", "default": ""},
     "mirror_port": {"type": "int", "default": 0},
 }
+# Of the store that its images lie in, if that is none of this host's, and of the other servers on it.
+REGISTRY_SPEC |= {
+    "store": {"type": "str", "default": ""},  # the name of its host
+    "credentials": {"type": "str", "default": "", "no_log": True},
+    "store_ca": {"type": "str", "default": ""},
+    "peers": {"type": "list", "elements": "str", "default": []},
+    "peers_certificate": {"type": "str", "default": ""},
+    "peers_key": {"type": "str", "default": "", "no_log": True},
+    "http_secret": {"type": "str", "default": "", "no_log": True},  # empty for one of this server's own
+}
+HOSTS = "/etc/hosts"
 _MIGRATE = "net/ipv4/tcp_migrate_req"  # connections that nobody has accepted go to the other gateway; since Linux 5.14
 
 
@@ -125,15 +136,18 @@ def _registry(registry: dict[str, Any], slot: str) -> dict[str, Any]:
         "Cmd": ["serve", "/wharf/config/config.yml"],
         "Env": [
             address(slot),
-            f"REGISTRY_HTTP_SECRET={read_text(secret_file(registry))}",
+            f"REGISTRY_HTTP_SECRET={registry['http_secret'] or read_text(secret_file(registry))}",
             # The garbage collector runs late, but never so late that the memory limit is met.
             "GOGC=400",
             f"GOMEMLIMIT={int((memory or 500 * 1024**2) * 0.8)}",
             "OTEL_TRACES_EXPORTER=none",  # version 3 looks for a collector of traces otherwise
+            # Files, which are in no list of processes and containers.
+            *(["AWS_SHARED_CREDENTIALS_FILE=/wharf/config/credentials"] if registry["credentials"] else []),
+            *(["SSL_CERT_FILE=/wharf/config/store-ca.crt"] if registry["store_ca"] else []),
         ],
         # A changed file means another label, and that another container: also when an earlier run was cut off between
         # the file and the container.
-        "Labels": {"wharf.config": config_hash(registry["config"])},
+        "Labels": {"wharf.config": config_hash(registry["config"]), **_store_label(registry)},
     }
     binds = [f"{registry['directory']}:/wharf/config:ro", f"{SOCKETS}:{SOCKETS_INSIDE}", _data_bind(data)]
     host = {
@@ -141,8 +155,22 @@ def _registry(registry: dict[str, Any], slot: str) -> dict[str, Any]:
         "Binds": binds,
         "Mounts": [data_id] if data.startswith("/") else [],
         **({} if registry["has_network"] else {"NetworkMode": "none"}),
+        **_store_host(registry["store"]),
     }
     return _container(registry, own, host)
+
+
+def _store_label(registry: dict[str, Any]) -> dict[str, str]:
+    """Return the label by which a registry gets another container when it is to know its store by other secrets."""
+    known = f"{registry['credentials']}\n{registry['store_ca']}"
+    return {"wharf.store": config_hash(known)} if registry["store"] else {}
+
+
+def _store_host(store: str) -> dict[str, list[str]]:
+    """Return what lets a container know the store's address where only this host's own file has its name."""
+    lines = [line.partition("#")[0].split() for line in read_text(HOSTS).splitlines()]
+    found = [words[0] for words in lines if store and store in words[1:] and not words[0].startswith("127.")]
+    return {"ExtraHosts": [f"{store}:{found[0]}"]} if found else {}
 
 
 def _network(registry: dict[str, Any]) -> dict[str, Any]:

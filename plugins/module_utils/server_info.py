@@ -11,7 +11,7 @@ from typing import Any
 from . import api, gateway
 from .errors import WharfError
 from .files import read_text
-from .parts import PARTS, slot_of
+from .parts import PARTS, PEERS_FILES, slot_of
 from .processes import run
 from .server_container import differences, settings
 
@@ -94,9 +94,10 @@ def pending_actions(
             action = "restart"  # it is in the network that was there before
         result[part] = (action, different)
     if not result["gateway"][0]:
-        reads = {"listen", "mirror", "gateway_config"}.intersection(files)
+        reads = {"listen", "mirror", "gateway_config", *PEERS_FILES}.intersection(files)
         result["gateway"] = (_gateway_action(registry, found) or ("reload" if reads else ""), [])
-    wanted_text, path = gateway.upstreams(slot), gateway.upstreams_file(registry["gateway_directory"])
+    path = gateway.upstreams_file(registry["gateway_directory"])
+    wanted_text = gateway.upstreams(slot, has_peers=bool(registry["peers"]))
     is_new = result["registry"][0] in ("create", "replace")
     result["switch"] = ("" if is_new or read_text(path) == wanted_text else "switch", [])
     return result

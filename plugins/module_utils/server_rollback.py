@@ -277,7 +277,8 @@ def _is_done(record: dict[str, Any]) -> bool:
     upstreams = next((path for path in record["files"] if path.endswith("/upstreams.conf")), "")
     kept, slot = record["containers"]["gateway"], slot_of(found["registry"])
     # Each for itself: what was set aside may still answer in the place of its successor.
-    if read_text(upstreams) != gateway.upstreams(slot) or gateway.problem_of(slot):
+    wanted = gateway.upstreams_now(os.path.dirname(upstreams), slot)
+    if read_text(upstreams) != wanted or gateway.problem_of(slot):
         return False
     if kept and kept["id"] == found["gateway"]["Id"]:
         # It may not have read its file yet: what it has read nobody can tell.

@@ -79,6 +79,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import (
     caches,
     containers,
     gateway,
+    peers,
     server_data,
     server_rollback,
 )
@@ -162,6 +163,7 @@ class Run:
             self._run_network(actions["network"])
             self._run_gateway(actions["gateway"], actions["network"])
             self._wait(timeout)
+            self._compare()
             server_data.write_state(registry["directory"], registry["data"], path)
         except (WharfError, OSError) as error:
             raise WharfError(self._failure(message_of(error))) from None
@@ -257,6 +259,15 @@ class Run:
     def _wait(self, seconds: float) -> None:
         """Wait until the registry answers as clients see it, and these containers do, in their first lives."""
         self._until(lambda: answer(self.registry, 0), seconds, *PARTS)
+
+    def _compare(self) -> None:
+        """Demand that the other servers, as far as they answer, have the same store and the same secret."""
+        registry = self.registry
+        if not registry["peers"]:
+            return
+        slot = slot_of(containers.container(self.names["registry"]))
+        if problem := peers.difference(registry["peers"], registry["port"], registry["gateway_directory"], slot):
+            raise WharfError(f"registry_servers: {problem}")
 
     def _until(self, problem_now: Callable[[], str], seconds: float, *parts: str) -> None:
         """Wait until there is no problem, and these containers stay up.

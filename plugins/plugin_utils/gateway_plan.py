@@ -8,7 +8,11 @@ from typing import Any
 
 from ansible_collections.wharf.registry.plugins.module_utils.access import gateway_tables, reading_class
 from ansible_collections.wharf.registry.plugins.module_utils.caches import HUB, SHELF
-from ansible_collections.wharf.registry.plugins.module_utils.gateway import OWN_SOCKET
+from ansible_collections.wharf.registry.plugins.module_utils.gateway import (
+    OWN_SOCKET,
+    PEERS_NAME,
+    PEERS_SOCKET,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.parts import (
     CACHE_PREFIX,
     CACHE_SOCKETS_INSIDE,
@@ -86,6 +90,7 @@ def gateway_plan(
     open_caches: bool,
     mirror: bool,
     standby_of: str,
+    peers: bool = False,
 ) -> dict[str, Any]:
     """Return what the template is filled with.
 
@@ -102,6 +107,7 @@ def gateway_plan(
         open_caches: whether these are read without a password.
         mirror: whether that of Docker Hub is a mirror as well, at a port of its own.
         standby_of: the server that this one is a standby of; empty for none.
+        peers: whether there are other servers on the same store, which serve where the registry here does not answer.
     """
     tables = gateway_tables(users, rules)
     errors = [*ERRORS, *(CACHE_ERRORS if caches else ()), *(OFFLINE_ERRORS if offline else ())]
@@ -135,6 +141,9 @@ def gateway_plan(
         "takes_pushes": not standby_of,
         "mirrored": HUB,
         "own_socket": OWN_SOCKET,
+        "peers": peers,
+        "peers_name": PEERS_NAME,
+        "peers_socket": PEERS_SOCKET,
         "cache_prefix": CACHE_PREFIX,
         "cache_sockets": CACHE_SOCKETS_INSIDE,
         "cache_storage": CACHES_INSIDE,

@@ -49,6 +49,9 @@ class Registry:
     caches: Mapping[str, Any] = {}  # the pull-through caches: "data", "upstreams"
     read_only: bool = False  # by its configuration
     standby_of: str = ""  # the server whose images are copied here
+    s3: Mapping[str, str] = {}  # the store that the images lie in: "region", "endpoint", "bucket", "root", "ca"
+    servers: Sequence[str] = ()  # all servers on that store, by their names in the inventory; none for one alone
+    server: str = ""  # this one's name, where there are several
     users: Sequence[dict[str, str]] = ()
     rules: Sequence[dict[str, Any]] = ()
     retention: Sequence[dict[str, Any]] = ()
