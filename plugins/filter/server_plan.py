@@ -32,6 +32,7 @@ _value:
     - C(registry), what the modules registry_info and registry_container are told, but for C(config).
     - C(access), a line for each rule about who may do what, and one for the repositories without a rule.
     - C(gateway), what the template of its configuration is filled with.
+    - C(lacks_secrets), whether what all servers have alike is still to be generated.
     - C(generate), the users whose password is still to be generated.
     - C(generated), the users whose password is generated, and must be the one that the server has, if it has one.
   type: dict

@@ -51,6 +51,21 @@ def config_problems(keys: Collection[str], version: str) -> list[str]:
     ]
 
 
+def store_problems(version: str, variable: str) -> list[str]:
+    """Return a line if a version of the registry does not tell all that lies in an object store.
+
+    Args:
+        version: the version that is to run; empty where it is not known yet.
+        variable: the setting of the store.
+    """
+    if not (3, 0, 0) <= _numbers(version) <= (3, 1, 1):
+        return []
+    return [
+        f"{variable}: version {version} of the registry leaves names out of what it lists from s3, such as v10 beside v1"
+        " (distribution#4891): use 2.8.3, as the packages of Debian 13 are (image_source distro), or one newer than 3.1.1"
+    ]
+
+
 def downgrade_problems(running: str, wanted: str) -> list[str]:
     """Return a line if the registry would go back to an older version; a version may be empty where it is not known."""
     if not _numbers(running) or not _numbers(wanted) or _numbers(wanted) >= _numbers(running):

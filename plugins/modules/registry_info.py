@@ -144,7 +144,11 @@ from ansible_collections.wharf.registry.plugins.module_utils.server_info import 
     pending_actions,
     port_holder,
 )
-from ansible_collections.wharf.registry.plugins.module_utils.server_versions import config_problems, downgrade_problems
+from ansible_collections.wharf.registry.plugins.module_utils.server_versions import (
+    config_problems,
+    downgrade_problems,
+    store_problems,
+)
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.module_utils.text import human_bytes, pluralize
 
@@ -224,6 +228,7 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     problems = [busy] if busy and info["pending"] else []
     problems += conflicts(registry, p["host"], known)
     problems += cache_problems(registry, path, p["host"])
+    problems += peers_problems(registry, p["host"])
     standby_of = json.loads(registry["settings"] or "{}").get("standby_of", "")
     problems += [] if standby_of else copy_problems(path, p["host"])
     if pending.get("users"):
@@ -241,6 +246,8 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if found and image and not images["registry"] and (found["Image"] != image["Id"] or p["fetched"]):
         info["version_change"], reasons = version_change(p, found["Image"], image["Id"])
         problems += reasons
+    elif registry["store"] and image and not images["registry"]:
+        problems += store_problems(image_version(image["Id"]), "registry_server_storage")
     if image and not (image.get("Config") or {}).get("Entrypoint"):
         problems.append(
             f"registry_server_image: {registry['image']} has no ENTRYPOINT, so that nothing tells which program is the"
@@ -300,6 +307,23 @@ def cache_problems(registry: dict[str, Any], path: str, host: str) -> list[str]:
             " alone, such as /var/lib/wharf/caches"
         )
     return problems
+
+
+def peers_problems(registry: dict[str, Any], host: str) -> list[str]:
+    """Return why a server would no longer be known to the others on its store; at most one line.
+
+    Args:
+        registry: values for REGISTRY_SPEC.
+        host: the host's name, for the message.
+    """
+    certificate = f"{os.path.realpath(registry['gateway_directory'])}/peers.crt"
+    if not registry["peers"] or read_text(certificate) in ("", registry["peers_certificate"]):
+        return []
+    return [
+        f"registry_server_secrets_directory: {host} and the other servers have secrets that this controller does not"
+        " know: copy that directory from the controller that has deployed them; or let this one's take their place, by"
+        f" `rm {certificate}` on each of them"
+    ]
 
 
 def size_problems(registry: dict[str, Any], host: str) -> list[str]:
@@ -467,10 +491,11 @@ def version_change(p: dict[str, Any], running: str, wanted: str) -> tuple[str, l
         wanted: the image that is to run.
     """
     new = image_version(wanted)
+    in_store = store_problems(new, "registry_server_storage") if p["registry"]["store"] else []
     if running == wanted:
         return f"version {new or 'unknown'} of the registry runs already", []
     old = image_version(running)
-    problems = config_problems(p["config_keys"], new) + ([] if p["allow_downgrade"] else downgrade_problems(old, new))
+    problems = in_store + config_problems(p["config_keys"], new) + ([] if p["allow_downgrade"] else downgrade_problems(old, new))
     return f"version {new or 'unknown'} of the registry takes the place of {old or 'unknown'}", problems
 
 

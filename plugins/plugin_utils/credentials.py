@@ -74,15 +74,15 @@ def generate_passwords(names: Sequence[str], directory: str, only_tell: bool = F
     files = [place / name for name in names]
     if not only_tell:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_new(place / ".gitignore", "*\n")
+        write_new(place / ".gitignore", "*\n")
         for file in files:
-            _write_new(
+            write_new(
                 file, "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length)) + "\n"
             )
     return [str(file) for file in files]
 
 
-def _write_new(file: Path, text: str) -> None:
+def write_new(file: Path, text: str) -> None:
     """Write a file for its owner alone, unless it is there."""
     new = file.with_name(f".{secrets.token_hex(8)}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

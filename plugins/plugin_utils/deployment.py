@@ -132,9 +132,10 @@ def settings_problems(
     problems += _unknown_tags(variables[servers[0]])
     problems += _lacking(given, servers[0], hosts, standbys, needs)
     problems += _backup_host_problems(server.get("wharf_backup_host") or "", groups.get("all") or [], servers)
-    problems += _differences({host: given[host] for host in in_run}, servers[0], standbys)
+    problems += _differences({host: given[host] for host in in_run}, servers[0], [*servers[1:], *standbys])
     wrong = _names(problems)
     problems += [line for line in _in_vain(given, [*servers, *standbys], clients) if not wrong & _names([line])]
+    problems += [*_store_problems(server, standbys), *_several_problems(variables, server, servers, wrong)]
     for host in (*servers, *(standby for standby in standbys if standby in in_run)):
         problems += _conflicts({one: given[one] for one in in_run}, host)
     problems += [*_standby_problems(given, servers[0], standbys), *_copying_problems(variables, servers[0], standbys)]
@@ -241,11 +242,6 @@ def _group_problems(groups: Mapping[str, Sequence[str]]) -> list[str]:
         )
     if both := [host for host in standbys if host in servers]:
         problems.append(f"{STANDBYS}: {_some(both)} is in {SERVERS}, too, and would be its own copy: leave it in one")
-    elif len(servers) > 1:
-        problems.append(
-            f"{SERVERS}: has {len(servers)} hosts, {_some(servers)}, but one name leads to one registry: leave one in"
-            " it, and give each other registry an inventory of its own"
-        )
     return problems
 
 
@@ -267,9 +263,9 @@ def _limit_problems(groups: Mapping[str, Sequence[str]], limit: str, hosts: Sequ
 # Hosts ------------------------------------------------------------------------------------------------------------
 
 
-def _differences(given: Variables, server: str, standbys: Sequence[str]) -> Iterator[str]:
-    """Yield what the server and a client, or a standby, must see alike, but do not."""
-    alike = [host for host in given if host in (server, *standbys)]
+def _differences(given: Variables, server: str, others: Sequence[str]) -> Iterator[str]:
+    """Yield what the first server and a client, or another server or a standby, must see alike, but do not."""
+    alike = [host for host in given if host in (server, *others)]
     options = specification(settings.ROLE)
     of_servers = [name for name in options if name not in (*SHARED, *OF_CLIENTS, *OF_ONE_HOST)]
     for name in (*SHARED, *(of_servers if len(alike) > 1 else ())):
@@ -282,6 +278,75 @@ def _differences(given: Variables, server: str, standbys: Sequence[str]) -> Iter
             if value == server_value or options[name].get("no_log"):
                 said = f"is another one on {_some(other)} than on {server}"
             yield f"{name}: {said}: set it once for all hosts, in group_vars/all"
+
+
+def _driver(own: Mapping[str, Any]) -> tuple[str, str]:
+    """Return where a server's images lie, and the setting that says so."""
+    storage, config = own.get("wharf_registry_storage"), own.get("registry_server_config")
+    if isinstance(storage, Mapping) and storage.get("s3"):
+        return "s3", "wharf_registry_storage"
+    driver = storage_driver(config) if isinstance(config, Mapping) else "filesystem"
+    return driver, "registry_server_config"
+
+
+def _store_problems(own: Mapping[str, Any], standbys: Sequence[str]) -> Iterator[str]:
+    """Yield what contradicts that the images lie elsewhere than in files of the server."""
+    driver, said = _driver(own)
+    config = own.get("registry_server_config")
+    if driver == "s3" and isinstance(config, Mapping):
+        if (other := storage_driver(config)) not in ("filesystem", "s3") or "filesystem" in (config.get("storage") or {}):
+            yield (
+                f"registry_server_config: storage.{other} is set beside wharf_registry_storage, and the images lie in"
+                " one place: leave one of the two out"
+            )
+        if ((config.get("storage") or {}).get("cache") or {}).get("blobdescriptor"):
+            yield (
+                "registry_server_config: storage.cache.blobdescriptor would go on to answer for what another server, or"
+                " a collection, has deleted from the store (wharf_registry_storage): leave it out"
+            )
+    if standbys and driver != "filesystem":
+        yield (
+            f"{STANDBYS}: {_some(standbys)} would get a copy of the server's files, but its images lie in"
+            f" {_place(driver, said)}: leave the group empty, and use the store's own means"
+        )
+
+
+def _place(driver: str, said: str) -> str:
+    return f"{'storage.' if said == 'registry_server_config' else ''}{driver} ({said})"
+
+
+def _several_problems(
+    variables: Variables, own: Mapping[str, Any], servers: Sequence[str], wrong: Collection[str]
+) -> Iterator[str]:
+    """Yield why several hosts cannot be one registry."""
+    if len(servers) < 2:
+        return
+    count = f"{SERVERS}: has {len(servers)} hosts, {_some(servers)}"
+    if _driver(own)[0] == "filesystem" and "wharf_registry_storage" not in wrong:
+        yield (
+            f"{count}, but no store that they have in common, and a directory, or NFS, under several registries loses"
+            " uploads (distribution#2225): set wharf_registry_storage, or put all but one into"
+            f" {STANDBYS} or an inventory of their own"
+        )
+        return
+    if _driver(own)[0] not in ("filesystem", "s3"):
+        yield f"{count}, which only share what wharf_registry_storage says: use s3 there, or leave one host in the group"
+    for host in servers:
+        if _is_loopback(address := _said(variables[host], "host") or host):
+            yield (
+                f"{SERVERS}: {host} has the address {address}, which leads each of the others to itself: use an"
+                " ansible_host under which they reach it"
+            )
+    if own.get("wharf_registry_trust") == "insecure":
+        yield (
+            "wharf_registry_trust: is insecure, but the servers pass requests to each other over TLS, by certificates of"
+            " their own: use private_ca or provided, or leave one host in registry_servers"
+        )
+    if schedule := own.get("wharf_garbage_schedule"):
+        yield (
+            f"wharf_garbage_schedule: is {shown(schedule)}, but a collection must hold pushes on {_some(servers)} at"
+            " once, which none of them can alone: leave it out, and run playbooks/collect-garbage.yml"
+        )
 
 
 def _standby_problems(given: Variables, server: str, standbys: Sequence[str]) -> Iterator[str]:
@@ -299,13 +364,6 @@ def _standby_problems(given: Variables, server: str, standbys: Sequence[str]) ->
             f"{data}: {shown(places[volumes[0]])} on {_some(volumes)} is a volume, which only root gets to, and the"
             " registry's own user copies to standbys: use a directory, such as /var/lib/wharf/registry"
             " (playbooks/move-registry-data.yml moves the images there)"
-        )
-    config = given[server].get("registry_server_config")
-    driver = storage_driver(config) if isinstance(config, Mapping) else "filesystem"
-    if standbys and driver != "filesystem":
-        yield (
-            f"{STANDBYS}: {_some(standbys)} would get a copy of the server's files, but its images lie in"
-            f" storage.{driver} (registry_server_config): leave the group empty, and use the store's own means"
         )
 
 
@@ -649,13 +707,12 @@ def _conflicts(given: Variables, server: str) -> Iterator[str]:
     metrics = str(options.get(server, {}).get("metrics-addr") or "")
     if metrics.endswith(f":{own['wharf_registry_port']}"):
         yield f"wharf_registry_port: {own['wharf_registry_port']} is the port of the engine's metrics-addr: use another"
-    config = own.get("registry_server_config")
-    driver = storage_driver(config) if isinstance(config, Mapping) else "filesystem"
+    driver, said = _driver(own)
     for name in ("wharf_garbage_schedule", "wharf_backup_schedule"):
-        if driver != "filesystem" and own[name]:
+        if own[name] and driver != "filesystem" and (driver, name) != ("s3", "wharf_garbage_schedule"):
             yield (
-                f"{name}: is {shown(own[name])}, but the images lie in storage.{driver} (registry_server_config), which"
-                " only files can be: leave it out, and use the store's own means"
+                f"{name}: is {shown(own[name])}, but the images lie in {_place(driver, said)}, which only files can be:"
+                " leave it out, and use the store's own means"
             )
 
 

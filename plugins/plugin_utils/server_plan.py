@@ -42,6 +42,13 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.names import (
 from ansible_collections.wharf.registry.plugins.plugin_utils.paths import data_problems, own_directory_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS, storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.server_variables import memory_problems
+from ansible_collections.wharf.registry.plugins.plugin_utils.stores import (
+    known_store,
+    s3_config,
+    several_servers,
+    storage_problems,
+    store_files,
+)
 from ansible_collections.wharf.registry.plugins.plugin_utils.users import (
     cost_problems,
     generated_problems,
@@ -111,6 +118,12 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         ),
         *own_directory_problems(settings["caches_data"], "registry_server_caches_data", CACHES_DATA),
         *(standby_problems(settings["standby_of"], own_config) if settings["standby_of"] else []),
+        *storage_problems(settings["storage"], "registry_server_storage", version),
+        *(
+            directory_problems(settings["secrets_directory"], "registry_server_secrets_directory")
+            if settings["servers"]
+            else []
+        ),
     ]
     replaced = settings["replace_passwords"].replace(",", " ").split()
     unsaid = [user["name"] for user in users or [] if absent(user.get("password"))] if not problems else []
@@ -133,7 +146,9 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         ]
     if problems:
         return {"problems": problems}
-    config = merged_config(base, own_config, READ_ONLY if settings["standby_of"] else {})
+    storage = settings["storage"]
+    config = merged_config(base, s3_config(storage), own_config, READ_ONLY if settings["standby_of"] else {})
+    several = several_servers(settings["servers"], settings["host"], settings["secrets_directory"])
     passwords = passwords_of(users, settings["password_directory"])
     driver = storage_driver(config)
     root = (config["storage"].get(driver) or {}).get("rootdirectory", "/var/lib/registry")
@@ -154,6 +169,8 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         "read_only": bool(((config["storage"].get("maintenance") or {}).get("readonly") or {}).get("enabled")),
         **known_caches(settings["caches"], settings["caches_data"]),
         **({"standby_of": settings["standby_of"]} if settings["standby_of"] else {}),
+        **known_store(storage, settings["directory"]),
+        **({"servers": [one["name"] for one in settings["servers"]], "server": settings["host"]} if several else {}),
         "descriptor_cache": bool((config["storage"].get("cache") or {}).get("blobdescriptor")),
     }
     return {
@@ -176,6 +193,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             open_caches=boolean(settings["caches_anonymous"]),
             mirror=bool(settings["mirror_port"]),
             standby_of=settings["standby_of"],
+            peers=bool(several),
         ),
         "registry": {
             **{key: settings[key] for key in REGISTRY_SPEC if key in settings and key != "config"},
@@ -187,7 +205,10 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
             "users": "".join(f"{name}:{password}\n" for name, password in passwords.items()),
             "caches": caches_plan(settings["caches"]),
             "settings": json.dumps(known, indent=4, sort_keys=True) + "\n",
+            **store_files(storage),
+            **several,
         },
+        "lacks_secrets": bool(several) and not all(several.values()),
         "generate": [name for name, password in passwords.items() if not password],
         "generated": [name for name in unsaid if name not in replaced],
     }

@@ -135,13 +135,8 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"storage.{driver} is no driver of the registry: use {near(driver, _DRIVERS) or 'filesystem or s3'}"
     if len(drivers) > 1:
         yield f"storage has {len(drivers)} drivers, {' and '.join(drivers)}, and the registry takes one: leave one"
-    s3 = storage.get("s3")
-    if isinstance(s3, Mapping):
-        for key in ("bucket", "region"):
-            if not s3.get(key):
-                yield f"storage.s3.{key} is missing, without which the registry does not start: give it"
-        if bool(s3.get("accesskey")) != bool(s3.get("secretkey")):
-            yield "storage.s3 has one of accesskey and secretkey without the other: give both, or neither"
+    if storage.get("s3") is not None:
+        yield "storage.s3 would have its keys where others read them: use wharf_registry_storage, as s3 there"
     if "rootdirectory" in _mapping(storage, "filesystem"):
         yield "storage.filesystem.rootdirectory leads out of the data: leave it out, and set wharf_registry_data"
     auth = _mapping(config, "auth")

@@ -18,6 +18,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils import (
     copies,
     names,
     retention,
+    stores,
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.client import store_problems, tools_problems
 from ansible_collections.wharf.registry.plugins.plugin_utils.images import (
@@ -122,6 +123,11 @@ def _address_problems(address: str, variable: str) -> list[str]:
     if found.is_unspecified or found.is_multicast or found.is_link_local or str(found) == "255.255.255.255":
         return [f"{variable}: {shown(address)} is not an address that a client can reach: {use}"]
     return []
+
+
+def _storage_problems(storage: Mapping[str, Any], variable: str, image: str, source: str) -> list[str]:
+    """Judge where the images lie."""
+    return stores.storage_problems(storage, variable, version_in(image) if source == "pull" else "")
 
 
 def _uid_problems(uid: int, variable: str) -> list[str]:
@@ -382,6 +388,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (_own_image_problems, "gateway_image registry_image_source registry_name registry_port registry_aliases"),
     (_saved_image_problems, "registry_image_archive registry_image_source"),
     (data_problems, "registry_data"),
+    (_storage_problems, "registry_storage registry_image registry_image_source"),
     (
         _directories_problems,
         "registry_directory gateway_directory tls_directory ca_directory registry_data caches_data",
