@@ -19,7 +19,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-_value: {description: "Mappings of C(name) and C(address); none where there is one server alone.", type: list, elements: dict}
+_value:
+  description: Mappings of C(name) and C(address); none where there is one server alone.
+  type: list
+  elements: dict
 """
 
 

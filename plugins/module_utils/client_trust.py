@@ -407,8 +407,11 @@ class Trust:
         for previous in {*previous_names, *self.params["aliases"]} - {name}:
             text = with_block(text, f"wharf {previous}", "")
         aliases = [alias for alias in self.params["aliases"] if not canonical_address(alias)]
-        line = " ".join([address, name, *aliases]) if self.present and address else ""
-        return text if line and line in text.splitlines() else with_block(text, f"wharf {name}", line)
+        each = [address, *self.params["other_addresses"]] if self.present and address else []
+        lines = [" ".join([one, name, *aliases]) for one in each]
+        if {*lines} <= {*text.splitlines()} and with_block(text, f"wharf {name}", "") == text:
+            return text  # they are somebody's own
+        return with_block(text, f"wharf {name}", "\n".join(lines))
 
     def hosts_problems(self) -> list[str]:
         """Return which line of somebody else's gives a name another address, before that which Wharf would write.

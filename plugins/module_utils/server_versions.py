@@ -61,8 +61,9 @@ def store_problems(version: str, variable: str) -> list[str]:
     if not (3, 0, 0) <= _numbers(version) <= (3, 1, 1):
         return []
     return [
-        f"{variable}: version {version} of the registry leaves names out of what it lists from s3, such as v10 beside v1"
-        " (distribution#4891): use 2.8.3, as the packages of Debian 13 are (image_source distro), or one newer than 3.1.1"
+        f"{variable}: version {version} of the registry leaves names out of what it lists from s3, such as v10 beside"
+        " v1 (distribution#4891): use 2.8.3, as the packages of Debian 13 are (image_source distro), or one newer than"
+        " 3.1.1"
     ]
 
 

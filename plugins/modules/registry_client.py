@@ -43,6 +43,7 @@ options:
     default: [auto]
   system_store: {description: Whether the system's own store trusts the CA as well., type: bool, default: false}
   address: {description: "An IP address, which C(/etc/hosts) gives the name.", type: str, default: ""}
+  other_addresses: {description: Further ones beside it., type: list, elements: str, default: []}
   resolve:
     description:
       - Whether a name that has no address on this host is refused, or one that means this host, where nothing answers.
@@ -275,6 +276,7 @@ def main() -> None:
             "tools": {**texts, "choices": ["auto", *TOOLS], "default": ["auto"]},
             "system_store": {"type": "bool", "default": False},
             "address": {"type": "str", "default": ""},
+            "other_addresses": {"type": "list", "elements": "str", "default": []},
             "resolve": {"type": "bool", "default": True},
             "previous_names": {**texts, "default": []},
             "logins": {"type": "list", "elements": "dict", "options": login, "default": []},

@@ -491,11 +491,11 @@ def version_change(p: dict[str, Any], running: str, wanted: str) -> tuple[str, l
         wanted: the image that is to run.
     """
     new = image_version(wanted)
-    in_store = store_problems(new, "registry_server_storage") if p["registry"]["store"] else []
     if running == wanted:
         return f"version {new or 'unknown'} of the registry runs already", []
     old = image_version(running)
-    problems = in_store + config_problems(p["config_keys"], new) + ([] if p["allow_downgrade"] else downgrade_problems(old, new))
+    problems = config_problems(p["config_keys"], new) + ([] if p["allow_downgrade"] else downgrade_problems(old, new))
+    problems += store_problems(new, "registry_server_storage") if p["registry"]["store"] else []
     return f"version {new or 'unknown'} of the registry takes the place of {old or 'unknown'}", problems
 
 

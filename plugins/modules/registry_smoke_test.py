@@ -15,11 +15,13 @@ description:
     registry until O(state=absent) removes it.
 options:
   state:
-    description: V(absent) removes the repository with all its blobs from the storage. Run on the registry's server. The
-      API would leave it in the catalogue, and the blobs until the next garbage collection; the content is random, so
-      that no other image has them.
+    description:
+      - V(served) asks the registry itself, on its server, for the whole image.
+      - V(absent) removes the repository with all its blobs from the storage. Run on the registry's server. The API would
+        leave it in the catalogue, and the blobs until the next garbage collection; the content is random, so that no
+        other image has them.
     type: str
-    choices: [present, absent]
+    choices: [present, served, absent]
     default: present
   tool: {description: What moves the image., type: str, choices: [docker, podman], default: docker}
   registry: {description: "The registry as it stands in image references, NAME:PORT.", type: str, required: true}
@@ -147,6 +149,15 @@ class Tool:
             self.run("image", "rm", "--force", image)
 
 
+def serve(repository: str, digest: str) -> None:
+    """Demand that the registry itself gives an image, and that all of its content has its digests. Raises WharfError."""
+    with Registry().client() as client:
+        document = client.manifest(repository, digest).document
+        for blob in (document["config"], *document["layers"]):
+            for _ in client.blob(repository, blob["digest"]):
+                pass
+
+
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """Move an image, and clean up whatever happens; or remove it from the registry.
 
@@ -157,6 +168,9 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         registry = Registry()
         if registry.driver == "filesystem":
             remove_repository(registry.storage, params["repository"])
+        return NOTHING
+    if params["state"] == "served":
+        serve(params["repository"], params["digest"])
         return NOTHING
     with tempfile.TemporaryDirectory(prefix="wharf-smoke-test-", dir=RUN) as directory:
         tool = Tool(params, directory)
@@ -174,7 +188,7 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "served", "absent"], "default": "present"},
             "tool": {"type": "str", "choices": ["docker", "podman"], "default": "docker"},
             "registry": {"type": "str", "required": True},
             "repository": {"type": "str", "required": True},

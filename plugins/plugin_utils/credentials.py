@@ -76,9 +76,7 @@ def generate_passwords(names: Sequence[str], directory: str, only_tell: bool = F
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_new(place / ".gitignore", "*\n")
         for file in files:
-            write_new(
-                file, "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length)) + "\n"
-            )
+            write_new(file, "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length)) + "\n")
     return [str(file) for file in files]
 
 

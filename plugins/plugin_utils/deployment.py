@@ -294,12 +294,13 @@ def _store_problems(own: Mapping[str, Any], standbys: Sequence[str]) -> Iterator
     driver, said = _driver(own)
     config = own.get("registry_server_config")
     if driver == "s3" and isinstance(config, Mapping):
-        if (other := storage_driver(config)) not in ("filesystem", "s3") or "filesystem" in (config.get("storage") or {}):
+        other, storage = storage_driver(config), config.get("storage") or {}
+        if other not in ("filesystem", "s3") or "filesystem" in storage:
             yield (
                 f"registry_server_config: storage.{other} is set beside wharf_registry_storage, and the images lie in"
                 " one place: leave one of the two out"
             )
-        if ((config.get("storage") or {}).get("cache") or {}).get("blobdescriptor"):
+        if (storage.get("cache") or {}).get("blobdescriptor"):
             yield (
                 "registry_server_config: storage.cache.blobdescriptor would go on to answer for what another server, or"
                 " a collection, has deleted from the store (wharf_registry_storage): leave it out"
@@ -330,7 +331,7 @@ def _several_problems(
         )
         return
     if _driver(own)[0] not in ("filesystem", "s3"):
-        yield f"{count}, which only share what wharf_registry_storage says: use s3 there, or leave one host in the group"
+        yield f"{count}, which only share what wharf_registry_storage says: use s3 there, or leave one in the group"
     for host in servers:
         if _is_loopback(address := _said(variables[host], "host") or host):
             yield (
@@ -339,8 +340,8 @@ def _several_problems(
             )
     if own.get("wharf_registry_trust") == "insecure":
         yield (
-            "wharf_registry_trust: is insecure, but the servers pass requests to each other over TLS, by certificates of"
-            " their own: use private_ca or provided, or leave one host in registry_servers"
+            "wharf_registry_trust: is insecure, but the servers pass requests to each other over TLS, by a certificate"
+            " of their own: use private_ca or provided, or leave one host in registry_servers"
         )
     if schedule := own.get("wharf_garbage_schedule"):
         yield (

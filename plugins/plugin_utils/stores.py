@@ -59,7 +59,9 @@ def storage_problems(storage: Mapping[str, Any], variable: str, version: str = "
             " for a place in it"
         )
     if ".." in root.split("/"):
-        problems.append(f"{where}, rootdirectory: {shown(root)} has '..' in it: use a place in the bucket, such as images")
+        problems.append(
+            f"{where}, rootdirectory: {shown(root)} has '..' in it: use a place in the bucket, such as images"
+        )
     if bool(s3.get(_KEYS[0])) != bool(s3.get(_KEYS[1])):
         problems.append(
             f"{where} has one of accesskey and secretkey without the other: give both, or neither where the store knows"
@@ -100,9 +102,11 @@ def store_files(storage: Mapping[str, Any]) -> dict[str, str]:
     s3 = storage.get("s3")
     if not s3:
         return {}
-    lines = [f"aws_access_key_id = {s3['accesskey']}", f"aws_secret_access_key = {s3['secretkey']}"] if s3.get(
-        "accesskey"
-    ) else []
+    lines = (
+        [f"aws_access_key_id = {s3['accesskey']}", f"aws_secret_access_key = {s3['secretkey']}"]
+        if s3.get("accesskey")
+        else []
+    )
     return {
         "store": urlsplit(s3.get("regionendpoint") or "").hostname or "s3.amazonaws.com",
         "credentials": "".join(f"{line}\n" for line in ("[default]", *lines)) if lines else "",
@@ -178,9 +182,7 @@ def _certificate_of(key: Any) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def several_servers(
-    servers: Sequence[Mapping[str, Any]], host: str, secrets_directory: str
-) -> dict[str, Any]:
+def several_servers(servers: Sequence[Mapping[str, Any]], host: str, secrets_directory: str) -> dict[str, Any]:
     """Return what a server is told of the others; nothing where it is alone.
 
     Args:

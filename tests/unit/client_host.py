@@ -79,7 +79,15 @@ class Host:
         """Return the module's parameters."""
         params.setdefault("tools", ["auto"])
         given = {"name": "reg.test", "port": 5000, "state": "present", "trust": "ca", "ca": CA, "address": ""}
-        return {**given, "system_store": False, "previous_names": [], "aliases": [], "logins": [], **params}
+        return {
+            **given,
+            "system_store": False,
+            "previous_names": [],
+            "aliases": [],
+            "logins": [],
+            "other_addresses": [],
+            **params,
+        }
 
     def trust(self, check: bool = False, **params: Any) -> Trust:
         """Return what a registry needs here."""

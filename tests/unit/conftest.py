@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# What the modules are told of a registry that has its images in files, and is alone: values for REGISTRY_SPEC.
+ALONE: dict[str, Any] = {"store": "", "credentials": "", "store_ca": "", "peers": [], "peers_certificate": ""}
+ALONE |= {"peers_key": "", "http_secret": ""}
 
 
 @pytest.fixture(autouse=True)

@@ -245,6 +245,17 @@ def test_ca_is_known_where_all_tools_have_the_same(host: Host, files: dict, ca: 
     [
         ("a\n", {}, None),
         ("a\n", {"address": "::1"}, "a\n# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\n"),
+        # Several servers, and then one of them alone.
+        (
+            "a\n",
+            {"address": "::1", "other_addresses": ["::2"]},
+            "a\n# BEGIN wharf reg.test\n::1 reg.test\n::2 reg.test\n# END wharf reg.test\n",
+        ),
+        (
+            "# BEGIN wharf reg.test\n::1 reg.test\n::2 reg.test\n# END wharf reg.test\n",
+            {"address": "::1"},
+            "# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\n",
+        ),
         ("a", {"address": "::1"}, "a\n# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\n"),
         ("::1 reg.test\n", {"address": "::1"}, None),  # a line of somebody's own
         ("# BEGIN wharf reg.test\n::1 reg.test\n# END wharf reg.test\nb\n", {}, "b\n"),

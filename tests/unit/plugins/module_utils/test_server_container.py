@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ALONE
 
 from ansible_collections.wharf.registry.plugins.module_utils import server_container as module
 from ansible_collections.wharf.registry.plugins.module_utils.parts import PARTS
@@ -27,6 +28,7 @@ REGISTRY: dict[str, Any] = {
     "caches": [],
     "caches_data": "/var/lib/wharf/caches",
     "mirror_port": 0,
+    **ALONE,
     "image": "registry:2.8.3",
     "gateway_image": "nginx:1.28",
     "page": True,

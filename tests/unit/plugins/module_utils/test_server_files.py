@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ALONE
 
 from ansible_collections.wharf.registry.plugins.module_utils import files, server_rollback
 from ansible_collections.wharf.registry.plugins.module_utils import server_files as module
@@ -59,6 +60,7 @@ class Registry:
             "page": True,
             "tls": True,
             "mirror_port": 0,
+            **ALONE,
         }
         self.registry |= {"data": f"{directory}/data", "config": CONFIG, "users": "ci:kD8-xQ2_vLm4Rt7Zp1Wc\n"}
         self.registry |= {"bcrypt_cost": 4, "settings": "{}\n", **changes}

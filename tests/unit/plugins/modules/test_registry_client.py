@@ -123,6 +123,7 @@ def run(check: bool = False, **params: Any) -> dict[str, Any]:
         "address": "",
         "resolve": True,
         "previous_names": [],
+        "other_addresses": [],
         "logins": [],
         "problems": [],
     }

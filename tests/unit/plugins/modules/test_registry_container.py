@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from conftest import ALONE
 
 from ansible_collections.wharf.registry.plugins.module_utils import (
     containers,
@@ -267,7 +268,7 @@ def registry(directory: Path, **changes: Any) -> dict[str, Any]:
     """Return a registry as it should be."""
     known = {"container": "registry", "name": "reg.test", "port": 5000, "tls": True, "tls_directory": "/tls"}
     known |= {"listen": [], "uid": 59500, "memory_limit": 0, "has_network": False, "bcrypt_cost": 0, "settings": ""}
-    known |= {"caches": [], "caches_data": "", "mirror_port": 0}
+    known |= {"caches": [], "caches_data": "", "mirror_port": 0, **ALONE}
     known |= {"page": True}
     known |= {"directory": f"{directory}/registry", "gateway_directory": f"{directory}/gateway"}
     known |= {"data": f"{directory}/data", "image": "good", "gateway_image": "nginx", "config": "old"}

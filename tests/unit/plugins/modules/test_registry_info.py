@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import ALONE
 
 from ansible_collections.wharf.registry.plugins.module_utils import (
     gateway,
@@ -79,6 +80,7 @@ def parameters(tmp_path: Path) -> dict[str, Any]:
         "caches": [],
         "caches_data": "/var/lib/wharf/caches",
         "mirror_port": 0,
+        **ALONE,
         "image": "registry:2.8.3",
         "gateway_image": "nginx:1.30.5",
         "config": "version: 0.1\n",

@@ -49,6 +49,10 @@ SETTINGS: dict[str, Any] = {
     "container": "registry",
     "delete_untagged": False,
     "standby_of": "",
+    "storage": {},
+    "servers": [],
+    "secrets_directory": "/no/secrets",
+    "host": "alpha",
 }
 
 
