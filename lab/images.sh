@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Makes the images that stand for hosts: a minimal Debian or Ubuntu with systemd, Python and SSH, nothing else.
 #
-#   lab/images.sh SUITE[-docker | -tools | -containerd | -browser | -hardened]...
+#   lab/images.sh SUITE[-docker | -tools | -containerd | -browser | -hardened | -ceph]...
 #
 # SUITE is bookworm, trixie or forky, or Ubuntu's jammy, noble or resolute, which have only -docker besides.
 # SUITE-docker holds the engine already, for tests that are not about installing it; SUITE-tools the engine and the
 # other client tools; SUITE-containerd only containerd; SUITE-browser the engine, and what shows and watches a registry:
-# Chromium, Prometheus and Alertmanager; SUITE-hardened is as strict as harden.sh makes it. Needs root, mmdebstrap and an
-# engine; no image registry. What all images of a suite hold is installed once. The root file systems are kept in .cache,
+# Chromium, Prometheus and Alertmanager; SUITE-hardened is as strict as harden.sh makes it; SUITE-ceph holds what makes a
+# host an object store. Needs root, mmdebstrap and an engine; no image registry. What all images of a suite hold is installed once. The root file systems are kept in .cache,
 # so that a removed image comes back in seconds.
 # WHARF_DEBIAN_MIRROR names another mirror than mmdebstrap's default, WHARF_UBUNTU_MIRROR another one for Ubuntu.
 set -euo pipefail
@@ -43,6 +43,13 @@ plan() {
             options+=(--customize-hook='chroot "$1" systemctl disable --quiet prometheus prometheus-alertmanager')
             # Not DejaVu, which is there for its fixed width.
             options+=(--customize-hook='echo "<fontconfig><alias binding=\"strong\"><family>sans-serif</family><prefer><family>Open Sans</family></prefer></alias></fontconfig>" >"$1/etc/fonts/local.conf"')
+            ;;
+        *-ceph)
+            # Without its manager, which no request of S3 needs.
+            include=ceph-mon,ceph-osd,radosgw,openssl
+            options+=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*')
+            # The one fails in a container, the other is of no use.
+            options+=(--customize-hook='chroot "$1" systemctl mask --quiet nvmf-autoconnect.service ceph-crash.service')
             ;;
         *-hardened)
             include=libnss-extrausers,restic,skopeo,strace

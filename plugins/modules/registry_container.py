@@ -68,6 +68,7 @@ message:
 """
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -261,13 +262,18 @@ class Run:
         self._until(lambda: answer(self.registry, 0), seconds, *PARTS)
 
     def _compare(self) -> None:
-        """Demand that the other servers, as far as they answer, have the same store and the same secret."""
+        """Demand that the store takes uploads, and that other servers that answer have it, and the same secret.
+
+        The registry itself starts without its bucket, too, and with a key that is none.
+        """
         registry = self.registry
-        if not registry["peers"]:
+        if not registry["store"] or json.loads(registry["settings"])["read_only"]:
             return
         slot = slot_of(containers.container(self.names["registry"]))
-        if problem := peers.difference(registry["peers"], registry["port"], registry["gateway_directory"], slot):
-            raise WharfError(f"registry_servers: {problem}")
+        servers = [(address, registry["port"]) for address in registry["peers"]]
+        for address, difference, _ in peers.compare(servers, registry["gateway_directory"], slot):
+            if difference:
+                raise WharfError(f"registry_servers: {address} {peers.PROBLEMS[difference]}")
 
     def _until(self, problem_now: Callable[[], str], seconds: float, *parts: str) -> None:
         """Wait until there is no problem, and these containers stay up.

@@ -78,6 +78,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import (
     forwarding,
     gateway,
     lock,
+    peers,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import is_inner, own_addresses
 from ansible_collections.wharf.registry.plugins.module_utils.command.cli import SERVER_ONLY
@@ -339,6 +340,20 @@ def stop_command(port: int, known: list[dict[str, Any]]) -> str:
     return f"systemctl stop {' '.join(units)}" if units else f"kill {' '.join(pids)}"
 
 
+def peer_faults(settings: Registry, slot: str) -> list[Fault]:
+    """Return a warning for each of the other servers on the store that does not share what it should, or is silent."""
+    servers, faults = peers.known(settings.gateway_directory), []
+    try:
+        for address, difference, silent in peers.compare(servers, settings.gateway_directory, slot) if servers else ():
+            if difference:
+                faults.append((f"other_{difference}", {"peer": address}))
+            elif silent:
+                faults.append(("peer_silent", {"peer": address, "reason": silent}))
+    except WharfError as error:
+        faults.append(("takes_no_uploads", {"reason": str(error)}))
+    return faults
+
+
 def bridges() -> dict[str, str]:
     """Return the networks of containers and virtual machines on this host, each with its interface."""
     routes = json.loads(output("ip", "-json", "route", "show", "table", "main") or "[]")
@@ -380,6 +395,8 @@ def inspect(module: Any, name: str, port: int, setting: str, tls: Path) -> dict[
             if not forwarded and (mirror := forwarding.mirror_fault(name, found["network"])):
                 warnings.append(mirror)
         details["place"] = place
+        if code == "ok" and not held:
+            warnings += peer_faults(settings, slot_of(found["registry"]))
         if settings.standby_of:
             _, copied, is_late = Registry().copy_state()
             details["standby_note"] = f": a standby of {settings.standby_of}, {copied}"

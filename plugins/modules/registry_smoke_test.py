@@ -17,9 +17,9 @@ options:
   state:
     description:
       - V(served) asks the registry itself, on its server, for the whole image.
-      - V(absent) removes the repository with all its blobs from the storage. Run on the registry's server. The API would
-        leave it in the catalogue, and the blobs until the next garbage collection; the content is random, so that no
-        other image has them.
+      - V(absent) removes the repository with all its blobs from the storage. Run on the registry's server. The API
+        would leave it in the catalogue, and the blobs until the next garbage collection; the content is random, so that
+        no other image has them.
     type: str
     choices: [present, served, absent]
     default: present
@@ -150,7 +150,7 @@ class Tool:
 
 
 def serve(repository: str, digest: str) -> None:
-    """Demand that the registry itself gives an image, and that all of its content has its digests. Raises WharfError."""
+    """Demand that the registry itself gives an image, with all its content as it was pushed. Raises WharfError."""
     with Registry().client() as client:
         document = client.manifest(repository, digest).document
         for blob in (document["config"], *document["layers"]):

@@ -1,0 +1,219 @@
+"""Three servers on one store are one registry: whichever is away, clients get what was pushed, and push on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from clients import REGISTRY, make_image, pull, push, watch
+from conftest import CREDENTIALS
+from machines import broken, container, from_outside, in_background, program, wait_until, without_repair
+from plays import INVENTORY, Ansible
+from testinfra.host import Host
+
+SERVERS = ("alpha", "beta", "gamma")
+NAME = REGISTRY.partition(":")[0]
+SECRET = "lab-secret-of-the-store"
+
+
+def address(host: Host) -> str:
+    """Return the address of a host."""
+    return host.check_output("hostname --ip-address").split()[0]
+
+
+def led_to(client: Host, *servers: Host) -> AbstractContextManager[None]:
+    """Let the registry's name lead a client to some servers, in place: the file is a mount. Go remembers it for 5 s."""
+    lines = "".join(f"{address(server)} {NAME}\\n" for server in servers)
+    change = f"cp /etc/hosts /root/hosts && {{ grep -v {NAME} /root/hosts; printf '{lines}'; }} >/etc/hosts && sleep 5"
+    return broken(client, change, "cat /root/hosts >/etc/hosts")
+
+
+def publish(client: Host, name: str) -> str:
+    """Push an image of fresh content, and return its digest."""
+    make_image(client, f"{REGISTRY}/{name}")
+    return push(client, f"{REGISTRY}/{name}")
+
+
+@contextmanager
+def pushes(client: Host, name: str, times: int = 1, count: int = 10) -> Iterator[dict[str, str]]:
+    """Push images at the same time while the block runs, and fill what is yielded with their digests."""
+    references = [f"{REGISTRY}/{name}/{number}:1" for number in range(count)]
+    for reference in references:
+        make_image(client, reference, 3_000_000)
+    digests: dict[str, str] = {}
+    client.check_output(in_background(program(client, "push-often.sh", "/tmp/pushes", times, *references)))
+    time.sleep(0.5)
+    yield digests
+    wait_until(client, "[ -e /tmp/pushes/ended ]", 180)
+    assert client.check_output("cat /tmp/pushes/failed") == ""
+    digests.update(line.split() for line in client.check_output("cat /tmp/pushes/digests").splitlines())
+    assert [*digests] and {*digests} == {*references}
+
+
+def assert_all_are_there(client: Host, digests: dict[str, str]) -> None:
+    """Assert that each image is pulled with the digest that its push was acknowledged with."""
+    for reference, digest in digests.items():
+        pull(client, reference, digest)
+
+
+# What they share ----------------------------------------------------------------------------------
+
+
+def test_what_was_pushed_through_one_is_pulled_through_each_other(hosts):
+    client, digests = hosts["client1"], {}
+    for name in (*SERVERS, *SERVERS[:2]):
+        with led_to(client, hosts[name]):
+            if name not in digests:
+                digests[name] = publish(client, f"each/{name}:1")
+            for other, digest in digests.items():
+                pull(client, f"{REGISTRY}/each/{other}:1", digest)
+
+
+def test_they_have_the_same_secret_and_the_same_ca_and_clients_know_all_of_them(hosts):
+    for path in ("/etc/wharf/registry/http-secret", "/etc/wharf/gateway/peers.crt", "/etc/wharf/tls/ca.crt"):
+        assert len({hosts[name].check_output(f"sha256sum <{path}") for name in SERVERS}) == 1
+    known = hosts["client1"].check_output(f"grep {NAME} /etc/hosts").split()
+    assert {address(hosts[name]) for name in SERVERS} <= {*known}
+    settings = json.loads(hosts["beta"].file("/etc/wharf/registry.json").content_string)
+    assert (settings["servers"], settings["server"], settings["s3"]["bucket"]) == ([*SERVERS], "beta", "wharf")
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_key_of_the_store_is_in_one_file_that_others_do_not_read(hosts, name):
+    server = hosts[name]
+    found = server.check_output(f"grep -rl {SECRET} /etc /var/lib/wharf /run || true").splitlines()
+    assert found == ["/etc/wharf/registry/credentials"]
+    assert server.check_output("stat -c '%a %u %g' /etc/wharf/registry/credentials") == "400 59500 59500"
+    assert SECRET not in server.check_output("docker inspect registry registry-gateway; ps aux")
+
+
+def test_nobody_reaches_the_registry_of_a_server_without_the_servers_key(hosts):
+    ask = (
+        "python3 -c 'import http.client, ssl; c = ssl._create_unverified_context();"
+        ' h = http.client.HTTPSConnection("{0}", 5000, context=c);'
+        ' h.request("GET", "/v2/each/alpha/tags/list", headers={{"Host": "wharf-peers"}});'
+        " print(h.getresponse().status)'"
+    )
+    for name in SERVERS:
+        assert hosts["client1"].check_output(ask.format(address(hosts[name]))) == "400"
+
+
+# What is away -------------------------------------------------------------------------------------
+
+
+def test_a_registry_that_is_killed_is_nobody_s_error(hosts, number):
+    client, alpha = hosts["client1"], hosts["alpha"]
+    publish(client, "kept/app:1")
+    # The engine would start it at once: another one takes its time.
+    kill = "docker update --restart no registry && kill -9 $(docker inspect --format '{{.State.Pid}}' registry)"
+    with led_to(client, alpha), without_repair(alpha), watch(client, f"{REGISTRY}/kept/app:1") as seen:
+        back = "docker start registry && docker update --restart always registry"
+        with pushes(client, "killed") as digests, broken(alpha, kill, back):
+            wait_until(client, "[ -e /tmp/pushes/ended ]", 180)
+        assert_all_are_there(client, digests)
+    assert seen.failures == 0, seen.errors
+    number("without a good pull when a registry is killed", seen.seconds, "s")
+
+
+def test_they_are_restarted_one_after_the_other_and_nobody_notices(hosts):
+    client = hosts["client1"]
+    publish(client, "kept/app:1")
+    with watch(client, f"{REGISTRY}/kept/app:1") as seen, pushes(client, "restarted") as digests:
+        for name in SERVERS:
+            hosts[name].check_output("docker restart registry")
+            wait_until(hosts[name], "docker exec registry-gateway true && wharf status | grep -q .", 30)
+    assert_all_are_there(client, digests)
+    assert seen.failures == 0, seen.errors
+
+
+def test_a_server_that_loses_its_power_is_done_without(hosts, number):
+    client, gamma = hosts["client1"], container("gamma")
+    publish(client, "kept/app:1")
+    with led_to(client, hosts["gamma"], hosts["alpha"], hosts["beta"]):
+        try:
+            with pushes(client, "lost", times=3) as digests:
+                from_outside("kill", gamma)
+                start = time.monotonic()
+                wait_until(client, f"docker pull --quiet {REGISTRY}/kept/app:1", 60)
+                number("a pull when the first server has lost its power", time.monotonic() - start, "s")
+            assert_all_are_there(client, digests)
+        finally:
+            from_outside("start", gamma)
+    # It serves again by itself.
+    wait_until(hosts["gamma"], "wharf status", 120, every=1)
+
+
+def test_a_store_that_is_away_is_told_and_all_goes_on_when_it_is_back(hosts):
+    client, store = hosts["client1"], hosts["store"]
+    digest = publish(client, "store/app:1")
+    unit = "ceph-radosgw@rgw.a"
+    with broken(store, f"systemctl stop {unit}", f"systemctl start {unit}"):
+        for name in SERVERS:
+            wait_until(hosts[name], "wharf status | grep -qi 'unavailable\\|503\\|does not answer'", 60, every=1)
+        failed = client.run(f"docker pull {REGISTRY}/store/app:1")
+        assert failed.rc != 0
+        assert "503" in failed.stderr or "unavailable" in failed.stderr.lower()
+    wait_until(client, f"docker pull --quiet {REGISTRY}/store/app:1", 60, every=1)
+    pull(client, f"{REGISTRY}/store/app:1", digest)
+    publish(client, "store/app:2")
+
+
+# Another server -----------------------------------------------------------------------------------
+
+
+def test_a_server_with_another_secret_is_refused_and_serves_on_as_before(hosts, ansible):
+    file, gamma = CREDENTIALS / "registry/http-secret", hosts["gamma"]
+    before, kept = file.read_text(), gamma.check_output("docker inspect --format '{{.Id}}' registry")
+    file.write_text("another" * 8 + "\n")
+    try:
+        refused = ansible.fails("playbooks/deploy-registry.yml", "--limit", "gamma")
+    finally:
+        file.write_text(before)
+    assert "has another http.secret than this server" in refused.output
+    assert "All is as it was before" in refused.output
+    assert "another" * 8 not in refused.output
+    assert gamma.check_output("docker inspect --format '{{.Id}}' registry") == kept
+    with led_to(hosts["client1"], gamma):
+        publish(hosts["client1"], "secret/app:1")
+
+
+@pytest.fixture
+def inventory(tmp_path) -> Callable[[Sequence[str]], Ansible]:
+    """Return a function that runs playbooks with these servers alone."""
+
+    def write(servers: Sequence[str]) -> Ansible:
+        old, path = Path(INVENTORY), tmp_path / "-".join([*servers, "hosts.yml"])
+        content = yaml.safe_load(old.read_text())
+        known = {name: one for group in content.values() for name, one in (group.get("hosts") or {}).items()}
+        content["registry_servers"] = {"hosts": {name: known[name] for name in servers}}
+        content["all"]["hosts"] = {name: one for name, one in known.items() if name not in SERVERS}
+        for name in ("group_vars", ".credentials"):
+            link = path.with_name(name)
+            if not link.is_symlink():
+                link.symlink_to(old.with_name(name))
+        path.write_text(yaml.safe_dump(content))
+        return Ansible(str(path))
+
+    return write
+
+
+def test_a_server_is_taken_away_and_another_one_added(hosts, ansible, inventory):
+    client, alpha = hosts["client1"], hosts["alpha"]
+    digest = publish(client, "two/app:1")
+    gone = address(hosts["gamma"])
+    ansible.succeeds("playbooks/remove-registry.yml", "--limit", "gamma")
+    assert "registry" not in hosts["gamma"].check_output("docker ps --all --format '{{.Names}}'")
+    inventory(SERVERS[:2]).succeeds("site.yml", "--tags", "deploy,trust,verify")
+    assert gone not in alpha.check_output("cat /etc/wharf/gateway/peers.conf")
+    assert gone not in client.check_output(f"grep {NAME} /etc/hosts")
+    pull(client, f"{REGISTRY}/two/app:1", digest)
+    ansible.succeeds("site.yml")
+    assert gone in alpha.check_output("cat /etc/wharf/gateway/peers.conf")
+    with led_to(client, hosts["gamma"]):
+        pull(client, f"{REGISTRY}/two/app:1", digest)
+        publish(client, "two/app:2")
