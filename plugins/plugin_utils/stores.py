@@ -77,7 +77,7 @@ def storage_problems(storage: Mapping[str, Any], variable: str, version: str = "
 
 
 def _without_user(url: str) -> str:
-    return re.sub(r"//[^/]*@", "//...@", url)
+    return re.sub(r"//.*@", "//...@", url)
 
 
 def s3_config(storage: Mapping[str, Any]) -> dict[str, Any]:

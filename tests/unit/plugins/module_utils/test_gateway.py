@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import http.server
 import os
+import re
+import socket
 import socketserver
 import subprocess
 import threading
@@ -260,3 +262,41 @@ def test_a_gateway_that_does_not_run_is_not_asked(monkeypatch: pytest.MonkeyPatc
     for found in (None, {"State": {"Pid": 0}}):
         monkeypatch.setattr(module.containers, "container", lambda _name, found=found: found)
         assert module.own_problem("registry-gateway") == "the gateway does not run"
+
+
+def test_other_servers_come_last_and_never_to_what_is_held_or_asked_by_them(tmp_path: Path) -> None:
+    blocks = re.findall(r"upstream (\w+) \{\n(.*?)\}", module.upstreams("a", has_peers=True), re.DOTALL)
+    found = {name: re.findall(r"server unix:(\S+)([^;]*);", text) for name, text in blocks}
+    assert [*found] == ["own_reads", "reads", "own_writes", "writes"]
+    for name in ("reads", "writes"):
+        assert found[name][0] == ("/wharf/sockets/a.sock", " max_fails=1 fail_timeout=2s")
+        assert found[name][-1] == ("/tmp/peers.sock", " max_fails=0 backup")
+        assert "/tmp/peers.sock" not in dict(found[f"own_{name}"])
+    assert "peers" not in module.upstreams("reads", "writes", has_peers=True)
+    # Which it is the gateway's own directory tells.
+    assert module.upstreams_now(str(tmp_path), "a") == module.upstreams("a")
+    (tmp_path / "peers.conf").touch()
+    assert module.upstreams_now(str(tmp_path), "a") == module.upstreams("a", has_peers=True)
+
+
+def test_nginx_gets_addresses_and_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"beta.test": ["2001:db8::2", "192.0.2.2"], "gamma.test": ["2001:db8::3"]}
+
+    def resolve(name: str, *_: Any, **__: Any) -> list[Any]:
+        if name not in known:
+            raise socket.gaierror(-2, "Name or service not known")
+        families = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [(families[":" in one], socket.SOCK_STREAM, 6, "", (one, 0)) for one in known[name]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    servers = re.findall(r"server (\S+) ", module.peers(["beta.test", "gamma.test"], 5000))
+    assert servers == ["192.0.2.2:5000", "[2001:db8::3]:5000"]
+    with pytest.raises(WharfError, match="registry_servers: delta has no address here: use an ansible_host"):
+        module.peers(["delta"], 5000)
+
+
+def test_the_port_is_shared_with_what_other_servers_ask() -> None:
+    first, peers = module.listen(True), module.peers_listen()
+    places = [re.findall(r"listen (\S+?)[ ;]", text) for text in (first, peers)]
+    assert places[0] == [*places[1], f"unix:{module.OWN_SOCKET}"]
+    assert "reuseport" not in peers  # which nginx takes once for each address

@@ -186,3 +186,30 @@ def test_a_port_that_is_not_wanted_any_more_is_noticed() -> None:
     found = {"Config": own, "HostConfig": settings["HostConfig"], "Image": "sha256:aa"}
     assert module.differences(settings, found, "") == []
     assert module.differences(module.settings(REGISTRY, "network"), found, "") == ["PortBindings"]
+
+
+def test_the_keys_of_a_store_are_files_and_others_make_another_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n192.0.2.9 store.test store # ours\n")
+    monkeypatch.setattr(module, "HOSTS", str(hosts))
+    given = {"store": "store.test", "credentials": "[default]\nkey = hidden\n", "store_ca": "CA", "has_network": True}
+    wanted = settings("registry", **given)
+    assert {"AWS_SHARED_CREDENTIALS_FILE=/wharf/config/credentials", "SSL_CERT_FILE=/wharf/config/store-ca.crt"} <= {
+        *wanted["Env"]
+    }
+    assert "hidden" not in str(wanted)
+    assert wanted["HostConfig"]["ExtraHosts"] == ["store.test:192.0.2.9"]
+    found = inspected("registry", **given)
+    assert module.differences(wanted, found, IMAGE) == []
+    other = settings("registry", **{**given, "credentials": "[default]\nkey = other\n"})
+    assert module.differences(other, found, IMAGE) == ["Labels"]
+    assert "ExtraHosts" not in settings("registry", store="elsewhere.test")["HostConfig"]
+
+
+def test_servers_have_the_secret_that_they_are_given(tmp_path: Path) -> None:
+    (tmp_path / "http-secret").write_text("own")
+    assert "REGISTRY_HTTP_SECRET=own" in settings("registry", directory=str(tmp_path))["Env"]
+    shared = settings("registry", directory=str(tmp_path), http_secret="shared")
+    assert "REGISTRY_HTTP_SECRET=shared" in shared["Env"]

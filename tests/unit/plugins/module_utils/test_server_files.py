@@ -195,3 +195,37 @@ def test_a_diff_names_a_new_configuration_of_nginx_and_shows_its_changes(tmp_pat
     first.write()
     changed = Registry(tmp_path, gateway_config="http { }\nevents { }\n")
     assert "+events { }\n" in module.diff_of(changed.files)[0]["prepared"]
+
+
+SEVERAL: dict[str, Any] = {"store": "store.test", "credentials": "[default]\n", "store_ca": "-----BEGIN\n"}
+SEVERAL |= {
+    "peers": ["192.0.2.2"],
+    "peers_certificate": "C\n",
+    "peers_key": "K\n",
+    "http_secret": "s" * 64,
+    "port": 5000,
+}
+OF_STORE, OF_PEERS = ["credentials", "store-ca.crt"], ["peers.crt", "peers.key", "peers.conf", "peers-listen.conf"]
+
+
+def test_what_the_servers_of_a_store_share_comes_and_goes_with_them(tmp_path: Path) -> None:
+    first = Registry(tmp_path, **SEVERAL)
+    assert set(first.pending) == {*ALL, *OF_STORE, *OF_PEERS}
+    first.write()
+    assert (tmp_path / "registry/http-secret").read_text() == "s" * 64
+    assert "192.0.2.2:5000" in (tmp_path / "gateway/peers.conf").read_text()
+    for name in (*OF_STORE, *OF_PEERS):
+        path, _ = first.files[name]
+        assert path in module.paths_of(first.registry, first.registry["data"])
+        assert files.read_entry(path).mode == 0o400
+    assert Registry(tmp_path, **SEVERAL).pending == []
+    alone = Registry(tmp_path)
+    assert alone.pending == [*OF_STORE, *OF_PEERS]
+    alone.write()
+    assert Registry(tmp_path).pending == []
+    assert (tmp_path / "registry/http-secret").read_text() == "s" * 64
+
+
+def test_no_secret_of_them_is_shown(tmp_path: Path) -> None:
+    assert "sss" not in str(module.diff_of(Registry(tmp_path, **SEVERAL).files))
+    assert "[default]" not in str(module.diff_of(Registry(tmp_path, **SEVERAL).files))

@@ -548,3 +548,54 @@ def test_a_mirror_passes_only_what_cannot_become_another_request(path: str, is_p
 
 def test_who_reads_without_a_password_is_nobody_in_the_log() -> None:
     assert look_up(maps(rendered(**{**CACHED, "open_caches": True}))["logged_user"], "open boss") == "-"
+
+
+def servers_of(text: str) -> dict[str, list[Any]]:
+    """Return what stands in each server, by its name or the socket at which it listens."""
+    found = {}
+    for words, block in http(text):
+        if words == ["server"]:
+            known = {tuple(one[:1]): one for one, _ in block}
+            found[known.get(("server_name",), known.get(("listen",)))[1]] = block
+    return found
+
+
+def test_alone_a_gateway_knows_nothing_of_other_servers() -> None:
+    assert "peers" not in rendered(blobs="")
+    assert rendered(peers=False) == rendered()
+
+
+def test_other_servers_get_to_the_registry_here_alone_and_only_with_their_key() -> None:
+    peers = servers_of(rendered(blobs="", peers=True))["wharf-peers"]
+    directives = {words[0]: words[1:] for words, _ in peers}
+    assert directives["ssl_verify_client"] == ["on"]
+    assert directives["ssl_client_certificate"] == ["/wharf/gateway/peers.crt"]
+    assert directives["proxy_next_upstream"] == ["off"]
+    assert [block for words, block in peers if words[0] == "location"] == [
+        [(["proxy_pass", "http://own_$upstream$request_uri"], [])]
+    ]
+
+
+def test_a_server_trusts_no_other_certificate_of_the_others() -> None:
+    way = {words[0]: words[1:] for words, _ in servers_of(rendered(blobs="", peers=True))["unix:/tmp/peers.sock"]}
+    assert way["proxy_ssl_verify"] == ["on"]
+    assert way["proxy_ssl_trusted_certificate"] == way["proxy_ssl_certificate"] == ["/wharf/gateway/peers.crt"]
+    assert way["proxy_ssl_name"] == ["wharf-peers"]
+
+
+def test_whether_a_server_is_well_is_asked_of_its_own_registry() -> None:
+    for peers, passed in ((True, "http://own_reads/v2/"), (False, "http://reads/v2/")):
+        main = servers_of(rendered(blobs="", peers=peers))["_"]
+        health = next(block for words, block in main if words == ["location", "=", "/health"])
+        assert (["proxy_pass", passed], []) in health
+
+
+def test_uploads_break_off_and_manifests_are_repeated() -> None:
+    main = servers_of(rendered(blobs="", peers=True))["_"]
+    places = {words[2]: block for words, block in main if words[:2] == ["location", "~"]}
+    manifest = next(block for place, block in places.items() if "manifests" in place)
+    upload = next(block for place, block in places.items() if "uploads" in place)
+    assert (["proxy_request_buffering", "on"], []) in manifest
+    assert (["error_page", "500", "502", "504", "=", "@cut"], []) in upload
+    for block in (manifest, upload):  # and who may do it is asked all the same
+        assert any(words[:2] == ["if", "($answer"] for words, _ in block)

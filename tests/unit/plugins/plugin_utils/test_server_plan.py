@@ -11,6 +11,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wharf.registry.plugins.plugin_utils import server_plan as module
+from ansible_collections.wharf.registry.plugins.plugin_utils.stores import generate_shared_secrets
 
 ROLE = Path(__file__).resolve().parents[4] / "roles/registry_server"
 BASE = yaml.safe_load((ROLE / "vars/main.yml").read_text("utf-8"))["__registry_server_config"]
@@ -373,3 +374,35 @@ def test_types_choices_and_keys_are_refused_by_the_specification(change: dict[st
 def test_numbers_and_booleans_as_text_pass_the_specification(given: dict[str, Any]) -> None:
     given = {f"registry_server_{key}": value for key, value in {"name": "reg.test", **given}.items()}
     assert ArgumentSpecValidator(SPEC).validate(given).errors.errors == []
+
+
+STORE = {"s3": {"region": "us-east-1", "bucket": "wharf", "accesskey": "name", "secretkey": "SECRET-key"}}
+SERVERS = [{"name": name, "address": f"{name}.test"} for name in ("alpha", "beta")]
+
+
+def test_images_in_a_store_are_told_without_its_key() -> None:
+    made = plan(storage=STORE, config={"storage": {"maintenance": {"uploadpurging": {"enabled": False}}}})
+    assert [*made["config"]["storage"]] == ["delete", "s3", "redirect", "maintenance"]
+    assert "SECRET" not in json.dumps([made["config"], made["gateway"], made["registry"]["settings"]])
+    assert "SECRET" in made["registry"]["credentials"]
+    known = json.loads(made["registry"]["settings"])
+    assert (known["driver"], known["s3"]["bucket"], "servers" in known) == ("s3", "wharf", False)
+    assert (made["gateway"]["blobs"], made["gateway"]["peers"], made["lacks_secrets"]) == ("", False, False)
+    assert made["registry"]["has_network"]
+    assert not {"s3", "servers"} & json.loads(plan()["registry"]["settings"]).keys()
+
+
+def test_several_servers_know_each_other_by_secrets_that_are_generated(tmp_path: Path) -> None:
+    several = {"storage": STORE, "servers": SERVERS, "host": "beta", "secrets_directory": str(tmp_path)}
+    assert plan(**several)["lacks_secrets"]
+    generate_shared_secrets(str(tmp_path))
+    made = plan(**several)
+    assert (made["gateway"]["peers"], made["registry"]["peers"], made["lacks_secrets"]) == (True, ["alpha.test"], False)
+    known = json.loads(made["registry"]["settings"])
+    assert (known["servers"], known["server"]) == (["alpha", "beta"], "beta")
+    assert made["registry"]["peers_key"] not in json.dumps([made["config"], made["gateway"], known])
+
+
+def test_a_version_that_loses_names_has_no_images_in_a_store() -> None:
+    found = module.server_plan({**SETTINGS, "storage": STORE, "image": f"registry:3.1.1@{DIGEST}"}, BASE)["problems"]
+    assert [line.startswith("registry_server_storage: version 3.1.1") for line in found] == [True]
