@@ -346,7 +346,8 @@ def peer_faults(settings: Registry, slot: str) -> list[Fault]:
     try:
         for address, difference, silent in peers.compare(servers, settings.gateway_directory, slot) if servers else ():
             if difference:
-                faults.append((f"other_{difference}", {"peer": address}))
+                code = {"secret": "other_secret", "store": "other_store"}[difference]
+                faults.append((code, {"peer": address}))
             elif silent:
                 faults.append(("peer_silent", {"peer": address, "reason": silent}))
     except WharfError as error:

@@ -87,6 +87,7 @@ class Engine:
         self.storage = ("ok", {})
         self.copied = ("copied from alpha 40 seconds ago", False)
         self.settings = SimpleNamespace(caches={}, standby_of="", copy_state=lambda: (1.0, *self.copied))
+        self.settings.gateway_directory = "/nothing"
         self.behind = self.front = None  # what is wrong with the registry itself, and with the gateway
 
     def container(self, name: str) -> dict | None:
@@ -462,3 +463,14 @@ def test_what_a_container_needs_is_found_on_the_host_and_named(tmp_path, monkeyp
     monkeypatch.setattr(module, "denied", lambda _root, _uid, _gid, wanted: wanted[0][0])
     details = {"file": f"{tmp_path}/users", "container_user": "7:8"}
     assert module.file_fault(found) == ("file_unreadable", details)
+
+
+def test_what_other_servers_do_not_share_is_told(engine, tmp_path, monkeypatch):
+    engine.settings.gateway_directory = str(tmp_path)
+    (tmp_path / "peers.conf").write_text(module.gateway.peers(["192.0.2.2", "192.0.2.3", "192.0.2.4"], 5000))
+    seen = [("192.0.2.2", "secret", ""), ("192.0.2.3", "", "no route"), ("192.0.2.4", "", "")]
+    monkeypatch.setattr(module.peers, "compare", lambda *_: iter(seen))
+    assert inspect(tmp_path)["warnings_found"] == [
+        {"code": "other_secret", "details": {"peer": "192.0.2.2"}},
+        {"code": "peer_silent", "details": {"peer": "192.0.2.3", "reason": "no route"}},
+    ]
