@@ -697,3 +697,45 @@ def test_what_was_set_aside_without_a_record_is_cleaned_up(
     assert server_rollback.recover("registry")
     assert (certificate.read_text(), server_rollback.exists()) == ("new", True)
     assert ids(engine) == {"registry": known}
+
+
+# Several servers on one store ---------------------------------------------------------------------
+
+STORE: dict[str, Any] = {"store": "store.test", "settings": '{"read_only": false}'}
+SEVERAL: dict[str, Any] = {**STORE, "peers": ["192.0.2.2"], "peers_certificate": "C", "peers_key": "K"}
+
+
+@pytest.mark.parametrize("difference", ["secret", "store"])
+def test_a_server_that_does_not_share_all_is_rolled_back(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, difference: str
+) -> None:
+    run(tmp_path)
+    before = state(engine, tmp_path)
+    monkeypatch.setattr(module.peers, "compare", lambda *_: iter([("192.0.2.2", difference, "")]))
+    with pytest.raises(WharfError, match=f"registry_servers: 192.0.2.2 has another .*{difference} than this server"):
+        run(tmp_path, **SEVERAL, config="new")
+    assert state(engine, tmp_path) == before
+
+
+def test_a_server_that_shares_all_gets_its_way_to_the_others(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(module.peers, "compare", lambda *given: asked.append(given) or iter([("192.0.2.2", "", "no")]))
+    run(tmp_path, **STORE)
+    (tmp_path / "gateway/peers.conf").write_text("upstream peers { }")  # a file like others
+    assert "switch" in run(tmp_path, **SEVERAL).actions
+    assert asked[1:] == [([("192.0.2.2", 5000)], f"{tmp_path}/gateway", "a")]
+    assert (tmp_path / "gateway/upstreams.conf").read_text() == gateway.upstreams("a", has_peers=True)
+    assert run(tmp_path, **SEVERAL).actions == []
+    (tmp_path / "gateway/peers.conf").unlink()
+    assert "switch" in run(tmp_path, **STORE).actions
+    assert (tmp_path / "gateway/upstreams.conf").read_text() == gateway.upstreams("a")
+
+
+def test_a_registry_that_takes_no_uploads_by_its_settings_is_not_asked_for_one(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.peers, "compare", lambda *_: pytest.fail("it was asked"))
+    run(tmp_path, **STORE | {"settings": '{"read_only": true}'})
+    run(tmp_path)

@@ -528,3 +528,30 @@ def test_an_image_without_an_entrypoint_is_refused(monkeypatch: pytest.MonkeyPat
     problems = module.inspect(parameters)[1]
     assert len(problems) == 1
     assert problems[0].startswith("registry_server_image: registry:2.8.3 has no ENTRYPOINT")
+
+
+def test_a_controller_that_does_not_know_the_servers_secrets_changes_none(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    registry = parameters["registry"]
+    registry |= {"peers": ["192.0.2.2"], "peers_certificate": "ours", "peers_key": "key"}
+    runs(monkeypatch, parameters)
+    assert module.inspect(parameters)[1] == []
+    certificate = tmp_path / "gateway/peers.crt"
+    certificate.write_text("another")
+    _, problems = module.inspect(parameters)
+    assert len(problems) == 1
+    assert problems[0].startswith("registry_server_secrets_directory: server and the other servers have secrets that")
+    assert f"`rm {certificate}`" in problems[0]
+    certificate.write_text("ours")
+    assert module.inspect(parameters)[1] == []
+
+
+def test_a_version_that_leaves_names_out_is_told_as_soon_as_its_image_is_there(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(module, "image_version", lambda _image: "3.1.1")
+    parameters["registry"]["store"] = "store.test"
+    monkeypatch.setattr(module.containers, "container", lambda _name: None)
+    _, problems = module.inspect(parameters)
+    assert [line.startswith("registry_server_storage: version 3.1.1 of the registry") for line in problems] == [True]
