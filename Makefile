@@ -10,7 +10,7 @@ LANES ?= 3
 # The main job: bare hosts, TLS, users, several clients, a sudo password, and what must fail.
 MAIN := default ssh provided
 # The longest first, and those of five minutes and less at the end, so that no lane is left alone for long.
-LONG := upgrade default caches history systems standby garbage docker_ce backup tools diagnose copies certificates ssh hardened faults
+LONG := upgrade default caches replicas history systems standby garbage docker_ce backup tools diagnose copies certificates ssh hardened faults
 ALL := $(LONG) $(filter-out $(LONG),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 REST := $(filter-out $(MAIN),$(ALL))
 IN_LANES = --no-print-directory --jobs=$(LANES)

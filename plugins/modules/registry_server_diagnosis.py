@@ -89,8 +89,10 @@ from ansible_collections.wharf.registry.plugins.module_utils.errors import Wharf
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_text
 from ansible_collections.wharf.registry.plugins.module_utils.parts import (
     PARTS,
+    PEERS_FILES,
     SOCKETS_INSIDE,
     STAND_INS,
+    STORE_FILES,
     container_names,
     slot_of,
 )
@@ -107,7 +109,7 @@ DATA_ID = "/wharf/data"  # where the container has the file that tells whose its
 REPOSITORIES = "docker/registry/v2/repositories"
 BLOBS = "docker/registry/v2/blobs"
 NEEDED = {"config.yml", "users", "registry.crt", "registry.key"}
-NEEDED |= {"nginx.conf", "listen.conf", "mirror.conf", "upstreams.conf", "network.conf"}
+NEEDED |= {"nginx.conf", "listen.conf", "mirror.conf", "upstreams.conf", "network.conf", *PEERS_FILES, *STORE_FILES}
 LOW_SHARE = 0.10  # free space that is worth a warning, of all
 LOW_BYTES = 1024**3
 FULL_BYTES = 16 * 1024**2  # so little that a push cannot be counted on
