@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from ansible.module_utils.common.yaml import yaml_load
 
+from ansible_collections.wharf.registry.plugins.module_utils.gateway import PEERS_NAME
 from ansible_collections.wharf.registry.plugins.plugin_utils import engine_variables, server_variables, settings
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import (
@@ -343,6 +344,11 @@ def _several_problems(
             "wharf_registry_trust: is insecure, but the servers pass requests to each other over TLS, by a certificate"
             " of their own: use private_ca or provided, or leave one host in registry_servers"
         )
+    named = {"wharf_registry_name": [own.get("wharf_registry_name")]}
+    named["wharf_registry_aliases"] = own.get("wharf_registry_aliases") or []
+    for name, names in named.items():
+        if PEERS_NAME in names:
+            yield f"{name}: {PEERS_NAME} is what the servers are to each other: use another"
     if schedule := own.get("wharf_garbage_schedule"):
         yield (
             f"wharf_garbage_schedule: is {shown(schedule)}, but a collection must hold pushes on {_some(servers)} at"
