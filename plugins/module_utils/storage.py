@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -361,6 +361,10 @@ class Storage:
         except OSError:
             return 0
 
+    def repositories_in(self, directory: str) -> list[str]:
+        """Return the names of what is directly in a directory of repositories, also of what holds nothing."""
+        return [f"{directory}/{path.name}" for path in (self.top / "repositories" / directory).glob("*")]
+
     def blob_sizes(self) -> dict[str, int]:
         """Return the bytes of all that is stored, needed or not, but for what is deleted meanwhile."""
         sizes = {}
@@ -371,6 +375,10 @@ class Storage:
 
     def fetch(self, digests: Iterable[str]) -> None:
         """Have manifests at hand that are to be read soon: here they are files."""
+
+    def likely_manifests(self, sizes: Mapping[str, int]) -> Collection[str]:
+        """Return what may be a manifest among blobs, of which the sizes are known."""
+        return [digest for digest, size in sizes.items() if size <= LARGEST_MANIFEST]
 
     def hashed(self, _names: Iterable[str]) -> Callable[[str], bool]:
         """Return what tells of each blob that repositories need whether its content has its digest."""

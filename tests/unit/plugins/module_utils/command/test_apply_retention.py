@@ -89,9 +89,9 @@ def test_a_deletion_that_fails_half_way_is_undone(tmp_path: Path, monkeypatch) -
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", fail)
         with pytest.raises(retention.WharfError, match="No space left on device: nothing was deleted"):
-            retention.delete(tmp_path, storage, candidates)
+            retention.delete(storage, candidates)
     assert sorted(tmp_path.rglob("*")) == before
-    assert retention.delete(tmp_path, storage, candidates) == 3
+    assert retention.delete(storage, candidates) == 3
     assert retention.Storage(tmp_path).all_tags() == {}
     assert not (tmp_path / retention.TRASH).exists()
 
@@ -121,7 +121,7 @@ class Signed:
     def deleted(self, *rules: dict[str, Any]) -> set[str]:
         storage = retention.Storage(self.root)
         candidates = retention.find_candidates(storage, list(rules), NOW)
-        retention.delete(self.root, storage, candidates)
+        retention.delete(storage, candidates)
         assert list(retention.Storage(self.root).damage()) == []
         return {f"{one.name}:{one.tag}" for one in candidates}
 

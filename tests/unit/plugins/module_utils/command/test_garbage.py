@@ -133,7 +133,12 @@ def test_the_collector_runs_as_hardened_as_the_registry_and_knows_no_secret(
     config = {"Env": variables, "User": "5:5", "Cmd": ["serve", "/wharf/config/config.yml"]}
     inspected = {"Config": config, "HostConfig": {"Memory": 0}, "Image": "sha256:aa"}
     registry: Any = SimpleNamespace(
-        container="reg", collector="gc", dry_run_collector="try", inspected=inspected, storage=garbage.Storage(tmp_path)
+        container="reg",
+        collector="gc",
+        dry_run_collector="try",
+        inspected=inspected,
+        storage=garbage.Storage(tmp_path),
+        driver="filesystem",
     )
     assert garbage.registrys_collection(registry, True, dry_run) == {}
     text = str(called)
@@ -271,16 +276,16 @@ class Collection:
     def storage(self) -> Any:
         return garbage.Storage(self.path)
 
-    def preflight(self) -> None:
+    def preflight(self, _is_held: bool) -> None:
         """Find nothing wrong."""
 
     @contextlib.contextmanager
-    def changing(self, *_: Any) -> Iterator[None]:
+    def changing(self, *_: Any, **__: Any) -> Iterator[None]:
         self.held = True
         yield
         self.held = False
 
-    def collect(self, _registry: Any, _untagged: bool, dry_run: bool) -> dict[str, int]:
+    def collect(self, _registry: Any, _untagged: bool, dry_run: bool, **_: Any) -> dict[str, int]:
         needed, storage = garbage.find_referenced(self.storage, untagged=True), self.storage
         files = [path for path in storage.top.glob("blobs/*/*/*/data") if f"sha256:{path.parent.name}" not in needed]
         found = {f"sha256:{path.parent.name}": path.stat().st_size for path in files}
@@ -295,7 +300,7 @@ class Collection:
     def run(self, *, dry_run: bool = False) -> tuple[str, list[str]]:
         """Collect; return the message, and what was printed."""
         self.lines = []
-        options = SimpleNamespace(dry_run=dry_run)
+        options = SimpleNamespace(dry_run=dry_run, held=False)
         task: Any = SimpleNamespace(options=options, line=self.lines.append, result={})
         registry: Any = self
         return garbage.collect_garbage(task, registry, delete_untagged=False), self.lines

@@ -31,7 +31,7 @@ class Engine:
         self.registry: Any = SimpleNamespace(
             container="reg", slot="b", stand_ins={"reads": "reg-reads", "writes": "reg-writes"}, descriptor_cache=False,
             collector="gc", dry_run_collector="try", inspected=inspected, status=self.status, client=self.client,
-            pass_requests_to=self.switch,
+            pass_requests_to=self.switch, driver="filesystem",
         )  # fmt: skip
         monkeypatch.setattr(module, "cli", self.cli)
         monkeypatch.setattr(module.containers, "create", self.create)
@@ -160,7 +160,7 @@ def test_a_stand_in_is_the_registry_with_another_socket_and_its_secret_stands_in
 def test_what_a_killed_collection_has_left_is_cleaned_up_and_told(
     engine: Engine, tmp_path: Path, left: tuple[str, ...]
 ) -> None:
-    storage = SimpleNamespace(top=tmp_path, as_owner=contextlib.nullcontext)
+    storage = SimpleNamespace(top=tmp_path, as_owner=contextlib.nullcontext, repositories_in=lambda _: [])
     engine.registry.storage, engine.registry.path = storage, tmp_path
     engine.there |= {*left, "other"}
     if left:
@@ -175,7 +175,9 @@ def test_what_a_killed_collection_has_left_is_cleaned_up_and_told(
 
 def stored_at(engine: Engine, root: Path, *names: str) -> list[Path]:
     """Store files with their names for content, and return them."""
-    storage = SimpleNamespace(top=root / "docker/registry/v2", as_owner=contextlib.nullcontext)
+    storage = SimpleNamespace(
+        top=root / "docker/registry/v2", as_owner=contextlib.nullcontext, repositories_in=lambda _: []
+    )
     engine.registry.storage, engine.registry.path = storage, root
     files = [storage.top / name for name in names]
     for file in files:
