@@ -80,8 +80,8 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
         task.bytes = 0
         return f"nothing to collect{also}"
     with changing(registry, task, damage, is_held=task.options.held):
-        # What was pushed since has changed what is unreferenced.
-        candidates, begun = find_garbage(registry, delete_untagged)
+        if not task.options.held:  # what was pushed since has changed what is unreferenced
+            candidates, begun = find_garbage(registry, delete_untagged)
         try:
             with set_aside(registry, begun):
                 registrys_collection(registry, delete_untagged, dry_run=False, is_held=task.options.held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..lock import HELD
+from ..lock import HELD, HELD_LOCK, RELEASE, lock
 from .cli import Task, add_wait
 from .read_only import clean_up
 from .registry import Registry
@@ -18,8 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(task: Task) -> str:
     """Release them."""
-    task.result["changed"] = HELD.exists()
-    HELD.unlink(missing_ok=True)
-    with task.lock():
-        clean_up(Registry(), task, "what had held pushes was killed: the registry is as it was before it")
+    with lock(RELEASE, task.options.wait, path=HELD_LOCK):  # whoever works on the images ends first
+        task.result["changed"] = HELD.exists()
+        HELD.unlink(missing_ok=True)
+        with task.lock():
+            clean_up(Registry(), task, "what had held pushes was killed: the registry is as it was before it")
     return ""
