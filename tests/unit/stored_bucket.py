@@ -77,20 +77,26 @@ else:
 """
 
 
+def install_rclone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the buckets be what is in DIRECTORY/store, and DIRECTORY/log what was asked of them."""
+    programs = directory / "bin"
+    programs.mkdir()
+    places = f"STORE, LOG = {str(directory / 'store')!r}, {str(directory / 'log')!r}"
+    (programs / "rclone").write_text(f"#!{sys.executable} -IS\n{places}\n{RCLONE}")
+    (programs / "rclone").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.setattr(bucket, "has", lambda _: True)
+    monkeypatch.setattr(bucket, "CACHE", directory / "cache")
+
+
 class StoredBucket(StoredRegistry):
     """A bucket that the registry has written to."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make it, empty, and the program that reads it."""
-        self.store, self.log, programs = directory / "store", directory / "log", directory / "bin"
+        self.store, self.log = directory / "store", directory / "log"
         super().__init__(self.store / "wharf")
-        programs.mkdir()
-        text = f"#!{sys.executable} -IS\nSTORE, LOG = {str(self.store)!r}, {str(self.log)!r}\n{RCLONE}"
-        (programs / "rclone").write_text(text)
-        (programs / "rclone").chmod(0o755)
-        monkeypatch.setenv("PATH", f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin")
-        monkeypatch.setattr(bucket, "has", lambda _: True)
-        monkeypatch.setattr(bucket, "CACHE", directory / "cache")
+        install_rclone(directory, monkeypatch)
 
     def storage(self) -> bucket.Bucket:
         """Return it as it is now."""
