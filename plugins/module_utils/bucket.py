@@ -28,7 +28,6 @@ from .processes import has, search_path
 from .storage import LARGEST_MANIFEST, Storage
 from .text import one_line
 
-CREDENTIALS = "/etc/wharf/registry/credentials"  # of the registry itself, as AWS has laid down such files
 CACHE = Path("/var/lib/wharf/bucket")
 LINKS = "links.json"  # there: where tags lead whose ETag is no MD5, as with keys of a key management
 ASIDE = ".wharf-aside"  # beside "docker": what the registry's own collection must not find, in the places that it had
@@ -56,8 +55,8 @@ class Facts(NamedTuple):
 class Rclone:
     """rclone with the settings of the registry's bucket: the one place that builds its command line."""
 
-    def __init__(self, s3: Mapping[str, Any]) -> None:
-        """Take the bucket: "region", "endpoint", "bucket", "root", "ca"."""
+    def __init__(self, s3: Mapping[str, Any], credentials: Path | str) -> None:
+        """Take the bucket: "region", "endpoint", "bucket", "root", "ca"; and the file of its keys, the registry's own."""
         self.place = "/".join(filter(None, (s3["bucket"], s3.get("root", "").strip("/"))))
         self.options = (*PATIENCE, *(("--ca-cert", s3["ca"]) if s3.get("ca") else ()))
         settings = {
@@ -73,7 +72,7 @@ class Rclone:
             "PATH": search_path(),
             "RCLONE_CONFIG": "/nonexistent",  # root's own is another matter
             **{f"RCLONE_CONFIG_STORE_{name}": value for name, value in settings.items()},
-            "AWS_SHARED_CREDENTIALS_FILE": CREDENTIALS,
+            "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
         }
 
     def at(self, path: Path | str) -> str:
@@ -113,9 +112,9 @@ class Rclone:
 class Bucket(Storage):
     """A registry's storage in a bucket, as it was when it was asked for the first time."""
 
-    def __init__(self, s3: Mapping[str, Any]) -> None:
-        """Take the bucket; nothing is asked yet."""
-        self.rclone, self.top = Rclone(s3), Path(TOP)
+    def __init__(self, s3: Mapping[str, Any], credentials: Path | str) -> None:
+        """Take the bucket and the file of its keys; nothing is asked yet."""
+        self.rclone, self.top = Rclone(s3, credentials), Path(TOP)
         self.manifest = lru_cache(maxsize=4096)(self.read)
         self.cache = CACHE
         self._directories: dict[str, set[str]] = {}

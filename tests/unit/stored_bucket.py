@@ -100,7 +100,7 @@ class StoredBucket(StoredRegistry):
 
     def storage(self) -> bucket.Bucket:
         """Return it as it is now."""
-        return bucket.Bucket(S3)
+        return bucket.Bucket(S3, "/etc/wharf/registry/credentials")
 
     def calls(self) -> list[str]:
         """Return how rclone was called since the last time, without its options."""

@@ -36,6 +36,7 @@ class Registry:
         mounted: the directory that the container has for its data, or None.
         data_id: the ID of the data that was deployed last; empty before that.
         place: the directory or volume of that data.
+        directory: of its configuration.
     """
 
     # What the role registry_server writes into SETTINGS, and what holds where nothing is deployed yet.
@@ -52,9 +53,9 @@ class Registry:
     caches: Mapping[str, Any] = {}  # the pull-through caches: "data", "upstreams"
     read_only: bool = False  # by its configuration
     standby_of: str = ""  # the server whose images are copied here
-    s3: Mapping = {}
-    servers: Sequence[str] = ()
-    server: str = ""
+    s3: Mapping[str, str] = {}  # the store that the images lie in: "region", "endpoint", "bucket", "root", "ca"
+    servers: Sequence[str] = ()  # all servers on that store, by their names in the inventory; none for one alone
+    server: str = ""  # this one's name, where there are several
     users: Sequence[dict[str, str]] = ()
     rules: Sequence[dict[str, Any]] = ()
     retention: Sequence[dict[str, Any]] = ()
@@ -74,8 +75,8 @@ class Registry:
         self.inspected = data.container(self.container) if ask else None
         self.mounted = data.mounted_at(self.inspected)
         self.slot = slot_of(self.inspected)
-        directory = data.mounted_at(self.inspected, "/wharf/config") or CONFIGURATION
-        self.data_id, _, self.place = read_text(directory / "data").rstrip("\n").partition(" ")
+        self.directory = data.mounted_at(self.inspected, "/wharf/config") or CONFIGURATION
+        self.data_id, _, self.place = read_text(self.directory / "data").rstrip("\n").partition(" ")
 
     @classmethod
     def readable(cls) -> Registry:
@@ -164,7 +165,7 @@ class Registry:
     @property
     def storage(self) -> Storage:
         """Return the storage as it is now: a reader remembers what it has read."""
-        return Bucket(self.s3) if self.s3 else Storage(self.path)
+        return Bucket(self.s3, self.directory / "credentials") if self.s3 else Storage(self.path)
 
     def status(self) -> str:
         """Return what the container does now: running, paused, exited. Raises WharfError without an answer."""

@@ -154,8 +154,8 @@ def test_rclone_gets_no_secret_and_nothing_of_roots_own(stored: StoredBucket, mo
         "RCLONE_CONFIG_STORE_REGION": "r",
         "RCLONE_CONFIG_STORE_TYPE": "s3",
     }
-    assert bucket.Rclone(S3).options[-2:] == ("--ca-cert", "/etc/ca.crt")
-    assert bucket.Rclone({**S3, "root": "/a/b/", "ca": ""}).at("x") == "store:wharf/a/b/x"
+    assert bucket.Rclone(S3, "").options[-2:] == ("--ca-cert", "/etc/ca.crt")
+    assert bucket.Rclone({**S3, "root": "/a/b/", "ca": ""}, "").at("x") == "store:wharf/a/b/x"
 
 
 def test_a_store_that_is_away_and_a_program_that_is_missing_are_named(

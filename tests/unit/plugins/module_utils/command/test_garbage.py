@@ -199,7 +199,7 @@ def pushing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
         return Pushing(tmp_path)
     install_rclone(tmp_path, monkeypatch)
     pushing = Pushing(tmp_path / "store/wharf")
-    pushing.read = lambda: Bucket(S3)
+    pushing.read = lambda: Bucket(S3, "")
     return pushing
 
 
