@@ -56,7 +56,7 @@ class Rclone:
     """rclone with the settings of the registry's bucket: the one place that builds its command line."""
 
     def __init__(self, s3: Mapping[str, Any], credentials: Path | str) -> None:
-        """Take the bucket: "region", "endpoint", "bucket", "root", "ca"; and the file of its keys, the registry's own."""
+        """Take "region", "endpoint", "bucket", "root", "ca", and the file of the keys, the registry's own."""
         self.place = "/".join(filter(None, (s3["bucket"], s3.get("root", "").strip("/"))))
         self.options = (*PATIENCE, *(("--ca-cert", s3["ca"]) if s3.get("ca") else ()))
         settings = {
