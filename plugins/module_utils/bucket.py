@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -31,10 +32,12 @@ from .text import one_line
 CACHE = Path("/var/lib/wharf/bucket")
 LINKS = "links.json"  # there: where tags lead whose ETag is no MD5, as with keys of a key management
 ASIDE = ".wharf-aside"  # beside "docker": what the registry's own collection must not find, in the places that it had
-TOP = "docker/registry/v2"
+DOCKER = "docker"
+TOP = f"{DOCKER}/registry/v2"
 DAY = 86400
 PARALLEL = "16"
 MISSING = 3  # rclone's exit code where a directory is not there; for a bucket it is the same
+STAMP = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", re.MULTILINE)  # with which a message of rclone's begins
 # A store that does not answer is soon said to be away.
 PATIENCE = ("--contimeout", "10s", "--timeout", "60s", "--low-level-retries", "3", "--retries", "2")
 
@@ -95,9 +98,11 @@ class Rclone:
         command = ["setpriv", "--pdeathsig", "TERM", "rclone", *words, *self.options]
         lines = "".join(f"{line}\n" for line in given)
         done = subprocess.run(command, input=lines, capture_output=True, text=True, env=self.environment)
-        if done.returncode and not (missing_ok and done.returncode == MISSING):
-            said = one_line((done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1], 400)
-            raise WharfError(f"rclone {words[0]} failed on the bucket {self.place}: {said}")
+        if done.returncode == MISSING and missing_ok:
+            return ""
+        if done.returncode:
+            said = STAMP.split(done.stderr.strip())[-1] or f"exit code {done.returncode}"
+            raise WharfError(f"rclone {words[0]} failed on the bucket {self.place}: {one_line(said, 400)}")
         return done.stdout
 
     def listed(self, path: Path | str, *options: str) -> dict[str, Facts]:
@@ -352,9 +357,9 @@ class Bucket(Storage):
 
     def set_aside(self, paths: Iterable[Path | str]) -> None:
         """Move objects to where the registry does not look."""
-        if lines := [str(path) for path in paths]:
+        if lines := [str(Path(path).relative_to(DOCKER)) for path in paths]:
             words = ("move", "--files-from", "-", "--no-traverse", "--transfers", PARALLEL)
-            self.rclone.run(*words, self.rclone.at(""), self.rclone.at(ASIDE), given=lines)
+            self.rclone.run(*words, self.rclone.at(DOCKER), self.rclone.at(f"{ASIDE}/{DOCKER}"), given=lines)
 
     def has_aside(self) -> bool:
         """Tell whether something was set aside."""
@@ -362,9 +367,9 @@ class Bucket(Storage):
 
     def put_back(self) -> None:
         """Move what was set aside back to its places. What has been pushed again since stays."""
-        place = self.rclone.at(ASIDE)
-        self.rclone.run("move", "--ignore-existing", "--transfers", PARALLEL, place, self.rclone.at(""))
-        self.rclone.run("purge", place)
+        words = ("move", "--ignore-existing", "--transfers", PARALLEL)
+        self.rclone.run(*words, self.rclone.at(f"{ASIDE}/{DOCKER}"), self.rclone.at(DOCKER))
+        self.rclone.run("purge", self.rclone.at(ASIDE), missing_ok=True)
 
 
 def _facts(found: Mapping[str, Any]) -> Facts:

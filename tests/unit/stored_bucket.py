@@ -29,11 +29,12 @@ while arguments:
 with log.open("a") as file:
     file.write(json.dumps({"words": words, "environment": dict(os.environ)}) + "\\n")
 if (root / "away").exists():
-    sys.exit("NOTICE: something\\nFailed to list: dial tcp: connection refused")
+    sys.exit("2026/11/29 21:23:10 NOTICE: something\\n2026/11/29 21:23:11 Failed to list: dial tcp:\\n\\trefused")
 verb, *places = words
 algorithm = places.pop(0) if verb == "hashsum" else ""
 places = [root / one[6:] if one.startswith("store:") else pathlib.Path(one) for one in places]
 if verb in ("lsjson", "lsf", "purge") and not places[0].is_dir():
+    print("[")
     sys.exit(3)
 top = places[0]
 given = sys.stdin.read().split("\\n") if "--files-from" in options else None

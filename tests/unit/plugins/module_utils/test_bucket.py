@@ -162,7 +162,9 @@ def test_a_store_that_is_away_and_a_program_that_is_missing_are_named(
     stored: StoredBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (stored.store / "away").touch()
-    with pytest.raises(WharfError, match=r"^rclone lsjson failed on the bucket wharf: Failed to list: dial tcp: conn"):
+    with pytest.raises(
+        WharfError, match=r"^rclone lsjson failed on the bucket wharf: Failed to list: dial tcp: refused$"
+    ):
         stored.storage().repositories()
     monkeypatch.setattr(bucket, "has", lambda _: False)
     with pytest.raises(WharfError, match="rclone is not installed"):
