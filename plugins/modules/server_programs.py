@@ -68,9 +68,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils.bucket import CACHE
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
-from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
+from ansible_collections.wharf.registry.plugins.module_utils.lock import HELD, LOCK, RESULTS, lock, read_result
 from ansible_collections.wharf.registry.plugins.module_utils.parts import INDEX, METRICS, has_copied
 from ansible_collections.wharf.registry.plugins.module_utils.processes import has, search_path
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import KNOWN
@@ -153,6 +154,8 @@ class Programs:
             COMMAND,
             RESULTS,
             KNOWN,
+            CACHE,
+            HELD,
             *Path("/run").glob("wharf-repair-storage.*"),
             *Path("/run").glob("wharf-index.*"),
             *Path("/run").glob("wharf-metrics.*"),

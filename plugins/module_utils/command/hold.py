@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..files import read_text, write_atomic
 from ..lock import BOOT_ID, HELD
 from ..text import one_line
 from .cli import Task, add_wait
-from .read_only import clean_up, pushes_held
+from .read_only import clean_up, pushes_held, put_back
 from .registry import HELD_LEAST, Registry
 
 PROGRAM = "/usr/local/sbin/wharf"
@@ -78,6 +79,8 @@ def stay(task: Task) -> str:
             while HELD.exists() and time.monotonic() < clock + seconds:
                 time.sleep(0.2)
             HELD.unlink(missing_ok=True)
+            with suppress(WharfError):  # what lacks something meanwhile is pushed again
+                put_back(registry)
     return ""
 
 

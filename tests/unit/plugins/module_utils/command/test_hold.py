@@ -40,6 +40,7 @@ class Server:
             monkeypatch.setattr(module, "Registry", lambda: own)
             monkeypatch.setattr(module, "clean_up", lambda *_: self.done.append("clean up"))
         monkeypatch.setattr(hold, "pushes_held", self.pushes_held)
+        monkeypatch.setattr(hold, "put_back", lambda _: self.done.append("put back"))
 
     @contextlib.contextmanager
     def pushes_held(self, _registry: Any) -> Iterator[None]:
@@ -77,7 +78,7 @@ def test_pushes_wait_until_they_are_released(server: Server, capsys: pytest.Capt
     task = server.task("release-pushes", wait=10)
     release.run(task)
     holder.join()
-    assert server.done[3:] == ["release", "clean up"]
+    assert server.done[3:] == ["put back", "release", "clean up"]
     assert task.result["changed"] and lock.held_for() == 0
     with lock.lock("deploy-registry"):
         pass
@@ -87,7 +88,7 @@ def test_pushes_wait_until_they_are_released(server: Server, capsys: pytest.Capt
 def test_they_go_on_by_themselves(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "HELD_LEAST", 0)
     hold.run(server.task("hold-pushes", seconds=0))
-    assert server.done == ["clean up", "preflight", "hold", "release"]
+    assert server.done == ["clean up", "preflight", "hold", "put back", "release"]
     assert not server.held.exists()
 
 

@@ -529,3 +529,14 @@ def test_on_a_standby_only_the_host_is_repaired(
     boot.task.options = SimpleNamespace(if_needed=True, list=False)
     assert repair.run(boot.task) == ("a deployment was cut off: all is as it was" if cut_off else "")
     assert len(repair.find_faults(boot.seen.storage)) > 0
+
+
+def test_in_a_bucket_nothing_is_repaired_but_the_host(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    boot.seen.s3, boot.seen.gateway_directory = {"bucket": "images"}, "/nowhere"
+    monkeypatch.setattr(repair, "Registry", lambda: boot.seen)
+    monkeypatch.setattr(repair.Registry, "readable", lambda: boot.seen, raising=False)
+    monkeypatch.setattr(repair, "could_not_start", lambda _: {})
+    boot.task.options = SimpleNamespace(if_needed=False, list=False)
+    assert repair.run(boot.task) == "nothing to repair: what was cut off is not in the bucket"
+    boot.task.options.if_needed = True
+    assert repair.run(boot.task) == ""
