@@ -108,9 +108,8 @@ class Rclone:
     def listed(self, path: Path | str, *options: str) -> dict[str, Facts]:
         """Return the objects below a path, by their own paths, without those of uploads."""
         words = ("lsjson", "-R", "--files-only", "--no-mimetype", "--use-server-modtime", "--fast-list")
-        found = json.loads(
-            self.run(*words, *options, "--exclude", "_uploads/**", self.at(path), missing_ok=True) or "[]"
-        )
+        but = ("--filter", "+ _manifests/**", "--filter", "- _uploads/**")  # a tag may have that name
+        found = json.loads(self.run(*words, *options, *but, self.at(path), missing_ok=True) or "[]")
         return {f"{path}/{one['Path']}": _facts(one) for one in found}
 
 
@@ -275,8 +274,10 @@ class Bucket(Storage):
             return
         with self._copied(paths.values()) as new:
             for path in self.cache.iterdir():  # what is gone from the store, and what was cut off
-                if path.name not in self.blobs and path.name != LINKS and time.time() - path.stat().st_ctime > DAY:
-                    path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+                if path.name not in self.blobs and path.name != LINKS:
+                    with suppress(FileNotFoundError):  # another run has removed it
+                        if time.time() - path.stat().st_ctime > DAY:
+                            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
             for digest, path in paths.items():
                 with suppress(FileNotFoundError):
                     os.replace(f"{new}/{path}", self.cache / digest)

@@ -17,7 +17,7 @@ import datetime, fnmatch, hashlib, json, os, pathlib, shutil, sys
 
 root, log, words, options = pathlib.Path(STORE), pathlib.Path(LOG), [], {}
 arguments = sys.argv[1:]
-VALUED = ("--contimeout", "--timeout", "--low-level-retries", "--retries", "--ca-cert", "--transfers", "--exclude")
+VALUED = ("--contimeout", "--timeout", "--low-level-retries", "--retries", "--ca-cert", "--transfers", "--filter")
 while arguments:
     word = arguments.pop(0)
     if word in (*VALUED, "--files-from"):
@@ -38,12 +38,14 @@ if verb in ("lsjson", "lsf", "purge") and not places[0].is_dir():
     sys.exit(3)
 top = places[0]
 given = sys.stdin.read().split("\\n") if "--files-from" in options else None
-files = [path for path in top.rglob("*") if path.is_file() and "_uploads" not in path.parts]
+files = [path for path in top.rglob("*") if path.is_file()]
 if given is not None:
     files = [top / one for one in given if one and (top / one).is_file()]
 if verb == "lsjson":
     found = []
     for path in files:
+        if "_uploads" in path.parts and "_manifests" not in path.parts:
+            continue
         facts = path.stat()
         when = datetime.datetime.fromtimestamp(facts.st_mtime_ns // 10**9, datetime.timezone.utc)
         text = when.strftime("%Y-%m-%dT%H:%M:%S") + f".{facts.st_mtime_ns % 10**9:09}Z"

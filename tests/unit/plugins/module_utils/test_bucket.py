@@ -20,7 +20,7 @@ NAMES = ("app", "app/sub", "v1", "v10")
 def stored(stored_bucket: StoredBucket) -> StoredBucket:  # noqa: F811
     """Return a bucket with images, an index, what lacks something, and an upload."""
     for name in NAMES:
-        for tag in ("1", "10", "_layers"):
+        for tag in ("1", "10", "_layers", "_uploads"):
             stored_bucket.image(name, tag, f"{name}:{tag}".encode())
     part = stored_bucket.image("multi", None, b"part")
     stored_bucket.manifest("multi", "all", {"manifests": [{"digest": part}]})
