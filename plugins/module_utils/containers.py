@@ -174,17 +174,21 @@ def docker(
         )  # fmt: skip
 
 
-def cli(*arguments: str, check: bool = True) -> str:
-    """Run Docker's command, however long it takes, and return what it printed.
+def cli(*arguments: str, check: bool = True, timeout: float | None = None) -> str:
+    """Run Docker's command and return what it printed.
 
     Args:
         arguments: the command's.
         check: whether a failure counts; otherwise the result is empty then.
+        timeout: how long it may take, in seconds; None for as long as it takes.
 
     Raises:
         WharfError: it failed; the message ends with its last line.
     """
-    done = docker(*arguments, timeout=None, stderr=subprocess.PIPE)
+    try:
+        done = docker(*arguments, timeout=timeout, stderr=subprocess.PIPE)
+    except subprocess.TimeoutExpired:
+        raise WharfError(f"docker {arguments[0]}: it did not end within {timeout:.0f} s") from None
     if done.returncode == 0:
         return done.stdout.strip()
     if not check:

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import BusyError
-from .files import write_atomic
+from .files import read_json, read_text, write_atomic
 
+HOLD, RELEASE = "hold-pushes", "release-pushes"
+HELD = Path("/var/lib/wharf/held.json")  # until when pushes are held on all servers, also after a reboot
+HELD_LOCK = Path("/run/wharf-held.lock")  # of who works on the images meanwhile
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 # In /run only root writes, unlike in /run/lock; and only root can open it: whoever can open a file can hold its lock.
 LOCK = Path("/run/wharf-registry.lock")
 RESULTS = Path("/var/lib/wharf/results")
@@ -68,8 +72,13 @@ def lock(name: str, wait: float = 0, check_mode: bool = False, path: Path | None
         return
     file = os.open(path or LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while not _acquire(file):
-            _wait_for(_holder(file), start, wait)
+        while True:
+            is_free = _acquire(file)
+            if is_free and (path or name == RELEASE or not held_for()):
+                break
+            if is_free:
+                fcntl.flock(file, fcntl.LOCK_UN)
+            _wait_for(Holder(HOLD, None) if is_free else _holder(file), start, wait)
         os.ftruncate(file, 0)
         os.pwrite(file, f"{name} {int(time.time())}\n".encode(), 0)
         try:
@@ -85,11 +94,24 @@ def lock_holder() -> Holder | None:
     try:
         file = os.open(LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return None
+        return Holder(HOLD, None) if held_for() else None
     try:
-        return None if _acquire(file, fcntl.LOCK_SH) else _holder(file)
+        return (Holder(HOLD, None) if held_for() else None) if _acquire(file, fcntl.LOCK_SH) else _holder(file)
     finally:
         os.close(file)
+
+
+def held_for() -> float:
+    """Return for how many more seconds pushes are to be held, whoever holds them, because others change the images.
+
+    By a clock that nobody sets; after a reboot by the time of day.
+    """
+    held = read_json(HELD)
+    if held.get("boot") == read_text(BOOT_ID):
+        left = held.get("clock", 0) - time.monotonic()
+    else:
+        left = held.get("until", 0) - time.time()
+    return max(0.0, min(left, held.get("seconds", 0)))
 
 
 def _wait_for(holder: Holder, start: float, wait: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -51,6 +51,10 @@ class Storage:
         """Return the directory of a repository."""
         return self.top / "repositories" / name
 
+    def has_repository(self, name: str) -> bool:
+        """Tell whether there is a repository."""
+        return self.repository(name).is_dir()
+
     def tag_link(self, name: str, tag: str) -> Path:
         """Return the file that says which manifest a tag leads to."""
         return self.repository(name) / "_manifests/tags" / tag / "current/link"
@@ -65,11 +69,11 @@ class Storage:
 
     def tag(self, name: str, tag: str) -> str:
         """Return the digest that a tag leads to. Raises DamageError where its link holds none."""
-        return _link(self.tag_link(name, tag))
+        return self.link(self.tag_link(name, tag))
 
     def tag_names(self, name: str) -> list[str]:
         """Return the tags of a repository, in order, whether they lead somewhere or not."""
-        return _names(self.repository(name) / "_manifests/tags")
+        return self.names(self.repository(name) / "_manifests/tags")
 
     def all_tags(self) -> dict[tuple[str, str], str]:
         """Return all that is tagged: (repository, tag) to its digest."""
@@ -77,7 +81,7 @@ class Storage:
 
     def pushed(self, name: str, tag: str) -> float:
         """Return when a tag was last pushed, in seconds since 1970."""
-        return self.tag_link(name, tag).stat().st_mtime
+        return self.stat(self.tag_link(name, tag)).st_mtime
 
     def revision(self, name: str, digest: str) -> Path:
         """Return the directory that says that a repository has a manifest, whether it does or not."""
@@ -85,11 +89,11 @@ class Storage:
 
     def has_revision(self, name: str, digest: str) -> bool:
         """Tell whether a repository has a manifest. Of one that was deleted the directory may stay."""
-        return os.path.lexists(self.revision(name, digest) / "link")
+        return self.is_there(self.revision(name, digest) / "link")
 
     def revisions(self, name: str, known: Collection[str] = ()) -> set[str]:
         """Return the digests of a repository's manifests, with and without a tag; of known ones no link is read."""
-        return _linked(self.repository(name) / "_manifests/revisions", known)
+        return self._linked(self.repository(name) / "_manifests/revisions", known)
 
     def layer_link(self, name: str, digest: str) -> Path:
         """Return the file that says that a repository has a blob, whether it does or not."""
@@ -97,16 +101,18 @@ class Storage:
 
     def layers(self, name: str) -> set[str]:
         """Return the digests of all blobs that a repository may serve: layers and configurations."""
-        return _linked(self.repository(name) / "_layers")
+        return self._linked(self.repository(name) / "_layers")
 
     def linked_since(self, name: str, moment: float) -> dict[str, float]:
         """Return the digests of the blobs that a repository got after a moment, and when, in seconds since 1970."""
         top = str(self.repository(name) / "_layers")
-        paths = [(a, number, f"{top}/{a}/{number}/link") for a in _names(top) for number in _names(f"{top}/{a}")]
+        paths = [
+            (a, number, f"{top}/{a}/{number}/link") for a in self.names(top) for number in self.names(f"{top}/{a}")
+        ]
         found = {}
         for algorithm, number, path in paths:
             with suppress(OSError):
-                if (when := os.stat(path).st_mtime) > moment:
+                if (when := self.stat(path).st_mtime) > moment:
                     found[f"{algorithm}:{number}"] = when
         return found
 
@@ -123,18 +129,20 @@ class Storage:
     def _places(self, top: str) -> Iterator[str]:
         """Yield the files and directories of a repository by whose times it is seen that its links are others."""
         yield (tags := f"{top}/_manifests/tags")
-        yield from (f"{tags}/{tag}/current/link" for tag in _names(tags))
+        yield from (f"{tags}/{tag}/current/link" for tag in self.names(tags))
         for part in ("_manifests/revisions", "_layers"):
-            for algorithm in _names(f"{top}/{part}"):
+            for algorithm in self.names(f"{top}/{part}"):
                 yield (directory := f"{top}/{part}/{algorithm}")
                 if part != "_layers":  # a layer comes before the manifest that has it
-                    for number in _names(directory):
+                    for number in self.names(directory):
                         yield from (f"{directory}/{number}", f"{directory}/{number}/link")
 
     def blob_states(self, settled: int) -> dict[str, str]:
         """Return of each directory of blobs, such as sha256/0a, what is another text once one was added or removed."""
         blobs = f"{self.top}/blobs"
-        parts = [f"{algorithm}/{part}" for algorithm in _names(blobs) for part in _names(f"{blobs}/{algorithm}")]
+        parts = [
+            f"{algorithm}/{part}" for algorithm in self.names(blobs) for part in self.names(f"{blobs}/{algorithm}")
+        ]
         return {part: _state([f"{blobs}/{part}"], settled) for part in parts}
 
     def blob_path(self, digest: str) -> Path:
@@ -185,11 +193,11 @@ class Storage:
         """
 
         def has_layer(digest: str) -> bool:
-            return _leads_to(self.layer_link(name, digest), digest)
+            return self._leads_to(self.layer_link(name, digest), digest)
 
         try:
             for one, manifest in walk(self.tag(name, tag), lambda one: {} if one in missing else self.manifest(one)):
-                if one not in missing and not _leads_to(self.revision(name, one) / "link", one):
+                if one not in missing and not self._leads_to(self.revision(name, one) / "link", one):
                     return False
                 for blob in needed_blobs(manifest, has_layer):
                     size = self.size(blob["digest"])
@@ -236,15 +244,16 @@ class Storage:
             names: the repositories to look at; all when it is None.
             contents: also hash each blob that a manifest needs.
         """
-        is_intact = lru_cache(maxsize=None)(self.is_intact) if contents else lambda _: True
-        for name in self.repositories() if names is None else names:
-            if not self.repository(name).is_dir():
+        names = self.repositories() if names is None else list(names)
+        is_intact = self.hashed(names) if contents else lambda _: True
+        for name in names:
+            if not self.has_repository(name):
                 yield f"{name}: there is no such repository", True
                 continue
             revisions, layers, tagged = self.revisions(name), self.layers(name), self.tagged(name)
             for tag in self.tag_names(name):
                 try:
-                    digest = _link(self.tag_link(name, tag))
+                    digest = self.tag(name, tag)
                 except DamageError as error:
                     yield f"{name}:{tag}: {error}", True
                     continue
@@ -304,7 +313,7 @@ class Storage:
     def size(self, digest: str) -> int | None:
         """Return the bytes of a blob or manifest; None where it is not there."""
         try:
-            return self.blob_path(digest).stat().st_size
+            return self.stat(self.blob_path(digest)).st_size
         except OSError:
             return None
 
@@ -315,6 +324,81 @@ class Storage:
                 return digest_of(iter(lambda: file.read(1 << 20), b""), digest.partition(":")[0]) == digest
         except OSError:
             return False
+
+    # How it is read -------------------------------------------------------------------------------------------------
+
+    def names(self, directory: Path | str) -> list[str]:
+        """Return the names in a directory, in order; none where it is not there."""
+        try:
+            descriptor = in_place(str(directory), os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return []
+        try:
+            return sorted(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def link(self, path: Path | str) -> str:
+        """Return the digest that a link file holds. Raises DamageError where there is none."""
+        return _link(path)
+
+    def stat(self, path: Path | str) -> os.stat_result:
+        """Return size and time of a file or directory. Raises OSError where it is not there."""
+        return os.stat(path)
+
+    def lstat(self, path: Path | str) -> os.stat_result:
+        """Do as stat(), and do not follow a link."""
+        return os.lstat(path)
+
+    def is_there(self, path: Path | str) -> bool:
+        """Tell whether there is a file, a directory or a link."""
+        return os.path.lexists(path)
+
+    def modified(self, path: Path | str) -> float:
+        """Return when a file was written last, in seconds since 1970; 0 where there is none."""
+        try:
+            return self.stat(path).st_mtime
+        except OSError:
+            return 0
+
+    def repositories_in(self, directory: str) -> list[str]:
+        """Return the names of what is directly in a directory of repositories, also of what holds nothing."""
+        return [f"{directory}/{path.name}" for path in (self.top / "repositories" / directory).glob("*")]
+
+    def blob_sizes(self) -> dict[str, int]:
+        """Return the bytes of all that is stored, needed or not, but for what is deleted meanwhile."""
+        sizes = {}
+        for path in self.top.glob("blobs/*/*/*/data"):
+            with suppress(OSError):
+                sizes[f"{path.parents[2].name}:{path.parent.name}"] = path.lstat().st_size
+        return sizes
+
+    def fetch(self, digests: Iterable[str]) -> None:
+        """Have manifests at hand that are to be read soon: here they are files."""
+
+    def likely_manifests(self, sizes: Mapping[str, int]) -> Collection[str]:
+        """Return what may be a manifest among blobs, of which the sizes are known."""
+        return [digest for digest, size in sizes.items() if size <= LARGEST_MANIFEST]
+
+    def hashed(self, _names: Iterable[str]) -> Callable[[str], bool]:
+        """Return what tells of each blob that repositories need whether its content has its digest."""
+        return lru_cache(maxsize=None)(self.is_intact)
+
+    def _leads_to(self, path: Path, digest: str) -> bool:
+        """Tell whether a link file holds a digest."""
+        with suppress(DamageError):
+            return self.link(path) == digest
+        return False
+
+    def _linked(self, directory: Path, known: Collection[str] = ()) -> set[str]:
+        """Return the digests below a directory of links: ALGORITHM/NUMBER/link. Links that are deleted do not count."""
+        found = set()
+        for algorithm in self.names(directory):
+            for number in self.names(directory / algorithm):
+                digest, path = f"{algorithm}:{number}", f"{directory}/{algorithm}/{number}/link"
+                with suppress(DamageError):  # no link: the registry does not serve it either
+                    found.add(digest if digest in known and self.is_there(path) else self.link(path))
+        return found
 
 
 class SharedStorage(Storage):
@@ -351,24 +435,6 @@ def _link(path: Path | str) -> str:
     return content
 
 
-def _leads_to(path: Path, digest: str) -> bool:
-    """Tell whether a link file holds a digest."""
-    with suppress(DamageError):
-        return _link(path) == digest
-    return False
-
-
-def _linked(directory: Path, known: Collection[str] = ()) -> set[str]:
-    """Return the digests below a directory of links: ALGORITHM/NUMBER/link. Links that are deleted do not count."""
-    found = set()
-    for algorithm in _names(directory):
-        for number in _names(directory / algorithm):
-            digest, path = f"{algorithm}:{number}", f"{directory}/{algorithm}/{number}/link"
-            with suppress(DamageError):  # no link: the registry does not serve it either
-                found.add(digest if digest in known and os.path.lexists(path) else _link(path))
-    return found
-
-
 def _state(places: Iterable[str], settled: int) -> str:
     """Return a text of the times of files and directories; empty where one of them is not settled."""
     times = []
@@ -378,15 +444,3 @@ def _state(places: Iterable[str], settled: int) -> str:
         except OSError:
             times.append(0)
     return "" if max(times, default=0) >= settled else hashlib.sha256(repr(times).encode()).hexdigest()[:16]
-
-
-def _names(directory: Path | str) -> list[str]:
-    """Return the names in a directory, in order; none where it is not there."""
-    try:
-        descriptor = in_place(str(directory), os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return []
-    try:
-        return sorted(os.listdir(descriptor))
-    finally:
-        os.close(descriptor)

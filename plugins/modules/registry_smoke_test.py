@@ -166,7 +166,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     """
     if params["state"] == "absent":
         registry = Registry()
-        if registry.driver == "filesystem":
+        if registry.driver == "filesystem" or registry.s3:
             remove_repository(registry.storage, params["repository"])
         return NOTHING
     if params["state"] == "served":

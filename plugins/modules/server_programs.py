@@ -53,6 +53,7 @@ EXAMPLES = r"""
 RETURN = r"""
 paths: {description: "The files and timers that changed, or would.", type: list, elements: str, returned: always}
 cron_missing: {description: Whether cron is to start something and is not installed., type: bool, returned: success}
+rclone_missing: {description: Whether rclone is not installed., type: bool, returned: success}
 has_copied:
   description: Whether there is something of the copying between a server and its standbys, for role registry_standby.
   type: bool
@@ -67,11 +68,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.wharf.registry.plugins.module_utils.bucket import CACHE
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import Changes, Entry, decode
-from ansible_collections.wharf.registry.plugins.module_utils.lock import LOCK, RESULTS, lock, read_result
+from ansible_collections.wharf.registry.plugins.module_utils.lock import HELD, LOCK, RESULTS, lock, read_result
 from ansible_collections.wharf.registry.plugins.module_utils.parts import INDEX, METRICS, has_copied
-from ansible_collections.wharf.registry.plugins.module_utils.processes import search_path
+from ansible_collections.wharf.registry.plugins.module_utils.processes import has, search_path
 from ansible_collections.wharf.registry.plugins.module_utils.server_versions import KNOWN
 
 COMMAND = "/usr/local/sbin/wharf"
@@ -152,6 +154,8 @@ class Programs:
             COMMAND,
             RESULTS,
             KNOWN,
+            CACHE,
+            HELD,
             *Path("/run").glob("wharf-repair-storage.*"),
             *Path("/run").glob("wharf-index.*"),
             *Path("/run").glob("wharf-metrics.*"),
@@ -217,7 +221,8 @@ def main() -> None:
         module.fail_json(msg=message_of(error), **result)
     # In check mode nobody installs cron afterwards.
     changed = bool(changes.paths) or (missing and module.check_mode)
-    module.exit_json(changed=changed, diff=shown(changes.diff), cron_missing=missing, has_copied=has_copied(), **result)
+    result |= {"cron_missing": missing, "rclone_missing": not has("rclone"), "has_copied": has_copied()}
+    module.exit_json(changed=changed, diff=shown(changes.diff), **result)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def preflight(restic: Restic, registry: Registry) -> tuple[bool, int]:
     """Return whether the backup exists, and the bytes that are new to it. Raises WharfError where it refuses."""
     if registry.driver != "filesystem":
         raise WharfError(
-            f"the registry keeps its images in {registry.driver}, not in files: back that storage up itself"
+            f"the registry keeps its images in {registry.driver}, not in files: let the store keep them, by its"
+            " versions, or a copy in another bucket: see docs/back-up-registry.md"
         )
     data = registry.path
     if data.resolve() in Path(restic.repository).resolve().parents:

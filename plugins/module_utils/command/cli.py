@@ -26,7 +26,7 @@ from typing import Any
 
 from ..containers import STOPPING
 from ..errors import BusyError, WharfError, message_of
-from ..lock import lock, write_result
+from ..lock import HELD_LOCK, lock, write_result
 from .registry import Registry
 
 # What it is called: the file, and what it does.
@@ -45,6 +45,8 @@ SUBCOMMANDS = {
     "restore": ("restore", "restore a snapshot"),
     "renew-certificate": ("renew", "renew the certificate from the CA on this server"),
     "repair-storage": ("repair", "repair what interrupted writes have left"),
+    "hold-pushes": ("hold", "let pushes wait, while the images that several servers have are changed"),
+    "release-pushes": ("release", "let the pushes go on that hold-pushes holds"),
     "verify-storage": ("verify", "name what keeps an image from being served whole"),
     "move-data": ("move", "copy the registry's data to another place"),
 }
@@ -122,8 +124,12 @@ class Task:
         return text
 
     def lock(self) -> AbstractContextManager[None]:
-        """Return the lock, for which the subcommand waits as long as the command line says."""
-        return lock(self.options.subcommand, self.options.wait)
+        """Return the lock, for which the subcommand waits as long as the command line says.
+
+        While pushes are held on all servers, that holds everybody off but who has done it.
+        """
+        other = {"path": HELD_LOCK} if getattr(self.options, "held", False) else {}
+        return lock(self.options.subcommand, self.options.wait, **other)
 
     def perform(self, work: Callable[[Task], str]) -> int:
         """Do the work, which returns a message about how it ended; return the exit code."""
@@ -165,6 +171,11 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=float, metavar="SECONDS", help="wait so long for others at work on the registry (0)"
     )
+
+
+def add_held(parser: argparse.ArgumentParser) -> None:
+    """Add --held, of what changes images that several servers have."""
+    parser.add_argument("--held", action="store_true", help="pushes are held on all servers, by `wharf hold-pushes`")
 
 
 def ignore_signals() -> None:

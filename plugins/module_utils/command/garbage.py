@@ -15,22 +15,24 @@ from pathlib import Path
 
 from ..containers import cli
 from ..errors import DamageError, WharfError
+from ..lock import held_for
 from ..manifests import blobs, children
 from ..storage import Storage
 from ..text import human_bytes, pluralize
-from .cli import Task, add_wait
+from .cli import Task, add_held, add_wait
 from .read_only import changing, clean_up, container_options, set_aside
 from .registry import Registry
 
 SHOWN = 20  # blobs that are listed one by one
+HELD_SPARE = 60  # seconds before pushes go on at which a collection on several servers is ended
 PUSH = 3600  # seconds for which what a push has brought may wait for its manifest
-LARGEST = 4 * 1024**2  # bytes of a manifest: the registry takes no larger one
 ELIGIBLE = re.compile(r"^blob eligible for deletion: (\S+)$", re.MULTILINE)
 SUMMARY = re.compile(r"(\d+) blobs marked, (\d+) blobs and (\d+) manifests eligible for deletion")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    add_held(parser)
     parser.add_argument("--dry-run", action="store_true", help="only show what would be deleted, and how much")
     parser.add_argument(
         "--delete-untagged",
@@ -46,11 +48,12 @@ def run(task: Task) -> str:
     options = task.options
     task.record = not (options.dry_run or options.recover)
     with task.lock():
-        registry = Registry.in_files()
+        registry = Registry.readable()
         if options.recover:
             clean_up(registry, task, "the registry is as it was")
             return ""
         if not options.dry_run:
+            registry.require_held(options.held, "collect-garbage")
             clean_up(registry, task, "an earlier run was cut off: the registry is as it was before it")
         untagged = registry.delete_untagged if options.delete_untagged is None else options.delete_untagged
         return collect_garbage(task, registry, untagged)
@@ -58,7 +61,7 @@ def run(task: Task) -> str:
 
 def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> str:
     """Collect; return the message."""
-    registry.preflight()
+    registry.preflight(task.options.held)
     damage = dict(registry.storage.damage())
     for sentence, is_tagged in damage.items():
         task.line(f"warning: {sentence}{'' if is_tagged else ' (no tag leads there)'}")
@@ -76,15 +79,15 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
         task.line("nothing to collect: the registry was left alone")
         task.bytes = 0
         return f"nothing to collect{also}"
-    with changing(registry, task, damage):
-        # What was pushed since has changed what is unreferenced.
-        candidates, begun = find_garbage(registry, delete_untagged)
+    with changing(registry, task, damage, is_held=task.options.held):
+        if not task.options.held:  # what was pushed since has changed what is unreferenced
+            candidates, begun = find_garbage(registry, delete_untagged)
         try:
             with set_aside(registry, begun):
-                registrys_collection(registry, delete_untagged, dry_run=False)
+                registrys_collection(registry, delete_untagged, dry_run=False, is_held=task.options.held)
         finally:  # it may have failed half way
-            blob = registry.storage.blob_path
-            gone = {digest: size for digest, size in candidates.items() if not blob(digest).exists()}
+            storage = registry.storage
+            gone = {digest: size for digest, size in candidates.items() if not storage.exists(digest)}
             task.result["changed"] = bool(gone)
             show(task, gone, "deleted")
             show_begun(task, begun)
@@ -112,32 +115,28 @@ def begun_pushes(storage: Storage, candidates: dict[str, int], since: float) -> 
         since: when the oldest push that counts has brought the first of it, in seconds since 1970.
     """
     named: dict[str, float] = {}  # what manifests among the candidates name, and when the last of these was stored
-    for digest in (one for one, size in candidates.items() if size <= LARGEST):
-        manifest, stored = storage.readable(digest), modified(storage.blob_path(digest))
+    small = storage.likely_manifests(candidates)
+    storage.fetch(small)
+    for digest in small:
+        manifest, stored = storage.readable(digest), storage.modified(storage.blob_path(digest))
         for descriptor in children(manifest) + blobs(manifest):
             named[descriptor["digest"]] = max(stored, named.get(descriptor["digest"], 0))
     storage.manifest.cache_clear()  # configurations are JSON as well, and there may be thousands
     for name in storage.repositories():
-        revisions, tags = storage.revisions(name), storage.repository(name) / "_manifests/tags"
+        revisions, tags = storage.revisions(name), storage.tag_names(name)
         brought = {one for one, when in storage.linked_since(name, since).items() if when > named.get(one, 0)}
         for digest in revisions & candidates.keys():  # the index that names it may be still to come
-            link, history = storage.revision(name, digest) / "link", f"*/index/{digest.replace(':', '/')}"
-            if modified(link) > max(since, named.get(digest, 0)) and not any(tags.glob(history)):
+            link, history = storage.revision(name, digest) / "link", f"index/{digest.replace(':', '/')}"
+            if storage.modified(link) > max(since, named.get(digest, 0)) and not any(
+                storage.is_there(storage.tag_link(name, tag).parents[1] / history) for tag in tags
+            ):
                 brought |= storage.closure(digest, damaged=True)
-        brought = {one for one in brought if storage.blob_path(one).exists()}
+        brought = {one for one in brought if storage.exists(one)}
         yield from map(storage.blob_path, brought & candidates.keys())
         if others := brought - candidates.keys():
             manifests = map(storage.readable, revisions - candidates.keys())
             needed = {blob["digest"] for manifest in manifests for blob in blobs(manifest)}
-            yield from filter(Path.exists, (storage.layer_link(name, digest) for digest in others - needed))
-
-
-def modified(path: Path) -> float:
-    """Return when a file was written last, in seconds since 1970; 0 where there is none."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0
+            yield from filter(storage.is_there, (storage.layer_link(name, digest) for digest in others - needed))
 
 
 def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]:
@@ -159,18 +158,23 @@ def find_candidates(registry: Registry, delete_untagged: bool) -> dict[str, int]
     )
 
 
-def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: bool) -> dict[str, int]:
-    """Let the registry collect, or tell what it would delete; return that, digest to bytes. Raises WharfError."""
+def registrys_collection(
+    registry: Registry, delete_untagged: bool, dry_run: bool, is_held: bool = False
+) -> dict[str, int]:
+    """Let the registry collect, or tell what it would delete; return that, digest to bytes. Raises WharfError.
+
+    While pushes are held on several servers, it ends before the first of them goes on.
+    """
     name = registry.dry_run_collector if dry_run else registry.collector
     words = [
-        *("--name", name, "--network", "none", *container_options(registry, ":ro" if dry_run else "")),
+        *("--name", name, *container_options(registry, ":ro" if dry_run else "")),
         *(registry.inspected["Image"], "garbage-collect"),
         *(["--dry-run"] if dry_run else []),
         *(["--delete-untagged"] if delete_untagged else []),
         # As the registry's own container is started, so with its configuration.
         *registry.inspected["Config"]["Cmd"][1:],
     ]
-    sizes = {path.parent.name: path.stat().st_size for path in registry.storage.top.glob("blobs/*/*/*/data")}
+    sizes = registry.storage.blob_sizes() if dry_run else {}
     try:
         if dry_run:
             cli("rm", "--force", name, check=False)
@@ -178,15 +182,17 @@ def registrys_collection(registry: Registry, delete_untagged: bool, dry_run: boo
         else:
             # In two steps, so that it cannot start once this program has been stopped. recover() removes it.
             cli("create", *words)
-            output = cli("start", "--attach", name)
+            output = cli("start", "--attach", name, **({"timeout": held_for() - HELD_SPARE} if is_held else {}))
     except WharfError as error:
+        if is_held:  # it may go on by itself
+            cli("rm", "--force", name, check=False)
         raise WharfError(
             f"the registry's own collection failed: {error}. {remedy(registry.storage)}".rstrip(". ")
         ) from None
     summary, digests = SUMMARY.search(output), ELIGIBLE.findall(output)
     if summary is None or int(summary[2]) != len(digests):
         raise WharfError("the output of the registry's own collection is not understood: is this a new version of it?")
-    return {digest: sizes.get(digest.partition(":")[2], 0) for digest in digests}
+    return {digest: sizes.get(digest, 0) for digest in digests}
 
 
 def remedy(storage: Storage) -> str:
@@ -216,7 +222,7 @@ def find_referenced(storage: Storage, untagged: bool) -> dict[str, str]:
         images = {digest: f"{name}@{digest}" for digest in revisions} if untagged else {}
         for tag, digest in storage.tags(name).items():
             # A tag whose image is gone needs nothing any more. It is reported as damage.
-            if digest in revisions or storage.blob_path(digest).exists():
+            if digest in revisions or storage.exists(digest):
                 images[digest] = f"{name}:{tag}"
         for digest, image in images.items():
             try:

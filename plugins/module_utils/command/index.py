@@ -72,7 +72,7 @@ def run(task: Task) -> str:
     if not INDEX.is_dir():  # the gateway has this directory mounted, and would not see another one
         raise WharfError(f"there is no {INDEX}: the page is switched off, or playbooks/deploy-registry.yml makes it")
     with opened(INDEX / "state") as state:
-        own = Files(registry) if registry.driver == "filesystem" else ObjectStore(registry)
+        own = source_of(registry)
         changed = Index(registry, state).renew(own, Caches.of(registry))
     write_page(registry)
     write_status(registry)
@@ -160,7 +160,8 @@ def retention_of(registry: Registry, now: float) -> dict[str, Any] | None:
 
     On a standby nothing is deleted: its server's page tells.
     """
-    if not registry.retention or registry.driver != "filesystem" or registry.standby_of:
+    is_readable = registry.driver == "filesystem" or registry.s3
+    if not (registry.retention and is_readable) or registry.standby_of:
         return None
     try:
         candidates = find_candidates(registry.storage, [read_rule(rule) for rule in registry.retention], now)
@@ -216,8 +217,8 @@ class Files(Source):
     def __init__(self, registry: Registry) -> None:
         """Find the storage. Raises WharfError."""
         registry.require_data()
-        self.storage = Storage(registry.path)
-        self.place = str(self.storage.top)
+        self.storage: Storage = Storage(registry.path)
+        self.place: Any = str(self.storage.top)
 
     def repositories(self, _known: Iterable[str], _settled: int) -> Iterable[str]:
         return self.storage.repositories()
@@ -238,12 +239,12 @@ class Files(Source):
         tags, before, top = {}, known.get("tags", {}), self.storage.repository(name)
         for tag in filter(re.compile(TAG).fullmatch, self.storage.tag_names(name)):
             with suppress(OSError, DamageError):
-                when = os.lstat(f"{top}/_manifests/tags/{tag}/current/link").st_mtime_ns
+                when = self.storage.lstat(f"{top}/_manifests/tags/{tag}/current/link").st_mtime_ns
                 tags[tag] = self._tag(name, tag, when, before.get(tag), settled)
         newest = 0
         for directory in self.growing:
             with suppress(OSError):
-                newest = max(newest, os.lstat(f"{top}/{directory}").st_mtime_ns)
+                newest = max(newest, self.storage.lstat(f"{top}/{directory}").st_mtime_ns)
         untagged = [digest for digest in known.get("untagged", ()) if self.storage.has_revision(name, digest)]
         return {"tags": tags, "manifests": newest, "untagged": untagged}
 
@@ -258,13 +259,24 @@ class Files(Source):
 
     def manifest(self, _name: str, digest: str) -> tuple[dict[str, Any], int]:
         """Return a manifest that the repository has, and its size. Raises DamageError or OSError."""
-        return self.storage.read(digest), self.storage.blob_path(digest).stat().st_size
+        return self.storage.read(digest), self.storage.size(digest) or 0
 
     def config(self, name: str, digest: str) -> dict[str, Any]:
         """Return an image's configuration, which must be the repository's own. Raises DamageError or OSError."""
-        if not os.path.lexists(self.storage.layer_link(name, digest)):
+        if not self.storage.is_there(self.storage.layer_link(name, digest)):
             raise DamageError(f"{name} does not have {digest}")
         return self.storage.read(digest)
+
+
+class Objects(Files):
+    """The images of a registry whose storage is a bucket."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Take the bucket; nothing is asked yet."""
+        self.storage, self.place = registry.storage, dict(registry.s3)
+
+    def _tag(self, name: str, tag: str, when: int, before: list[Any] | None, settled: int) -> list[Any]:
+        return [when, self.storage.tag(name, tag)]  # the listing tells it, and its times are another clock's
 
 
 class Caches(Files):
@@ -369,6 +381,13 @@ class ObjectStore(Source):
             names = response.document().get(key) or []
             yield from names
             query = f"n=1000&last={quote(names[-1])}" if names and "Link" in response.headers else ""
+
+
+def source_of(registry: Registry) -> Files | ObjectStore:
+    """Return where the registry's own images are. Raises WharfError."""
+    if registry.s3:
+        return Objects(registry)
+    return Files(registry) if registry.driver == "filesystem" else ObjectStore(registry)
 
 
 @contextmanager
@@ -695,13 +714,13 @@ def stored(
 ) -> Iterator[tuple[Files | ObjectStore, str]]:
     """Yield the repositories that are served, each with where it is: below an upstream's name only its cache is."""
 
-    def source_of(name: str) -> Files | ObjectStore:
+    def place_of(name: str) -> Files | ObjectStore:
         return caches if caches and caches.upstream(name) else own
 
     for source in filter(None, (own, caches)):
-        mine = [name for name in known if source_of(name) is source]
+        mine = [name for name in known if place_of(name) is source]
         for name in source.repositories(mine, settled):
-            if source_of(name) is source and len(name) <= LONGEST and re.fullmatch(PATH, name):
+            if place_of(name) is source and len(name) <= LONGEST and re.fullmatch(PATH, name):
                 yield source, name
 
 

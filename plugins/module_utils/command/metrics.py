@@ -43,7 +43,9 @@ METRICS = Path(parts.METRICS)
 LOCK = Path("/run/wharf-metrics.lock")
 SCHEDULES = ("/etc/systemd/system/wharf-{}.timer", "/etc/cron.d/wharf-{}")
 NETWORK = "/proc/{}/net/dev"  # proc_net(5)
+HOUR = 3600  # seconds
 SECONDS = 10  # for each source
+LISTING = 600  # for a bucket
 PORT = 5001  # of the registry's figures, in the network of its container
 INTERVALS = {"minutely": 60, "hourly": 3600, "daily": 86400, "weekly": 7 * 86400, "monthly": 31 * 86400}
 TASKS = {
@@ -89,6 +91,7 @@ FIGURES = {
     "wharf_storage_free_bytes": ("gauge", "What is free for the registry in the file system with the images."),
     "wharf_storage_inodes": ("gauge", "The inodes of the file system with the images."),
     "wharf_storage_inodes_free": ("gauge", "The inodes that are free in the file system with the images."),
+    "wharf_storage_used_bytes": ("gauge", "What the images take in the object store, as of the last hour."),
     "wharf_repositories": ("gauge", "How many repositories there are."),
     "wharf_tags": ("gauge", "How many tags there are."),
     "wharf_gateway_events_total": ("counter", "What the gateway has logged since it was first counted."),
@@ -186,7 +189,7 @@ class Server:
             "network": self.network,
             "nginx": self.nginx,
             "the registry's own": self.registrys_own,
-            "storage": self.storage,
+            **({"bucket": self.bucket} if self.registry.s3 else {"storage": self.storage}),
             "standby": self.standby,
             "contents": self.contents,
         }
@@ -194,7 +197,7 @@ class Server:
             sources[f"cache {cache['upstream']}"] = partial(self.cache, cache)
         for name, source in sources.items():
             try:
-                with time_limit(SECONDS):
+                with time_limit(LISTING if name == "bucket" else SECONDS):
                     source()
             except (WharfError, OSError, ValueError, LookupError, TooSlow, sqlite3.Error) as error:
                 yield f"{name}: {message_of(error)}"
@@ -353,6 +356,26 @@ class Server:
             self.figures.add("wharf_storage_inodes", facts.f_files)
             self.figures.add("wharf_storage_inodes_free", facts.f_favail)
 
+    def bucket(self) -> None:
+        """Tell once an hour, because all of it is listed, how much is in the bucket; without a page also of what."""
+        path, now = METRICS / "bucket.json", time.time()
+        known = read_json(path)
+        if known.get("bucket") != self.registry.s3 or not 0 <= now - known.get("counted", 0) < HOUR:
+            storage = self.registry.storage
+            tags = [len(storage.tag_names(name)) for name in storage.repositories()]
+            known = {
+                "bucket": dict(self.registry.s3),
+                "counted": int(now),
+                "repositories": len(tags),
+                "tags": sum(tags),
+            }
+            known["used"] = sum(storage.blob_sizes().values())
+            write_atomic(str(path), json.dumps(known).encode(), 0o600)
+        self.figures.add("wharf_storage_used_bytes", known["used"])
+        if not index_state().exists():
+            self.figures.add("wharf_repositories", known["repositories"])
+            self.figures.add("wharf_tags", known["tags"])
+
     def standby(self) -> None:
         """Tell whether this is a standby, and how old what it has is."""
         self.figures.add("wharf_standby", int(bool(self.registry.standby_of)))
@@ -368,7 +391,7 @@ class Server:
             self.registry.require_data()
             storage = self.registry.storage
             tags = [len(storage.tag_names(name)) for name in storage.repositories()]
-        elif (index := Path(parts.INDEX, "state/state.db")).exists():
+        elif (index := index_state()).exists():
             cached = [one["slug"] for one in self.registry.caches.get("upstreams", ())]
             with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as state:
                 rows = state.execute("SELECT name, links FROM repositories").fetchall()
@@ -377,6 +400,11 @@ class Server:
             return
         self.figures.add("wharf_repositories", len(tags))
         self.figures.add("wharf_tags", sum(tags))
+
+
+def index_state() -> Path:
+    """Return where the index of the page has its state, if there is a page."""
+    return Path(parts.INDEX, "state/state.db")
 
 
 class Inside(Client):

@@ -43,6 +43,11 @@ def run(task: Task) -> str:
     options = task.options
     with nullcontext() if options.plan else task.lock():
         registry = Registry()
+        if registry.driver != "filesystem":
+            raise WharfError(
+                f"the images are in {registry.driver}, not in files: docs/change-the-registry.md says how they get out"
+                " of it, and into it"
+            )
         if not registry.data_id:
             raise WharfError(
                 "nothing is known of this registry's data: run playbooks/deploy-registry.yml with the old place first"

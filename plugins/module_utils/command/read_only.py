@@ -11,13 +11,15 @@ import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from .. import containers, gateway
 from ..api import Client, StatusError, trust
+from ..bucket import ASIDE, Bucket
 from ..containers import SECURITY, cli
 from ..errors import WharfError
+from ..lock import held_for
 from ..manifests import OCI_MANIFEST, digest_of
 from ..parts import DRAIN_SECONDS, STAND_INS, address
 from ..storage import Storage
@@ -26,7 +28,6 @@ from .cli import Task, ignore_signals
 from .registry import Registry
 
 TRASH = ".wharf-removed"  # in the driver's root directory: what is deleted moves there first, so that it goes at once
-ASIDE = ".wharf-aside"  # beside it: what the registry's own collection must not find, in the places that it had
 REPOSITORY = "wharf-verify/collect-"  # how the repositories of the smoke test begin
 
 Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
@@ -34,7 +35,11 @@ Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
 
 @contextmanager
 def changing(
-    registry: Registry, task: Task, damage: Collection[str], deleted: Collection[tuple[str, str]] = ()
+    registry: Registry,
+    task: Task,
+    damage: Collection[str],
+    deleted: Collection[tuple[str, str]] = (),
+    is_held: bool = False,
 ) -> Iterator[None]:
     """Hold pushes back while the storage is changed, and verify afterwards that no image was lost.
 
@@ -43,11 +48,13 @@ def changing(
         task: where the lines go.
         damage: what the storage has already.
         deleted: the tags that go, as pairs of repository and tag.
+        is_held: whether pushes are held already, on all servers.
     """
-    with registry.client() as client:
+    slot = STAND_INS[0] if is_held else ""
+    with registry.client(slot) as client:
         # Before, so that a registry that cannot do it is left alone, and what fails afterwards is this run's doing.
         smoke_test(client, registry.storage)
-    with pushes_held(registry) as moments, registry.client(STAND_INS[0]) as reader:
+    with nullcontext([]) if is_held else pushes_held(registry) as moments, registry.client(STAND_INS[0]) as reader:
         kept = {key: digest for key, digest in registry.storage.all_tags().items() if key not in deleted}
         answers = tags_served(reader, kept)
         yield
@@ -58,11 +65,12 @@ def changing(
         require_same("for a client", answers, tags_served(reader, kept))
         if still := [key for key, answer in tags_served(reader, deleted).items() if "404" not in answer]:
             raise WharfError(f"{still[0][0]}:{still[0][1]} is still served")
-    with registry.client() as client:
+    with registry.client(slot) as client:
         smoke_test(client, registry.storage)
     repositories = pluralize(len({name for name, _ in kept}), "repository")
     task.line(f"kept: {pluralize(len(kept), 'tag')} in {repositories}, each with its digest")
-    task.line(f"pushes waited for up to {moments[1] - moments[0]:.1f} s; pulls went on")
+    if moments:
+        task.line(f"pushes waited for up to {moments[1] - moments[0]:.1f} s; pulls went on")
     task.line("verified: an image was pushed and pulled")
 
 
@@ -122,6 +130,8 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
     """Return how the collector is started: hardened, and as the registry's own; ":ro" cannot change the data."""
     config, host = registry.inspected["Config"], registry.inspected["HostConfig"]
     return [
+        # What lies elsewhere is reached as the registry itself reaches it.
+        *("--network", "none" if registry.driver == "filesystem" else host["NetworkMode"]),
         *("--read-only", "--cap-drop", "ALL", "--no-healthcheck"),
         *(word for option in SECURITY for word in ("--security-opt", option)),
         *("--user", config["User"], "--volumes-from", f"{registry.container}{access}"),
@@ -165,11 +175,14 @@ def remove_stand_ins(registry: Registry) -> None:
 @contextmanager
 def set_aside(registry: Registry, files: Iterable[Path]) -> Iterator[None]:
     """Let the registry's own collection not find some files of the storage; afterwards they are in their places."""
-    storage, aside = registry.storage, registry.path / ASIDE
+    storage = registry.storage
     try:
+        if isinstance(storage, Bucket):
+            storage.set_aside(files)
+            files = ()
         with storage.as_owner():
             for file in files:
-                place = aside / file.relative_to(storage.top)
+                place = registry.path / ASIDE / file.relative_to(storage.top)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 file.rename(place)
         yield
@@ -179,7 +192,14 @@ def set_aside(registry: Registry, files: Iterable[Path]) -> Iterator[None]:
 
 def put_back(registry: Registry) -> None:
     """Put back what was set aside, also by a run that was killed. What has been pushed again since stays."""
-    storage, aside = registry.storage, registry.path / ASIDE
+    storage = registry.storage
+    if isinstance(storage, Bucket):
+        if storage.has_aside():
+            ignore_signals()
+            cli("rm", "--force", registry.collector, check=False)
+            storage.put_back()
+        return
+    aside = registry.path / ASIDE
     if not aside.is_dir():
         return
     ignore_signals()
@@ -197,14 +217,18 @@ def clean_up(registry: Registry, task: Task, message: str) -> None:
     """Clean up after a run that was cut off, and say so where one had left containers."""
     put_back(registry)
     names = cli("ps", "--all", "--format", "{{.Names}}").splitlines()
-    if {registry.collector, *registry.stand_ins.values()}.intersection(names):
+    # Pushes that are held on all servers go on by `wharf release-pushes`, or when their time is over.
+    if not held_for() and {registry.collector, *registry.stand_ins.values()}.intersection(names):
         release_pushes(registry)
         remove_stand_ins(registry)
         task.line(message)
     cli("rm", "--force", registry.dry_run_collector, check=False)
     storage = registry.storage
-    for directory in (storage.top / "repositories").glob(f"{REPOSITORY}*"):
-        remove_repository(storage, directory.relative_to(storage.top / "repositories").as_posix())
+    for name in storage.repositories_in(REPOSITORY.partition("/")[0]):
+        if name.startswith(REPOSITORY):
+            remove_repository(storage, name)
+    if isinstance(storage, Bucket):
+        return
     with storage.as_owner():
         shutil.rmtree(registry.path / TRASH, ignore_errors=True)
 
@@ -253,6 +277,9 @@ def smoke_test(client: Client, storage: Storage) -> None:
 
 def remove_repository(storage: Storage, name: str) -> None:
     """Remove a repository of the smoke test with its blobs, which nobody else has: their content is random."""
+    if isinstance(storage, Bucket):
+        storage.remove_repository(name)
+        return
     directory = storage.repository(name)
     with storage.as_owner():
         for digest in storage.revisions(name) | storage.layers(name):

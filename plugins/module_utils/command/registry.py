@@ -11,8 +11,10 @@ from typing import Any
 
 from .. import containers, data, gateway, server_rollback
 from ..api import Client
+from ..bucket import Bucket
 from ..errors import WharfError
 from ..files import free_bytes, no_link, read_json, read_text
+from ..lock import held_for
 from ..parts import slot_of
 from ..server_data import COPIED, DATA_ID
 from ..server_versions import running_version
@@ -22,6 +24,7 @@ from ..text import age, human_bytes
 SETTINGS = Path("/etc/wharf/registry.json")
 CONFIGURATION = Path("/etc/wharf/registry")  # unless the container has another directory mounted
 LATE = 900  # seconds after the next copy to a standby was due
+HELD_LEAST = 120  # seconds for which pushes must still be held when something begins
 SPARE = 16 * 1024**2  # bytes that the smoke test, the users' file and the registry's own traces must find
 
 
@@ -33,6 +36,7 @@ class Registry:
         mounted: the directory that the container has for its data, or None.
         data_id: the ID of the data that was deployed last; empty before that.
         place: the directory or volume of that data.
+        directory: of its configuration.
     """
 
     # What the role registry_server writes into SETTINGS, and what holds where nothing is deployed yet.
@@ -71,22 +75,31 @@ class Registry:
         self.inspected = data.container(self.container) if ask else None
         self.mounted = data.mounted_at(self.inspected)
         self.slot = slot_of(self.inspected)
-        directory = data.mounted_at(self.inspected, "/wharf/config") or CONFIGURATION
-        self.data_id, _, self.place = read_text(directory / "data").rstrip("\n").partition(" ")
+        self.directory = data.mounted_at(self.inspected, "/wharf/config") or CONFIGURATION
+        self.data_id, _, self.place = read_text(self.directory / "data").rstrip("\n").partition(" ")
 
     @classmethod
-    def in_files(cls) -> Registry:
-        """Return the registry, if its images can be read here. Raises WharfError."""
+    def readable(cls) -> Registry:
+        """Return the registry, if its images can be read here, in files or in a bucket. Raises WharfError."""
         registry = cls()
-        if registry.driver != "filesystem":
+        if registry.driver != "filesystem" and not registry.s3:
             raise WharfError(
-                f"the images are in {registry.driver}: only what lies in a file system can be read and compared"
-                " here, and without that nothing is deleted. Use the lifecycle of the object store"
+                f"the images are in {registry.driver}: only what lies in a file system, or in a bucket by"
+                " wharf_registry_storage, can be read and compared here, and without that nothing is deleted"
             )
         if registry.inspected is None:
             raise WharfError(f"there is no container {registry.container}: run playbooks/deploy-registry.yml")
-        if registry.mounted is None or not PurePosixPath(registry.root).is_relative_to(data.MOUNT):
+        is_mounted = registry.mounted is not None and PurePosixPath(registry.root).is_relative_to(data.MOUNT)
+        if not is_mounted and not registry.s3:
             raise WharfError(f"the container {registry.container} has no data of its own at {registry.root}")
+        return registry
+
+    @classmethod
+    def in_files(cls) -> Registry:
+        """Return the registry, if its images are files here. Raises WharfError."""
+        registry = cls.readable()
+        if registry.s3:
+            raise WharfError(f"the images are in the bucket {registry.s3['bucket']}, and no files here")
         return registry
 
     def storage_in(self, place: Path) -> Path:
@@ -111,6 +124,18 @@ class Registry:
             raise WharfError(
                 f"this is a standby of {self.standby_of}, whose images are copied here: run `wharf {subcommand}` there,"
                 " or promote this one first"
+            )
+
+    def require_held(self, is_held: bool, playbook: str) -> None:
+        """Raise a WharfError where others have the same images, and pushes to them are not held."""
+        if len(self.servers) > 1 and not is_held:
+            raise WharfError(
+                f"{len(self.servers)} servers have these images: run playbooks/{playbook}.yml, which holds pushes on"
+                " all of them"
+            )
+        if is_held and held_for() < HELD_LEAST:
+            raise WharfError(
+                f"--held: pushes are not held here, or not for another {HELD_LEAST} s: run playbooks/{playbook}.yml"
             )
 
     def copied(self) -> tuple[float, float]:
@@ -140,7 +165,7 @@ class Registry:
     @property
     def storage(self) -> Storage:
         """Return the storage as it is now: a reader remembers what it has read."""
-        return Storage(self.path)
+        return Bucket(self.s3, self.directory / "credentials") if self.s3 else Storage(self.path)
 
     def status(self) -> str:
         """Return what the container does now: running, paused, exited. Raises WharfError without an answer."""
@@ -158,16 +183,16 @@ class Registry:
         """Let the gateway pass requests to other slots. Raises WharfError."""
         gateway.switch(self.container, self.gateway_directory, self.uid, reads, writes)
 
-    def preflight(self) -> None:
-        """Refuse to begin where no good end can be expected."""
+    def preflight(self, is_held: bool = False) -> None:
+        """Refuse to begin where no good end can be expected; while pushes are held, the registry is frozen."""
         if server_rollback.has_begun():
             raise WharfError(
                 "a deployment was cut off: within a minute `wharf repair-storage --if-needed` rolls it back; try again"
                 " then, or run playbooks/deploy-registry.yml"
             )
-        if self.status() != "running":
+        if self.status() != ("paused" if is_held else "running"):
             raise WharfError(f"the container {self.container} does not run: `docker start {self.container}` first")
-        if (free := free_bytes(self.path)) < SPARE:
+        if not self.s3 and (free := free_bytes(self.path)) < SPARE:
             raise WharfError(
                 f"only {human_bytes(free)} free in {self.path}, and {human_bytes(SPARE)} are needed: make room first"
             )

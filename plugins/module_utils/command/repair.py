@@ -31,11 +31,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import containers, data, gateway, server_rollback
+from ..bucket import ASIDE
 from ..containers import cli
 from ..engine import engine_runs
 from ..errors import BusyError, DamageError, WharfError
 from ..files import free_bytes, no_link, read_text, write_atomic
-from ..lock import lock_holder, read_result
+from ..lock import HOLD, lock_holder, read_result
 from ..manifests import blobs
 from ..parts import container_names
 from ..server_data import DATA_ID
@@ -43,12 +44,12 @@ from ..server_versions import writes_in_place
 from ..storage import Storage
 from ..text import pluralize
 from .cli import Task
-from .read_only import ASIDE, clean_up
+from .read_only import clean_up
 from .registry import SPARE, Registry
 
 STATE = Path("/run/wharf-repair-storage.json")  # how it was at the last run; gone after a reboot, as it should be
 # Who may hold the lock for hours and leaves the gateway and its network alone.
-WITHOUT_GATEWAY = ("back-up", "move-data", "export-images")
+WITHOUT_GATEWAY = ("back-up", "move-data", "export-images", HOLD)
 SETTLED = 3  # seconds after which an empty file is none that is just being written
 EMPTY = {f"{name}:{hashlib.new(name).hexdigest()}" for name in ("sha256", "sha512")}  # blobs may well be empty
 # What the registry logs, in each of its formats, when the system refuses to write.
@@ -75,16 +76,20 @@ def run(task: Task) -> str:
     try:
         if options.if_needed and could_not_start(registry := Registry()):
             return start(task)
-        if options.if_needed and (gateway.is_held(registry.gateway_directory) or (registry.path / ASIDE).is_dir()):
+        if options.if_needed and (
+            gateway.is_held(registry.gateway_directory) or (not registry.s3 and (registry.path / ASIDE).is_dir())
+        ):
             with task.lock():  # nobody is at work: a collection was killed, and pushes wait or lack something
                 clean_up(registry, task, "a collection was cut off: the registry is as it was before it")
-        registry = Registry.in_files()
+        registry = Registry.readable()
     except BusyError:
         return ""
     except WharfError:
         if options.if_needed:
             return ""  # there is none now; after its start this run is needed
         raise
+    if registry.s3:  # what is cut off in a bucket is not there at all
+        return "" if options.if_needed else task.line("nothing to repair: what was cut off is not in the bucket")
     if registry.standby_of:  # its server repairs them, and what that has done is copied
         return ""
     if options.list:

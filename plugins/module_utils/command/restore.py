@@ -83,6 +83,11 @@ class Job:
         """Choose the snapshot, and read what it holds. Raises WharfError."""
         self.options, self.result = task.options, task.result
         self.restic, self.registry = Restic.configured(), Registry(must_exist=False)
+        if self.registry.driver != "filesystem" and not task.options.list:
+            raise WharfError(
+                f"the registry keeps its images in {self.registry.driver}, and a snapshot has files: see"
+                " docs/back-up-registry.md for what brings them back"
+            )
         self.snapshot = self._choose(task.options.snapshot)
         self.title = f"{self.snapshot['short_id']} of {self.snapshot['time'][:16]}"
         description = self._read("dump", "--no-lock", self.snapshot["id"], STAGE / "wharf.json")

@@ -21,12 +21,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..bucket import Bucket
 from ..errors import DamageError, WharfError, message_of
 from ..lock import local_time
 from ..manifests import subject
 from ..storage import Storage
 from ..text import human_bytes, pluralize, table
-from .cli import Task, add_wait
+from .cli import Task, add_held, add_wait
 from .read_only import TRASH, changing, clean_up
 from .registry import Registry
 
@@ -47,6 +48,7 @@ class Candidate(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    add_held(parser)
     parser.add_argument("--plan", default="", metavar="NUMBER", help="delete what this plan names")
     add_wait(parser)
 
@@ -57,8 +59,9 @@ def run(task: Task) -> str:
     wanted = task.options.plan
     task.record = bool(wanted)
     with task.lock():
-        registry = Registry.in_files()
+        registry = Registry.readable()
         if wanted:
+            registry.require_held(task.options.held, "apply-retention")
             clean_up(registry, task, "an earlier run was cut off: the registry is as it was before it")
         storage = registry.storage
         candidates, count = find_candidates(storage, rules, time.time()), len(storage.all_tags())
@@ -85,15 +88,15 @@ def run(task: Task) -> str:
 
 def carry_out(task: Task, registry: Registry, candidates: list[Candidate], rules: list[dict[str, Any]]) -> str:
     """Delete what the plan names; return the message."""
-    registry.preflight()
+    registry.preflight(task.options.held)
     message = f"deleted {pluralize(len(candidates), 'tag')}"
     deleted = {(one.name, one.tag) for one in candidates}
-    with changing(registry, task, dict(registry.storage.damage()), deleted):
+    with changing(registry, task, dict(registry.storage.damage()), deleted, task.options.held):
         storage = registry.storage
         # What was pushed since counts.
         if plan_number(find_candidates(storage, rules, time.time()), rules) != task.options.plan:
             raise WharfError("something was pushed at this moment, so nothing was deleted: read the new plan")
-        manifests = delete(registry.path, storage, candidates)
+        manifests = delete(storage, candidates)
         task.result["changed"] = True
         task.line(f"{message} and {pluralize(manifests, 'manifest')}")
     return message
@@ -252,20 +255,28 @@ def freed(storage: Storage, candidates: list[Candidate]) -> tuple[int, int]:
         blobs |= closures(storage, name, digests, damaged=True)
     for name in storage.repositories() if blobs else []:
         blobs -= closures(storage, name, storage.revisions(name) - unreferenced.get(name, set()), damaged=True)
-    sizes = [path.stat().st_size for path in map(storage.blob_path, blobs) if path.is_file()]
+    sizes = [size for size in map(storage.size, blobs) if size is not None]
     return len(sizes), sum(sizes)
 
 
-def delete(root: Path, storage: Storage, candidates: list[Candidate]) -> int:
+def delete(storage: Storage, candidates: list[Candidate]) -> int:
     """Delete tags, and the manifests that nothing else leads to. Return how many manifests.
 
     Raises:
-        WharfError: one of them cannot be; the others are in their places again.
+        WharfError: one of them cannot be; the others are in their places again, in files.
     """
     paths = [storage.repository(one.name) / "_manifests/tags" / one.tag for one in candidates]
     for name, digests in sorted(unreferenced_manifests(storage, candidates).items()):
         paths += [storage.revision(name, digest) for digest in sorted(digests)]
-    trash = root / TRASH
+    if isinstance(storage, Bucket):
+        # At any time a tag is whole, or gone; and none leads to a manifest that is gone.
+        objects = [path for one in paths for path in storage.objects_in(one)]
+        tags = [path for path in objects if path.endswith("/current/link")]
+        manifests = [path for path in objects if "/_manifests/revisions/" in path]
+        for some in (set(objects).difference(tags, manifests), tags, manifests):
+            storage.delete(some)
+        return len(paths) - len(candidates)
+    trash = storage.top.parents[2] / TRASH
     moved: list[tuple[Path, Path]] = []
     with storage.as_owner():
         trash.mkdir(mode=0o700)

@@ -17,7 +17,7 @@ from ..api import StatusError
 from ..data import container
 from ..errors import WharfError
 from ..files import free_bytes, read_json, read_text
-from ..lock import Result, local_time, lock_holder, read_result
+from ..lock import Result, held_for, local_time, lock_holder, read_result
 from ..openssl import end_of
 from ..parts import INDEX, STAND_INS, container_names
 from ..server_versions import gateway_version
@@ -177,11 +177,13 @@ def work_line(registry: Registry, result: dict[str, Any]) -> str:
     """Find out who is at work, and whether pushes wait."""
     is_held, holder = gateway.is_held(registry.gateway_directory), lock_holder()
     is_held = is_held and (holder is not None or gateway.is_held(registry.gateway_directory))  # it may just have ended
+    left = held_for()
     result["lock"], result["pushes_wait"] = holder._asdict() if holder else None, is_held
     since = f" since {local_time(holder.since)}" if holder and holder.since else ""
     if is_held and not holder:
         result["problems"].append("pushes wait for a collection that was killed: `wharf collect-garbage --recover`")
-    return f"{holder.name if holder else 'nothing'}{since}{', and pushes wait' if is_held else ''}"
+    wait = f", and pushes wait{f', for {left:.0f} s at most' if left else ''}" if is_held else ""
+    return f"{holder.name if holder else 'nothing'}{since}{wait}"
 
 
 def certificate_line(ca: str, now: float, result: dict[str, Any]) -> str:
@@ -206,6 +208,14 @@ def storage_line(registry: Registry, result: dict[str, Any], used: int | None) -
     """Find out where the storage lies; in a file system also what the images take, and what is free."""
     path, driver = registry.mounted, registry.driver
     result["storage"] = {"driver": driver, "path": str(path or "")}
+    if registry.s3:
+        try:
+            used = sum(registry.storage.blob_sizes().values()) if used is None else used
+        except WharfError as error:
+            result["problems"].append(str(error))
+            return f"the bucket {registry.s3['bucket']} cannot be read"
+        result["storage"].update(used=used, bucket=registry.s3["bucket"])
+        return f"{human_bytes(used)} used in the bucket {registry.s3['bucket']}"
     if driver != "filesystem" or path is None or not path.is_dir():
         return f"driver {driver} {path or ''}".strip()
     root, free = registry.storage_in(path), free_bytes(path)

@@ -34,7 +34,6 @@ from ..parts import container_names
 from ..storage import SharedStorage
 from ..text import age, human_bytes, pluralize, table
 from .cli import Task
-from .garbage import modified
 from .registry import Registry
 
 STATE = RESULTS / "trim-caches.json"  # when images were pulled, how far the gateway's log was read, how the caches are
@@ -160,9 +159,9 @@ class Trimming:
                 needs = closures[digest]
                 used = [
                     *(times.get(one, 0) for one in (tag, *needs)),
-                    *(modified(self.storage.revision(name, one) / "link") for one in needs & revisions),
+                    *(self.storage.modified(self.storage.revision(name, one) / "link") for one in needs & revisions),
                     *(brought[one] for one in needs & brought.keys()),
-                    modified(self.storage.tag_link(name, tag)) if tag else 0,
+                    self.storage.modified(self.storage.tag_link(name, tag)) if tag else 0,
                 ]
                 found.append(Image(name, tag, digest, max(used), frozenset(needs), (name, tag) in self.kept))
             for digest in brought.keys() - closures.keys() - below:

@@ -29,7 +29,7 @@ def run(task: Task) -> str:
     """Verify, or list the tags."""
     options = task.options
     try:
-        storage = Storage(options.directory or Registry.in_files().path)
+        storage = Storage(options.directory) if options.directory else Registry.readable().storage
     except FileNotFoundError as error:
         raise WharfError(f"{error}: give the directory that holds docker/registry/v2") from None
     names = options.repository or storage.repositories()

@@ -13,6 +13,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import processes
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 from ansible_collections.wharf.registry.plugins.modules import registry_smoke_test as smoke_test
+from tests.unit.stored_bucket import S3, StoredBucket, stored_bucket  # noqa: F401
 from tests.unit.stored_registry import StoredRegistry
 
 DIGEST = "sha256:" + "a" * 64
@@ -122,3 +123,16 @@ def test_what_was_pushed_is_removed_from_the_storage(tmp_path: Path, monkeypatch
     assert len(list(tmp_path.glob("docker/registry/v2/blobs/*/*/*/data"))) == 3
     assert Storage(tmp_path).problems(contents=True) == []
     assert Storage(tmp_path).tags("app") == {"1": kept}
+
+
+def test_what_was_pushed_is_removed_from_a_bucket(
+    stored_bucket: StoredBucket,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored_bucket.image("app", "1", b"kept")
+    stored_bucket.image("wharf-verify/1", "smoke-test", b"random")
+    registry = SimpleNamespace(driver="s3", s3=S3, storage=stored_bucket.storage())
+    monkeypatch.setattr(smoke_test, "Registry", lambda: registry)
+    run(state="absent", repository="wharf-verify/1")
+    assert stored_bucket.storage().repositories() == ["app"]
+    assert len(stored_bucket.storage().blob_sizes()) == 3

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wharf.registry.plugins.module_utils.command import retention
+from tests.unit.stored_bucket import StoredBucket, stored_bucket  # noqa: F401
 from tests.unit.stored_registry import StoredRegistry
 
 NOW = 1_000_000_000.0
@@ -89,9 +90,9 @@ def test_a_deletion_that_fails_half_way_is_undone(tmp_path: Path, monkeypatch) -
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", fail)
         with pytest.raises(retention.WharfError, match="No space left on device: nothing was deleted"):
-            retention.delete(tmp_path, storage, candidates)
+            retention.delete(storage, candidates)
     assert sorted(tmp_path.rglob("*")) == before
-    assert retention.delete(tmp_path, storage, candidates) == 3
+    assert retention.delete(storage, candidates) == 3
     assert retention.Storage(tmp_path).all_tags() == {}
     assert not (tmp_path / retention.TRASH).exists()
 
@@ -121,7 +122,7 @@ class Signed:
     def deleted(self, *rules: dict[str, Any]) -> set[str]:
         storage = retention.Storage(self.root)
         candidates = retention.find_candidates(storage, list(rules), NOW)
-        retention.delete(self.root, storage, candidates)
+        retention.delete(storage, candidates)
         assert list(retention.Storage(self.root).damage()) == []
         return {f"{one.name}:{one.tag}" for one in candidates}
 
@@ -214,3 +215,54 @@ def test_damage_that_no_tag_leads_to_stops_no_plan(signed: Signed) -> None:
     candidates = retention.find_candidates(storage, [{"repositories": "app", "keep_newest": 1}], NOW)
     assert [one.tag for one in candidates] == ["1"]
     assert retention.freed(storage, candidates)[0] == 3
+
+
+# In a bucket ------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_bucket_a_deletion_that_is_cut_off_leaves_each_tag_whole_or_none_of_it(
+    stored_bucket: StoredBucket,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for tag in ("a", "b", "index"):
+        digest = stored_bucket.image("app", tag, tag.encode())
+        stored_bucket.link(f"app/_manifests/tags/{tag}/index/{digest.replace(':', '/')}", digest)
+    stored_bucket.image("other", "a", b"a")
+    delete = retention.Bucket.delete
+    for steps in range(4):
+        storage, left = stored_bucket.storage(), [steps]
+
+        def some(self: Any, paths: Any, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise retention.WharfError("the store is away")
+            delete(self, paths)
+
+        monkeypatch.setattr(retention.Bucket, "delete", some)
+        candidates = retention.find_candidates(storage, [{"repositories": "app", "keep_newest": 0}], NOW)
+        assert len(candidates) == (0 if steps == 3 else 3)
+        if steps < 3:
+            with pytest.raises(retention.WharfError, match="away"):
+                retention.delete(storage, candidates)
+            assert list(stored_bucket.storage().damage()) == []
+            if steps == 2:  # the tags are gone
+                break
+    monkeypatch.setattr(retention.Bucket, "delete", delete)
+    assert set(stored_bucket.storage().all_tags()) == {("other", "a")}
+    assert not any("/tags/" in path for path in stored_bucket.storage().links if "/app/" in path)
+
+
+def test_in_a_bucket_the_manifest_goes_with_its_last_tag_and_its_blobs_with_a_collection(
+    stored_bucket: StoredBucket,  # noqa: F811
+) -> None:
+    kept = stored_bucket.image("app", "1", b"kept")
+    stored_bucket.link("app/_manifests/tags/2/current", kept)
+    gone = stored_bucket.image("app", "old", b"gone")
+    storage = stored_bucket.storage()
+    rule = {"repositories": "app", "keep_newest": 0, "keep_tags": "1"}
+    candidates = retention.find_candidates(storage, [rule], NOW + DAY)
+    assert retention.freed(storage, candidates)[0] == 3
+    assert retention.delete(storage, candidates) == 1
+    after = stored_bucket.storage()
+    assert (after.all_tags(), after.revisions("app")) == ({("app", "1"): kept}, {kept})
+    assert after.exists(gone)

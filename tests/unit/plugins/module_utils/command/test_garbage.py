@@ -6,14 +6,16 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ansible_collections.wharf.registry.plugins.module_utils.bucket import Bucket
 from ansible_collections.wharf.registry.plugins.module_utils.command import garbage, read_only
+from tests.unit.stored_bucket import S3, StoredBucket, install_rclone, stored_bucket  # noqa: F401
 from tests.unit.stored_registry import StoredRegistry
 
 
@@ -133,7 +135,12 @@ def test_the_collector_runs_as_hardened_as_the_registry_and_knows_no_secret(
     config = {"Env": variables, "User": "5:5", "Cmd": ["serve", "/wharf/config/config.yml"]}
     inspected = {"Config": config, "HostConfig": {"Memory": 0}, "Image": "sha256:aa"}
     registry: Any = SimpleNamespace(
-        container="reg", collector="gc", dry_run_collector="try", inspected=inspected, storage=garbage.Storage(tmp_path)
+        container="reg",
+        collector="gc",
+        dry_run_collector="try",
+        inspected=inspected,
+        storage=garbage.Storage(tmp_path),
+        driver="filesystem",
     )
     assert garbage.registrys_collection(registry, True, dry_run) == {}
     text = str(called)
@@ -158,6 +165,7 @@ class Pushing(StoredRegistry):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.ago = 60.0
+        self.read: Callable[[], garbage.Storage] = lambda: garbage.Storage(root)
         self.sizes: dict[str, int] = {}
 
     def write(self, path: Path, content: bytes) -> None:
@@ -169,8 +177,8 @@ class Pushing(StoredRegistry):
 
     def kept(self, *candidates: str) -> set[str]:
         """Return which of the candidates stay, and the links that a collection must not find, as REPOSITORY DIGEST."""
-        storage = garbage.Storage(self.root)
-        sizes = {digest: storage.blob_path(digest).stat().st_size for digest in candidates}
+        storage = self.read()
+        sizes = {digest: storage.blob_sizes()[digest] for digest in candidates}
         paths = {storage.blob_path(digest): digest for digest in candidates}
         paths |= {
             storage.layer_link(name, digest): f"{name} {digest}"
@@ -184,10 +192,15 @@ class Pushing(StoredRegistry):
         shutil.rmtree(self.top / "repositories" / name / "_manifests" / "revisions" / digest.replace(":", "/"))
 
 
-@pytest.fixture
-def pushing(tmp_path: Path) -> Pushing:
+@pytest.fixture(params=["files", "bucket"])
+def pushing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Pushing:
     """Return an empty storage."""
-    return Pushing(tmp_path)
+    if request.param == "files":
+        return Pushing(tmp_path)
+    install_rclone(tmp_path, monkeypatch)
+    pushing = Pushing(tmp_path / "store/wharf")
+    pushing.read = lambda: Bucket(S3, "")
+    return pushing
 
 
 def test_layers_whose_manifest_is_still_to_come_stay_for_an_hour(pushing: Pushing) -> None:
@@ -271,16 +284,16 @@ class Collection:
     def storage(self) -> Any:
         return garbage.Storage(self.path)
 
-    def preflight(self) -> None:
+    def preflight(self, _is_held: bool) -> None:
         """Find nothing wrong."""
 
     @contextlib.contextmanager
-    def changing(self, *_: Any) -> Iterator[None]:
+    def changing(self, *_: Any, **__: Any) -> Iterator[None]:
         self.held = True
         yield
         self.held = False
 
-    def collect(self, _registry: Any, _untagged: bool, dry_run: bool) -> dict[str, int]:
+    def collect(self, _registry: Any, _untagged: bool, dry_run: bool, **_: Any) -> dict[str, int]:
         needed, storage = garbage.find_referenced(self.storage, untagged=True), self.storage
         files = [path for path in storage.top.glob("blobs/*/*/*/data") if f"sha256:{path.parent.name}" not in needed]
         found = {f"sha256:{path.parent.name}": path.stat().st_size for path in files}
@@ -295,7 +308,7 @@ class Collection:
     def run(self, *, dry_run: bool = False) -> tuple[str, list[str]]:
         """Collect; return the message, and what was printed."""
         self.lines = []
-        options = SimpleNamespace(dry_run=dry_run)
+        options = SimpleNamespace(dry_run=dry_run, held=False)
         task: Any = SimpleNamespace(options=options, line=self.lines.append, result={})
         registry: Any = self
         return garbage.collect_garbage(task, registry, delete_untagged=False), self.lines
@@ -336,3 +349,50 @@ def test_what_has_begun_is_no_candidate_of_a_dry_run_and_alone_no_reason_to_coll
     ]
     kept, left = "kept: 1 blob of pushes that have begun", "nothing to collect: the registry was left alone"
     assert registry.run() == ("nothing to collect", [kept, left])
+
+
+# In a bucket ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_collection_must_not_find_is_elsewhere_in_the_bucket_meanwhile(
+    stored_bucket: StoredBucket,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removed: list[tuple[str, ...]] = []
+    monkeypatch.setattr(read_only, "cli", lambda *words, **_: removed.append(words))
+    begun = stored_bucket.layer("app", b"begun")["digest"]
+    registry: Any = SimpleNamespace(collector="gc", storage=stored_bucket.storage())
+    path = registry.storage.blob_path(begun)
+    with pytest.raises(garbage.WharfError), read_only.set_aside(registry, {path}):
+        assert not (stored_bucket.root / path).exists()
+        raise garbage.WharfError("it fails half way")
+    assert (stored_bucket.root / path).exists()
+    assert removed == [("rm", "--force", "gc")]
+
+
+@pytest.mark.parametrize("seconds", [0, 30])
+def test_on_several_servers_a_collection_ends_before_pushes_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    called: list[Any] = []
+
+    def cli(*words: str, check: bool = True, timeout: float | None = None) -> str:
+        called.append((words[0], timeout))
+        if timeout == 30 - garbage.HELD_SPARE:
+            raise garbage.WharfError("docker start: it did not end within -30 s")
+        return "0 blobs marked, 0 blobs and 0 manifests eligible for deletion"
+
+    monkeypatch.setattr(garbage, "cli", cli)
+    monkeypatch.setattr(garbage, "held_for", lambda: seconds or 600)
+    config = {"Env": ["AWS_SHARED_CREDENTIALS_FILE=/wharf/config/credentials"], "User": "5:5", "Cmd": ["serve", "c"]}
+    inspected = {"Config": config, "HostConfig": {"Memory": 0, "NetworkMode": "bridge"}, "Image": "sha256:aa"}
+    registry: Any = SimpleNamespace(
+        container="reg", collector="gc", inspected=inspected, storage=garbage.Storage(tmp_path), driver="s3"
+    )
+    with pytest.raises(garbage.WharfError, match="did not end") if seconds else contextlib.nullcontext():
+        garbage.registrys_collection(registry, False, False, is_held=True)
+    expected = [("create", None), ("start", (seconds or 600) - garbage.HELD_SPARE)]
+    assert called == [*expected, *([("rm", None)] if seconds else [])]
+    words = read_only.container_options(registry)
+    assert words[words.index("--network") + 1] == "bridge"
+    assert words[words.index("--env") + 1] == config["Env"][0]

@@ -20,6 +20,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.api import Client
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, index, registry
 from ansible_collections.wharf.registry.plugins.module_utils.lock import Result
 from ansible_collections.wharf.registry.plugins.module_utils.manifests import digest_of
+from tests.unit.stored_bucket import S3, StoredBucket, stored_bucket  # noqa: F401
 from tests.unit.stored_registry import StoredRegistry
 
 pytest_plugins = ["tests.unit.served_registry"]
@@ -675,6 +676,33 @@ def test_links_that_a_registry_that_was_broken_into_lays_are_not_followed(page: 
     assert page.names("root") == ["app"]
     assert {name: tag["type"] for name, tag in page.tags("app").items()} == {"1": "image", "blob": "damaged"}
     assert all("planted" not in path.read_text() for path in page.index.rglob("*.json"))
+
+
+# A bucket ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_a_bucket_is_shown_as_what_is_in_files_and_only_what_is_new_is_fetched(
+    page: Page,
+    stored_bucket: StoredBucket,  # noqa: F811
+) -> None:
+    page.more = {"driver": "s3", "root": "", "s3": S3}
+    assert page.run() == []
+    for name in ("app", "secret/x"):
+        config = stored_bucket.layer(name, b'{"os": "linux", "architecture": "arm64"}') | {"mediaType": CONFIG}
+        stored_bucket.manifest(name, "1", {"config": config, "layers": [stored_bucket.layer(name, b"layer")]})
+    assert page.run() == ["app", "secret/x"]
+    (one,) = page.tags("app").values()
+    assert (one["type"], one["platforms"]) == ("image", ["linux/arm64"])
+    assert one["pushed"] == int(stored_bucket.storage().pushed("app", "1"))
+    assert (page.names("eve"), page.names("ann")) == (["app"], ["app", "secret/x"])
+    stored_bucket.calls()
+    assert page.run() == []
+    assert [call.split()[0] for call in stored_bucket.calls()] == ["lsjson"]
+    digest = stored_bucket.image("app", "1", b"another")
+    assert page.run() == ["app"]
+    assert page.tags("app")["1"]["digest"] == digest
+    shutil.rmtree(stored_bucket.top / "repositories/secret")
+    assert page.run() == ["secret/x"]
 
 
 # An object store ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import lock, versio
 from ansible_collections.wharf.registry.plugins.module_utils.api import NoResponseError, Response
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, metrics, registry
 from tests.unit.plugins.module_utils.test_exposition import TOLD
+from tests.unit.stored_bucket import S3, StoredBucket, stored_bucket  # noqa: F401
 from tests.unit.stored_registry import StoredRegistry
 
 ROOT = Path(__file__).parents[5]
@@ -476,6 +477,19 @@ def test_of_an_object_store_the_index_of_the_page_is_counted(server: Server) -> 
     state.commit()
     found = server.write()
     assert (found["wharf_repositories"], found["wharf_tags"]) == (2, 3)
+
+
+def test_a_bucket_is_counted_once_an_hour(server: Server, stored_bucket: StoredBucket) -> None:  # noqa: F811
+    server.settings |= {"driver": "s3", "s3": S3}
+    stored_bucket.image("app", "1")
+    found = server.write()
+    assert (found["wharf_repositories"], found["wharf_tags"]) == (1, 1)
+    assert found["wharf_storage_used_bytes"] == sum(stored_bucket.storage().blob_sizes().values())
+    stored_bucket.image("app", "2")
+    assert server.write()["wharf_tags"] == 1
+    path = server.place / "metrics/bucket.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "counted": 1}))
+    assert server.write()["wharf_tags"] == 2
 
 
 # Documentation ----------------------------------------------------------------------------------------------------

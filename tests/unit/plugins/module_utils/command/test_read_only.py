@@ -31,7 +31,7 @@ class Engine:
         self.registry: Any = SimpleNamespace(
             container="reg", slot="b", stand_ins={"reads": "reg-reads", "writes": "reg-writes"}, descriptor_cache=False,
             collector="gc", dry_run_collector="try", inspected=inspected, status=self.status, client=self.client,
-            pass_requests_to=self.switch,
+            pass_requests_to=self.switch, driver="filesystem",
         )  # fmt: skip
         monkeypatch.setattr(module, "cli", self.cli)
         monkeypatch.setattr(module.containers, "create", self.create)
@@ -160,7 +160,7 @@ def test_a_stand_in_is_the_registry_with_another_socket_and_its_secret_stands_in
 def test_what_a_killed_collection_has_left_is_cleaned_up_and_told(
     engine: Engine, tmp_path: Path, left: tuple[str, ...]
 ) -> None:
-    storage = SimpleNamespace(top=tmp_path, as_owner=contextlib.nullcontext)
+    storage = SimpleNamespace(top=tmp_path, as_owner=contextlib.nullcontext, repositories_in=lambda _: [])
     engine.registry.storage, engine.registry.path = storage, tmp_path
     engine.there |= {*left, "other"}
     if left:
@@ -175,7 +175,9 @@ def test_what_a_killed_collection_has_left_is_cleaned_up_and_told(
 
 def stored_at(engine: Engine, root: Path, *names: str) -> list[Path]:
     """Store files with their names for content, and return them."""
-    storage = SimpleNamespace(top=root / "docker/registry/v2", as_owner=contextlib.nullcontext)
+    storage = SimpleNamespace(
+        top=root / "docker/registry/v2", as_owner=contextlib.nullcontext, repositories_in=lambda _: []
+    )
     engine.registry.storage, engine.registry.path = storage, root
     files = [storage.top / name for name in names]
     for file in files:
@@ -224,3 +226,33 @@ def test_what_a_killed_collection_has_set_aside_is_put_back_when_the_collector_i
     assert [file.read_text() for file in files] == [FILES[0], "pushed again since"]
     assert not (tmp_path / module.ASIDE).exists()
     assert engine.is_as_before()
+
+
+def test_while_pushes_are_held_on_all_servers_the_one_that_serves_pulls_is_tested(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    @contextlib.contextmanager
+    def client(slot: str = "b") -> Iterator[Any]:
+        asked.append(slot)
+        yield SimpleNamespace(close=lambda: None)
+
+    engine.registry.client, engine.registry.storage = client, module.Storage(tmp_path)
+    monkeypatch.setattr(module, "smoke_test", lambda *_: None)
+    told: list[str] = []
+    task: Any = SimpleNamespace(line=told.append)
+    with module.changing(engine.registry, task, (), is_held=True):
+        pass
+    assert (asked, engine.called) == (["reads"] * 3, [])
+    assert told == ["kept: 0 tags in 0 repositories, each with its digest", "verified: an image was pushed and pulled"]
+
+
+def test_what_is_held_on_all_servers_is_not_released_by_a_clean_up(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.registry.storage, engine.registry.path = module.Storage(tmp_path), tmp_path
+    engine.there |= {"reg-reads", "reg-writes"}
+    monkeypatch.setattr(module, "held_for", lambda: 600.0)
+    module.clean_up(engine.registry, SimpleNamespace(line=print), "it is as it was")  # type: ignore[arg-type]
+    assert {"reg-reads", "reg-writes"} <= engine.there

@@ -72,7 +72,11 @@ def test_registry_that_was_never_deployed_has_the_defaults(tmp_path, deployed):
 @pytest.mark.parametrize(
     ("mounted", "settings", "message"),
     [
-        (DATA, {"driver": "s3", "root": "/prefix"}, "the images are in s3: only what lies in a file system"),
+        (
+            DATA,
+            {"driver": "s3", "root": "/prefix"},
+            "the images are in s3: only what lies in a file system, or in a bucket by wharf_reg",
+        ),
         ("", {}, "there is no container registry: run playbooks/deploy-registry.yml"),
         ("/elsewhere", {}, f"the container registry has no data of its own at {DATA}"),
         (DATA, {"root": "/srv"}, "the container registry has no data of its own at /srv"),
@@ -81,6 +85,15 @@ def test_registry_that_was_never_deployed_has_the_defaults(tmp_path, deployed):
 def test_images_that_cannot_be_read_here_are_refused(tmp_path, deployed, mounted, settings, message):
     deployed({mounted: tmp_path} if mounted else {}, **settings)
     with pytest.raises(WharfError, match=message):
+        registry.Registry.in_files()
+
+
+def test_images_in_a_bucket_can_be_read_and_are_no_files(tmp_path, deployed):
+    s3 = {"region": "r", "endpoint": "", "bucket": "images", "root": "", "ca": ""}
+    here = deployed({DATA: tmp_path}, driver="s3", root="", s3=s3, servers=["a", "b"], server="b")
+    assert registry.Registry.readable().storage.rclone.place == "images"
+    assert (here.servers, here.server) == (["a", "b"], "b")
+    with pytest.raises(WharfError, match="the images are in the bucket images, and no files here"):
         registry.Registry.in_files()
 
 

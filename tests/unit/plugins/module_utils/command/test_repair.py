@@ -313,7 +313,7 @@ class Boot:
         self.called: list[tuple[str, str]] = []
         self.said: list[str] = []
         self.works = True  # what is started runs
-        self.seen: Any = SimpleNamespace(container="reg", place=str(directory), data_id="aa")
+        self.seen: Any = SimpleNamespace(container="reg", place=str(directory), data_id="aa", s3={})
         (directory / ".wharf").write_text("aa reg.test\n")
         for name in ("reg", "reg-network", "reg-gateway"):
             self.set(name)
@@ -489,7 +489,7 @@ def test_what_a_killed_collection_has_left_to_pushes_is_cleaned_up_unless_one_is
             return boot.seen
 
         @classmethod
-        def in_files(cls) -> None:
+        def readable(cls) -> None:
             raise EnoughError
 
     monkeypatch.setattr(repair, "Registry", Known)
@@ -524,8 +524,19 @@ def test_on_a_standby_only_the_host_is_repaired(
     vars(boot.seen).update(known, gateway_directory="")
     monkeypatch.setattr(repair, "could_not_start", lambda _: {})
     known_registry = MagicMock(return_value=boot.seen)
-    known_registry.in_files.return_value = boot.seen
+    known_registry.readable.return_value = boot.seen
     monkeypatch.setattr(repair, "Registry", known_registry)
     boot.task.options = SimpleNamespace(if_needed=True, list=False)
     assert repair.run(boot.task) == ("a deployment was cut off: all is as it was" if cut_off else "")
     assert len(repair.find_faults(boot.seen.storage)) > 0
+
+
+def test_in_a_bucket_nothing_is_repaired_but_the_host(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    boot.seen.s3, boot.seen.gateway_directory = {"bucket": "images"}, "/nowhere"
+    monkeypatch.setattr(repair, "Registry", lambda: boot.seen)
+    monkeypatch.setattr(repair.Registry, "readable", lambda: boot.seen, raising=False)
+    monkeypatch.setattr(repair, "could_not_start", lambda _: {})
+    boot.task.options = SimpleNamespace(if_needed=False, list=False)
+    assert repair.run(boot.task) == "nothing to repair: what was cut off is not in the bucket"
+    boot.task.options.if_needed = True
+    assert repair.run(boot.task) == ""

@@ -19,6 +19,7 @@ from ansible_collections.wharf.registry.plugins.module_utils import gateway, loc
 from ansible_collections.wharf.registry.plugins.module_utils.api import StatusError
 from ansible_collections.wharf.registry.plugins.module_utils.command import cli, registry, status
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
+from tests.unit.stored_bucket import S3, StoredBucket, stored_bucket  # noqa: F401
 from tests.unit.stored_registry import StoredRegistry
 
 SETTINGS = {
@@ -186,6 +187,17 @@ def test_a_registry_on_an_object_store_has_no_figures(server, capsys) -> None:
     code, output = show(server, capsys)
     assert code == 0
     assert "driver s3" in output
+
+
+def test_of_a_bucket_the_images_are_counted(server, capsys, stored_bucket: StoredBucket) -> None:  # noqa: F811
+    stored_bucket.image("app", "1")
+    server["settings"] |= {"driver": "s3", "s3": S3}
+    code, output = show(server, capsys, as_json=True)
+    found = json.loads(output)["storage"]
+    assert (code, found["bucket"], found["used"]) == (0, "wharf", sum(stored_bucket.storage().blob_sizes().values()))
+    (stored_bucket.store / "away").touch()
+    code, output = show(server, capsys)
+    assert code == 3 and "the bucket wharf cannot be read" in output
 
 
 def test_the_certificates_days_are_counted(server, capsys, tmp_path: Path) -> None:
