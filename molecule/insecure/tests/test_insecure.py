@@ -38,6 +38,7 @@ def test_registry_speaks_plain_http_without_users(hosts):
     assert not hosts["server"].file("/etc/wharf/tls").exists
 
 
+@pytest.mark.thorough
 def test_cron_collects_the_garbage_in_a_volume_of_a_registry_without_tls_and_users(hosts, ansible, image):
     server, client = hosts["server"], hosts["client1"]
     timers = "systemctl daemon-reload; systemctl start wharf-repair-storage.timer"

@@ -26,13 +26,14 @@ REPOSITORIES = f"{DATA}/docker/registry/v2/repositories"
 CA = f"/etc/docker/certs.d/{REGISTRY}/wharf-ca.crt"
 FEED = "wharf feed-standbys --wait 60 --json"
 TIMER = "wharf-feed-standbys.timer"
+STOP = f"systemctl stop {TIMER} wharf-feed-standbys.service"  # one may be under way
 RUNS = 5  # of rsync in a copy
 
 
 @pytest.fixture
 def still(hosts) -> Iterator[Host]:
     """Return the server, which copies only when it is told to."""
-    with broken(hosts["alpha"], f"systemctl stop {TIMER} && {FEED}", f"systemctl start {TIMER}"):
+    with broken(hosts["alpha"], f"{STOP} && {FEED}", f"systemctl start {TIMER}"):
         yield hosts["alpha"]
 
 
@@ -280,7 +281,7 @@ def test_a_server_that_is_lost_is_followed_by_the_standby_and_comes_back_as_one(
     # It comes back, takes itself for the server, and may not write to the new one.
     from_outside("start", container("alpha"))
     wait_until(alpha, "wharf status", 90)
-    alpha.run("systemctl stop wharf-feed-standbys.timer")
+    alpha.run(STOP)
     assert "failed" in feed(alpha)
     assert tags(beta)["lost/a:1"] == again
     both = inventory("beta", "alpha")
