@@ -157,6 +157,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.thorough("new-apt-sees-the-wrong-key")
 @pytest.mark.parametrize("name", MISTAKES)
 def test_what_cannot_work_is_refused_before_anything_changes(hosts, ansible, tmp_path, name):
     """On hosts that would only get another source or version, and on one whose engine would have to go first."""
