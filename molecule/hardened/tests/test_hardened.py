@@ -245,7 +245,7 @@ USED = {
     r"read /var/tmp/wharf-copy-\w{10}/\d": "what that user brought; what was stored is compared with the digest",
     r"\w+ /home/jane\.doe/\.ansible/tmp/.*": "what Ansible transfers, in the home of the user who becomes root",
     r"read /var/lib/wharf/registry/docker(/.*)?": "what the registry stores: only read, and compared with its digest",
-    r"read /var/lib/wharf/sockets/(a|b|reads|writes)\.sock": "the registry's: opened without following a link, as a path",
+    r"read /var/lib/wharf/sockets/(a|b|reads|writes)\.sock": "the registry's: opened as a path, following no link",
     r"read /tmp/(figures|own)\.sock": "the gateway's, within its container: the same",
     r"read /var/lib/wharf/cache-sockets/[\w.]+/registry\.sock": "the caches': the same",
     rf"read {CACHED}/.*": "what the caches store: no link is followed; what goes is deleted as their own user",
