@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +32,16 @@ def own_addresses(interfaces: Sequence[Mapping[str, Any]]) -> list[str]:
         if entry.get("scope") == "global" and "local" in entry and not any(map(entry.get, _PASSING))
     ]
     return list(dict.fromkeys(str(ipaddress.ip_address(entry["local"])) for entry in entries))
+
+
+def source_of(address: str, port: int) -> str:
+    """Return the address of this host from which it reaches another; empty where it knows no way. Sends nothing."""
+    with contextlib.suppress(OSError):
+        family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as sock:
+            sock.connect(place)
+            return sock.getsockname()[0]
+    return ""
 
 
 def neighbour_of(interfaces: Sequence[Mapping[str, Any]], wanted: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import api
-from .addresses import is_inner
+from .addresses import is_inner, source_of
 from .auth_files import CONTAINERS, PLACES, Docker, as_user, find_user, in_file
 from .client_tools import faults
 from .client_trust import Containerd
@@ -612,15 +612,6 @@ class Links:
 def is_late(error: api.RegistryError) -> bool:
     """Tell whether there was no answer in time."""
     return isinstance(error.__cause__, socket.timeout)
-
-
-def source_of(address: str, port: int) -> str:
-    """Return the address of this host from which it reaches another; empty where it knows no way. Sends nothing."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.connect((address, port))
-        return sock.getsockname()[0]
-    return ""
 
 
 def route_device(address: str) -> str:

@@ -67,6 +67,11 @@ def has_port(container: dict[str, Any]) -> bool:
     return bool(container["HostConfig"].get("PortBindings"))
 
 
+def published(container: dict[str, Any]) -> list[dict[str, str]]:
+    """Return where a container publishes its ports: of each the HostIp, which may be empty, and the HostPort."""
+    return [one for entry in (container["HostConfig"].get("PortBindings") or {}).values() for one in entry or []]
+
+
 def slot_of(container: dict[str, Any] | None) -> str:
     """Return the slot of a registry's container; the second where it has none, so that the first is the next one."""
     return next((slot for slot in SLOTS if container and address(slot) in (container["Config"]["Env"] or [])), SLOTS[1])

@@ -16,6 +16,7 @@ from .text import one_line
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TIMEOUT = 60  # seconds
+LISTS = Path("/var/lib/apt/lists")  # of apt
 CLONE_NEWNET = 0x40000000  # of setns(2)
 
 
@@ -30,6 +31,11 @@ def search_path() -> str:
 def has(program: str) -> bool:
     """Return whether a program is installed."""
     return shutil.which(program, path=PATH) is not None
+
+
+def has_package_lists() -> bool:
+    """Tell whether apt knows any package."""
+    return any(path.stat().st_size for path in LISTS.glob("*Packages*"))
 
 
 def processes_of(program: str) -> Iterator[Path]:

@@ -69,7 +69,6 @@ import os
 import re
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -77,7 +76,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils.backup_settings import backup_problems
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.module_utils.files import Entry, read_entry
-from ansible_collections.wharf.registry.plugins.module_utils.processes import has
+from ansible_collections.wharf.registry.plugins.module_utils.processes import has, has_package_lists
 from ansible_collections.wharf.registry.plugins.module_utils.restic import SETTINGS, Restic, sftp
 
 # What holds each program, by what installs packages.
@@ -87,7 +86,6 @@ PACKAGES = {
 }
 REMOVED = (str(SETTINGS), "/var/lib/wharf/backup", "/var/cache/wharf-backup")
 OWNER = (0, 0)
-LISTS = Path("/var/lib/apt/lists")
 
 
 def gather(settings: dict[str, Any], files: dict[str, str], password: str, generate: str = "") -> dict[str, Any]:
@@ -130,7 +128,7 @@ def gather(settings: dict[str, Any], files: dict[str, str], password: str, gener
     closed = ["connection"] if connection == "closed" else []
     return {
         "missing_packages": missing,
-        "package_lists": not has("apt-get") or any(path.stat().st_size for path in LISTS.glob("*Packages*")),
+        "package_lists": not has("apt-get") or has_package_lists(),
         "connection": connection,
         "pending": missing + [str(SETTINGS / name) for name in pending] + closed,
     }

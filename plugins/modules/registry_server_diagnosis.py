@@ -94,6 +94,7 @@ from ansible_collections.wharf.registry.plugins.module_utils.parts import (
     STAND_INS,
     STORE_FILES,
     container_names,
+    published,
     slot_of,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.processes import search_path
@@ -298,10 +299,10 @@ def containers_fault(
         return fault
     if held and held[0] == "pushes_held":
         return held
-    bindings = [one for entry in (network["HostConfig"]["PortBindings"] or {}).values() for one in entry or []]
-    published = [binding["HostPort"] for binding in bindings]
-    if str(port) not in published:
-        return "other_port", {"published": published or ["none"]}
+    bindings = published(network)
+    ports = [binding["HostPort"] for binding in bindings]
+    if str(port) not in ports:
+        return "other_port", {"published": ports or ["none"]}
     if fault := next(filter(None, map(file_fault, (registry, network, own))), None):
         return fault
     code, details = storage_fault(registry["State"]["Pid"], place)

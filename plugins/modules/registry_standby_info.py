@@ -81,14 +81,13 @@ from ansible_collections.wharf.registry.plugins.module_utils.files import (
     read_text,
 )
 from ansible_collections.wharf.registry.plugins.module_utils.parts import USER
-from ansible_collections.wharf.registry.plugins.module_utils.processes import has
+from ansible_collections.wharf.registry.plugins.module_utils.processes import has, has_package_lists
 from ansible_collections.wharf.registry.plugins.module_utils.storage import Storage
 
 SETTINGS = Path("/etc/wharf/standby")
 HOME = Path("/var/lib/wharf-standby")
 STATE = Path("/var/lib/wharf/standby")
 HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key.pub")
-LISTS = Path("/var/lib/apt/lists")
 REGISTRY = Path("/etc/wharf/registry.json")
 ROOT = 0
 # The programs of each side, and what holds them.
@@ -144,7 +143,7 @@ def gather(server: bool, data: str, uid: int, images: bool, host: str) -> dict[s
     return {
         "pending": [name for name, is_pending in pending.items() if is_pending],
         "missing_packages": missing,
-        "package_lists": any(file.stat().st_size for file in LISTS.glob("*Packages*")),
+        "package_lists": has_package_lists(),
         "files": {str(file): text_of(file) for file in files},
         "public_key": " ".join(read_text(SETTINGS / "id_ed25519.pub").split()[:2]),
         "host_key": host_key,

@@ -60,11 +60,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.wharf.registry.plugins.module_utils.addresses import neighbour_of
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
 from ansible_collections.wharf.registry.plugins.module_utils.files import read_entry
-from ansible_collections.wharf.registry.plugins.module_utils.processes import has, must_run, run
+from ansible_collections.wharf.registry.plugins.module_utils.processes import has, has_package_lists, must_run, run
 
 CONFIG = Path("/etc/wharf/keepalived/keepalived.conf")
 FILES = (CONFIG, CONFIG.with_name("check"), Path("/etc/systemd/system/wharf-keepalived.service"))
-LISTS = Path("/var/lib/apt/lists")
 SYSTEMD = Path("/run/systemd/system")
 ROOT = (0, 0)
 
@@ -93,7 +92,7 @@ def gather(address: str, tls: bool, host: str) -> dict[str, Any]:
     states = [run(["systemctl", verb, "--quiet", FILES[2].name])[0] for verb in ("is-active", "is-enabled")]
     return {
         "missing_packages": missing_packages(tls, host) if address else [],
-        "package_lists": any(file.stat().st_size for file in LISTS.glob("*Packages*")),
+        "package_lists": has_package_lists(),
         "interface": interface,
         "source": source,
         "peers": known[0][1].split(),

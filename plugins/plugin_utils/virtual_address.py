@@ -24,9 +24,9 @@ def virtual_address_plan(hosts: Mapping[str, Mapping[str, Any]], host: str, serv
     """
     own, main = hosts[host], hosts[server]
     known = [one["source"] for one in hosts.values()]
-    former = [peer for peer in main["peers"] if peer not in known and _are_alike(peer, main["source"])]
+    previous = [peer for peer in main["peers"] if peer not in known and _are_alike(peer, main["source"])]
     top = SERVER
-    if former:
+    if previous:
         # One that was a standby until now comes before the server that it knew.
         top = main["priority"] if main["priority"] >= SERVER else min(MOST, (main["server_priority"] or SERVER) + 1)
     standbys = [name for name in hosts if name != server]
@@ -37,7 +37,7 @@ def virtual_address_plan(hosts: Mapping[str, Mapping[str, Any]], host: str, serv
         "server_priority": top,
         "peers": [
             *(one["source"] for name, one in hosts.items() if name != host),
-            *(former if host == server else ()),
+            *(previous if host == server else ()),
         ],
     }
 

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import re
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import containers
+from ..addresses import source_of
 from ..errors import WharfError
 from ..files import no_link, read_json, read_text, write_atomic
 from ..lock import RESULTS
-from ..parts import container_names
+from ..parts import container_names, published
 from ..server_data import COPIED
 from ..staging import TREE, stage_links
 from ..text import human_bytes, one_line
@@ -225,10 +225,9 @@ class Feeder:
 
     def address(self, standby: str) -> str:
         """Return where the registry here answers, as a standby can ask it; empty where that is not known."""
-        network = containers.container(container_names(self.registry.container)["network"]) or {"HostConfig": {}}
-        published = network["HostConfig"].get("PortBindings") or {}
-        listens = [one.get("HostIp") or "0.0.0.0" for entry in published.values() for one in entry or []]
-        own = own_address(standby)
+        network = containers.container(container_names(self.registry.container)["network"])
+        listens = [one.get("HostIp") or "0.0.0.0" for one in (published(network) if network else [])]
+        own = source_of(standby, 22)
         if any(one in listens for one in ((own, "::") if ":" in own else (own, "0.0.0.0"))):
             return own
         return next((one for one in listens if one not in ("0.0.0.0", "::")), "")
@@ -293,17 +292,6 @@ def interval() -> int:
         if match := re.search(r"\(after (\d+) min at most\)$", read_text(path), re.MULTILINE):
             return 60 * int(match[1])
     return 0
-
-
-def own_address(address: str) -> str:
-    """Return the address of this host from which another one is reached; empty where there is none."""
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(address, 22, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, protocol) as probe:  # sends nothing
-            probe.connect(place)
-            return probe.getsockname()[0]
-    except OSError:
-        return ""
 
 
 def counted(statistics: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.wharf.registry.plugins.module_utils import processes
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.modules import registry_backup_info as module
 
@@ -30,7 +31,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lists.mkdir()
     (lists / "deb_Packages").write_text("Package: restic")
     monkeypatch.setattr(module, "SETTINGS", settings)
-    monkeypatch.setattr(module, "LISTS", lists)
+    monkeypatch.setattr(processes, "LISTS", lists)
     monkeypatch.setattr(module, "has", lambda program: True)
     monkeypatch.setattr(module, "OWNER", (os.getuid(), os.getgid()))
     monkeypatch.setattr(module.Restic, "run", lambda self, *words, timeout: None)
@@ -62,7 +63,7 @@ def test_finished_server_has_nothing_pending(server):
 
 def test_bare_server_lacks_everything(server, monkeypatch):
     monkeypatch.setattr(module, "has", lambda program: program == "apt-get")
-    (module.LISTS / "deb_Packages").write_text("")
+    (processes.LISTS / "deb_Packages").write_text("")
     found = module.gather(SETTINGS | {"host": "store"}, FILES | {"ssh_config": "Host backup\n"}, PASSWORD)
     files = [str(server / name) for name in ("backup.json", "password", "ssh_config")]
     assert found == {

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.wharf.registry.plugins.module_utils import processes
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.modules import registry_standby_info as module
 from tests.unit.stored_registry import StoredRegistry
@@ -46,11 +47,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(module, "closed_above", lambda *_: "")  # where pytest works is its user's alone
     monkeypatch.setattr(module.pwd, "getpwnam", {"wharf-registry": user}.__getitem__)
     monkeypatch.setattr(module, "has", lambda program: True)
+    monkeypatch.setattr(processes, "LISTS", tmp_path)
     for name, path in {
         "SETTINGS": settings,
         "HOME": home,
         "HOST_KEY": tmp_path / "host.pub",
-        "LISTS": tmp_path,
         "STATE": tmp_path / "none",
         "REGISTRY": tmp_path / "registry.json",
     }.items():

@@ -10,6 +10,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from conftest import ROOT
 
+from ansible_collections.wharf.registry.plugins.module_utils import processes
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError
 from ansible_collections.wharf.registry.plugins.modules import virtual_address_info as module
 
@@ -68,7 +69,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.setattr(module, "read_entry", lambda path: (found := real(path)) and found._replace(uid=0, gid=0))
     monkeypatch.setattr(module, "CONFIG", fake.files[0])
     monkeypatch.setattr(module, "FILES", fake.files)
-    monkeypatch.setattr(module, "LISTS", tmp_path)
+    monkeypatch.setattr(processes, "LISTS", tmp_path)
     monkeypatch.setattr(module, "SYSTEMD", tmp_path)
     monkeypatch.setattr(module, "run", fake.run)
     monkeypatch.setattr(module, "must_run", fake.shown)
