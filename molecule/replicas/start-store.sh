@@ -43,7 +43,7 @@ chown -R ceph:ceph /var/lib/ceph
 monmaptool --create --clobber --add a 127.0.0.1:6789 --fsid "$fsid" /tmp/monmap >/dev/null
 ceph-mon --mkfs -i a --monmap /tmp/monmap --setuser ceph --setgroup ceph
 systemctl start ceph-mon@a
-ceph osd new "$osd" >/dev/null
+timeout 60 bash -c "until ceph osd new $osd >/dev/null 2>&1; do sleep 0.5; done"  # no quorum yet: EPERM
 ceph-osd -i 0 --mkfs --osd-uuid "$osd" --setuser ceph --setgroup ceph 2>/dev/null
 systemctl start ceph-osd@0 ceph-radosgw@rgw.a
 # Also when the host starts again.
