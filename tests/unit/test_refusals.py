@@ -137,7 +137,7 @@ RUNS = [
     "users-as-mapping",
     "tools-unknown",
     "engine-options-underscore",
-    "two-servers",
+    "two-servers-on-files",
     "group-with-hyphen",
     "limit-to-a-stranger",
     "variables-of-a-misspelt-group",
