@@ -83,10 +83,12 @@ from ansible_collections.wharf.registry.plugins.module_utils.cache_storage impor
 from ansible_collections.wharf.registry.plugins.module_utils.containers import cli
 from ansible_collections.wharf.registry.plugins.module_utils.data import container, mounted_at
 from ansible_collections.wharf.registry.plugins.module_utils.errors import WharfError, message_of
+from ansible_collections.wharf.registry.plugins.module_utils.files import read_json
 from ansible_collections.wharf.registry.plugins.module_utils.lock import lock
 from ansible_collections.wharf.registry.plugins.module_utils.parts import container_names
 from ansible_collections.wharf.registry.plugins.module_utils.storage import SharedStorage, Storage
 
+SETTINGS = "/etc/wharf/registry.json"  # what was deployed
 PLACE = "/var/tmp"  # for the registry's own images, which are large
 
 
@@ -166,6 +168,13 @@ def run(p: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         data = mounted_at(inspected)
         if inspected is None or data is None:
             raise WharfError(f"there is no container {p['container']} with data: run playbooks/deploy-registry.yml")
+        driver = read_json(SETTINGS).get("driver", "filesystem")
+        if driver != "filesystem" and not all(is_cached(pattern, p["caches"]) for pattern in p["images"]):
+            raise WharfError(
+                f"the images are in {driver}, and a bundle is written from files, or from a cache: export images of"
+                " caches alone, or copy what is wanted to a registry with playbooks/copy-images.yml, or into a file"
+                " with `skopeo copy --all docker://... oci-archive:...`"
+            )
         return write(p, Storage(data), inspected, check_mode)
     if action == "reserve":
         return reserve(path, p["fingerprint"], p["room"])

@@ -201,3 +201,16 @@ def test_path_is_needed_but_for_a_look():
     for action, check_mode in (("write", False), ("reserve", True), ("accept", True), ("check", True)):
         with pytest.raises(WharfError, match="path is missing"):
             registry_bundle.run(PARAMETERS | {"action": action, "path": None}, check_mode)
+
+
+def test_images_in_an_object_store_are_refused_and_those_of_caches_are_not(storage, tmp_path, monkeypatch):
+    settings = tmp_path / "registry.json"
+    settings.write_text('{"driver": "s3"}')
+    monkeypatch.setattr(registry_bundle, "SETTINGS", str(settings))
+    monkeypatch.setattr(registry_bundle, "container", lambda _: {})
+    monkeypatch.setattr(registry_bundle, "mounted_at", lambda _: str(storage.top))
+    parameters = {**PARAMETERS, "action": "write", "path": "", "caches": ["docker.io"], "caches_data": str(tmp_path)}
+    with pytest.raises(WharfError, match=r"the images are in s3.*skopeo copy --all"):
+        registry_bundle.run(parameters, check_mode=True)
+    with pytest.raises(WharfError, match="docker.io"):  # that cache has nothing
+        registry_bundle.run({**parameters, "images": ["docker.io/library/app:1"]}, check_mode=True)
