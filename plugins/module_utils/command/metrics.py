@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import caches, gateway, parts
+from .. import caches, gateway, parts, peers
 from ..api import Client
 from ..containers import new_lines
 from ..data import container
@@ -77,6 +77,7 @@ FIGURES = {
     "wharf_standby": ("gauge", "Whether this is a standby, to which a server's images are copied."),
     "wharf_standby_last_copy_timestamp_seconds": ("gauge", "As of when a standby has its server's images."),
     "wharf_standby_interval_seconds": ("gauge", "How often they are copied."),
+    "wharf_peer_up": ("gauge", "Whether another server on the same store answers here."),
     "wharf_read_only": ("gauge", "Whether the registry takes no push just now."),
     "wharf_certificate_expiry_timestamp_seconds": ("gauge", "When the registry's certificate ends."),
     "wharf_ca_expiry_timestamp_seconds": ("gauge", "When the last of the CAs ends that clients trust."),
@@ -193,6 +194,8 @@ class Server:
             "standby": self.standby,
             "contents": self.contents,
         }
+        for address, port in peers.known(self.registry.gateway_directory):
+            sources[f"peer {address}"] = partial(self.peer, address, port)
         for cache in self.registry.caches.get("upstreams", ()):
             sources[f"cache {cache['upstream']}"] = partial(self.cache, cache)
         for name, source in sources.items():
@@ -384,6 +387,13 @@ class Server:
             if copied:
                 self.figures.add("wharf_standby_last_copy_timestamp_seconds", int(copied))
                 self.figures.add("wharf_standby_interval_seconds", int(interval))
+
+    def peer(self, address: str, port: int) -> None:
+        """Ask another server's registry, the way by which the gateway would pass requests on to it."""
+        directory = self.registry.gateway_directory
+        with self.telling("wharf_peer_up", peer=address), peers.client_of(address, port, directory) as client:
+            if (answer := client.request("GET", "/v2/")).status != 200:
+                raise WharfError(f"HTTP status {answer.status}")
 
     def contents(self) -> None:
         """Count repositories and tags; where they are in an object store, those that the page's index has."""

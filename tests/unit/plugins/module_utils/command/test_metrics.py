@@ -8,7 +8,9 @@ import re
 import sqlite3
 import time
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -235,6 +237,20 @@ def test_a_standby_tells_as_of_when_it_has_the_server_s_images_and_no_tasks_of_t
     (server.stored.root / ".wharf-copied.json").write_text(json.dumps(mark))
     found = server.write()
     assert (found[name], found["wharf_standby_interval_seconds"]) == (1795967000, 3600)
+
+
+def test_other_servers_on_the_same_store_are_up_or_not(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = {"192.0.2.2": 200, "192.0.2.3": 503}
+
+    def client_of(address: str, port: int, directory: str) -> Any:
+        answer = SimpleNamespace(status=statuses[address])
+        return nullcontext(SimpleNamespace(request=lambda *_: answer))
+
+    monkeypatch.setattr(metrics.peers, "known", lambda _: [(address, 5000) for address in statuses])
+    monkeypatch.setattr(metrics.peers, "client_of", client_of)
+    found = server.write()
+    assert found['wharf_peer_up{peer="192.0.2.2"}'] == 1
+    assert found['wharf_peer_up{peer="192.0.2.3"}'] == 0
 
 
 # Tasks ------------------------------------------------------------------------------------------------------------
