@@ -1,10 +1,9 @@
 """How many images clients push, and then pull, in a second at servers of one registry.
 
-
     rates.py SECONDS NAME:PORT CA USER ADDRESS...
 
-The password is on standard input. Eight clients at each address keep a connection each. An image is a manifest and a layer of 20,000 bytes. Prints a line
-of JSON: "pushes" and "pulls", in images per second.
+The password is on standard input. Eight clients at each address keep a connection each. An image is a manifest and a
+layer of 20,000 bytes. Prints a line of JSON: "pushes" and "pulls", in images per second.
 """
 
 import base64
