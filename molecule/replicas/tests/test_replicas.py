@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -245,6 +246,58 @@ def test_a_server_is_taken_away_and_another_one_added(hosts, ansible, inventory)
     with led_to(client, hosts["gamma"]):
         pull(client, f"{REGISTRY}/two/app:1", digest)
         publish(client, "two/app:2")
+
+
+@pytest.mark.thorough
+def test_images_move_from_a_directory_to_a_store_and_back_as_the_documentation_says(
+    hosts, ansible, inventory, tmp_path
+):
+    client, gamma, store = hosts["client1"], hosts["gamma"], address(hosts["store"])
+    ansible.succeeds("playbooks/remove-registry.yml", "--limit", "gamma")
+    alone, bucket = inventory(["gamma"]), "moved"
+    rclone = (
+        "cd /var/lib/wharf/registry && export RCLONE_CONFIG_STORE_TYPE=s3 RCLONE_CONFIG_STORE_PROVIDER=Ceph"
+        f" RCLONE_CONFIG_STORE_ENDPOINT=https://{store}:7443 RCLONE_CONFIG_STORE_ACCESS_KEY_ID=lab-access"
+        f" RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY={SECRET} RCLONE_CA_CERT=/root/store-ca.crt && rclone"
+    )
+
+    def deploy(storage: Mapping[str, Any]) -> None:
+        """Deploy gamma alone, with its images in such a storage, and lead the client there."""
+        settings = tmp_path / "storage.json"
+        settings.write_text(json.dumps({"wharf_registry_storage": storage}))
+        alone.succeeds("site.yml", "--tags", "deploy,trust", "-e", f"@{settings}")
+        time.sleep(6)
+
+    def move(here: str, there: str) -> None:
+        for part in ("blobs", "repositories"):
+            gamma.check_output(f"{rclone} copy --transfers 16 {here}/registry/v2/{part} {there}/registry/v2/{part}")
+        gamma.check_output("docker stop registry")
+        gamma.check_output(f"{rclone} sync --transfers 16 --exclude '_uploads/**' {here} {there}")
+        assert "0 differences found" in gamma.check_output(
+            f"{rclone} check --exclude '_uploads/**' {here} {there} 2>&1"
+        )
+
+    ca = Path(INVENTORY).parents[1] / "store/ca.crt"
+    write(gamma, "/root/store-ca.crt", ca.read_text())
+    s3 = {"region": "us-east-1", "regionendpoint": f"https://{store}:7443", "bucket": bucket, "ca": str(ca)}
+    s3 |= {"accesskey": "lab-access", "secretkey": SECRET}
+    deploy({})
+    digests = {f"{REGISTRY}/moved/{number}:1": publish(client, f"moved/{number}:1") for number in range(3)}
+    gamma.check_output(f"{rclone} mkdir store:{bucket}")
+    move("docker", f"store:{bucket}/docker")
+    deploy({"s3": s3})
+    gamma.check_output("wharf verify-storage --contents")
+    assert_all_are_there(client, digests)
+    digests[f"{REGISTRY}/moved/late:1"] = publish(client, "moved/late:1")
+    move(f"store:{bucket}/docker", "docker")
+    gamma.check_output("cd /var/lib/wharf/registry && chown -R 59500:59500 docker")
+    deploy({})
+    gamma.check_output("wharf verify-storage --contents")
+    assert_all_are_there(client, digests)
+    alone.succeeds(
+        "playbooks/remove-registry.yml", "-e", "wharf_remove_data=true", "-e", f"wharf_remove_confirm={NAME}"
+    )
+    ansible.succeeds("site.yml")
 
 
 # What works on the images -------------------------------------------------------------------------
