@@ -24,6 +24,7 @@ from machines import (
     program,
     wait_until,
     without_repair,
+    write,
 )
 from plays import INVENTORY, Ansible
 from testinfra.host import Host
