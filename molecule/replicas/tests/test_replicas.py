@@ -133,6 +133,61 @@ def test_what_one_two_and_three_of_them_bear(hosts, password, number):
             number(f"{kind} with {count} of three registries", rate, "a second")
 
 
+# What works on the images -------------------------------------------------------------------------
+
+
+def test_a_collection_deletes_what_nothing_needs_while_pushes_wait_on_all_servers(hosts, ansible):
+    client, repository = hosts["client1"], f"{REGISTRY}/garbage/app"
+    digests = {f"{repository}:1": publish(client, "garbage/app:1")}
+    old, digests[f"{repository}:1"] = digests[f"{repository}:1"], publish(client, "garbage/app:1")
+    with led_to(client, hosts["gamma"]), pushes(client, "meanwhile", times=3) as late:
+        said = ansible.succeeds("playbooks/collect-garbage.yml", "-e", "wharf_delete_untagged=true").output
+    assert "each with its digest" in said
+    gone = client.run(f"docker pull {by_digest(f'{repository}:1', old)}")
+    assert gone.rc != 0 and "unknown" in gone.stderr
+    assert_all_are_there(client, {**digests, **late})
+    for name in SERVERS:
+        assert containers(hosts[name]) == PARTS
+        assert not hosts[name].file("/var/lib/wharf/held.json").exists
+    assert ansible.succeeds("playbooks/collect-garbage.yml").changes == 0
+
+
+def test_rules_delete_tags_of_all_servers(hosts, ansible):
+    client = hosts["client1"]
+    publish(client, "aged/app:1")
+    kept = publish(client, "aged/app:2")
+    rules = ("-e", json.dumps({"wharf_retention": [{"repositories": "aged/.*", "keep_newest": 1}]}))
+    planned = ansible.succeeds("playbooks/apply-retention.yml", *rules).stdout
+    plan = re.search(r"plan: (\w+)", planned)
+    assert plan and "aged/app" in planned
+    ansible.succeeds("playbooks/apply-retention.yml", *rules, "-e", f"wharf_retention_plan={plan[1]}")
+    assert client.run(f"docker pull {REGISTRY}/aged/app:1").rc != 0
+    pull(client, f"{REGISTRY}/aged/app:2", kept)
+
+
+def test_all_servers_are_well_and_tell_of_each_other_and_the_bucket(hosts, ansible):
+    said = ansible.succeeds("playbooks/diagnose-registry.yml").stdout
+    for name in SERVERS:
+        assert re.search(rf"{name} .*all is well", said), said
+        assert json.loads(hosts[name].check_output("wharf verify-storage --json"))["problems"] == []
+        hosts[name].check_output("wharf metrics")
+        figures = hosts[name].check_output("cat /var/lib/wharf/metrics/metrics").splitlines()
+        assert [line for line in figures if line.startswith("wharf_storage_used_bytes ") and line.split()[1] != "0"]
+        up = {f'wharf_peer_up{{peer="{address(hosts[other])}"}} 1' for other in SERVERS if other != name}
+        assert up == {line for line in figures if line.startswith("wharf_peer_up")}
+
+
+@pytest.mark.thorough
+def test_a_new_ca_is_that_of_all_servers(hosts, ansible):
+    client = hosts["client1"]
+    digest = publish(client, "rotated/app:1")
+    with watch(client, f"{REGISTRY}/rotated/app:1") as seen:
+        ansible.succeeds("playbooks/rotate-ca.yml")
+    assert seen.failures == 0, seen.errors
+    assert len({hosts[name].check_output("sha256sum </etc/wharf/tls/ca.crt") for name in SERVERS}) == 1
+    pull(client, f"{REGISTRY}/rotated/app:1", digest)
+
+
 # What is away -------------------------------------------------------------------------------------
 
 
@@ -299,58 +354,3 @@ def test_images_move_from_a_directory_to_a_store_and_back_as_the_documentation_s
         "playbooks/remove-registry.yml", "-e", "wharf_remove_data=true", "-e", f"wharf_remove_confirm={NAME}"
     )
     ansible.succeeds("site.yml")
-
-
-# What works on the images -------------------------------------------------------------------------
-
-
-def test_a_collection_deletes_what_nothing_needs_while_pushes_wait_on_all_servers(hosts, ansible):
-    client, repository = hosts["client1"], f"{REGISTRY}/garbage/app"
-    digests = {f"{repository}:1": publish(client, "garbage/app:1")}
-    old, digests[f"{repository}:1"] = digests[f"{repository}:1"], publish(client, "garbage/app:1")
-    with led_to(client, hosts["gamma"]), pushes(client, "meanwhile", times=3) as late:
-        said = ansible.succeeds("playbooks/collect-garbage.yml", "-e", "wharf_delete_untagged=true").output
-    assert "each with its digest" in said
-    gone = client.run(f"docker pull {by_digest(f'{repository}:1', old)}")
-    assert gone.rc != 0 and "unknown" in gone.stderr
-    assert_all_are_there(client, {**digests, **late})
-    for name in SERVERS:
-        assert containers(hosts[name]) == PARTS
-        assert not hosts[name].file("/var/lib/wharf/held.json").exists
-    assert ansible.succeeds("playbooks/collect-garbage.yml").changes == 0
-
-
-def test_rules_delete_tags_of_all_servers(hosts, ansible):
-    client = hosts["client1"]
-    publish(client, "aged/app:1")
-    kept = publish(client, "aged/app:2")
-    rules = ("-e", json.dumps({"wharf_retention": [{"repositories": "aged/.*", "keep_newest": 1}]}))
-    planned = ansible.succeeds("playbooks/apply-retention.yml", *rules).stdout
-    plan = re.search(r"plan: (\w+)", planned)
-    assert plan and "aged/app" in planned
-    ansible.succeeds("playbooks/apply-retention.yml", *rules, "-e", f"wharf_retention_plan={plan[1]}")
-    assert client.run(f"docker pull {REGISTRY}/aged/app:1").rc != 0
-    pull(client, f"{REGISTRY}/aged/app:2", kept)
-
-
-def test_all_servers_are_well_and_tell_of_each_other_and_the_bucket(hosts, ansible):
-    said = ansible.succeeds("playbooks/diagnose-registry.yml").stdout
-    for name in SERVERS:
-        assert re.search(rf"{name} .*all is well", said), said
-        assert json.loads(hosts[name].check_output("wharf verify-storage --json"))["problems"] == []
-        hosts[name].check_output("wharf metrics")
-        figures = hosts[name].check_output("cat /var/lib/wharf/metrics/metrics").splitlines()
-        assert [line for line in figures if line.startswith("wharf_storage_used_bytes ") and line.split()[1] != "0"]
-        up = {f'wharf_peer_up{{peer="{address(hosts[other])}"}} 1' for other in SERVERS if other != name}
-        assert up == {line for line in figures if line.startswith("wharf_peer_up")}
-
-
-@pytest.mark.thorough
-def test_a_new_ca_is_that_of_all_servers(hosts, ansible):
-    client = hosts["client1"]
-    digest = publish(client, "rotated/app:1")
-    with watch(client, f"{REGISTRY}/rotated/app:1") as seen:
-        ansible.succeeds("playbooks/rotate-ca.yml")
-    assert seen.failures == 0, seen.errors
-    assert len({hosts[name].check_output("sha256sum </etc/wharf/tls/ca.crt") for name in SERVERS}) == 1
-    pull(client, f"{REGISTRY}/rotated/app:1", digest)

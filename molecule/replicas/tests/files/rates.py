@@ -29,7 +29,7 @@ class Client:
 
     def __init__(self, address, number):
         """Connect."""
-        self.repository, self.pushed = f"rates/{number}", 0
+        self.number, self.pushed = number, 0
         self.connection = http.client.HTTPSConnection(name, int(port), timeout=60)
         trusted = ssl.create_default_context(cafile=ca)
         self.connection.sock = trusted.wrap_socket(socket.create_connection((address, int(port))), server_hostname=name)
@@ -48,18 +48,18 @@ class Client:
         """Push an image of fresh content."""
         content = os.urandom(20000)
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
-        headers, _ = self.ask("POST", f"/v2/{self.repository}/blobs/uploads/", 202)
+        headers, _ = self.ask("POST", f"/v2/rates/app/blobs/uploads/", 202)
         self.ask("PUT", f"{headers['Location']}&digest={digest}", 201, content)
         blob = {"mediaType": "application/octet-stream", "digest": digest, "size": len(content)}
         manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": blob, "layers": [blob]})
-        self.ask("PUT", f"/v2/{self.repository}/manifests/{self.pushed}", 201, manifest, MANIFEST)
+        self.ask("PUT", f"/v2/rates/app/manifests/{self.number}-{self.pushed}", 201, manifest, MANIFEST)
         self.pushed += 1
 
     def pull(self):
         """Pull the first image."""
-        _, manifest = self.ask("GET", f"/v2/{self.repository}/manifests/0", 200)
+        _, manifest = self.ask("GET", f"/v2/rates/app/manifests/{self.number}-0", 200)
         for blob in json.loads(manifest)["layers"]:
-            self.ask("GET", f"/v2/{self.repository}/blobs/{blob['digest']}", 200)
+            self.ask("GET", f"/v2/rates/app/blobs/{blob['digest']}", 200)
 
 
 def rate(act):
