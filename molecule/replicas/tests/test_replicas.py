@@ -305,9 +305,7 @@ def test_a_server_is_taken_away_and_another_one_added(hosts, ansible, inventory)
 
 
 @pytest.mark.thorough
-def test_images_move_from_a_directory_to_a_store_and_back_as_the_documentation_says(
-    hosts, ansible, inventory, tmp_path
-):
+def test_images_move_from_a_directory_to_a_store_and_back_as_documented(hosts, ansible, inventory, tmp_path):
     client, gamma, store = hosts["client1"], hosts["gamma"], address(hosts["store"])
     ansible.succeeds("playbooks/remove-registry.yml", "--limit", "gamma")
     alone, bucket = inventory(["gamma"]), "moved"

@@ -48,7 +48,7 @@ class Client:
         """Push an image of fresh content."""
         content = os.urandom(20000)
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
-        headers, _ = self.ask("POST", f"/v2/rates/app/blobs/uploads/", 202)
+        headers, _ = self.ask("POST", "/v2/rates/app/blobs/uploads/", 202)
         self.ask("PUT", f"{headers['Location']}&digest={digest}", 201, content)
         blob = {"mediaType": "application/octet-stream", "digest": digest, "size": len(content)}
         manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": blob, "layers": [blob]})
