@@ -25,8 +25,8 @@ PROBLEMS = {
     ),
     "store": (
         "has another store than this server, or another bucket, and would lack the images that are here:"
-        " wharf_registry_storage must lead all of registry_servers to the same. Where it is to be another one, deploy"
-        " one server alone first, and then the others with it"
+        " wharf_registry_storage must lead all of registry_servers to the same. Where it is to be another one, remove"
+        " all servers but one first: see docs/replicas.md"
     ),
 }
 

@@ -170,7 +170,7 @@ def test_all_servers_are_well_and_tell_of_each_other_and_the_bucket(hosts, ansib
     for name in SERVERS:
         assert re.search(rf"{name} .*all is well", said), said
         assert json.loads(hosts[name].check_output("wharf verify-storage --json"))["problems"] == []
-        hosts[name].check_output("wharf metrics")
+        wait_until(hosts[name], "wharf metrics", 60, every=1)  # its timer may be at it
         figures = hosts[name].check_output("cat /var/lib/wharf/metrics/metrics").splitlines()
         assert [line for line in figures if line.startswith("wharf_storage_used_bytes ") and line.split()[1] != "0"]
         up = {f'wharf_peer_up{{peer="{address(hosts[other])}"}} 1' for other in SERVERS if other != name}

@@ -69,7 +69,13 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
     also = f"; {pluralize(problems, 'problem')} in the storage" if problems else ""
     if delete_untagged:
         refuse_untagged(registry)
+    start = time.monotonic()
     candidates, begun = find_garbage(registry, delete_untagged)
+    if task.options.held and held_for() - HELD_SPARE < (took := time.monotonic() - start) * 1.2:
+        raise WharfError(
+            f"to look took {took:.0f} s, and to delete takes longer than pushes are still held, {held_for():.0f} s:"
+            " nothing was deleted; docs/collect-garbage.md tells what to do with so many repositories"
+        )
     if task.options.dry_run:
         show(task, candidates, "would be deleted")
         show_begun(task, begun)
@@ -83,6 +89,7 @@ def collect_garbage(task: Task, registry: Registry, delete_untagged: bool) -> st
         if not task.options.held:  # what was pushed since has changed what is unreferenced
             candidates, begun = find_garbage(registry, delete_untagged)
         try:
+            registry.require_held(task.options.held, "collect-garbage")
             with set_aside(registry, begun):
                 registrys_collection(registry, delete_untagged, dry_run=False, is_held=task.options.held)
         finally:  # it may have failed half way

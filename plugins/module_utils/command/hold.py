@@ -35,6 +35,7 @@ SCOPE = ["systemd-run", "--scope", "--quiet", "--collect"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--seconds", type=int, default=LONGEST, metavar="N", help=f"for so long at most ({LONGEST})")
+    parser.add_argument("--servers", metavar="NAMES", help="refuse where others than these have the same images")
     parser.add_argument("--stay", action="store_true", help="do not return before it has ended")
     add_wait(parser)
 
@@ -46,6 +47,11 @@ def run(task: Task) -> str:
         raise WharfError(f"--seconds {options.seconds}: use a number from {HELD_LEAST} to {LONGEST}")
     if options.stay:
         return stay(task)
+    if options.servers is not None and {*options.servers.split(",")} != {*Registry(ask=False).servers}:
+        raise WharfError(
+            f"registry_servers has {options.servers.replace(',', ', ')}, and this server knows"
+            f" {', '.join(Registry(ask=False).servers) or 'no other'}: run playbooks/deploy-registry.yml first"
+        )
     command = [*(SCOPE if Path("/run/systemd/system").is_dir() else ()), PROGRAM, "hold-pushes", "--stay"]
     command += ["--seconds", str(options.seconds), "--wait", str(options.wait)]
     pipe = subprocess.PIPE
@@ -70,10 +76,10 @@ def stay(task: Task) -> str:
         clean_up(registry, task, "an earlier run was cut off: the registry is as it was before it")
         registry.preflight()
         with pushes_held(registry):
-            HELD.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            write_atomic(str(HELD), json.dumps(until).encode(), uid=os.geteuid(), gid=os.getegid())
             for number in STOPPING:  # as at a shutdown, while others go on to rely on it: nothing is given back
                 signal.signal(number, _end)
+            HELD.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_atomic(str(HELD), json.dumps(until).encode(), uid=os.geteuid(), gid=os.getegid())
             print("held", flush=True)
             silence()
             while HELD.exists() and time.monotonic() < clock + seconds:

@@ -45,7 +45,7 @@ SCHEDULES = ("/etc/systemd/system/wharf-{}.timer", "/etc/cron.d/wharf-{}")
 NETWORK = "/proc/{}/net/dev"  # proc_net(5)
 HOUR = 3600  # seconds
 SECONDS = 10  # for each source
-LISTING = 600  # for a bucket
+LISTING = 120  # for a bucket; the other figures wait for that
 PORT = 5001  # of the registry's figures, in the network of its container
 INTERVALS = {"minutely": 60, "hourly": 3600, "daily": 86400, "weekly": 7 * 86400, "monthly": 31 * 86400}
 TASKS = {
@@ -364,16 +364,13 @@ class Server:
         path, now = METRICS / "bucket.json", time.time()
         known = read_json(path)
         if known.get("bucket") != self.registry.s3 or not 0 <= now - known.get("counted", 0) < HOUR:
-            storage = self.registry.storage
+            storage, known = self.registry.storage, {"bucket": dict(self.registry.s3), "counted": int(now)}
+            write_atomic(str(path), json.dumps(known).encode(), 0o600)  # what takes too long is tried once an hour, too
             tags = [len(storage.tag_names(name)) for name in storage.repositories()]
-            known = {
-                "bucket": dict(self.registry.s3),
-                "counted": int(now),
-                "repositories": len(tags),
-                "tags": sum(tags),
-            }
-            known["used"] = sum(storage.blob_sizes().values())
+            known |= {"repositories": len(tags), "tags": sum(tags), "used": sum(storage.blob_sizes().values())}
             write_atomic(str(path), json.dumps(known).encode(), 0o600)
+        if "used" not in known:
+            return
         self.figures.add("wharf_storage_used_bytes", known["used"])
         if not index_state().exists():
             self.figures.add("wharf_repositories", known["repositories"])

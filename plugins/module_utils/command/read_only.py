@@ -21,13 +21,14 @@ from ..containers import SECURITY, cli
 from ..errors import WharfError
 from ..lock import held_for
 from ..manifests import OCI_MANIFEST, digest_of
-from ..parts import DRAIN_SECONDS, STAND_INS, address
+from ..parts import STAND_INS, address
 from ..storage import Storage
 from ..text import pluralize
 from .cli import Task, ignore_signals
 from .registry import Registry
 
 TRASH = ".wharf-removed"  # in the driver's root directory: what is deleted moves there first, so that it goes at once
+ASIDE_IN_BUCKET = Path("/var/lib/wharf/aside-in-bucket")  # is there while something of this server's may be aside
 REPOSITORY = "wharf-verify/collect-"  # how the repositories of the smoke test begin
 
 Tags = dict[tuple[str, str], str]  # (repository, tag) to a digest
@@ -115,9 +116,10 @@ def create_stand_in(registry: Registry, slot: str, name: str) -> None:
 def freeze(registry: Registry) -> None:
     """Let the registry end what it has begun, and then do nothing. Raises WharfError where that does not end."""
     while True:
-        if not gateway.drain(registry.container, registry.slot, DRAIN_SECONDS):
+        if not gateway.drain(registry.container, registry.slot, registry.drain_seconds):
             raise WharfError(
-                f"a push or a pull that had begun did not end within {DRAIN_SECONDS} s: nothing was changed; try again"
+                f"a push or a pull that had begun did not end within {registry.drain_seconds} s: nothing was changed;"
+                " try again"
             )
         cli("pause", registry.container)
         found = containers.container(registry.container)
@@ -132,6 +134,7 @@ def container_options(registry: Registry, access: str = "") -> list[str]:
     return [
         # What lies elsewhere is reached as the registry itself reaches it.
         *("--network", "none" if registry.driver == "filesystem" else host["NetworkMode"]),
+        *(word for one in host.get("ExtraHosts") or () for word in ("--add-host", one)),
         *("--read-only", "--cap-drop", "ALL", "--no-healthcheck"),
         *(word for option in SECURITY for word in ("--security-opt", option)),
         *("--user", config["User"], "--volumes-from", f"{registry.container}{access}"),
@@ -168,7 +171,7 @@ def remove_stand_ins(registry: Registry) -> None:
     time.sleep(gateway.SETTLE)
     registry.pass_requests_to(registry.slot)
     for slot, name in registry.stand_ins.items():
-        gateway.drain(name, slot, DRAIN_SECONDS)
+        gateway.drain(name, slot, registry.drain_seconds)
         cli("rm", "--force", name, check=False)
 
 
@@ -178,6 +181,7 @@ def set_aside(registry: Registry, files: Iterable[Path]) -> Iterator[None]:
     storage = registry.storage
     try:
         if isinstance(storage, Bucket):
+            ASIDE_IN_BUCKET.touch()
             storage.set_aside(files)
             files = ()
         with storage.as_owner():
@@ -194,10 +198,11 @@ def put_back(registry: Registry) -> None:
     """Put back what was set aside, also by a run that was killed. What has been pushed again since stays."""
     storage = registry.storage
     if isinstance(storage, Bucket):
-        if storage.has_aside():
+        if registry.is_first and storage.has_aside():  # of the others nobody knows whether the collector still runs
             ignore_signals()
             cli("rm", "--force", registry.collector, check=False)
             storage.put_back()
+        ASIDE_IN_BUCKET.unlink(missing_ok=True)
         return
     aside = registry.path / ASIDE
     if not aside.is_dir():

@@ -15,7 +15,7 @@ from ..bucket import Bucket
 from ..errors import WharfError
 from ..files import free_bytes, no_link, read_json, read_text
 from ..lock import held_for
-from ..parts import slot_of
+from ..parts import DRAIN_SECONDS, slot_of
 from ..server_data import COPIED, DATA_ID
 from ..server_versions import running_version
 from ..storage import Storage
@@ -125,6 +125,19 @@ class Registry:
                 f"this is a standby of {self.standby_of}, whose images are copied here: run `wharf {subcommand}` there,"
                 " or promote this one first"
             )
+
+    @property
+    def is_first(self) -> bool:
+        """Tell whether this is the one of several servers that changes the images; one alone is."""
+        return self.server in self.servers[:1] or not self.servers
+
+    @property
+    def drain_seconds(self) -> int:
+        """Return how long what is replaced may take to end what it has begun.
+
+        What lies in an object store passes through the registry: a download is a request that lasts.
+        """
+        return DRAIN_SECONDS if self.driver == "filesystem" else 600
 
     def require_held(self, is_held: bool, playbook: str) -> None:
         """Raise a WharfError where others have the same images, and pushes to them are not held."""

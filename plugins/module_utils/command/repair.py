@@ -44,7 +44,7 @@ from ..server_versions import writes_in_place
 from ..storage import Storage
 from ..text import pluralize
 from .cli import Task
-from .read_only import clean_up
+from .read_only import ASIDE_IN_BUCKET, clean_up
 from .registry import SPARE, Registry
 
 STATE = Path("/run/wharf-repair-storage.json")  # how it was at the last run; gone after a reboot, as it should be
@@ -77,7 +77,8 @@ def run(task: Task) -> str:
         if options.if_needed and could_not_start(registry := Registry()):
             return start(task)
         if options.if_needed and (
-            gateway.is_held(registry.gateway_directory) or (not registry.s3 and (registry.path / ASIDE).is_dir())
+            gateway.is_held(registry.gateway_directory)
+            or (ASIDE_IN_BUCKET.exists() if registry.s3 else (registry.path / ASIDE).is_dir())
         ):
             with task.lock():  # nobody is at work: a collection was killed, and pushes wait or lack something
                 clean_up(registry, task, "a collection was cut off: the registry is as it was before it")

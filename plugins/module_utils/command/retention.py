@@ -96,6 +96,7 @@ def carry_out(task: Task, registry: Registry, candidates: list[Candidate], rules
         # What was pushed since counts.
         if plan_number(find_candidates(storage, rules, time.time()), rules) != task.options.plan:
             raise WharfError("something was pushed at this moment, so nothing was deleted: read the new plan")
+        registry.require_held(task.options.held, "apply-retention")  # still
         manifests = delete(storage, candidates)
         task.result["changed"] = True
         task.line(f"{message} and {pluralize(manifests, 'manifest')}")

@@ -287,6 +287,9 @@ class Collection:
     def preflight(self, _is_held: bool) -> None:
         """Find nothing wrong."""
 
+    def require_held(self, *_: Any) -> None:
+        """Find nothing wrong."""
+
     @contextlib.contextmanager
     def changing(self, *_: Any, **__: Any) -> Iterator[None]:
         self.held = True
@@ -361,13 +364,39 @@ def test_what_a_collection_must_not_find_is_elsewhere_in_the_bucket_meanwhile(
     removed: list[tuple[str, ...]] = []
     monkeypatch.setattr(read_only, "cli", lambda *words, **_: removed.append(words))
     begun = stored_bucket.layer("app", b"begun")["digest"]
-    registry: Any = SimpleNamespace(collector="gc", storage=stored_bucket.storage())
+    monkeypatch.setattr(read_only, "ASIDE_IN_BUCKET", marker := stored_bucket.root / "marker")
+    registry: Any = SimpleNamespace(collector="gc", storage=stored_bucket.storage(), is_first=True)
     path = registry.storage.blob_path(begun)
     with pytest.raises(garbage.WharfError), read_only.set_aside(registry, {path}):
-        assert not (stored_bucket.root / path).exists()
+        assert not (stored_bucket.root / path).exists() and marker.exists()
         raise garbage.WharfError("it fails half way")
-    assert (stored_bucket.root / path).exists()
+    assert (stored_bucket.root / path).exists() and not marker.exists()
     assert removed == [("rm", "--force", "gc")]
+
+
+def test_what_another_server_has_aside_in_the_bucket_stays_there(
+    stored_bucket: StoredBucket,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(read_only, "ASIDE_IN_BUCKET", stored_bucket.root / "marker")
+    storage = stored_bucket.storage()
+    path = storage.blob_path(stored_bucket.layer("app", b"begun")["digest"])
+    storage.set_aside([path])
+    other: Any = SimpleNamespace(collector="gc", storage=stored_bucket.storage(), is_first=False)
+    read_only.put_back(other)
+    assert not (stored_bucket.root / path).exists()
+
+
+def test_a_collection_that_would_not_end_while_pushes_are_held_deletes_nothing(
+    pushing: Pushing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = pushing.blob(b"garbage")
+    registry = Collection(pushing, monkeypatch)
+    monkeypatch.setattr(garbage, "held_for", lambda: garbage.HELD_SPARE)
+    task: Any = SimpleNamespace(options=SimpleNamespace(dry_run=False, held=True), line=print, result={})
+    with pytest.raises(garbage.WharfError, match="and to delete takes longer than pushes are still held, 60 s"):
+        garbage.collect_garbage(task, registry, delete_untagged=False)  # type: ignore[arg-type]
+    assert registry.storage.exists(digest)
 
 
 @pytest.mark.parametrize("seconds", [0, 30])
@@ -385,7 +414,8 @@ def test_on_several_servers_a_collection_ends_before_pushes_go_on(
     monkeypatch.setattr(garbage, "cli", cli)
     monkeypatch.setattr(garbage, "held_for", lambda: seconds or 600)
     config = {"Env": ["AWS_SHARED_CREDENTIALS_FILE=/wharf/config/credentials"], "User": "5:5", "Cmd": ["serve", "c"]}
-    inspected = {"Config": config, "HostConfig": {"Memory": 0, "NetworkMode": "bridge"}, "Image": "sha256:aa"}
+    host = {"Memory": 0, "NetworkMode": "bridge", "ExtraHosts": ["store.corp.test:192.0.2.9"]}
+    inspected = {"Config": config, "HostConfig": host, "Image": "sha256:aa"}
     registry: Any = SimpleNamespace(
         container="reg", collector="gc", inspected=inspected, storage=garbage.Storage(tmp_path), driver="s3"
     )
@@ -395,4 +425,5 @@ def test_on_several_servers_a_collection_ends_before_pushes_go_on(
     assert called == [*expected, *([("rm", None)] if seconds else [])]
     words = read_only.container_options(registry)
     assert words[words.index("--network") + 1] == "bridge"
+    assert words[words.index("--add-host") + 1] == "store.corp.test:192.0.2.9"
     assert words[words.index("--env") + 1] == config["Env"][0]

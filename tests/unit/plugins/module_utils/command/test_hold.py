@@ -35,9 +35,11 @@ class Server:
         monkeypatch.setattr(release, "HELD_LOCK", place / "held-lock")
         monkeypatch.setattr(hold, "silence", lambda: None)
         monkeypatch.setattr(hold, "STOPPING", ())
-        own = SimpleNamespace(preflight=lambda: self.done.append("preflight"))
+        self.own = SimpleNamespace(
+            preflight=lambda: self.done.append("preflight"), servers=["alpha", "beta"], is_first=True
+        )
         for module in (hold, release):
-            monkeypatch.setattr(module, "Registry", lambda: own)
+            monkeypatch.setattr(module, "Registry", lambda **_: self.own)
             monkeypatch.setattr(module, "clean_up", lambda *_: self.done.append("clean up"))
         monkeypatch.setattr(hold, "pushes_held", self.pushes_held)
         monkeypatch.setattr(hold, "put_back", lambda _: self.done.append("put back"))
@@ -49,7 +51,8 @@ class Server:
         self.done.append("release")
 
     def task(self, subcommand: str, **options: Any) -> Task:
-        given = {"subcommand": subcommand, "wait": 0, "json": True, "seconds": 600, "stay": True, **options}
+        given = {"subcommand": subcommand, "wait": 0, "json": True, "seconds": 600, "stay": True, "done": False}
+        given |= {"servers": None, **options}
         task: Any = Task(SimpleNamespace(**given))  # type: ignore[arg-type]
         return task
 
@@ -117,6 +120,24 @@ def test_what_was_killed_holds_all_others_off_also_after_a_reboot(server: Server
     assert lock.lock_holder() is None
 
 
+def test_where_the_images_are_changed_elsewhere_that_server_is_released_first(server: Server) -> None:
+    server.own.is_first = False
+    server.held.parent.mkdir()
+    server.held.write_text(json.dumps({"seconds": 600, "boot": "another", "clock": 0, "until": time.time() + 600}))
+    with pytest.raises(WharfError, match="it is alpha that changes the images: run `wharf release-pushes` there first"):
+        release.run(server.task("release-pushes"))
+    assert server.held.exists()
+    release.run(server.task("release-pushes", done=True))
+    assert not server.held.exists()
+
+
+def test_servers_that_do_not_know_each_other_hold_nothing(server: Server) -> None:
+    for servers, known in (("alpha,beta,gamma", "alpha, beta"), ("alpha,beta", "no other")):
+        server.own.servers = [] if known == "no other" else known.split(", ")
+        with pytest.raises(WharfError, match=f"this server knows {known}: run playbooks/deploy-registry.yml first"):
+            hold.run(server.task("hold-pushes", servers=servers, stay=False))
+
+
 def test_a_clock_that_was_set_back_holds_nobody_for_longer(server: Server) -> None:
     server.held.parent.mkdir()
     server.held.write_text(json.dumps({"seconds": 600, "boot": "another", "clock": 0, "until": time.time() + 10**6}))
@@ -156,7 +177,7 @@ def test_it_returns_once_pushes_wait_and_tells_why_they_do_not(
         return started[0]
 
     monkeypatch.setattr(hold.subprocess, "Popen", start)
-    task = server.task("hold-pushes", stay=False, seconds=900)
+    task = server.task("hold-pushes", stay=False, seconds=900, servers="beta,alpha")
     if says == "held":
         assert hold.run(task) == "pushes wait, for 900 s at most"
         assert started[0].poll() is None and os.getsid(started[0].pid) != os.getsid(0)

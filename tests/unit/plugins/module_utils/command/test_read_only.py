@@ -31,7 +31,7 @@ class Engine:
         self.registry: Any = SimpleNamespace(
             container="reg", slot="b", stand_ins={"reads": "reg-reads", "writes": "reg-writes"}, descriptor_cache=False,
             collector="gc", dry_run_collector="try", inspected=inspected, status=self.status, client=self.client,
-            pass_requests_to=self.switch, driver="filesystem",
+            pass_requests_to=self.switch, driver="filesystem", drain_seconds=60,
         )  # fmt: skip
         monkeypatch.setattr(module, "cli", self.cli)
         monkeypatch.setattr(module.containers, "create", self.create)
