@@ -70,10 +70,12 @@ class Rclone:
             "ENDPOINT": s3.get("endpoint", ""),
             "NO_CHECK_BUCKET": "true",
         }
+        # Neither root's own settings nor a proxy, which the registry itself does not ask either.
+        others = ("rclone_", "aws_", "http_proxy", "https_proxy", "all_proxy")
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("RCLONE_", "AWS_"))},
+            **{name: value for name, value in os.environ.items() if not name.lower().startswith(others)},
             "PATH": search_path(),
-            "RCLONE_CONFIG": "/nonexistent",  # root's own is another matter
+            "RCLONE_CONFIG": "/nonexistent",
             **{f"RCLONE_CONFIG_STORE_{name}": value for name, value in settings.items()},
             "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
         }

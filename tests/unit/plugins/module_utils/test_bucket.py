@@ -141,9 +141,10 @@ def test_what_is_at_hand_goes_with_what_is_stored(stored: StoredBucket) -> None:
 def test_rclone_gets_no_secret_and_nothing_of_roots_own(stored: StoredBucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
     monkeypatch.setenv("RCLONE_S3_ENDPOINT", "other")
+    monkeypatch.setenv("https_proxy", "http://proxy.corp.test:3128")
     stored.storage().repositories()
     call = json.loads(stored.log.read_text().splitlines()[0])
-    own = {name: value for name, value in call["environment"].items() if name.startswith(("RCLONE", "AWS"))}
+    own = {name: value for name, value in call["environment"].items() if name.startswith(("RCLONE", "AWS", "http"))}
     assert own == {
         "AWS_SHARED_CREDENTIALS_FILE": "/etc/wharf/registry/credentials",
         "RCLONE_CONFIG": "/nonexistent",
