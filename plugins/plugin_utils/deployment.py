@@ -25,6 +25,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.specifications impo
 )
 from ansible_collections.wharf.registry.plugins.plugin_utils.values import (
     listed,
+    mapping_in,
     plain,
     problems_on_hosts,
     shown,
@@ -295,13 +296,13 @@ def _store_problems(own: Mapping[str, Any], standbys: Sequence[str]) -> Iterator
     driver, said = _driver(own)
     config = own.get("registry_server_config")
     if driver == "s3" and isinstance(config, Mapping):
-        other, storage = storage_driver(config), config.get("storage") or {}
+        other, storage = storage_driver(config), mapping_in(config, "storage")
         if other not in ("filesystem", "s3") or "filesystem" in storage:
             yield (
                 f"registry_server_config: storage.{other} is set beside wharf_registry_storage, and the images lie in"
                 " one place: leave one of the two out"
             )
-        if (storage.get("cache") or {}).get("blobdescriptor"):
+        if mapping_in(storage, "cache").get("blobdescriptor"):
             yield (
                 "registry_server_config: storage.cache.blobdescriptor would go on to answer for what another server, or"
                 " a collection, has deleted from the store (wharf_registry_storage): leave it out"

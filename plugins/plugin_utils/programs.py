@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import mapping_in
+
 # Keys of the registry's section "storage" that are no drivers.
 NO_DRIVERS = ("cache", "delete", "maintenance", "redirect", "tag")
 
 
 def storage_driver(config: Mapping[str, Any] | None) -> str:
     """Return the storage driver of a registry's configuration, as far as the inventory sets it."""
-    storage = (config or {}).get("storage") or {}
+    storage = mapping_in(config or {}, "storage")
     drivers = [key for key, value in storage.items() if key not in NO_DRIVERS and value is not None]
     return next((driver for driver in drivers if driver != "filesystem"), "filesystem")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import NO_DRIVERS
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import judged, near, specification
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, listed, shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import kind, listed, mapping_in, shown
 
 ROLES = ("registry_server", "registry_tls", "registry_client", "registry_backup", "registry_standby")
 FACTS = ("registry_tls_fingerprint", "registry_tls_ca_pem")  # which a role has set, where a run has several playbooks
@@ -128,7 +128,7 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield why the registry would not start, or not as the deployment needs it, with this configuration."""
     for key in config.keys() - {*_CONFIG}:
         yield f"{key} is no key of the registry's configuration: use {near(str(key), _CONFIG) or 'what it documents'}"
-    storage = _mapping(config, "storage")
+    storage = mapping_in(config, "storage")
     drivers = [key for key, value in storage.items() if key not in NO_DRIVERS and value is not None]
     for driver in drivers:
         if driver not in _DRIVERS:
@@ -137,15 +137,15 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"storage has {len(drivers)} drivers, {' and '.join(drivers)}, and the registry takes one: leave one"
     if storage.get("s3") is not None:
         yield "storage.s3 would have its keys where others read them: use wharf_registry_storage, as s3 there"
-    if "rootdirectory" in _mapping(storage, "filesystem"):
+    if "rootdirectory" in mapping_in(storage, "filesystem"):
         yield "storage.filesystem.rootdirectory leads out of the data: leave it out, and set wharf_registry_data"
-    auth = _mapping(config, "auth")
+    auth = mapping_in(config, "auth")
     if auth:
         yield f"auth.{min(map(str, auth))} is not supported: leave it out, and set wharf_registry_users"
     proxy = config.get("proxy")
     if isinstance(proxy, Mapping) and not proxy.keys() - _SCHEMA["proxy"] and "://" not in str(proxy.get("remoteurl")):
         yield f"proxy.remoteurl: {shown(proxy.get('remoteurl'))} has no scheme: use one such as https://registry-1.docker.io"
-    http = _mapping(config, "http")
+    http = mapping_in(config, "http")
     for key in ("addr", "net", "prefix", "relativeurls", "secret"):
         if http.get(key) is not None:
             yield f"holds http.{key}, which the gateway needs as the deployment sets it: leave it out"
@@ -153,20 +153,14 @@ def _config_faults(config: Mapping[str, Any]) -> Iterator[str]:
         yield "holds http.debug, where the registry tells its figures: leave it out, and read /metrics of the gateway"
     if http.get("tls"):
         yield "holds http.tls, which is the gateway's: leave it out, and set wharf_registry_trust"
-    for name, value in _mapping(http, "headers").items():
+    for name, value in mapping_in(http, "headers").items():
         if not isinstance(value, list):
             yield f"http.headers.{name} is {kind(value)}: use a list, such as [nosniff]"
-    endpoints = _mapping(config, "notifications").get("endpoints")
+    endpoints = mapping_in(config, "notifications").get("endpoints")
     for endpoint in endpoints if isinstance(endpoints, list) else ():
         if not isinstance(endpoint, Mapping) or not endpoint.get("name") or "://" not in str(endpoint.get("url")):
             yield "notifications.endpoints has one without a name or an address: give it name and url, https://..."
     yield from _schema_faults(config, _SCHEMA)
-
-
-def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the mapping under a key; an empty one where there is none. What else stands there is told by its type."""
-    value = config.get(key)
-    return value if isinstance(value, Mapping) else {}
 
 
 def _schema_faults(config: Mapping[str, Any], schema: Mapping[str, Any], where: str = "") -> Iterator[str]:

@@ -88,6 +88,12 @@ def listed(words: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def mapping_in(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the mapping under a key; an empty one where there is none. What else stands there is told by its type."""
+    value = config.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
 def absent(value: object) -> bool:
     """Tell whether an optional value was not given: null, or empty text."""
     return value is None or value == ""

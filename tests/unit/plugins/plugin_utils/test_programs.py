@@ -121,6 +121,7 @@ def test_only_the_chosen_subcommand_is_imported(command: Path) -> None:
         ({"storage": {"s3": {"bucket": "b"}, "redirect": {"disable": True}}}, "s3"),
         ({"storage": {"filesystem": None, "azure": {}}}, "azure"),
         ({"storage": {"s3": None}}, "filesystem"),
+        ({"storage": "s3"}, "filesystem"),
     ],
 )
 def test_storage_driver(config: dict | None, driver: str) -> None:
