@@ -143,6 +143,9 @@ def _typed_mapping(value: Mapping[str, Any], options: Mapping[str, Any], where: 
     for key in value:
         if key not in options:
             raise ValueError(f"{where}{key} is unknown: use {near(str(key), options) or listed(list(options), 'or')}")
+        required = [name for name, option in options[key].get("options", {}).items() if option.get("required")]
+        if value[key] is None and required:
+            raise ValueError(f"{where}{key} is empty: give {listed(required)} in it, or leave it out")
     given = {key: typed(each, options[key], f"{where}{key} ") for key, each in value.items() if each is not None}
     for key, option in options.items():
         if option.get("required") and key not in given:
