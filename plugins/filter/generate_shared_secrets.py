@@ -8,8 +8,8 @@ author: Wharf maintainers
 short_description: Generate on the controller what all servers on one store have alike
 description:
   - Writes the secret that signs the state of uploads, and the key and certificate by which the servers know each other,
-    as far as they are not there, into files of mode 0600, in a directory of mode 0700 that git ignores. They are not
-    returned.
+    into files of mode 0600, in a directory of mode 0700 that git ignores. They are not returned. Nothing is written
+    where all of them are there, and it is an error where only some are.
 positional: only_tell
 options:
   _input: {description: Where they are kept., type: path, required: true}

@@ -45,6 +45,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.server_variables im
 from ansible_collections.wharf.registry.plugins.plugin_utils.stores import (
     known_store,
     s3_config,
+    secrets_problems,
     several_servers,
     storage_problems,
     store_files,
@@ -121,6 +122,7 @@ def server_plan(settings: Mapping[str, Any], base: dict[str, Any]) -> dict[str, 
         *storage_problems(settings["storage"], "registry_server_storage", version),
         *(
             directory_problems(settings["secrets_directory"], "registry_server_secrets_directory")
+            or secrets_problems(settings["secrets_directory"])
             if settings["servers"]
             else []
         ),

@@ -18,7 +18,7 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import 
     read_password,
     write_new,
 )
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, shown
 
 try:
     from cryptography import x509
@@ -138,8 +138,21 @@ def _text(secret: str, name: str) -> str:
     return f"{secret}\n" if secret and name != "http_secret" else secret
 
 
+def secrets_problems(directory: str) -> list[str]:
+    """Judge what all servers have alike, of which some may be lost; at most one line. Raises ValueError."""
+    found = shared_secrets(directory)
+    there, missing = ([file for name, file in SECRETS.items() if bool(found[name]) is has] for has in (True, False))
+    if not there or not missing:
+        return []
+    return [
+        f"registry_server_secrets_directory: {directory} has {listed(there)}, but not {listed(missing)}, and new ones"
+        " would not fit what the servers have: copy them from where they are kept, or let all be generated anew:"
+        " remove the rest, and peers.crt on each server (docs/replicas.md)"
+    ]
+
+
 def generate_shared_secrets(directory: str, only_tell: bool = False) -> list[str]:
-    """Generate what all servers have alike, as far as it is not there, and return the files that are new.
+    """Generate what all servers have alike, unless it is there, and return the files that are new.
 
     The secret signs the state of uploads. By the key the servers know each other: its certificate is signed by nobody
     else, and no other is trusted.
@@ -147,7 +160,12 @@ def generate_shared_secrets(directory: str, only_tell: bool = False) -> list[str
     Args:
         directory: where it is kept.
         only_tell: whether to write nothing.
+
+    Raises:
+        ValueError: some of it is there, and some is not.
     """
+    if problems := secrets_problems(directory):
+        raise ValueError(problems[0])
     place = Path(directory).expanduser()
     missing = [name for name in SECRETS.values() if not (place / name).exists()]
     if missing and not only_tell:

@@ -401,6 +401,9 @@ def test_several_servers_know_each_other_by_secrets_that_are_generated(tmp_path:
     known = json.loads(made["registry"]["settings"])
     assert (known["servers"], known["server"]) == (["alpha", "beta"], "beta")
     assert made["registry"]["peers_key"] not in json.dumps([made["config"], made["gateway"], known])
+    (tmp_path / "peers.crt").unlink()
+    found = module.server_plan({**SETTINGS, **several, "image": "registry:2.8.3"}, BASE)["problems"]
+    assert [line.partition(": ")[0] for line in found] == ["registry_server_secrets_directory"]
 
 
 def test_a_version_that_loses_names_has_no_images_in_a_store() -> None:

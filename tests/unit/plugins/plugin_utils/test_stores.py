@@ -99,13 +99,16 @@ def test_the_secrets_are_generated_once_and_are_a_pair(tmp_path: Path) -> None:
     ) == ["wharf-peers"]
 
 
-def test_a_certificate_that_is_missing_is_made_of_the_key_that_is_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [["http-secret"], ["peers.crt"], ["http-secret", "peers.key"]])
+def test_no_secret_is_generated_beside_others_that_are_left(tmp_path: Path, lost: list[str]) -> None:
     module.generate_shared_secrets(str(tmp_path))
-    (tmp_path / "peers.crt").unlink()
-    key = (tmp_path / "peers.key").read_text()
-    assert module.generate_shared_secrets(str(tmp_path)) == [f"{tmp_path}/peers.crt"]
-    assert (tmp_path / "peers.key").read_text() == key
-    ssl.create_default_context().load_cert_chain(tmp_path / "peers.crt", tmp_path / "peers.key")
+    assert module.secrets_problems(str(tmp_path)) == []
+    for name in lost:
+        (tmp_path / name).unlink()
+    left = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=f", but not {' and '.join(lost)}, and new ones would not fit"):
+        module.generate_shared_secrets(str(tmp_path))
+    assert sorted(tmp_path.iterdir()) == left
 
 
 def test_a_server_knows_the_others_by_the_addresses_that_ansible_has(tmp_path: Path) -> None:
