@@ -15,6 +15,7 @@ from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.wharf.registry.plugins.module_utils.gateway import PEERS_NAME
 from ansible_collections.wharf.registry.plugins.plugin_utils import engine_variables, server_variables, settings
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import is_loopback
 from ansible_collections.wharf.registry.plugins.plugin_utils.programs import storage_driver
 from ansible_collections.wharf.registry.plugins.plugin_utils.specifications import (
     defaults,
@@ -334,12 +335,17 @@ def _several_problems(
         return
     if _driver(own)[0] not in ("filesystem", "s3"):
         yield f"{count}, which only share what wharf_registry_storage says: use s3 there, or leave one in the group"
+    addresses: dict[str, list[str]] = {}
     for host in servers:
-        if _is_loopback(address := _said(variables[host], "host") or host):
+        if is_loopback(address := _said(variables[host], "host") or host):
             yield (
                 f"{SERVERS}: {host} has the address {address}, which leads each of the others to itself: use an"
                 " ansible_host under which they reach it"
             )
+        addresses.setdefault(address, []).append(host)
+    for address, same in addresses.items():
+        if len(same) > 1:
+            yield f"{SERVERS}: {_some(same)} have the address {address}: give each its own, or leave one in the group"
     if own.get("wharf_registry_trust") == "insecure":
         yield (
             "wharf_registry_trust: is insecure, but the servers pass requests to each other over TLS, by a certificate"
@@ -386,7 +392,7 @@ def _copying_problems(variables: Variables, server: str, standbys: Sequence[str]
     }
     for host in standbys:
         address = places[host][0]
-        if _is_loopback(address) or places[host] == places[server]:
+        if is_loopback(address) or places[host] == places[server]:
             yield (
                 f"{STANDBYS}: {host} has the address {address}, which leads {server} to itself when it copies there:"
                 f" use another machine, with an ansible_host under which {server} reaches its SSH"
@@ -576,13 +582,13 @@ def _reachability_problems(
     for one in listen if isinstance(listen, list) else ():
         if owner := next((host for host in remote if places[host] == one), ""):
             yield f"wharf_registry_listen: {shown(one)} is {owner}, a client: use an address of the server, {server}"
-    if isinstance(listen, list) and listen and remote and all(_is_loopback(str(one)) for one in listen):
+    if isinstance(listen, list) and listen and remote and all(is_loopback(str(one)) for one in listen):
         yield (
             f"wharf_registry_listen: {listed([shown(one) for one in listen])} is reached from {server} alone, and not"
             f" from {_some(remote)}: use an address of {server} that they reach"
         )
     name = str(given[server].get("wharf_registry_name") or "")
-    if remote and _is_loopback(name) and ":" not in name:
+    if remote and is_loopback(name) and ":" not in name:
         yield (
             f"wharf_registry_name: {shown(name)} is on each client the client itself, and {_some(remote)}"
             f" {'is' if len(remote) == 1 else 'are'} not the server: use a name or an address of {server}"
@@ -590,7 +596,7 @@ def _reachability_problems(
     virtual = str(given[server].get("wharf_virtual_address") or "").partition("/")[0]
     if owner := next((host for host, own in variables.items() if virtual in (_said(own, "host") or host, host)), ""):
         yield f"wharf_virtual_address: {shown(virtual)} is {owner} itself (ansible_host): use one that no host has"
-    strays = [host for host in remote if _is_loopback(str(given[host].get("wharf_registry_address") or ""))]
+    strays = [host for host in remote if is_loopback(str(given[host].get("wharf_registry_address") or ""))]
     if strays:
         yield (
             f"wharf_registry_address: {shown(given[strays[0]]['wharf_registry_address'])} is on each client the client"
@@ -734,14 +740,6 @@ def _is_within(address: object, network: str) -> bool:
         return not found.is_loopback and found in whole
     except ValueError:
         return False
-
-
-def _is_loopback(name: str) -> bool:
-    """Tell whether a name or an address means the host itself."""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name.startswith("localhost.") or name == "localhost" or name.endswith(".localhost")
 
 
 def _backup_host_problems(host: object, hosts: Sequence[str], servers: Sequence[str]) -> Iterator[str]:

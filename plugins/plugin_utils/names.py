@@ -17,6 +17,14 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PORT = re.compile(r"(\[.*\]|[^:]*)(:[^:]*)")
 
 
+def is_loopback(name: str) -> bool:
+    """Tell whether a name or an address means the host itself."""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name.startswith("localhost.") or name == "localhost" or name.endswith(".localhost")
+
+
 def name_problems(value: object, variable: str) -> list[str]:
     """Judge the name or IPv4 address that stands in image references.
 

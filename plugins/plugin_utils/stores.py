@@ -18,7 +18,8 @@ from ansible_collections.wharf.registry.plugins.plugin_utils.credentials import 
     read_password,
     write_new,
 )
-from ansible_collections.wharf.registry.plugins.plugin_utils.values import listed, shown
+from ansible_collections.wharf.registry.plugins.plugin_utils.names import is_loopback
+from ansible_collections.wharf.registry.plugins.plugin_utils.values import CONTROL, listed, shown, whole_number
 
 try:
     from cryptography import x509
@@ -53,14 +54,26 @@ def storage_problems(storage: Mapping[str, Any], variable: str, version: str = "
             f"{where}, regionendpoint: {shown(_without_user(endpoint))} is not the address of a store: use its scheme,"
             " name and port alone, such as https://store.example.com:7443"
         )
-    if "/" in str(s3.get("bucket") or ""):
+    elif (port := re.search(":([0-9]+)$", endpoint)) and not 1 <= whole_number(port[1]) <= 65535:
+        problems.append(f"{where}, regionendpoint: {shown(endpoint)} has no TCP port: use one from 1 to 65535")
+    elif is_loopback(urlsplit(endpoint).hostname or ""):
+        problems.append(
+            f"{where}, regionendpoint: {shown(endpoint)} leads the registry's container to itself: use a name or an"
+            " address under which others reach the store"
+        )
+    for key in ("region", "bucket"):
+        if re.search(rf"\s|{CONTROL.pattern}", s3.get(key) or ""):
+            problems.append(
+                f"{where}, {key}: {shown(s3[key])} has white space or control characters in it: give it as one word"
+            )
+    if "/" in (s3.get("bucket") or ""):
         problems.append(
             f"{where}, bucket: {shown(s3['bucket'])} has a slash in it: use the bucket's name alone, and rootdirectory"
             " for a place in it"
         )
-    if ".." in root.split("/"):
+    if fault := re.search(r"(?<![^/])\.\.(?![^/])|//", root):
         problems.append(
-            f"{where}, rootdirectory: {shown(root)} has '..' in it: use a place in the bucket, such as images"
+            f"{where}, rootdirectory: {shown(root)} has '{fault[0]}' in it: use a place in the bucket, such as images"
         )
     if bool(s3.get(_KEYS[0])) != bool(s3.get(_KEYS[1])):
         problems.append(
