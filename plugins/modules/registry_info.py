@@ -10,8 +10,9 @@ short_description: Tell what there is of a registry on its server, and what is p
 description:
   - One visit that changes nothing tells all that the role registry_server decides by.
   - Fails where the registry cannot be deployed, with a line for each reason - the port or the user ID is taken, the
-    data belongs to another registry, a version cannot follow the one that runs, the image cannot be pulled, the
-    password of a user is not known to the controller, or something is pending while the lock is taken.
+    data belongs to another registry, the images lie in another store, a version cannot follow the one that runs, the
+    image cannot be pulled, the password of a user is not known to the controller, or something is pending while the
+    lock is taken.
 options:
   image_id: {description: The ID that the image must have; empty for any of that name., type: str, default: ""}
   image_digest:
@@ -44,7 +45,8 @@ options:
     default: []
   allow_downgrade: {description: Whether an older version may follow the one that runs., type: bool, default: false}
   data_confirm:
-    description: The value of O(registry.data) once more, to go on with the data that is there, whosever it is.
+    description: The value of O(registry.data) once more, to go on with the data that is there, whosever it is; the name
+      of the bucket, to go on with another one than before.
     type: str
     default: ""
   generated_users:
@@ -229,7 +231,9 @@ def inspect(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     problems += conflicts(registry, p["host"], known)
     problems += cache_problems(registry, path, p["host"])
     problems += peers_problems(registry, p["host"])
-    standby_of = json.loads(registry["settings"] or "{}").get("standby_of", "")
+    settings = json.loads(registry["settings"] or "{}")
+    standby_of = settings.get("standby_of", "")
+    problems += store_change_problems(settings, registry["data"], data.state_place, p["data_confirm"], p["host"])
     problems += [] if standby_of else copy_problems(path, p["host"])
     if pending.get("users"):
         problems += unknown_passwords(p)
@@ -324,6 +328,42 @@ def peers_problems(registry: dict[str, Any], host: str) -> list[str]:
         " know: copy that directory from the controller that has deployed them; or let this one's take their place, by"
         f" `rm {certificate}` on each of them"
     ]
+
+
+def store_change_problems(wanted: dict[str, Any], data: str, old_data: str, confirmed: str, host: str) -> list[str]:
+    """Return why a registry would no longer find its images, which lie in another store; at most one line.
+
+    Args:
+        wanted: what the command is to know of the registry.
+        data: where its files are to be.
+        old_data: where they were.
+        confirmed: the bucket, or ``data``, where it is to go on with what is there.
+        host: the host's name, for the message.
+    """
+    deployed = read_json(server_rollback.SETTINGS)
+    before, after = _store(deployed), _store(wanted)
+    value = wanted["s3"]["bucket"] if "s3" in wanted else data
+    # Where registry_server_config said s3, nothing more is known of it.
+    if not deployed or before in (after, ("s3",)) or confirmed == value:
+        return []
+    return [
+        f"registry_server_storage: the images on {host} are in {_shown_store(before, old_data or data)}, and would be"
+        f" looked for in {_shown_store(after, data)}: set it as it was, or move them, which docs/change-the-registry.md"
+        f" says how to. To go on with what is there: registry_server_data_confirm: {value}"
+        f" (-e wharf_registry_data_confirm={value})"
+    ]
+
+
+def _store(settings: dict[str, Any]) -> tuple[str, ...]:
+    """Return where images lie: the driver, and of a bucket its endpoint and its name with the place in it."""
+    driver, s3 = settings.get("driver", "filesystem"), settings.get("s3")
+    return (driver, s3["endpoint"], f"{s3['bucket']}/{s3['root'].strip('/')}".rstrip("/")) if s3 else (driver,)
+
+
+def _shown_store(store: tuple[str, ...], data: str) -> str:
+    if len(store) == 1:
+        return data if store == ("filesystem",) else store[0]
+    return f"the bucket {store[2]} of {store[1] or 'Amazon'}"
 
 
 def size_problems(registry: dict[str, Any], host: str) -> list[str]:

@@ -237,6 +237,12 @@ def _confirm_problems(confirm: str, variable: str, wanted: str) -> list[str]:
     return [f"{variable}: {shown(confirm)} is another one: use {shown(wanted)}"] if confirm not in ("", wanted) else []
 
 
+def _data_confirm_problems(confirm: str, variable: str, data: str, storage: Mapping[str, Any]) -> list[str]:
+    """Judge the consent to the data that is there, or to what is in the bucket."""
+    bucket = (storage.get("s3") or {}).get("bucket", "")
+    return _confirm_problems(confirm, variable, bucket or data) if confirm != data else []
+
+
 def _plan_problems(plan: str, variable: str) -> list[str]:
     """Judge the number of a plan."""
     if not plan or re.fullmatch("[0-9a-f]{12}", plan):
@@ -417,7 +423,7 @@ CHECKS: tuple[tuple[Callable[..., Iterable[str]], str], ...] = (
     (_virtual_problems, "virtual_address registry_listen"),
     (_router_problems, "virtual_router_id"),
     (_remove_problems, "remove_confirm remove_data registry_name"),
-    (_confirm_problems, "registry_data_confirm registry_data"),
+    (_data_confirm_problems, "registry_data_confirm registry_data registry_storage"),
     (_confirm_problems, "restore_confirm registry_name"),
     (_plan_problems, "retention_plan"),
     (_snapshot_problems, "restore_snapshot"),

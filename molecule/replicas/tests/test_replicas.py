@@ -315,11 +315,12 @@ def test_images_move_from_a_directory_to_a_store_and_back_as_documented(hosts, a
         f" RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY={SECRET} RCLONE_CA_CERT=/root/store-ca.crt && rclone"
     )
 
-    def deploy(storage: Mapping[str, Any]) -> None:
+    def deploy(storage: Mapping[str, Any], confirmed: str) -> None:
         """Deploy gamma alone, with its images in such a storage, and lead the client there."""
         settings = tmp_path / "storage.json"
         settings.write_text(json.dumps({"wharf_registry_storage": storage}))
-        alone.succeeds("site.yml", "--tags", "deploy,trust", "-e", f"@{settings}")
+        confirm = f"wharf_registry_data_confirm={confirmed}"
+        alone.succeeds("site.yml", "--tags", "deploy,trust", "-e", f"@{settings}", "-e", confirm)
         time.sleep(6)
 
     def move(here: str, there: str) -> None:
@@ -335,17 +336,17 @@ def test_images_move_from_a_directory_to_a_store_and_back_as_documented(hosts, a
     write(gamma, "/root/store-ca.crt", ca.read_text())
     s3 = {"region": "us-east-1", "regionendpoint": f"https://{store}:7443", "bucket": bucket, "ca": str(ca)}
     s3 |= {"accesskey": "lab-access", "secretkey": SECRET}
-    deploy({})
+    deploy({}, "/var/lib/wharf/registry")
     digests = {f"{REGISTRY}/moved/{number}:1": publish(client, f"moved/{number}:1") for number in range(3)}
     gamma.check_output(f"{rclone} mkdir store:{bucket}")
     move("docker", f"store:{bucket}/docker")
-    deploy({"s3": s3})
+    deploy({"s3": s3}, bucket)
     gamma.check_output("wharf verify-storage --contents")
     assert_all_are_there(client, digests)
     digests[f"{REGISTRY}/moved/late:1"] = publish(client, "moved/late:1")
     move(f"store:{bucket}/docker", "docker")
     gamma.check_output("cd /var/lib/wharf/registry && chown -R 59500:59500 docker")
-    deploy({})
+    deploy({}, "/var/lib/wharf/registry")
     gamma.check_output("wharf verify-storage --contents")
     assert_all_are_there(client, digests)
     alone.succeeds(

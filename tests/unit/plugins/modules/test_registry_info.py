@@ -47,6 +47,7 @@ def _quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "answer", lambda *_: "")
     monkeypatch.setattr(server_files, "SOCKETS", "/nowhere/sockets")
     monkeypatch.setattr(server_files, "SETTINGS", "/nowhere/registry.json")
+    monkeypatch.setattr(server_rollback, "SETTINGS", "/nowhere/registry.json")
     monkeypatch.setattr(server_info, "served_certificates", lambda *_: [])
     monkeypatch.setattr(server_data.os, "fchown", lambda *_: None)
     nothing = SimpleNamespace(is_pending=lambda _managed: False, blocked=lambda _managed: [])
@@ -544,6 +545,65 @@ def test_a_controller_that_does_not_know_the_servers_secrets_changes_none(
     assert problems[0].startswith("registry_server_secrets_directory: server and the other servers have secrets that")
     assert f"`rm {certificate}`" in problems[0]
     certificate.write_text("ours")
+    assert module.inspect(parameters)[1] == []
+
+
+BUCKET = {"driver": "s3", "s3": {"region": "eu-1", "endpoint": "https://s.test", "bucket": "a", "root": "", "ca": ""}}
+ELSEWHERE = {"driver": "s3", "s3": {**BUCKET["s3"], "endpoint": "", "root": "/images"}}
+FILES = {"driver": "filesystem", "root": "/var/lib/registry"}
+
+
+@pytest.mark.parametrize(
+    ("deployed", "wanted", "said", "confirm"),
+    [
+        (BUCKET, FILES, "in the bucket a of https://s.test, and would be looked for in DATA: ", "DATA"),
+        (FILES, BUCKET, "in DATA, and would be looked for in the bucket a of https://s.test: ", "a"),
+        ({"name": "reg.test"}, BUCKET, "in DATA, and would be looked for in the bucket a of https://s.test: ", "a"),
+        (BUCKET, ELSEWHERE, "of https://s.test, and would be looked for in the bucket a/images of Amazon: ", "a"),
+        ({"driver": "gcs"}, FILES, "in gcs, and would be looked for in DATA: ", "DATA"),
+    ],
+)
+def test_another_store_than_before_is_refused_unless_it_is_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+    parameters: dict[str, Any],
+    tmp_path: Path,
+    deployed: dict[str, Any],
+    wanted: dict[str, Any],
+    said: str,
+    confirm: str,
+) -> None:
+    registry = parameters["registry"]
+    said, confirm = said.replace("DATA", registry["data"]), confirm.replace("DATA", registry["data"])
+    registry["settings"] = json.dumps(wanted)
+    assert module.inspect(parameters)[1] == []  # nothing is deployed yet
+    settings = tmp_path / "registry.json"
+    settings.write_text(json.dumps(deployed))
+    monkeypatch.setattr(server_rollback, "SETTINGS", str(settings))
+    (problem,) = module.inspect(parameters | {"data_confirm": "other"})[1]
+    assert problem.startswith("registry_server_storage: the images on server are in ")
+    assert said in problem
+    assert problem.endswith(f"(-e wharf_registry_data_confirm={confirm})")
+    assert module.inspect(parameters | {"data_confirm": confirm})[1] == []
+
+
+@pytest.mark.parametrize(
+    ("deployed", "wanted"),
+    [
+        (BUCKET, {**BUCKET, "s3": {**BUCKET["s3"], "region": "eu-2", "root": "/", "ca": "/ca.crt"}}),
+        ({"driver": "s3", "root": "/"}, BUCKET),
+        ({"name": "reg.test"}, FILES),
+    ],
+)
+def test_what_does_not_say_that_the_store_is_another_one_is_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+    parameters: dict[str, Any],
+    tmp_path: Path,
+    deployed: dict[str, Any],
+    wanted: dict[str, Any],
+) -> None:
+    parameters["registry"]["settings"] = json.dumps(wanted)
+    (tmp_path / "registry.json").write_text(json.dumps(deployed))
+    monkeypatch.setattr(server_rollback, "SETTINGS", str(tmp_path / "registry.json"))
     assert module.inspect(parameters)[1] == []
 
 
