@@ -188,6 +188,16 @@ def test_a_new_ca_is_that_of_all_servers(hosts, ansible):
     pull(client, f"{REGISTRY}/rotated/app:1", digest)
 
 
+@pytest.mark.thorough
+def test_an_upgrade_takes_one_after_the_other_and_nobody_notices(hosts, ansible):
+    client = hosts["client1"]
+    publish(client, "kept/app:1")
+    with watch(client, f"{REGISTRY}/kept/app:1") as seen, pushes(client, "upgraded") as digests:
+        ansible.succeeds("playbooks/upgrade-registry.yml")
+    assert_all_are_there(client, digests)
+    assert seen.failures == 0, seen.errors
+
+
 # What is away -------------------------------------------------------------------------------------
 
 
