@@ -12,7 +12,7 @@ MAIN := default ssh provided
 # The longest first, and those of five minutes and less at the end, so that no lane is left alone for long.
 LONG := upgrade default caches replicas history systems standby garbage docker_ce backup tools diagnose copies certificates ssh hardened faults
 # What others show as well, in part: only where every test runs.
-RARE := $(if $(THOROUGH),,archive docker_ce history)
+RARE := $(if $(THOROUGH),,archive docker_ce)
 ALL := $(LONG) $(filter-out $(LONG) $(RARE),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 REST := $(filter-out $(MAIN),$(ALL))
 IN_LANES = --no-print-directory --jobs=$(LANES)
