@@ -8,10 +8,11 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+import yaml
 from clients import served_certificate
 from machines import PROJECT, snapshot
 from testinfra.host import Host
@@ -140,3 +141,24 @@ def state(*hosts: Host) -> list[str]:
 def assert_all_is_well(ansible: Ansible, hosts: int) -> None:
     """Assert that the diagnosis finds nothing on so many hosts: it says so in a line and in a row for each."""
     assert ansible.succeeds("playbooks/diagnose-registry.yml").stdout.count("all is well") >= 2 * hosts
+
+
+def with_groups(directory: Path, **groups: Sequence[str]) -> Ansible:
+    """Return what runs playbooks with other hosts in some groups. Who was in one of these, and is in none now, is left out.
+
+    Args:
+        directory: where the inventory is written.
+        groups: the hosts of each.
+    """
+    old, now = Path(INVENTORY), [name for names in groups.values() for name in names]
+    content = yaml.safe_load(old.read_text())
+    known = {name: one for group in content.values() for name, one in (group.get("hosts") or {}).items()}
+    gone = {name for group in groups for name in content[group].get("hosts") or {}}.difference(now)
+    content.update({group: {"hosts": {name: known[name] for name in names}} for group, names in groups.items()})
+    content["all"]["hosts"] = {name: one for name, one in known.items() if name not in gone}
+    for name in ("group_vars", ".credentials"):
+        if not (link := directory / name).is_symlink():
+            link.symlink_to(old.with_name(name))
+    path = directory / "-".join([*now, "hosts.yml"])
+    path.write_text(yaml.safe_dump(content))
+    return Ansible(str(path))

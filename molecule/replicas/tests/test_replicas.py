@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from clients import REGISTRY, by_digest, make_image, pull, push, watch
 from conftest import CREDENTIALS
 from machines import (
@@ -26,7 +25,7 @@ from machines import (
     without_repair,
     write,
 )
-from plays import INVENTORY, Ansible
+from plays import INVENTORY, with_groups
 from testinfra.host import Host
 
 SERVERS = ("alpha", "beta", "gamma")
@@ -266,33 +265,13 @@ def test_a_server_with_another_secret_is_refused_and_serves_on_as_before(hosts, 
         publish(hosts["client1"], "secret/app:1")
 
 
-@pytest.fixture
-def inventory(tmp_path) -> Callable[[Sequence[str]], Ansible]:
-    """Return a function that runs playbooks with these servers alone."""
-
-    def write(servers: Sequence[str]) -> Ansible:
-        old, path = Path(INVENTORY), tmp_path / "-".join([*servers, "hosts.yml"])
-        content = yaml.safe_load(old.read_text())
-        known = {name: one for group in content.values() for name, one in (group.get("hosts") or {}).items()}
-        content["registry_servers"] = {"hosts": {name: known[name] for name in servers}}
-        content["all"]["hosts"] = {name: one for name, one in known.items() if name not in SERVERS}
-        for name in ("group_vars", ".credentials"):
-            link = path.with_name(name)
-            if not link.is_symlink():
-                link.symlink_to(old.with_name(name))
-        path.write_text(yaml.safe_dump(content))
-        return Ansible(str(path))
-
-    return write
-
-
-def test_a_server_is_taken_away_and_another_one_added(hosts, ansible, inventory):
+def test_a_server_is_taken_away_and_another_one_added(hosts, ansible, tmp_path):
     client, alpha = hosts["client1"], hosts["alpha"]
     digest = publish(client, "two/app:1")
     gone = address(hosts["gamma"])
     ansible.succeeds("playbooks/remove-registry.yml", "--limit", "gamma")
     assert "registry" not in hosts["gamma"].check_output("docker ps --all --format '{{.Names}}'")
-    inventory(SERVERS[:2]).succeeds("site.yml", "--tags", "deploy,trust,verify")
+    with_groups(tmp_path, registry_servers=SERVERS[:2]).succeeds("site.yml", "--tags", "deploy,trust,verify")
     assert gone not in alpha.check_output("cat /etc/wharf/gateway/peers.conf")
     assert gone not in client.check_output(f"grep {NAME} /etc/hosts")
     pull(client, f"{REGISTRY}/two/app:1", digest)
@@ -304,10 +283,10 @@ def test_a_server_is_taken_away_and_another_one_added(hosts, ansible, inventory)
 
 
 @pytest.mark.thorough
-def test_images_move_from_a_directory_to_a_store_and_back_as_documented(hosts, ansible, inventory, tmp_path):
+def test_images_move_from_a_directory_to_a_store_and_back_as_documented(hosts, ansible, tmp_path):
     client, gamma, store = hosts["client1"], hosts["gamma"], address(hosts["store"])
     ansible.succeeds("playbooks/remove-registry.yml", "--limit", "gamma")
-    alone, bucket = inventory(["gamma"]), "moved"
+    alone, bucket = with_groups(tmp_path, registry_servers=["gamma"]), "moved"
     rclone = (
         "cd /var/lib/wharf/registry && export RCLONE_CONFIG_STORE_TYPE=s3 RCLONE_CONFIG_STORE_PROVIDER=Ceph"
         f" RCLONE_CONFIG_STORE_ENDPOINT=https://{store}:7443 RCLONE_CONFIG_STORE_ACCESS_KEY_ID=lab-access"

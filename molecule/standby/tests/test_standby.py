@@ -11,14 +11,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import yaml
 from clients import REGISTRY, AllTheTime, make_image, pull, push
 from machines import broken, container, from_outside, in_background, program, put, wait_until, without_repair
-from plays import INVENTORY, Ansible
+from plays import Ansible, with_groups
 from testinfra.host import Host
 
 DATA = "/var/lib/wharf/registry"
@@ -204,18 +202,7 @@ def inventory(tmp_path) -> Callable[..., Ansible]:
     """Return a function that returns what runs playbooks with other hosts as server and standby."""
 
     def write(server: str, standby: str = "") -> Ansible:
-        old, path = Path(INVENTORY), tmp_path / f"{server}-{standby}.yml"
-        content = yaml.safe_load(old.read_text())
-        known = {name: one for group in content.values() for name, one in (group.get("hosts") or {}).items()}
-        content["registry_servers"] = {"hosts": {server: known[server]}}
-        content["registry_standbys"] = {"hosts": {standby: known[standby]} if standby else {}}
-        content["all"]["hosts"] = {name: one for name, one in known.items() if name.startswith("client")}
-        for name in ("group_vars", ".credentials"):
-            link = path.with_name(name)
-            if not link.is_symlink():
-                link.symlink_to(old.with_name(name))
-        path.write_text(yaml.safe_dump(content))
-        return Ansible(str(path))
+        return with_groups(tmp_path, registry_servers=[server], registry_standbys=[standby] if standby else [])
 
     return write
 
