@@ -144,7 +144,7 @@ def assert_all_is_well(ansible: Ansible, hosts: int) -> None:
 
 
 def with_groups(directory: Path, **groups: Sequence[str]) -> Ansible:
-    """Return what runs playbooks with other hosts in some groups. Who was in one of them, and is in none now, is not there.
+    """Return what runs playbooks with other hosts in some groups. Hosts that leave them are not in the inventory.
 
     Args:
         directory: where the inventory is written.
