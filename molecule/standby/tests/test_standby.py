@@ -291,3 +291,33 @@ def test_a_server_that_is_lost_is_followed_by_the_standby_and_comes_back_as_one(
     told = back.succeeds("playbooks/diagnose-registry.yml").stdout
     assert "all is well: a standby of alpha, copied from alpha" in told
     assert feed(alpha)["tags"] == len(tags(beta))
+
+
+@pytest.mark.thorough
+def test_what_else_is_done_to_the_server_is_done_to_the_standby_or_follows(hosts, ansible):
+    alpha, beta, client = hosts["alpha"], hosts["beta"], hosts["client1"]
+    digest = publish(client, "else/app:1")
+    backup = {"wharf_backup_repository": "/srv/backup", "wharf_backup_password": secrets.token_hex(16)}
+    ansible.succeeds("playbooks/upgrade-registry.yml", **backup)
+    ansible.succeeds("playbooks/rotate-ca.yml")
+    ansible.succeeds("playbooks/renew-certificates.yml")
+    assert len({host.check_output("sha256sum </etc/wharf/tls/ca.crt") for host in (alpha, beta)}) == 1
+    alpha.check_output("wharf feed-standbys --wait 60 --all")
+    with led_to(client, beta):
+        pull(client, f"{REGISTRY}/else/app:1", digest)
+    publish(client, "else/later:1")
+    feed(alpha)
+    ansible.succeeds("playbooks/restore-registry.yml", **backup, wharf_restore_confirm=REGISTRY.partition(":")[0])
+    ansible.succeeds("playbooks/trust-registry.yml")  # the CA is that of the snapshot
+    assert "failed" not in feed(alpha)
+    assert "else/later:1" not in tags(beta)
+    assert tags(beta) == tags(alpha)
+    with led_to(client, beta):
+        pull(client, f"{REGISTRY}/else/app:1", digest)
+    # One standby less, and back.
+    ansible.succeeds("playbooks/remove-registry.yml", "--limit", "beta")
+    assert "registry" not in beta.check_output("docker ps --all --format '{{.Names}}'")
+    ansible.succeeds("site.yml")
+    assert ansible("site.yml").changes == 0
+    assert tags(beta) == tags(alpha)
+    assert_whole(beta)
