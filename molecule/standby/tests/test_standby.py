@@ -305,6 +305,7 @@ def test_what_else_is_done_to_the_server_is_done_to_the_standby_or_follows(hosts
     alpha.check_output("wharf feed-standbys --wait 60 --all")
     with led_to(client, beta):
         pull(client, f"{REGISTRY}/else/app:1", digest)
+    time.sleep(6)  # until the client knows where the name leads now
     publish(client, "else/later:1")
     feed(alpha)
     ansible.succeeds("playbooks/restore-registry.yml", **backup, wharf_restore_confirm=REGISTRY.partition(":")[0])
