@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -553,6 +553,17 @@ ELSEWHERE = {"driver": "s3", "s3": {**BUCKET["s3"], "endpoint": "", "root": "/im
 FILES = {"driver": "filesystem", "root": "/var/lib/registry"}
 
 
+@pytest.fixture
+def deploy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[str, Any]], None]:
+    """Return a function that leaves what an earlier deployment told the command."""
+
+    def write(settings: dict[str, Any]) -> None:
+        (tmp_path / "registry.json").write_text(json.dumps(settings))
+        monkeypatch.setattr(server_rollback, "SETTINGS", str(tmp_path / "registry.json"))
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("deployed", "wanted", "said", "confirm"),
     [
@@ -564,9 +575,8 @@ FILES = {"driver": "filesystem", "root": "/var/lib/registry"}
     ],
 )
 def test_another_store_than_before_is_refused_unless_it_is_confirmed(
-    monkeypatch: pytest.MonkeyPatch,
     parameters: dict[str, Any],
-    tmp_path: Path,
+    deploy: Callable[[dict[str, Any]], None],
     deployed: dict[str, Any],
     wanted: dict[str, Any],
     said: str,
@@ -576,9 +586,7 @@ def test_another_store_than_before_is_refused_unless_it_is_confirmed(
     said, confirm = said.replace("DATA", registry["data"]), confirm.replace("DATA", registry["data"])
     registry["settings"] = json.dumps(wanted)
     assert module.inspect(parameters)[1] == []  # nothing is deployed yet
-    settings = tmp_path / "registry.json"
-    settings.write_text(json.dumps(deployed))
-    monkeypatch.setattr(server_rollback, "SETTINGS", str(settings))
+    deploy(deployed)
     (problem,) = module.inspect(parameters | {"data_confirm": "other"})[1]
     assert problem.startswith("registry_server_storage: the images on server are in ")
     assert said in problem
@@ -595,15 +603,13 @@ def test_another_store_than_before_is_refused_unless_it_is_confirmed(
     ],
 )
 def test_what_does_not_say_that_the_store_is_another_one_is_accepted(
-    monkeypatch: pytest.MonkeyPatch,
     parameters: dict[str, Any],
-    tmp_path: Path,
+    deploy: Callable[[dict[str, Any]], None],
     deployed: dict[str, Any],
     wanted: dict[str, Any],
 ) -> None:
     parameters["registry"]["settings"] = json.dumps(wanted)
-    (tmp_path / "registry.json").write_text(json.dumps(deployed))
-    monkeypatch.setattr(server_rollback, "SETTINGS", str(tmp_path / "registry.json"))
+    deploy(deployed)
     assert module.inspect(parameters)[1] == []
 
 
