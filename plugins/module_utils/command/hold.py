@@ -47,10 +47,10 @@ def run(task: Task) -> str:
         raise WharfError(f"--seconds {options.seconds}: use a number from {HELD_LEAST} to {LONGEST}")
     if options.stay:
         return stay(task)
-    if options.servers is not None and {*options.servers.split(",")} != {*Registry(ask=False).servers}:
+    if options.servers is not None and {*options.servers.split(",")} != {*(known := Registry(ask=False).servers)}:
         raise WharfError(
             f"registry_servers has {options.servers.replace(',', ', ')}, and this server knows"
-            f" {', '.join(Registry(ask=False).servers) or 'no other'}: run playbooks/deploy-registry.yml first"
+            f" {', '.join(known) or 'no other'}: run playbooks/deploy-registry.yml first"
         )
     command = [*(SCOPE if Path("/run/systemd/system").is_dir() else ()), PROGRAM, "hold-pushes", "--stay"]
     command += ["--seconds", str(options.seconds), "--wait", str(options.wait)]
